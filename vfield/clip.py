@@ -1,0 +1,131 @@
+"""A clip in memory: frames, their instants in seconds, and the facts needed to write it back unchanged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+import torch
+from torch import Tensor
+
+from vfield.errors import UserError
+
+
+@dataclass(frozen=True)
+class ColorInfo:
+    """How the source coded colour, by FFmpeg's names, already resolved: nothing here is "unspecified".
+
+    Attributes:
+        matrix: YUV matrix: "bt709", "smpte170m" (BT.601), "bt2020nc" or "gbr" (no matrix: RGB source).
+        range: "tv" (limited) or "pc" (full).
+        primaries: for example "bt709".
+        transfer: for example "bt709", "smpte2084" (PQ) or "arib-std-b67" (HLG).
+        bit_depth: bits per component in the source, 8 to 16.
+    """
+
+    matrix: str = "bt709"
+    range: str = "tv"
+    primaries: str = "bt709"
+    transfer: str = "bt709"
+    bit_depth: int = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """One continuous piece of video. A clip of a single frame (an image) is legal.
+
+    Attributes:
+        frames: (t, 3, h, w), RGB in the source's own transfer curve; uint8 in 0..255 or float32 in [0, 1].
+        pts_seconds: presentation time of each frame, exact, strictly increasing, as the container gives it.
+        end_seconds: the instant at which the last frame stops being shown; the clip covers the half-open
+            range [pts_seconds[0], end_seconds).
+        frame_rate: the source's nominal rate, frames per second.
+        color: how the source coded colour.
+        pixel_aspect: width / height of one pixel (1 for square pixels).
+        source: path of the file it was read from, or "" for a clip made in memory. Only audio is read from it again.
+
+    Raises:
+        UserError: when shapes, ranges or times contradict each other.
+    """
+
+    frames: Tensor
+    pts_seconds: tuple[Fraction, ...]
+    end_seconds: Fraction
+    frame_rate: Fraction
+    color: ColorInfo = ColorInfo()
+    pixel_aspect: Fraction = Fraction(1)
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        if self.frames.ndim != 4 or self.frames.shape[1] != 3:
+            raise UserError(f"frames must be (t, 3, h, w), got {tuple(self.frames.shape)}")
+        if self.frames.dtype not in (torch.uint8, torch.float32):
+            raise UserError(f"frames must be uint8 or float32, got {self.frames.dtype}")
+        if min(self.frames.shape) == 0:
+            raise UserError(f"a clip needs at least one frame and one pixel, got {tuple(self.frames.shape)}")
+        if len(self.pts_seconds) != len(self.frames):
+            raise UserError(f"{len(self.frames)} frames but {len(self.pts_seconds)} timestamps")
+        times = (*self.pts_seconds, self.end_seconds)
+        for earlier, later in zip(times, times[1:], strict=False):
+            if later <= earlier:
+                raise UserError(f"timestamps must increase, got {float(earlier)} s and then {float(later)} s")
+        if self.frame_rate <= 0:
+            raise UserError(f"frame rate must be positive, got {self.frame_rate}")
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __repr__(self) -> str:
+        return (
+            f"Clip({len(self)} frames of {self.width}x{self.height}, {float(self.start_seconds):g} to "
+            f"{float(self.end_seconds):g} s, {float(self.frame_rate):g} fps, {self.frames.dtype})"
+        )
+
+    @property
+    def height(self) -> int:
+        """Picture height in pixels."""
+        return int(self.frames.shape[2])
+
+    @property
+    def width(self) -> int:
+        """Picture width in pixels."""
+        return int(self.frames.shape[3])
+
+    @property
+    def start_seconds(self) -> Fraction:
+        """The first frame's presentation time."""
+        return self.pts_seconds[0]
+
+    @property
+    def duration_seconds(self) -> Fraction:
+        """Length of the half-open range that the clip covers."""
+        return self.end_seconds - self.start_seconds
+
+    def select(self, indices: range | list[int]) -> Clip:
+        """The clip made of only these frames, in the order given, covering the same range of time up to its end.
+
+        Args:
+            indices: increasing frame indices; at least one.
+        """
+        chosen = list(indices)
+        if not chosen:
+            raise UserError("selected no frames of the clip; keep at least one")
+        return Clip(
+            frames=self.frames[chosen],
+            pts_seconds=tuple(self.pts_seconds[i] for i in chosen),
+            end_seconds=self.end_seconds,
+            frame_rate=self.frame_rate * len(chosen) / len(self) if len(chosen) > 1 else self.frame_rate,
+            color=self.color,
+            pixel_aspect=self.pixel_aspect,
+            source=self.source,
+        )
+
+
+def to_float(frames: Tensor) -> Tensor:
+    """Frames as float32 in [0, 1], whatever they were."""
+    return frames.float() / 255 if frames.dtype == torch.uint8 else frames.float()
+
+
+def to_uint8(frames: Tensor) -> Tensor:
+    """Frames as uint8: the one place where float pictures are clamped, scaled and rounded to bytes."""
+    return frames if frames.dtype == torch.uint8 else (frames.clamp(0, 1) * 255).round().to(torch.uint8)
