@@ -1,0 +1,149 @@
+"""Peers: closed forms, counts and alignment, and that moving the picture beats blending it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from fractions import Fraction
+
+import pytest
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from vfield.errors import UserError
+from vfield.metrics import psnr
+from vfield.peers import blend_frames, dis_warp, minterpolate, repeat_frames, resize_bicubic, resize_lanczos
+
+RATE = Fraction(30000, 1001)
+PAIRWISE = [repeat_frames, blend_frames, dis_warp]
+Peer = Callable[[Tensor, Fraction, int], Tensor]
+
+
+def drifting_texture(count: int, height: int, width: int, step: tuple[float, float]) -> Tensor:
+    """A smooth random picture that moves by `step` (x, y) pixels a frame: (count, 3, height, width) uint8."""
+    generator = torch.Generator().manual_seed(3)
+    frequencies = torch.randn(3, 60, 2, generator=generator) * 0.4
+    phases = torch.rand(3, 60, generator=generator) * 2 * math.pi
+    y, x = torch.meshgrid(torch.arange(height).float(), torch.arange(width).float(), indexing="ij")
+    frames = []
+    for index in range(count):
+        xy = torch.stack([x - index * step[0], y - index * step[1]])
+        angles = torch.einsum("k n d, d h w -> k n h w", frequencies, xy) + rearrange(phases, "k n -> k n 1 1")
+        frames.append(0.5 + 0.18 * angles.cos().sum(dim=1) / math.sqrt(30))
+    return (torch.stack(frames).clamp(0, 1) * 255).round().to(torch.uint8)
+
+
+def constant_frames(*levels: int) -> Tensor:
+    return torch.stack([torch.full((3, 24, 32), level, dtype=torch.uint8) for level in levels])
+
+
+def test_repetition_takes_the_nearest_and_on_a_tie_the_earlier() -> None:
+    frames = constant_frames(10, 20, 30)
+    assert repeat_frames(frames, RATE, 2)[:, 0, 0, 0].tolist() == [10, 10, 20, 20, 30]
+    assert repeat_frames(frames, RATE, 3)[:, 0, 0, 0].tolist() == [10, 10, 20, 20, 20, 30, 30]
+    assert repeat_frames(frames, RATE, 4)[:, 0, 0, 0].tolist() == [10, 10, 10, 20, 20, 20, 20, 30, 30]
+
+
+def test_blending_is_linear_in_time() -> None:
+    frames = constant_frames(10, 50, 0)
+    assert blend_frames(frames, RATE, 4)[:, 0, 0, 0].tolist() == [10, 20, 30, 40, 50, 38, 25, 12, 0]
+
+
+@pytest.mark.parametrize("peer", PAIRWISE)
+@pytest.mark.parametrize("factor", [1, 2, 5])
+def test_source_frames_keep_their_place_unchanged(peer: Peer, factor: int) -> None:
+    frames = drifting_texture(3, 33, 41, (1.3, 0.4))
+    made = peer(frames, RATE, factor)
+    assert made.shape == (factor * 2 + 1, 3, 33, 41)
+    assert made.dtype == torch.uint8
+    assert torch.equal(made[::factor], frames)
+
+
+@pytest.mark.parametrize("peer", [*PAIRWISE, minterpolate])
+def test_one_frame_gives_one_frame(peer: Peer) -> None:
+    frames = drifting_texture(1, 40, 48, (0, 0))
+    assert torch.equal(peer(frames, RATE, 4), frames)
+
+
+@pytest.mark.parametrize("peer", PAIRWISE)
+def test_tiny_pictures_work(peer: Peer) -> None:
+    frames = torch.arange(6, dtype=torch.uint8).view(2, 3, 1, 1)
+    assert peer(frames, RATE, 2).shape == (3, 3, 1, 1)
+
+
+@pytest.mark.parametrize("factor", [2, 3])
+def test_warping_a_moving_texture_beats_blending_it(factor: int) -> None:
+    truth = drifting_texture(2 * factor + 1, 96, 128, (5.0 / factor, -3.1 / factor))
+    between = [index for index in range(len(truth)) if index % factor]
+    interior = (..., slice(10, -10), slice(10, -10))
+    warped = psnr(dis_warp(truth[::factor], RATE, factor)[between][interior], truth[between][interior])
+    blended = psnr(blend_frames(truth[::factor], RATE, factor)[between][interior], truth[between][interior])
+    assert warped.min() > 35
+    assert warped.min() > blended.max() + 10
+
+
+def test_warping_keeps_a_still_picture() -> None:
+    frame = drifting_texture(1, 48, 64, (0, 0))
+    made = dis_warp(torch.cat([frame, frame]), RATE, 3)
+    assert (made.int() - frame.int()).abs().max() <= 1
+
+
+@pytest.mark.parametrize("factor", [2, 3])
+def test_minterpolate_follows_a_moving_square(factor: int) -> None:
+    """A square on a textured ground moves 6 pixels a source frame: its centre tells each made frame's time."""
+    step = 6
+    ground = drifting_texture(1, 96, 160, (0, 0)) // 4
+    frames = ground.repeat(8, 1, 1, 1)
+    for index in range(8):
+        left = 30 + step * index
+        frames[index, :, 32:64, left : left + 32] = 220
+    made = minterpolate(frames, RATE, factor)
+    assert made.shape == (7 * factor + 1, 3, 96, 160)
+    assert made.dtype == torch.uint8
+    bright = (made[:, 1, 40:56] > 150).float().sum(dim=1)
+    centres = (bright * torch.arange(160.0)).sum(dim=1) / bright.sum(dim=1)
+    expected = 45.5 + step * torch.arange(7 * factor + 1) / factor
+    # Its vectors are of whole pixels, so that a third of the way is a pixel off; a frame out of place is 2 or 3.
+    assert (centres - expected).abs().max() < 1.3
+
+
+def test_minterpolate_gives_source_frames_back_nearly_unchanged() -> None:
+    frames = drifting_texture(4, 48, 64, (1.0, 0.5))
+    assert psnr(minterpolate(frames, RATE, 2)[::2], frames).min() > 40
+
+
+@pytest.mark.parametrize("resize", [resize_bicubic, resize_lanczos])
+@pytest.mark.parametrize("size", [(34, 46), (51, 69), (9, 11), (17, 23)])
+def test_resizing_a_constant_stays_constant(
+    resize: Callable[[Tensor, int, int], Tensor], size: tuple[int, int]
+) -> None:
+    frames = torch.tensor([[3, 128, 255], [0, 77, 200]], dtype=torch.uint8)[:, :, None, None].repeat(1, 1, 17, 23)
+    resized = resize(frames, *size)
+    assert resized.shape == (2, 3, *size)
+    assert resized.dtype == torch.uint8
+    assert torch.equal(resized, frames[:, :, :1, :1].expand_as(resized))
+
+
+def test_enlarging_restores_a_smooth_picture_better_with_lanczos() -> None:
+    truth = drifting_texture(2, 96, 128, (1.0, 1.0))
+    small = resize_lanczos(truth, 48, 64)
+    bicubic = psnr(resize_bicubic(small, 96, 128), truth)
+    lanczos = psnr(resize_lanczos(small, 96, 128), truth)
+    assert bicubic.min() > 25
+    assert (lanczos > bicubic).all()
+
+
+def test_wrong_arguments_are_named() -> None:
+    frames = constant_frames(1, 2)
+    for peer in (*PAIRWISE, minterpolate):
+        with pytest.raises(UserError, match="factor must be at least 1, got 0"):
+            peer(frames, RATE, 0)
+        with pytest.raises(UserError, match="frame rate must be positive, got -1"):
+            peer(frames, Fraction(-1), 2)
+        with pytest.raises(UserError, match=r"got \(2, 3, 24, 32\) torch.float32"):
+            peer(frames.float(), RATE, 2)
+    with pytest.raises(UserError, match="at least 32 pixels a side, got 32x24"):
+        minterpolate(frames, RATE, 2)
+    with pytest.raises(UserError, match="at least 1x1, got 5x0"):
+        resize_lanczos(frames, 0, 5)

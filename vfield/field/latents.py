@@ -1,0 +1,268 @@
+"""Latents: what the field remembers, globally (codes and tracks) and locally (grids at keyframes).
+
+Local grids are read with cubic B-splines, which are smoother than the usual bicubic kernel and cheaper: a B-spline
+read is four bilinear ones (Sigg and Hadwiger, GPU Gems 2, 2005, chapter 20). A grid of *samples* becomes a grid of
+spline *coefficients* by a short symmetric filter (Unser, "Splines: a perfect fit", 1999).
+
+A pixel is the mean of the picture over its footprint, so samples of a frame are box averages one pixel wide. The
+same filter therefore also converts between footprints: `footprint_filter` turns source pixels into the coefficients
+of the picture as seen through a box of any other width, sharper (upscaling) or softer (downscaling).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from vfield.clip import to_float
+from vfield.coords import Footprint, uv_to_xy
+from vfield.errors import UserError
+
+_FILTER_RADIUS = 16  # the inverse spline filters fall by 0.36 a tap or faster: 1e-7 at the end
+
+
+def sample_grid(coefficients: Tensor, xy: Tensor) -> Tensor:
+    """Evaluate cubic B-spline surfaces at scattered points.
+
+    Positions outside the picture read the nearest point on its border; inside, the surface continues by mirroring.
+
+    Args:
+        coefficients: (c, h, w), one coefficient a cell, cell centres at integer x and y.
+        xy: (n, 2), in cells.
+
+    Returns:
+        (n, c). Differentiable in both arguments.
+    """
+    height, width = coefficients.shape[-2:]
+    limit = xy.new_tensor([width, height]) - 0.5
+    xy = torch.minimum(xy.clamp(min=-0.5), limit)
+    base = xy.floor()
+    f = xy - base
+    g = 1 - f
+    # Weights of the four taps pair up: a bilinear read between taps 0, 1 (and 2, 3) gives both at once.
+    w0, w3 = g**3 / 6, f**3 / 6
+    w2 = (-3 * f**3 + 3 * f**2 + 3 * f + 1) / 6
+    left_weight = 1 - w2 - w3
+    right_weight = w2 + w3
+    left = base - w0 / left_weight
+    right = base + 1 + w3 / right_weight
+    x = torch.stack([left[:, 0], right[:, 0], left[:, 0], right[:, 0]])
+    y = torch.stack([left[:, 1], left[:, 1], right[:, 1], right[:, 1]])
+    weights = torch.stack([left_weight[:, 0], right_weight[:, 0]] * 2) * torch.stack(
+        [left_weight[:, 1], left_weight[:, 1], right_weight[:, 1], right_weight[:, 1]]
+    )
+    normalised = torch.stack([(2 * x + 1) / width - 1, (2 * y + 1) / height - 1], dim=-1)
+    taps = F.grid_sample(
+        coefficients[None], normalised[None], mode="bilinear", padding_mode="reflection", align_corners=False
+    )
+    return (taps[0] * weights).sum(dim=1).T
+
+
+def sample_bilinear(grid: Tensor, xy: Tensor) -> Tensor:
+    """Read a grid of samples at scattered points, bilinearly: (c, h, w), (n, 2) in cells -> (n, c)."""
+    height, width = grid.shape[-2:]
+    normalised = (2 * xy + 1) / xy.new_tensor([width, height]) - 1
+    read = F.grid_sample(grid[None], normalised[None, None], padding_mode="border", align_corners=False)
+    return read[0, :, 0].T
+
+
+def _b_spline_integral(x: Tensor) -> Tensor:
+    """The cumulative cubic B-spline, from minus infinity to x."""
+    return sum(((-1) ** j * math.comb(4, j) * (x + 2 - j).clamp(min=0) ** 4 / 24 for j in range(5)), torch.zeros_like(x))
+
+
+@lru_cache(maxsize=64)
+def footprint_filter(from_width: float, to_width: float) -> Tensor:
+    """The symmetric filter from box averages of one width to B-spline coefficients of box averages of another.
+
+    With f = sum_k c_k b3(x - k) and box_w the unit-area box of width w, the averages at the integers are
+    A_w = (b3 * box_w)[k] convolved with c. So c = A_from^-1 (samples), and the coefficients that make a cubic spline
+    pass through the averages of width `to_width` are b3^-1 A_to c: a ratio of cosine series, inverted on a circle.
+
+    Args:
+        from_width: width of the box that the samples were averaged over, in cells; 0 for point samples.
+        to_width: width of the box that a read should average over, in cells; 0 for point values.
+
+    Returns:
+        (2 r + 1,) float64, sums to 1.
+    """
+    omega = 2 * math.pi * torch.arange(256, dtype=torch.float64) / 256
+
+    def response(width: float) -> Tensor:
+        reach = 2 + math.ceil(width / 2)
+        k = torch.arange(-reach, reach + 1, dtype=torch.float64)
+        if width < 1e-6:
+            taps = torch.zeros_like(k)
+            taps[reach - 1 : reach + 2] = torch.tensor([1 / 6, 4 / 6, 1 / 6], dtype=torch.float64)
+        else:
+            taps = (_b_spline_integral(k + width / 2) - _b_spline_integral(k - width / 2)) / width
+        return (taps[:, None] * torch.cos(k[:, None] * omega)).sum(dim=0)
+
+    ratio = response(to_width) / (response(from_width) * response(0.0))
+    impulse = torch.fft.ifft(ratio).real
+    radius = min(_FILTER_RADIUS + math.ceil(max(from_width, to_width)), 127)
+    taps = torch.cat([impulse[-radius:], impulse[: radius + 1]])
+    return taps / taps.sum()
+
+
+def _filter_axis(grid: Tensor, taps: Tensor, dim: int) -> Tensor:
+    """Convolve (..., h, w) along one of the last two axes, mirrored about the outer cell edges."""
+    size = grid.shape[dim]
+    radius = len(taps) // 2
+    index = torch.arange(-radius, size + radius, device=grid.device) % (2 * size)
+    index = torch.where(index < size, index, 2 * size - 1 - index)
+    padded = grid.index_select(dim, index)
+    kernel = taps.to(grid)[None, None, :, None] if dim == -2 else taps.to(grid)[None, None, None, :]
+    planes = rearrange(padded, "... h w -> (...) 1 h w")
+    return F.conv2d(planes, kernel).reshape(grid.shape)
+
+
+def spline_coefficients(
+    samples: Tensor, from_width: tuple[float, float] = (0.0, 0.0), to_width: tuple[float, float] = (0.0, 0.0)
+) -> Tensor:
+    """B-spline coefficients of a picture given by samples, optionally seen through another footprint.
+
+    Args:
+        samples: (..., h, w).
+        from_width: (y, x) widths, in cells, of the boxes that each sample is the mean over; 0 for point samples.
+        to_width: (y, x) widths of the boxes that reads should be means over.
+
+    Returns:
+        (..., h, w). With equal widths, `sample_grid` at the integers returns the samples.
+    """
+    rows = _filter_axis(samples, footprint_filter(round(from_width[0], 6), round(to_width[0], 6)), -2)
+    return _filter_axis(rows, footprint_filter(round(from_width[1], 6), round(to_width[1], 6)), -1)
+
+
+@dataclass(frozen=True)
+class GlobalConfig:
+    """What the whole picture shares.
+
+    Attributes:
+        enabled: False leaves the global latent out.
+        width: length of the clip's code, and of the track beside it.
+        knots_per_second: knots of the track over time, for what changes everywhere at once (exposure, fades).
+    """
+
+    enabled: bool = True
+    width: int = 8
+    knots_per_second: float = 4.0
+
+    def __post_init__(self) -> None:
+        if self.width < 1 or self.knots_per_second <= 0:
+            raise UserError(
+                "global.width must be at least 1 and global.knots_per_second positive, "
+                f"got {self.width} and {self.knots_per_second}"
+            )
+
+
+class GlobalLatent(nn.Module):
+    """One code for the clip, and a slow track over its time, linear between knots.
+
+    An autodecoder: both are parameters, optimised with the decoder (Bojanowski et al. 2018; Park et al. 2019).
+    """
+
+    def __init__(self, config: GlobalConfig, duration_seconds: float, generator: torch.Generator) -> None:
+        super().__init__()
+        self.duration_seconds = max(duration_seconds, 1e-6)
+        knots = 2 + math.ceil(self.duration_seconds * config.knots_per_second)
+        self.code = nn.Parameter(0.1 * torch.randn(config.width, generator=generator))
+        self.track = nn.Parameter(torch.zeros(knots, config.width))
+        self.width = 2 * config.width
+
+    def forward(self, t: Tensor) -> Tensor:
+        """The latent at instants t (m,) in seconds since the first frame: (m, width), code then track."""
+        position = (t / self.duration_seconds).clamp(0, 1) * (len(self.track) - 1)
+        left = position.floor().long().clamp(max=len(self.track) - 2)
+        track = torch.lerp(self.track[left], self.track[left + 1], (position - left)[:, None])
+        return torch.cat([self.code.expand(len(t), -1), track], dim=-1)
+
+
+@dataclass(frozen=True)
+class LocalConfig:
+    """What is remembered at places.
+
+    Attributes:
+        colours: keep the keyframes' own colours as the finest level.
+        levels: cell sizes, in source pixels, of the learnt grids at every keyframe; empty for none.
+        channels: latents a cell in each learnt level.
+        keyframe_stride: every k-th observed frame is a keyframe.
+    """
+
+    colours: bool = True
+    levels: tuple[int, ...] = (8, 32)
+    channels: int = 4
+    keyframe_stride: int = 1
+
+    def __post_init__(self) -> None:
+        if any(level < 1 for level in self.levels):
+            raise UserError(f"local.levels are cell sizes in pixels, at least 1, got {list(self.levels)}")
+        if self.channels < 1 or self.keyframe_stride < 1:
+            raise UserError(
+                "local.channels and local.keyframe_stride must be at least 1, "
+                f"got {self.channels} and {self.keyframe_stride}"
+            )
+
+
+class ColourKeyframes(nn.Module):
+    """The keyframes' own colours, read through any footprint.
+
+    Coefficients for the footprint in use are made when a keyframe is first read and kept, newest first, within a
+    bound of memory, since neighbouring points ask for the same keyframes again and again.
+    """
+
+    frames: Tensor
+
+    def __init__(self, frames: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("frames", frames)
+        self.cache_bytes = 256 << 20
+        self._cache: OrderedDict[tuple[int, float, float], Tensor] = OrderedDict()
+
+    def coefficients(self, keyframe: int, footprint: Footprint) -> Tensor:
+        """Spline coefficients (3, h, w) of one keyframe as seen through the footprint."""
+        height, width = self.frames.shape[-2:]
+        to_width = (round(footprint.dv * height, 6), round(footprint.du * width, 6))
+        key = (keyframe, *to_width)
+        if key in self._cache:
+            self._cache.move_to_end(key)
+            return self._cache[key]
+        made = spline_coefficients(to_float(self.frames[keyframe]), (1.0, 1.0), to_width)
+        self._cache[key] = made
+        bound = max(2, self.cache_bytes // (made.numel() * made.element_size()))
+        while len(self._cache) > bound:
+            self._cache.popitem(last=False)
+        return made
+
+    def forward(self, keyframe: int, uv: Tensor, footprint: Footprint) -> Tensor:
+        """Colours (n, 3) of one keyframe at uv (n, 2), averaged over the footprint."""
+        return sample_grid(self.coefficients(keyframe, footprint), uv_to_xy(uv, *self.frames.shape[-2:]))
+
+
+class LatentGrids(nn.Module):
+    """Learnt local latents: a multi-resolution stack of grids at every keyframe."""
+
+    def __init__(self, config: LocalConfig, keyframes: int, height: int, width: int, generator: torch.Generator) -> None:
+        super().__init__()
+        self.levels = nn.ParameterList(
+            nn.Parameter(
+                1e-2
+                * torch.randn(
+                    keyframes, config.channels, -(-height // cell), -(-width // cell), generator=generator
+                )
+            )
+            for cell in config.levels
+        )
+        self.width = config.channels * len(config.levels)
+
+    def forward(self, keyframe: int, uv: Tensor) -> Tensor:
+        """Latents (n, width) of one keyframe at uv (n, 2)."""
+        read = [sample_grid(level[keyframe], uv_to_xy(uv, *level.shape[-2:])) for level in self.levels]
+        return torch.cat(read, dim=-1)

@@ -1,0 +1,168 @@
+"""The motion field: from (u, v, t) to the matching positions in the keyframes on both sides, along curves.
+
+In the gap between two keyframes each point rides on a cubic in the gap's own time tau, -1/2 at the left keyframe and
+1/2 at the right one. A grid over space stores, for the point that is at p at tau = 0,
+
+    P(tau) = p + v tau + a tau^2 + j (tau^3 - tau/4)
+
+with velocity v, bend a and twist j in source pixels. The last term vanishes at both keyframes. A point asked for at x
+and tau is first traced back to its p by the fixed point p = x - (P(tau) - p), so the whole gap shares one set of curves.
+
+A small network reads evidence about each point (do the two sides agree? does each agree with the frame beyond?) and
+says how far to trust the bend and which side sees the point. It starts neutral: full bend, both sides by nearness.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from vfield.coords import uv_to_xy, xy_to_uv
+from vfield.errors import UserError
+from vfield.field.latents import sample_bilinear, sample_grid
+
+CURVE_CHANNELS = 6  # v, a, j, each x and y
+EVIDENCE_CHANNELS = 7
+_TRACE_STEPS = 2
+
+
+@dataclass(frozen=True)
+class MotionConfig:
+    """What moves.
+
+    Attributes:
+        enabled: False joins keyframes by fading in place.
+        curved: False keeps trajectories straight.
+        visibility: False weighs both sides by nearness in time alone.
+        cell: size in source pixels of a cell of the starting curves.
+        levels: cell sizes in source pixels of the learnt corrections to them; empty for none.
+    """
+
+    enabled: bool = True
+    curved: bool = True
+    visibility: bool = True
+    cell: int = 4
+    levels: tuple[int, ...] = (16, 64)
+
+    def __post_init__(self) -> None:
+        if self.cell < 1 or any(level < 1 for level in self.levels):
+            raise UserError(
+                f"motion.cell and motion.levels are sizes in pixels, at least 1, got {self.cell} and {list(self.levels)}"
+            )
+
+
+class Curves(NamedTuple):
+    """The starting curves of some gaps, as `vfield.tracks` finds them.
+
+    Attributes:
+        coefficients: (g, 6, h, w), B-spline coefficients of v, a, j in source pixels.
+        evidence: (g, 7, h, w), about 0 to 1.
+    """
+
+    coefficients: Tensor
+    evidence: Tensor
+
+
+class Match(NamedTuple):
+    """Where points of one gap lie in its two keyframes.
+
+    Attributes:
+        left_uv, right_uv: (n, 2).
+        evidence: (n, 7).
+    """
+
+    left_uv: Tensor
+    right_uv: Tensor
+    evidence: Tensor
+
+
+def displacement(curve: Tensor, tau: Tensor) -> Tensor:
+    """P(tau) - p in pixels: curve (n, 6), tau (n, 1) -> (n, 2)."""
+    v, a, j = curve.split(2, dim=-1)
+    return v * tau + a * tau**2 + j * (tau**3 - tau / 4)
+
+
+class MotionField(nn.Module):
+    """Curves for every gap: fixed starting grids, learnt corrections at several resolutions, and their evidence."""
+
+    coefficients: Tensor
+    evidence: Tensor
+
+    def __init__(self, config: MotionConfig, curves: Curves, height: int, width: int) -> None:
+        super().__init__()
+        self.config = config
+        self.size = (height, width)
+        self.register_buffer("coefficients", curves.coefficients)
+        self.register_buffer("evidence", curves.evidence)
+        gaps = len(curves.coefficients)
+        # Corrections of velocity and bend; the twist is too small to be worth a channel.
+        self.levels = nn.ParameterList(
+            nn.Parameter(torch.zeros(gaps, 4, -(-height // cell), -(-width // cell))) for cell in config.levels
+        )
+        self.trust = nn.Sequential(nn.Linear(EVIDENCE_CHANNELS, 16), nn.ReLU(), nn.Linear(16, 1))
+        nn.init.zeros_(self.trust[-1].weight)
+        nn.init.zeros_(self.trust[-1].bias)
+
+    def match(self, gap: int, uv: Tensor, alpha: Tensor, hidden: Curves | None = None) -> Match:
+        """Follow points to both keyframes of a gap.
+
+        Args:
+            gap: row of the grids.
+            uv: (n, 2) positions at the instant asked for.
+            alpha: (n,) instant within the gap, 0 at the left keyframe and 1 at the right.
+            hidden: read these curves instead of the field's own; they have no learnt corrections.
+        """
+        height, width = self.size
+        xy = uv_to_xy(uv, height, width)
+        tau = (alpha - 0.5)[:, None]
+        coefficients = self.coefficients if hidden is None else hidden.coefficients
+        evidence = self.evidence if hidden is None else hidden.evidence
+        p = uv
+        if not bool((tau == 0).all()):
+            for _ in range(_TRACE_STEPS):
+                with torch.no_grad():
+                    moved = displacement(self._curve(coefficients[gap], gap, p, hidden is None)[0], tau)
+                p = xy_to_uv(xy - moved, height, width)
+        curve, clues = self._curve(coefficients[gap], gap, p, hidden is None, evidence[gap])
+        here = displacement(curve, tau)
+        half = torch.full_like(tau, 0.5)
+        left = xy + displacement(curve, -half) - here
+        right = xy + displacement(curve, half) - here
+        assert clues is not None
+        return Match(xy_to_uv(left, height, width), xy_to_uv(right, height, width), clues)
+
+    def _curve(
+        self, coefficients: Tensor, gap: int, uv: Tensor, corrected: bool, evidence: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Curve (n, 6) and evidence (n, 7) of the points that are at uv at the middle of the gap."""
+        grid_xy = uv_to_xy(uv, *coefficients.shape[-2:])
+        curve = sample_grid(coefficients, grid_xy)
+        if corrected:
+            for level in self.levels:
+                change = sample_grid(level[gap], uv_to_xy(uv, *level.shape[-2:]))
+                curve = torch.cat([curve[:, :4] + change, curve[:, 4:]], dim=-1)
+        clues = sample_bilinear(self.evidence[gap] if evidence is None else evidence, grid_xy)
+        if not self.config.curved:
+            return torch.cat([curve[:, :2], torch.zeros_like(curve[:, 2:])], dim=-1), clues
+        trust = 2 * torch.sigmoid(self.trust(clues))
+        return torch.cat([curve[:, :2], curve[:, 2:] * trust], dim=-1), clues
+
+
+class Visibility(nn.Module):
+    """Which side sees a point: log-odds for the right keyframe over the left one, beyond nearness in time.
+
+    Reads the evidence and how much the two colours differ. Starts at zero.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = nn.Sequential(nn.Linear(EVIDENCE_CHANNELS + 4, 16), nn.ReLU(), nn.Linear(16, 1))
+        nn.init.zeros_(self.network[-1].weight)
+        nn.init.zeros_(self.network[-1].bias)
+
+    def forward(self, evidence: Tensor, difference: Tensor, alpha: Tensor) -> Tensor:
+        """(n, 7) evidence, (n, 3) right minus left colour, (n,) alpha -> (n,) log-odds."""
+        return self.network(torch.cat([evidence, difference.abs(), (alpha - 0.5)[:, None]], dim=-1))[:, 0]

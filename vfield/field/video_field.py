@@ -1,0 +1,209 @@
+"""The field: a continuous function c(u, v, t) -> RGB, composed of its parts.
+
+    match     = motion(u, v, t)                         where the point is in the keyframes on both sides
+    colour    = (1 - w) left + w right                  the keyframes' colours there; w from nearness and visibility
+    residual  = decode(fourier(uvt), local latents, colours | global latent)
+    rgb       = colour + gate(t) residual
+
+With keyframe colours the gate is 4 alpha (1 - alpha): an observed instant shows its own frame, exactly. Without them
+the decoder makes everything and the gate is 1. Each part can be switched off by config.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from vfield.coords import Footprint
+from vfield.errors import UserError
+from vfield.field.decoder import Decoder, DecoderConfig
+from vfield.field.fourier import FourierConfig, FourierFeatures
+from vfield.field.latents import ColourKeyframes, GlobalConfig, GlobalLatent, LatentGrids, LocalConfig
+from vfield.field.motion import Curves, MotionConfig, MotionField, Visibility
+from vfield.field.timeline import Segment, Timeline
+
+
+@dataclass(frozen=True)
+class FieldConfig:
+    """The parts of a field.
+
+    Attributes:
+        fourier: features of (u, v, t).
+        shared: the global latent.
+        local: the local latents.
+        motion: the motion field.
+        decoder: the MLP.
+    """
+
+    fourier: FourierConfig = FourierConfig()
+    shared: GlobalConfig = GlobalConfig()
+    local: LocalConfig = LocalConfig()
+    motion: MotionConfig = MotionConfig()
+    decoder: DecoderConfig = DecoderConfig()
+
+    @property
+    def has_local(self) -> bool:
+        """Whether anything is read at keyframes."""
+        return self.local.colours or bool(self.local.levels)
+
+
+class _Read(NamedTuple):
+    """What the keyframes say about the points of one segment.
+
+    Attributes:
+        colour: (n, 3), or (n, 0) without keyframe colours.
+        features: (n, f) inputs of the decoder.
+        gate: (n,) how much of the decoder's residual counts.
+    """
+
+    colour: Tensor
+    features: Tensor
+    gate: Tensor
+
+
+class VideoField(nn.Module):
+    """(n, 3) uvt -> (n, 3) rgb. Points are independent: any split into calls gives the same values."""
+
+    def __init__(
+        self,
+        config: FieldConfig,
+        *,
+        keyframes: Tensor,
+        t: Tensor,
+        shots: Sequence[range],
+        duration_seconds: float,
+        curves: Curves | None,
+        generator: torch.Generator,
+    ) -> None:
+        """Build a field at its start.
+
+        Args:
+            config: its parts.
+            keyframes: (k, 3, h, w) frames at the keyframes, uint8 or float in [0, 1]. Kept only where
+                `config.local.colours`; otherwise just the size is read.
+            t: (k,) their instants, float32 seconds since the clip's first frame.
+            shots: runs of keyframes between cuts.
+            duration_seconds: length of the clip.
+            curves: starting curves of every gap, in the order of `timeline.gaps_between`; None without motion.
+            generator: source of the random starting values.
+        """
+        super().__init__()
+        self.config = config
+        self.size = (int(keyframes.shape[-2]), int(keyframes.shape[-1]))
+        self.timeline = Timeline(t, shots)
+        self.hidden_curves: Curves | None = None
+        self.hidden_rows: dict[int, int] = {}
+        self.fourier = FourierFeatures(config.fourier, duration_seconds, generator)
+        self.shared = GlobalLatent(config.shared, duration_seconds, generator) if config.shared.enabled else None
+        self.colours = ColourKeyframes(keyframes) if config.local.colours else None
+        self.latents = (
+            LatentGrids(config.local, len(t), *self.size, generator) if config.local.levels else None
+        )
+        with_motion = config.motion.enabled and config.has_local
+        if with_motion and curves is None:
+            raise UserError("motion.enabled needs starting curves, got none")
+        self.motion = MotionField(config.motion, curves, *self.size) if with_motion and curves is not None else None
+        see = with_motion and config.motion.visibility and config.local.colours
+        self.visibility = Visibility() if see else None
+        inputs = self.fourier.width + (6 if self.colours else 0) + (self.latents.width if self.latents else 0)
+        self.decoder = Decoder(config.decoder, inputs, self.shared.width if self.shared else 0, outputs=3)
+
+    def attach_hidden(self, curves: Curves, keyframes: Sequence[int]) -> None:
+        """Give the field curves across keyframes that training will hide: row i hides keyframes[i]."""
+        self.hidden_curves = curves
+        self.hidden_rows = {keyframe: row for row, keyframe in enumerate(keyframes)}
+
+    def forward(self, uvt: Tensor, footprint: Footprint | None = None, *, hide: bool = False) -> Tensor:
+        """Ask for colours.
+
+        Args:
+            uvt: (n, 3) float32; u, v in the unit square, t in seconds since the clip's first frame. Instants outside
+                the clip show its first or last frame.
+            footprint: what each point averages over; None is one pixel of the source.
+            hide: answer for instants of keyframes without looking at those keyframes, from their neighbours. Only
+                keyframes given to `attach_hidden` can be asked for.
+
+        Returns:
+            (n, 3) RGB, about 0 to 1, not clamped.
+        """
+        if uvt.ndim != 2 or uvt.shape[-1] != 3:
+            raise UserError(f"uvt must be (n, 3), got {tuple(uvt.shape)}; did you drop t?")
+        if len(uvt) == 0:
+            return uvt.clone()
+        if footprint is None:
+            footprint = Footprint.of_size(*self.size)
+        segments = self._hidden_segments(uvt[:, 2]) if hide else self.timeline.find(uvt[:, 2])
+        values, counts = torch.unique_consecutive(segments, return_counts=True)
+        order = None
+        if len(values) > len(torch.unique(values)):
+            order = torch.argsort(segments, stable=True)
+            uvt = uvt[order]
+            values, counts = torch.unique_consecutive(segments[order], return_counts=True)
+        parts = []
+        for value, points in zip(values.tolist(), uvt.split(counts.tolist()), strict=True):
+            parts.append(self._read(points, footprint, self._segment(value, hide), hide))
+        read = _Read(*(torch.cat(pieces) for pieces in zip(*parts, strict=True)))
+        rgb = self._decode(uvt, footprint, read)
+        if order is None:
+            return rgb
+        return torch.empty_like(rgb).index_copy(0, order, rgb)
+
+    def _hidden_segments(self, t: Tensor) -> Tensor:
+        """The keyframe at each instant."""
+        times = self.timeline.t.to(t.device)
+        return torch.searchsorted(times, t.contiguous(), right=True) - 1
+
+    def _segment(self, value: int, hide: bool) -> Segment:
+        if not hide:
+            return self.timeline.segments[value]
+        return Segment(float(self.timeline.t[value]), value - 1, value + 1, self.hidden_rows[value])
+
+    def _read(self, uvt: Tensor, footprint: Footprint, segment: Segment, hide: bool) -> _Read:
+        """Read both keyframes of a segment at motion-aligned positions."""
+        uv = uvt[:, :2]
+        alpha = self.timeline.alpha(segment, uvt[:, 2])
+        none = uvt.new_zeros(len(uvt), 0)
+        left_uv = right_uv = uv
+        match = None
+        if self.motion is not None and segment.gap is not None:
+            match = self.motion.match(segment.gap, uv, alpha, self.hidden_curves if hide else None)
+            left_uv, right_uv = match.left_uv, match.right_uv
+        held = segment.gap is None
+        weight = alpha
+        colour = none
+        features = []
+        if self.colours is not None:
+            left = self.colours(segment.left, left_uv, footprint)
+            right = left if held else self.colours(segment.right, right_uv, footprint)
+            if match is not None:
+                weight = self._weight(match.left_uv, match.right_uv, alpha, match.evidence, right - left)
+            colour = torch.lerp(left, right, weight[:, None])
+            features += [colour - 0.5, right - left]
+        if self.latents is not None:
+            left = self.latents(segment.left, left_uv)
+            right = left if held else self.latents(segment.right, right_uv)
+            features.append(torch.lerp(left, right, weight[:, None]))
+        gate = 4 * alpha * (1 - alpha) if self.colours is not None else torch.ones_like(alpha)
+        return _Read(colour, torch.cat([none, *features], dim=-1), gate)
+
+    def _weight(self, left_uv: Tensor, right_uv: Tensor, alpha: Tensor, evidence: Tensor, change: Tensor) -> Tensor:
+        """The right keyframe's share (n,): nearness in time, moved by visibility; exactly 0 and 1 at the keyframes."""
+        odds = torch.logit(alpha, eps=1e-6)
+        if self.visibility is not None:
+            odds = odds + self.visibility(evidence, change, alpha)
+        inside = (alpha > 0) & (alpha < 1)
+        return torch.where(inside, torch.sigmoid(odds), alpha)
+
+    def _decode(self, uvt: Tensor, footprint: Footprint, read: _Read) -> Tensor:
+        features = torch.cat([self.fourier(uvt, footprint), read.features], dim=-1)
+        instants, index = torch.unique_consecutive(uvt[:, 2], return_inverse=True)
+        condition = self.shared(instants) if self.shared is not None else uvt.new_zeros(1, 0)
+        residual = self.decoder(features, condition, index)
+        if self.colours is None:
+            return 0.5 + residual
+        return read.colour + read.gate[:, None] * residual

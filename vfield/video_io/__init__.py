@@ -1,0 +1,27 @@
+"""Reading and writing video. Nothing outside this package imports `av`.
+
+clip = read_clip("clip.mp4", size=(360, 640))
+with VideoWriter("out.mp4", height=360, width=640, frame_rate=clip.frame_rate, color=clip.color) as writer:
+    for frame in clip.frames:
+        writer.write(frame)
+"""
+
+from vfield.video_io.audio import AudioPlan
+from vfield.video_io.filters import encode_gif, filter_frames
+from vfield.video_io.graph import ACCURATE
+from vfield.video_io.read import read_clip
+from vfield.video_io.source import VideoInfo, has_audio, probe
+from vfield.video_io.write import VideoWriter, common_time_base
+
+__all__ = [
+    "ACCURATE",
+    "AudioPlan",
+    "VideoInfo",
+    "VideoWriter",
+    "common_time_base",
+    "encode_gif",
+    "filter_frames",
+    "has_audio",
+    "probe",
+    "read_clip",
+]

@@ -1,0 +1,189 @@
+"""Colour facts of a stream by FFmpeg's names, and the exact arithmetic between RGB and YUV codes.
+
+swscale's own matrix is right to 0.06 of a level on the average for 8-bit YUV to RGB, and is used there. It is half a
+level off in the chroma of full-range YUV, and up to a level off beyond 8 bits (measured; tests/test_video_io.py checks
+what replaced it), so those directions are computed here and swscale only resamples chroma and changes word sizes.
+In NumPy, because PyTorch's and the decoder's thread pools would fight over the cores for every frame.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from av.video.frame import VideoFrame
+from einops import rearrange
+
+from vfield.clip import ColorInfo
+from vfield.errors import UserError
+
+# Codes of ISO/IEC 23091-2, which FFmpeg's enums follow, by FFmpeg's names. Code 2 means "unspecified" everywhere.
+_MATRICES = {"gbr": 0, "bt709": 1, "fcc": 4, "smpte170m": 6, "smpte240m": 7, "bt2020nc": 9}
+_RANGES = {"tv": 1, "pc": 2}
+_PRIMARIES = {
+    "bt709": 1,
+    "bt470m": 4,
+    "bt470bg": 5,
+    "smpte170m": 6,
+    "smpte240m": 7,
+    "film": 8,
+    "bt2020": 9,
+    "smpte428": 10,
+    "smpte431": 11,
+    "smpte432": 12,
+    "ebu3213": 22,
+}
+_TRANSFERS = {
+    "bt709": 1,
+    "bt470m": 4,
+    "bt470bg": 5,
+    "smpte170m": 6,
+    "smpte240m": 7,
+    "linear": 8,
+    "log100": 9,
+    "log316": 10,
+    "iec61966-2-4": 11,
+    "bt1361e": 12,
+    "iec61966-2-1": 13,
+    "bt2020-10": 14,
+    "bt2020-12": 15,
+    "smpte2084": 16,
+    "smpte428": 17,
+    "arib-std-b67": 18,
+}
+# bt470bg is BT.601's matrix under its European name; constant-luminance BT.2020 is read as the usual kind, as
+# players do.
+_MATRIX_NAMES = {code: name for name, code in _MATRICES.items()} | {5: "smpte170m", 10: "bt2020nc"}
+_PRIMARIES_NAMES = {code: name for name, code in _PRIMARIES.items()}
+_TRANSFER_NAMES = {code: name for name, code in _TRANSFERS.items()}
+_UNSPECIFIED = (2, 3)
+
+# Weights of red and blue in luma (ITU-R BT.601, BT.709, BT.2020; FCC 73.682; SMPTE 240M).
+_LUMA_WEIGHTS = {
+    "bt709": (0.2126, 0.0722),
+    "fcc": (0.30, 0.11),
+    "smpte170m": (0.299, 0.114),
+    "smpte240m": (0.212, 0.087),
+    "bt2020nc": (0.2627, 0.0593),
+}
+_FOLLOWING = {"gbr": ("bt709", "iec61966-2-1"), "bt2020nc": ("bt2020", "bt2020-10"), "fcc": ("bt470m", "bt470m")}
+
+
+class Tagged(Protocol):
+    """What carries colour tags: a frame or a codec context."""
+
+    color_range: int
+    colorspace: int
+    color_primaries: int
+    color_trc: int
+
+
+def resolve_color(frame: VideoFrame) -> ColorInfo:
+    """The colour facts of a decoded frame; what its stream leaves open is settled by the rule that players use.
+
+    Untagged matrix: BT.709 from 720 rows or 1280 columns on, otherwise BT.601. Untagged range: limited for YUV, full
+    for the yuvj formats. Untagged primaries and transfer follow the matrix.
+
+    Raises:
+        UserError: when the matrix is one that vfield cannot compute.
+    """
+    bits = max(component.bits for component in frame.format.components)
+    return resolve_tags(
+        frame, frame.format.name, frame.format.is_rgb or frame.format.has_palette, bits, frame.height, frame.width
+    )
+
+
+def resolve_tags(tags: Tagged, format_name: str, is_rgb: bool, bits: int, height: int, width: int) -> ColorInfo:
+    """`resolve_color` from the single facts, for a stream of which no frame was decoded."""
+    code = int(tags.colorspace)
+    if is_rgb:
+        matrix = "gbr"
+    elif code in _UNSPECIFIED or code == _MATRICES["gbr"]:
+        matrix = "bt709" if height >= 720 or width >= 1280 else "smpte170m"
+    elif code in _MATRIX_NAMES:
+        matrix = _MATRIX_NAMES[code]
+    else:
+        raise UserError(
+            f"the video's colour matrix (code {code}) is not supported; convert it to bt709 with another tool first"
+        )
+    full = is_rgb or format_name.startswith("yuvj") or int(tags.color_range) == _RANGES["pc"]
+    primaries, transfer = _FOLLOWING.get(matrix, (matrix, matrix))
+    return ColorInfo(
+        matrix=matrix,
+        range="pc" if full else "tv",
+        primaries=_PRIMARIES_NAMES.get(int(tags.color_primaries), primaries),
+        transfer=_TRANSFER_NAMES.get(int(tags.color_trc), transfer),
+        bit_depth=min(max(bits, 8), 16),
+    )
+
+
+def video_color(color: ColorInfo) -> ColorInfo:
+    """The colour facts to write YUV video with: the source's own, or BT.709 limited for an RGB source.
+
+    Raises:
+        UserError: when a name is unknown.
+    """
+    known = {"matrix": _MATRICES, "range": _RANGES, "primaries": _PRIMARIES, "transfer": _TRANSFERS}
+    for field, names in known.items():
+        if getattr(color, field) not in names:
+            raise UserError(f"unknown colour {field} {getattr(color, field)!r}; known are {', '.join(names)}")
+    if color.matrix != "gbr":
+        return color
+    return ColorInfo("bt709", "tv", color.primaries, color.transfer, color.bit_depth)
+
+
+def tag(target: Tagged, color: ColorInfo) -> None:
+    """Writes the colour facts into a frame or a codec context."""
+    target.colorspace = _MATRICES[color.matrix]
+    target.color_range = _RANGES[color.range]
+    target.color_primaries = _PRIMARIES[color.primaries]
+    target.color_trc = _TRANSFERS[color.transfer]
+
+
+def _affine(color: ColorInfo, bits: int) -> tuple[np.ndarray, np.ndarray]:
+    """(3, 3) matrix and (3, 1) offset from R, G, B in [0, 1] to `bits`-bit codes in the high bits of 16-bit words."""
+    red, blue = _LUMA_WEIGHTS[color.matrix]
+    luma = np.array([red, 1 - red - blue, blue])
+    chroma_blue = (np.array([0, 0, 1]) - luma) / (2 * (1 - blue))
+    chroma_red = (np.array([1, 0, 0]) - luma) / (2 * (1 - red))
+    full = (2**bits - 1) << (16 - bits)
+    black, luma_span, chroma_span = (16 << 8, 219 << 8, 224 << 8) if color.range == "tv" else (0, full, full)
+    matrix = np.stack([luma * luma_span, chroma_blue * chroma_span, chroma_red * chroma_span])
+    return matrix, np.array([[black], [1 << 15], [1 << 15]])
+
+
+def rgb_to_yuv16(rgb: np.ndarray, color: ColorInfo, bits: int) -> np.ndarray:
+    """RGB to YUV codes of `bits` bits, kept with their fraction in 16-bit words.
+
+    Args:
+        rgb: (3, h, w), uint8 in 0..255 or float32 in [0, 1].
+        color: matrix (not "gbr") and range to code with.
+        bits: depth of the codes that the words will be rounded to, 8 to 16.
+
+    Returns:
+        (h, w, 3) uint16: Y, Cb, Cr at full resolution, code << (16 - bits).
+    """
+    matrix, offset = _affine(color, bits)
+    if rgb.dtype == np.uint8:
+        matrix = matrix / 255
+    pixels = rearrange(rgb, "c h w -> c (h w)").astype(np.float32)
+    words = matrix.astype(np.float32) @ pixels + offset.astype(np.float32)
+    np.clip(words, 0, (2**bits - 1) << (16 - bits), out=words)
+    return rearrange(np.rint(words, out=words).astype(np.uint16), "c (h w) -> h w c", h=rgb.shape[1])
+
+
+def yuv16_to_rgb(yuv: np.ndarray, color: ColorInfo) -> np.ndarray:
+    """Inverse of `rgb_to_yuv16`, for codes of `color.bit_depth` bits.
+
+    Args:
+        yuv: (h, w, 3) uint16, as `rgb_to_yuv16` returns.
+        color: the source's colour facts.
+
+    Returns:
+        (3, h, w) float32 in [0, 1].
+    """
+    matrix, offset = _affine(color, color.bit_depth)
+    inverse = np.linalg.inv(matrix)
+    words = rearrange(yuv, "h w c -> c (h w)").astype(np.float32)
+    rgb = inverse.astype(np.float32) @ words - (inverse @ offset).astype(np.float32)
+    return rearrange(np.clip(rgb, 0, 1, out=rgb), "c (h w) -> c h w", h=yuv.shape[0])

@@ -1,0 +1,273 @@
+"""Which encoder and pixel format to write video with, and the sink that does it."""
+
+from __future__ import annotations
+
+import io
+import os
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from av.codec import Codec
+from av.video.format import VideoFormat
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from vfield.clip import ColorInfo
+from vfield.errors import UserError
+from vfield.video_io.audio import AudioMuxer, AudioPlan, open_audio
+from vfield.video_io.color import rgb_to_yuv16, tag, video_color
+from vfield.video_io.graph import ACCURATE, FilterChain
+
+CONTAINERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
+_ENCODERS = {
+    "h264": "libx264",
+    "hevc": "libx265",
+    "h265": "libx265",
+    "av1": "libsvtav1",
+    "vp9": "libvpx-vp9",
+    "prores": "prores_ks",
+    "ffv1": "ffv1",
+}
+# Encoders with a constant-quality scale: (default, worst).
+_CRF = {"libx264": (16, 51), "libx265": (16, 51), "libvpx-vp9": (30, 63), "libsvtav1": (30, 63)}
+# libvpx's own default speed takes seconds for a frame; SVT-AV1 and x265 print a report unless told not to.
+_OPTIONS = {
+    "libvpx-vp9": {"cpu-used": "4", "row-mt": "1"},
+    "libx265": {"x265-params": "log-level=error"},
+    "libsvtav1": {"preset": "7"},
+}
+# These code an odd last row or column of 4:2:0 as it is; H.264 and H.265 encoders refuse it.
+_CODES_ODD_420 = ("libvpx-vp9", "ffv1")
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """A complete choice: nothing here is left to a default.
+
+    Attributes:
+        container: FFmpeg's name of the muxer.
+        encoder: FFmpeg's name of the encoder.
+        pixel_format: FFmpeg's name of the pixel format.
+        options: options of the encoder.
+        color: facts that the stream is coded and tagged with; `bit_depth` is the pixel format's.
+    """
+
+    container: str
+    encoder: str
+    pixel_format: str
+    options: dict[str, str]
+    color: ColorInfo
+
+
+def choose_encoding(
+    suffix: str,
+    height: int,
+    width: int,
+    color: ColorInfo,
+    *,
+    codec: str | None = None,
+    crf: int | None = None,
+    pixel_format: str | None = None,
+) -> Encoding:
+    """Fills in what the user left open.
+
+    By default H.264 4:2:0 in mp4, mov and mkv, VP9 in webm; for sources beyond 8 bits, H.265 and AV1 of 10 bits. An odd
+    width or height makes it 4:4:4 where the encoder would lose the last row or column.
+
+    Raises:
+        UserError: when the parts do not go together.
+    """
+    deep = _depth(pixel_format) > 8 if pixel_format is not None else color.bit_depth > 8
+    if codec is None:
+        encoder = ("libsvtav1" if deep else "libvpx-vp9") if suffix == ".webm" else ("libx265" if deep else "libx264")
+    else:
+        encoder = _ENCODERS.get(codec.lower(), codec)
+    formats = _formats_of(encoder, codec or encoder)
+    with av.open(io.BytesIO(), "w", format=CONTAINERS[suffix]) as container:
+        if encoder not in container.supported_codecs:
+            raise UserError(f"{suffix} files cannot hold {encoder} video; choose another codec, or .mkv")
+    odd = bool(height % 2 or width % 2) and encoder not in _CODES_ODD_420
+    if pixel_format is None:
+        pixel_format = _best_format(encoder, formats, deep, odd)
+    elif formats and pixel_format not in formats:
+        raise UserError(f"{encoder} cannot write pixel format {pixel_format}; it can write {', '.join(formats)}")
+    if odd and _halves_chroma(pixel_format):
+        raise UserError(
+            f"{width}x{height} has an odd side, which {encoder} cannot write as {pixel_format}; "
+            "choose an even size, or codec h264 or vp9"
+        )
+    options = dict(_OPTIONS.get(encoder, {}))
+    if encoder in _CRF:
+        default, worst = _CRF[encoder]
+        if crf is not None and not 0 <= crf <= worst:
+            raise UserError(f"crf of {encoder} goes from 0 (best) to {worst}, got {crf}")
+        options["crf"] = str(default if crf is None else crf)
+    elif crf is not None:
+        raise UserError(f"{encoder} has no crf; leave it out, or choose one of {', '.join(_CRF)}")
+    if VideoFormat(pixel_format).is_rgb:
+        facts = ColorInfo("gbr", "pc", color.primaries, color.transfer, _depth(pixel_format))
+    else:
+        known = video_color(color)
+        facts = ColorInfo(known.matrix, known.range, known.primaries, known.transfer, _depth(pixel_format))
+    return Encoding(CONTAINERS[suffix], encoder, pixel_format, options, facts)
+
+
+def _depth(pixel_format: str) -> int:
+    try:
+        return max(component.bits for component in VideoFormat(pixel_format).components)
+    except ValueError as error:
+        raise UserError(f"unknown pixel format {pixel_format}; usual ones are yuv420p, yuv444p, yuv420p10le") from error
+
+
+def _halves_chroma(pixel_format: str) -> bool:
+    described = VideoFormat(pixel_format)
+    return not described.is_rgb and described.chroma_width(4) < 4
+
+
+def _formats_of(encoder: str, asked: str) -> list[str]:
+    """The pixel formats that the encoder takes; empty when it does not say."""
+    try:
+        codec = Codec(encoder, "w")
+    except (av.FFmpegError, ValueError) as error:
+        raise UserError(
+            f"unknown codec {asked}; choose {', '.join(_ENCODERS)} or the name of an FFmpeg encoder"
+        ) from error
+    if codec.type != "video":
+        raise UserError(f"{asked} is not a video codec; choose one of {', '.join(_ENCODERS)}")
+    return [described.name for described in codec.video_formats or []]
+
+
+def _best_format(encoder: str, formats: list[str], deep: bool, odd: bool) -> str:
+    layouts = ["yuv444p", "yuv422p", "yuv420p"] if odd or encoder == "ffv1" else ["yuv420p", "yuv422p", "yuv444p"]
+    depths = ["10le", ""] if deep else ["", "10le"]
+    wanted = [layout + depth for depth in depths for layout in layouts]
+    for name in wanted:
+        if not formats or name in formats:
+            return name
+    return formats[0]
+
+
+class VideoSink:
+    """Encodes frames into a container, with the sound beside them.
+
+    Args:
+        file: where to write.
+        encoding: what to write.
+        height: rows.
+        width: columns.
+        frame_rate: nominal rate, tagged on the stream.
+        time_base: seconds of one tick of the timestamps.
+        pixel_aspect: width / height of one pixel.
+        audio: what sound to add, if any.
+    """
+
+    def __init__(
+        self,
+        file: Path | io.BytesIO,
+        encoding: Encoding,
+        *,
+        height: int,
+        width: int,
+        frame_rate: Fraction,
+        time_base: Fraction,
+        pixel_aspect: Fraction,
+        audio: AudioPlan | None,
+    ) -> None:
+        self._encoding = encoding
+        self._time_base = time_base
+        self._last_tick: int | None = None
+        self._durations: dict[int, int] = {}
+        self._chain: FilterChain | None = None
+        self._audio: AudioMuxer | None = None
+        if encoding.encoder == "libsvtav1":
+            os.environ.setdefault("SVT_LOG", "1")  # Errors only: the library prints its report past every log level.
+        # The index at the front lets a browser start playing before it has the whole file. The timescale is that of
+        # late starts, which would otherwise be rounded to 1/1000 s; this one holds the usual video and sound rates.
+        mov = {"movflags": "+faststart", "movie_timescale": "240000"}
+        options = mov if encoding.container in ("mp4", "mov") else {}
+        self._container = av.open(file, "w", format=encoding.container, container_options=options)
+        try:
+            self._stream = self._add_stream(height, width, frame_rate, pixel_aspect)
+            self._audio = open_audio(audio, self._container) if audio else None
+            self._container.start_encoding()
+        except BaseException:
+            self.abort()
+            raise
+
+    def _add_stream(self, height: int, width: int, frame_rate: Fraction, pixel_aspect: Fraction) -> VideoStream:
+        encoding = self._encoding
+        stream = self._container.add_stream(encoding.encoder, rate=frame_rate, options=encoding.options)
+        assert isinstance(stream, VideoStream)
+        stream.time_base = self._time_base
+        context = stream.codec_context
+        context.width, context.height = width, height
+        context.pix_fmt = encoding.pixel_format
+        context.time_base = self._time_base
+        context.sample_aspect_ratio = pixel_aspect
+        tag(context, encoding.color)
+        if encoding.encoder == "libx265" and encoding.container in ("mp4", "mov"):
+            context.codec_tag = "hvc1"  # Apple's players refuse FFmpeg's default, hev1.
+        return stream
+
+    def write(self, rgb: np.ndarray, pts_seconds: Fraction, duration_seconds: Fraction) -> None:
+        """Encodes (3, h, w) uint8 or float32 RGB. Ticks never repeat, even when the time base is too coarse."""
+        tick = round(pts_seconds / self._time_base)
+        if self._last_tick is not None:
+            tick = max(tick, self._last_tick + 1)
+        self._last_tick = tick
+        frame = self._converted(rgb)
+        frame.pts, frame.time_base = tick, self._time_base
+        self._durations[tick] = max(round(duration_seconds / self._time_base), 1)
+        self._mux(frame)
+        if self._audio:
+            self._audio.mux_until(self._container, pts_seconds + duration_seconds)
+
+    def _mux(self, frame: VideoFrame | None) -> None:
+        for packet in self._stream.encode(frame):
+            # Encoders leave this open, and then the last frame of the file has no duration.
+            packet.duration = self._durations.pop(packet.pts or 0, packet.duration)
+            self._container.mux(packet)
+
+    def _converted(self, rgb: np.ndarray) -> VideoFrame:
+        color = self._encoding.color
+        if color.matrix != "gbr":
+            frame = VideoFrame.from_ndarray(rgb_to_yuv16(rgb, color, color.bit_depth), "yuv444p16le")
+            levels = "tv"  # Codes are final: naming equal ranges keeps swscale from stretching them.
+        else:
+            scale = np.float32(257 if rgb.dtype == np.uint8 else 65535)
+            words = np.rint(np.clip(rgb * scale, 0, 65535)).astype(np.uint16)
+            frame = VideoFrame.from_ndarray(np.ascontiguousarray(np.moveaxis(words, 0, -1)), "rgb48le")
+            levels = "pc"
+        tag(frame, color)
+        frame.color_range = 1 if levels == "tv" else 2
+        if self._chain is None:
+            options = f"flags=bicubic+{ACCURATE}:sws_dither=none:in_range={levels}:out_range={levels}"
+            self._chain = FilterChain(frame, [("scale", options), ("format", self._encoding.pixel_format)])
+        result = self._chain.map(frame)
+        tag(result, color)
+        return result
+
+    def close(self) -> None:
+        """Writes what the encoder still holds, the rest of the sound, and the index."""
+        self._mux(None)
+        if self._audio:
+            self._audio.mux_until(self._container, None)
+            self._audio.close()
+        self._container.close()
+
+    def abort(self) -> None:
+        """Lets go of the file without finishing it."""
+        if self._audio:
+            self._audio.close()
+        discard(self._container)
+
+
+def discard(container: av.container.OutputContainer) -> None:
+    """Closes a container whose file will be deleted: that its end cannot be written either is no news."""
+    try:
+        container.close()
+    except (av.FFmpegError, OSError, ValueError):
+        return

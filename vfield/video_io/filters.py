@@ -1,0 +1,98 @@
+"""Frames in memory through FFmpeg's own filters (the peers that vfield is compared with), and small GIF previews."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from fractions import Fraction
+
+import numpy as np
+import torch
+from av.video.frame import VideoFrame
+from einops import rearrange
+from torch import Tensor
+
+from vfield.errors import UserError
+from vfield.video_io.graph import ACCURATE, FilterChain
+from vfield.video_io.pictures import GifSink, check_gif_rate
+
+_YUV_FILTERS = ("minterpolate", "hqdn3d")
+_TO_YUV = [
+    ("scale", f"flags=bicubic+{ACCURATE}:sws_dither=none:out_color_matrix=bt709:in_range=pc:out_range=tv"),
+    ("format", "yuv444p"),
+]
+_TO_RGB = [
+    ("scale", f"flags=bicubic+{ACCURATE}:sws_dither=none:in_color_matrix=bt709:in_range=tv:out_range=pc"),
+    ("format", "rgb24"),
+]
+
+
+def filter_frames(
+    frames: Tensor, frame_rate: Fraction, filters: Sequence[tuple[str, str]]
+) -> tuple[Tensor, list[Fraction]]:
+    """Frames through a chain of libavfilter filters, at a constant rate.
+
+    Filters that know only YUV get full-resolution chroma (4:4:4, BT.709), converted there and back accurately.
+
+    Args:
+        frames: (t, 3, h, w) uint8 RGB.
+        frame_rate: frames per second of the input; frame i is at i / frame_rate.
+        filters: (name, arguments) of each filter, for example ("scale", "w=640:h=360:flags=lanczos").
+
+    Returns:
+        (t', 3, h', w') uint8 RGB, and the t' presentation times in seconds from the first input frame.
+
+    Raises:
+        UserError: when a filter is unknown, refuses its arguments, or returns no frames.
+    """
+    if frames.ndim != 4 or frames.shape[1] != 3 or frames.dtype != torch.uint8 or not len(frames):
+        raise UserError(f"frames must be (t, 3, h, w) uint8, got {tuple(frames.shape)} {frames.dtype}")
+    chain: list[tuple[str, str]] = []
+    for name, arguments in filters:
+        if name in _YUV_FILTERS:
+            chain += [*_TO_YUV, (name, arguments), *_TO_RGB]
+        else:
+            chain.append((name, arguments))
+    chain.append(("format", "rgb24"))
+
+    pictures: list[np.ndarray] = []
+    times: list[Fraction] = []
+    graph: FilterChain | None = None
+    for index in range(len(frames) + 1):
+        pushed = _as_frame(frames[index], index, 1 / frame_rate) if index < len(frames) else None
+        if graph is None:
+            assert pushed is not None
+            graph = FilterChain(pushed, chain, frame_rate)
+        for result in graph.push(pushed):
+            pictures.append(rearrange(result.to_ndarray(), "h w c -> c h w"))
+            times.append((result.pts or 0) * (result.time_base or 1 / frame_rate))
+    if not pictures:
+        raise UserError(f"the filters {list(filters)} gave no frames back for {len(frames)} frames; give more frames")
+    return torch.from_numpy(np.stack(pictures)), times
+
+
+def _as_frame(rgb: Tensor, index: int, time_base: Fraction) -> VideoFrame:
+    pixels = rearrange(rgb.cpu().numpy(), "c h w -> h w c")
+    frame = VideoFrame.from_ndarray(np.ascontiguousarray(pixels), "rgb24")
+    frame.colorspace, frame.color_range = 0, 2
+    frame.pts, frame.time_base = index, time_base
+    return frame
+
+
+def encode_gif(frames: Tensor, frame_rate: Fraction) -> bytes:
+    """An animated GIF in memory.
+
+    Args:
+        frames: (t, 3, h, w) RGB, uint8 or float in [0, 1].
+        frame_rate: frames per second, at most 50.
+
+    Raises:
+        UserError: when the rate is too high for a GIF.
+    """
+    check_gif_rate(frame_rate)
+    buffer = io.BytesIO()
+    sink = GifSink(buffer, height=frames.shape[2], width=frames.shape[3])
+    for index, frame in enumerate(frames.cpu()):
+        sink.write(frame.numpy(), index / frame_rate, 1 / frame_rate)
+    sink.close()
+    return buffer.getvalue()

@@ -1,0 +1,72 @@
+"""One chain of libavfilter filters: frames in at one end, frames out at the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+
+import av
+from av.filter import Graph
+from av.video.frame import VideoFrame
+
+from vfield.errors import UserError
+
+# swscale's defaults round carelessly and interpolate chroma at half resolution; these flags are wanted everywhere.
+ACCURATE = "accurate_rnd+full_chroma_int+full_chroma_inp"
+
+
+class FilterChain:
+    """Frames of one size and format pushed through a linear chain of filters.
+
+    Args:
+        template: a frame whose size, format, colour tags and time base all pushed frames share.
+        filters: (name, arguments) of each filter, in order.
+        frame_rate: the constant rate of the frames, for filters that need one.
+
+    Raises:
+        UserError: when a filter is unknown or refuses its arguments.
+    """
+
+    def __init__(
+        self, template: VideoFrame, filters: Sequence[tuple[str, str]], frame_rate: Fraction | None = None
+    ) -> None:
+        source = {
+            "video_size": f"{template.width}x{template.height}",
+            "pix_fmt": template.format.name,
+            "time_base": str(template.time_base or Fraction(1, 25)),
+            "pixel_aspect": "1/1",
+            "colorspace": str(int(template.colorspace)),
+            "range": str(int(template.color_range)),
+        }
+        if frame_rate is not None:
+            source["frame_rate"] = str(frame_rate)
+        self._graph = Graph()
+        self._source = self._graph.add("buffer", **source)
+        nodes = [self._source]
+        for name, arguments in filters:
+            try:
+                nodes.append(self._graph.add(name, arguments or None))
+            except (av.FFmpegError, ValueError) as error:
+                raise UserError(f"filter {name}={arguments} was refused: {error}") from error
+        self._sink = self._graph.add("buffersink")
+        try:
+            self._graph.link_nodes(*nodes, self._sink).configure()
+        except (av.FFmpegError, ValueError) as error:
+            chain = ",".join(f"{name}={arguments}" for name, arguments in filters)
+            raise UserError(f"the filters {chain} cannot be joined: {error}") from error
+
+    def push(self, frame: VideoFrame | None) -> Iterator[VideoFrame]:
+        """Pushes a frame (None: the end) and yields what comes out."""
+        self._source.push(frame)
+        while True:
+            try:
+                result = self._sink.pull()
+            except (av.BlockingIOError, av.EOFError):
+                return
+            assert isinstance(result, VideoFrame)
+            yield result
+
+    def map(self, frame: VideoFrame) -> VideoFrame:
+        """One frame through a chain that gives one frame for each."""
+        (result,) = self.push(frame)
+        return result

@@ -1,0 +1,115 @@
+"""Sinks that write pictures: an animated GIF, or a folder of PNG files."""
+
+from __future__ import annotations
+
+import io
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import torch
+from av.filter import Graph
+from av.video.codeccontext import VideoCodecContext
+from av.video.frame import VideoFrame
+from einops import rearrange
+
+from vfield.clip import to_uint8
+from vfield.errors import UserError
+
+_GIF_TICK = Fraction(1, 100)
+_GIF_FASTEST = 50
+
+
+def check_gif_rate(frame_rate: Fraction) -> None:
+    """Raises UserError for rates that GIF players slow down: they show delays under 2/100 s as 10/100 s."""
+    if frame_rate > _GIF_FASTEST:
+        raise UserError(f"a GIF shows at most {_GIF_FASTEST} frames a second, got {float(frame_rate):g}; use .mp4")
+
+
+def _rgb24(rgb: np.ndarray) -> VideoFrame:
+    pixels = to_uint8(torch.from_numpy(rgb)).numpy()
+    return VideoFrame.from_ndarray(np.ascontiguousarray(rearrange(pixels, "c h w -> h w c")), "rgb24")
+
+
+class GifSink:
+    """An animated GIF, each frame with its own best 256 colours, so that nothing has to wait for the last frame."""
+
+    def __init__(self, file: Path | io.BytesIO, *, height: int, width: int) -> None:
+        self._container = av.open(file, "w", format="gif")
+        self._stream = self._container.add_stream("gif", rate=1 / _GIF_TICK)
+        self._stream.width, self._stream.height = width, height
+        self._stream.pix_fmt = "pal8"
+        self._stream.codec_context.time_base = _GIF_TICK
+        self._graph = Graph()
+        source = self._graph.add(
+            "buffer", video_size=f"{width}x{height}", pix_fmt="rgb24", time_base=str(_GIF_TICK), pixel_aspect="1/1"
+        )
+        split = self._graph.add("split")
+        palette = self._graph.add("palettegen", "stats_mode=single")
+        use = self._graph.add("paletteuse", "new=1")
+        source.link_to(split)
+        split.link_to(palette, output_idx=0)
+        split.link_to(use, output_idx=1)
+        palette.link_to(use, input_idx=1)
+        use.link_to(self._graph.add("buffersink"))
+        self._graph.configure()
+
+    def write(self, rgb: np.ndarray, pts_seconds: Fraction, duration_seconds: Fraction) -> None:
+        """Adds (3, h, w) uint8 or float32 RGB; times are rounded to the format's 1/100 s, without drifting."""
+        frame = _rgb24(rgb)
+        frame.pts, frame.time_base = round(pts_seconds / _GIF_TICK), _GIF_TICK
+        self._graph.push(frame)
+        end = round((pts_seconds + duration_seconds) / _GIF_TICK)
+        self._drain(end - frame.pts)
+
+    def _drain(self, ticks: int = 0) -> None:
+        while True:
+            try:
+                frame = self._graph.vpull()
+            except (av.BlockingIOError, av.EOFError):
+                return
+            for packet in self._stream.encode(frame):
+                packet.duration = ticks or packet.duration
+                self._container.mux(packet)
+
+    def close(self) -> None:
+        """Writes the rest and ends the file."""
+        self._graph.push(None)
+        self._drain()
+        self._container.mux(self._stream.encode(None))
+        self._container.close()
+
+    def abort(self) -> None:
+        """Lets go of the file, which will be deleted."""
+        try:
+            self._container.close()
+        except (av.FFmpegError, OSError):
+            return
+
+
+class PngSink:
+    """A folder of 000000.png, 000001.png, ... in the order written; timestamps are not kept."""
+
+    def __init__(self, folder: Path, *, height: int, width: int) -> None:
+        self._folder = folder
+        self._count = 0
+        self._encoder = VideoCodecContext.create("png", "w")
+        self._encoder.width, self._encoder.height = width, height
+        self._encoder.pix_fmt = "rgb24"
+        self._encoder.time_base = Fraction(1, 25)
+        folder.mkdir()
+
+    def write(self, rgb: np.ndarray, pts_seconds: Fraction, duration_seconds: Fraction) -> None:
+        """Adds (3, h, w) uint8 or float32 RGB as one file."""
+        frame = _rgb24(rgb)
+        frame.pts = self._count
+        (packet,) = self._encoder.encode(frame)
+        (self._folder / f"{self._count:06d}.png").write_bytes(bytes(packet))
+        self._count += 1
+
+    def close(self) -> None:
+        """Nothing is left to write."""
+
+    def abort(self) -> None:
+        """Nothing is open."""

@@ -1,0 +1,327 @@
+"""Reading a clip: frames decoded, scaled and converted to RGB as a stream into one tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import torch
+from av.container import InputContainer
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+from einops import rearrange
+from torch import Tensor
+
+from vfield.clip import Clip, ColorInfo
+from vfield.errors import UserError
+from vfield.video_io.color import resolve_color, tag, yuv16_to_rgb
+from vfield.video_io.graph import ACCURATE, FilterChain
+from vfield.video_io.source import (
+    as_seconds,
+    declared_duration,
+    find_video,
+    logger,
+    nominal_rate,
+    open_input,
+    pixel_aspect,
+    quarter_turns,
+)
+
+_LARGEST_SIDE = 16384
+
+
+def read_clip(
+    path: str | Path,
+    *,
+    start_seconds: Fraction | float | None = None,
+    end_seconds: Fraction | float | None = None,
+    size: tuple[int, int] | None = None,
+    max_frames: int | None = None,
+) -> Clip:
+    """Reads a video, or an image as a clip of one frame.
+
+    Timestamps are kept as the container gives them, so a clip that starts late keeps its late start. A frame without
+    a timestamp gets the one that follows at the nominal rate; a frame whose timestamp does not come after the one
+    before it (a repeat) is left out, with a line in the log. So is whatever cannot be decoded, if anything can.
+
+    Args:
+        path: the file.
+        start_seconds: keep frames from this time on; 0 is the first frame.
+        end_seconds: keep frames before this time (the range is half-open).
+        size: (height, width) of the upright picture to scale to, by area averaging when that makes it smaller.
+        max_frames: keep no more than this many.
+
+    Returns:
+        The clip: uint8 frames for sources of 8 bits, float32 for deeper ones.
+
+    Raises:
+        UserError: when the file, the range or the size is no good; one line says why.
+    """
+    start, end = as_seconds(start_seconds, "start_seconds"), as_seconds(end_seconds, "end_seconds")
+    if end is not None and end <= (start or 0):
+        raise UserError(f"end_seconds must come after start_seconds, got {float(start or 0):g} to {float(end):g}")
+    if max_frames is not None and max_frames < 1:
+        raise UserError(f"max_frames must be at least 1, got {max_frames}")
+    if size is not None and not all(1 <= side <= _LARGEST_SIDE for side in size):
+        raise UserError(f"size must be (height, width) of 1 to {_LARGEST_SIDE} pixels, got {size}")
+
+    with open_input(path) as container:
+        stream = find_video(container, path)
+        damage = _Damage()
+        rate = nominal_rate(stream)
+        origin = _first_pts(container, stream, path)
+        _check_range(path, start, end, declared_duration(container, stream), 1 / rate)
+        first, last = origin + (start or 0), None if end is None else origin + end
+        expected = _count_packets(path, stream, first, last)
+        frames = _timed_frames(_decode_from(container, stream, first, damage), rate, damage)
+        store: _FrameStore | None = None
+        converter: _RgbConverter | None = None
+        times: list[Fraction] = []
+        end_of_last = origin
+        for pts, frame in frames:
+            if last is not None and pts >= last:
+                break
+            if pts < first:
+                continue
+            if converter is None or store is None:
+                converter = _RgbConverter(frame, size)
+                store = _FrameStore(min(expected, max_frames or expected))
+            store.append(converter(frame))
+            times.append(pts)
+            end_of_last = pts + (frame.duration * _time_base(frame) if frame.duration else 1 / rate)
+            if len(times) == max_frames:
+                break
+        if converter is None or store is None:
+            raise UserError(_nothing_read(path, start, end, damage))
+        damage.report(path, len(times))
+        return Clip(
+            frames=store.finish(),
+            pts_seconds=tuple(times),
+            end_seconds=end_of_last,
+            frame_rate=rate,
+            color=converter.color,
+            pixel_aspect=pixel_aspect(stream, converter.turns),
+            source=str(path),
+        )
+
+
+@dataclass
+class _Damage:
+    """What went wrong while decoding, to be told once at the end."""
+
+    errors: int = 0
+    repeats: int = 0
+    message: str = ""
+    packets: int = 0
+
+    def add(self, message: str) -> None:
+        self.errors += 1
+        self.message = self.message or message
+
+    def report(self, path: str | Path, count: int) -> None:
+        if self.errors:
+            logger.warning(
+                "%s is damaged (%d decoding errors: %s); read %d frames", path, self.errors, self.message, count
+            )
+        if self.repeats:
+            logger.warning("%s: left out %d frames whose timestamps repeat an earlier one", path, self.repeats)
+
+
+def _check_range(
+    path: str | Path, start: Fraction | None, end: Fraction | None, duration: Fraction | None, slack: Fraction
+) -> None:
+    """Refuses a range that the container says lies outside the clip; an end may overshoot by one frame."""
+    if duration is None:
+        return
+    if start is not None and start >= duration:
+        raise UserError(f"start_seconds {float(start):g} is after the end of {path}, which lasts {float(duration):g} s")
+    if end is not None and end > duration + slack:
+        raise UserError(f"end_seconds {float(end):g} is after the end of {path}, which lasts {float(duration):g} s")
+
+
+def _nothing_read(path: str | Path, start: Fraction | None, end: Fraction | None, damage: _Damage) -> str:
+    if damage.errors:
+        return f"no frame of {path} can be decoded: {damage.message}; the file is damaged"
+    until = "its end" if end is None else f"{float(end):g} s"
+    return f"{path} has no frame from {float(start or 0):g} s to {until}; widen the range"
+
+
+def _time_base(frame: VideoFrame) -> Fraction:
+    return frame.time_base or Fraction(1, 25)
+
+
+def _decode(container: InputContainer, stream: VideoStream, damage: _Damage) -> Iterator[VideoFrame]:
+    """All frames from the container's present position on; errors are noted, and what follows them still comes."""
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+        except av.FFmpegError as error:
+            damage.add(str(error.strerror))
+            return
+        if packet is None:
+            return
+        damage.packets += packet.size > 0
+        try:
+            yield from packet.decode()
+        except av.EOFError:
+            return
+        except av.FFmpegError as error:
+            damage.add(str(error.strerror))
+
+
+def _first_pts(container: InputContainer, stream: VideoStream, path: str | Path) -> Fraction:
+    """The clip's own first timestamp. Leaves the container at its beginning."""
+    damage = _Damage()
+    frame = next(_decode(container, stream, damage), None)
+    if frame is None:
+        raise UserError(_nothing_read(path, None, None, damage) if damage.errors else f"{path} has no frames in it")
+    _rewind(container, stream)
+    return Fraction(frame.pts or 0) * _time_base(frame)
+
+
+def _rewind(container: InputContainer, stream: VideoStream) -> None:
+    container.seek(min(stream.start_time or 0, 0), stream=stream)
+
+
+def _decode_from(
+    container: InputContainer, stream: VideoStream, first: Fraction, damage: _Damage
+) -> Iterator[VideoFrame]:
+    """Frames from the keyframe at or before `first` on, or from the beginning where seeking does not land there."""
+    time_base = stream.time_base
+    if time_base is not None and first > 0:
+        try:
+            container.seek(int(first / time_base), stream=stream)
+        except av.FFmpegError:
+            _rewind(container, stream)
+        frames = _decode(container, stream, damage)
+        landed = next(frames, None)
+        if landed is not None and landed.pts is not None and landed.pts * _time_base(landed) <= first:
+            yield landed
+            yield from frames
+            return
+        _rewind(container, stream)
+    damage.packets = 0
+    yield from _decode(container, stream, damage)
+    if damage.packets < stream.frames:  # FFmpeg takes the end of the file for the end of the video, without an error.
+        damage.add(f"the file ends after {damage.packets} of {stream.frames} frames")
+
+
+def _timed_frames(
+    frames: Iterator[VideoFrame], rate: Fraction, damage: _Damage
+) -> Iterator[tuple[Fraction, VideoFrame]]:
+    """Each frame with its exact presentation time; times strictly increase."""
+    previous: Fraction | None = None
+    for frame in frames:
+        if frame.pts is not None:
+            pts = frame.pts * _time_base(frame)
+        else:
+            pts = Fraction(0) if previous is None else previous + 1 / rate
+        if previous is not None and pts <= previous:
+            damage.repeats += 1
+            continue
+        previous = pts
+        yield pts, frame
+
+
+def _count_packets(path: str | Path, decoded: VideoStream, first: Fraction, last: Fraction | None) -> int:
+    """How many frames to expect in [first, last): the packets' timestamps tell, without decoding. At least 1."""
+    count = 0
+    with open_input(path) as container:
+        stream = container.streams[decoded.index]
+        try:
+            for packet in container.demux(stream):
+                if packet.size == 0:
+                    continue
+                if packet.pts is None:
+                    count += 1
+                    continue
+                if last is not None and packet.dts is not None and packet.dts * packet.time_base >= last:
+                    break
+                pts = packet.pts * packet.time_base
+                count += pts >= first and (last is None or pts < last)
+        except av.FFmpegError:
+            return max(count, 1)  # Only an estimate for memory: decoding meets the same error and reports it.
+    return max(count, 1)
+
+
+class _RgbConverter:
+    """Decoded frames to upright RGB pictures (3, h, w) of one size: uint8, or float32 for sources beyond 8 bits."""
+
+    def __init__(self, first: VideoFrame, size: tuple[int, int] | None) -> None:
+        self.color: ColorInfo = resolve_color(first)
+        self.turns = quarter_turns(first)
+        if size is None:
+            self._height, self._width = first.height, first.width
+        else:
+            self._height, self._width = (size[1], size[0]) if self.turns % 2 else size
+        self._chain: FilterChain | None = None
+        self._chain_input: tuple[int, int, str] | None = None
+
+    def __call__(self, frame: VideoFrame) -> np.ndarray:
+        # A stream may change its size or format half-way; the picture keeps the size of its first frame.
+        described = (frame.width, frame.height, frame.format.name)
+        self._mark(frame)
+        if self._chain is None or described != self._chain_input:
+            self._chain, self._chain_input = self._build(frame), described
+        pixels: np.ndarray = self._chain.map(frame).to_ndarray()
+        rgb: np.ndarray
+        if self.color.bit_depth == 8:
+            rgb = rearrange(pixels, "h w c -> c h w")
+        elif self.color.matrix == "gbr":
+            rgb = rearrange(pixels / np.float32(65535), "h w c -> c h w")
+        else:
+            rgb = yuv16_to_rgb(pixels, self.color)
+        return np.rot90(rgb, self.turns, (1, 2))
+
+    def _mark(self, frame: VideoFrame) -> None:
+        """Puts the resolved facts on the frame. Deep YUV only changes word size, which must not touch its range."""
+        deep_yuv = self.color.bit_depth > 8 and self.color.matrix != "gbr"
+        tag(frame, self.color)
+        if deep_yuv:
+            frame.color_range = 1
+
+    def _build(self, frame: VideoFrame) -> FilterChain:
+        smaller = self._height <= frame.height and self._width <= frame.width
+        resized = (self._height, self._width) != (frame.height, frame.width)
+        kernel = "area" if resized and smaller else "bicubic"
+        options = f"w={self._width}:h={self._height}:flags={kernel}+{ACCURATE}:sws_dither=none"
+        if self.color.matrix == "gbr":
+            target = "rgb24" if self.color.bit_depth == 8 else "rgb48le"
+        elif self.color.bit_depth == 8:
+            target = "rgb24"
+            options += f":in_color_matrix={self.color.matrix}:in_range={self.color.range}:out_range=pc"
+        else:
+            target = "yuv444p16le"
+            options += ":in_range=tv:out_range=tv"
+        return FilterChain(frame, [("scale", options), ("format", target)])
+
+
+class _FrameStore:
+    """Frames gathered into one tensor without holding the clip twice.
+
+    The first block has room for all the frames that are expected; memory not yet written costs nothing. Only a clip
+    that holds more frames than its packets announced needs further blocks, and a copy to join them.
+    """
+
+    def __init__(self, expected: int) -> None:
+        self._room = expected
+        self._blocks: list[np.ndarray] = []
+        self._used = 0
+
+    def append(self, frame: np.ndarray) -> None:
+        if not self._blocks or self._used == len(self._blocks[-1]):
+            room = self._room if not self._blocks else 16
+            self._blocks.append(np.empty((room, *frame.shape), frame.dtype))
+            self._used = 0
+        self._blocks[-1][self._used] = frame
+        self._used += 1
+
+    def finish(self) -> Tensor:
+        blocks = [*self._blocks[:-1], self._blocks[-1][: self._used]]
+        self._blocks = []
+        return torch.from_numpy(blocks[0] if len(blocks) == 1 else np.concatenate(blocks))

@@ -1,0 +1,178 @@
+"""Opening video files: every way in which that fails becomes one line for the user. Also `probe`."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+from av.container import InputContainer
+from av.stream import Disposition
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from vfield.clip import ColorInfo
+from vfield.errors import UserError
+from vfield.video_io.color import resolve_color
+
+logger = logging.getLogger("vfield")
+
+_FALLBACK_RATE = Fraction(25)
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a file says about its picture, found by decoding one frame.
+
+    Attributes:
+        width: columns of the upright picture.
+        height: rows of the upright picture.
+        frame_rate: nominal frames per second.
+        duration_seconds: length of the video as its container gives it, or None.
+        frame_count: number of frames, or None where the container does not count them.
+        codec: FFmpeg's name of the codec, for example "h264".
+        pixel_format: FFmpeg's name of the pixel format, for example "yuv420p".
+        color: resolved colour facts.
+        rotation: degrees anticlockwise by which the stored picture has to be turned to be upright.
+        pixel_aspect: width / height of one pixel of the upright picture.
+        audio_codecs: the codec of each audio stream.
+    """
+
+    width: int
+    height: int
+    frame_rate: Fraction
+    duration_seconds: Fraction | None
+    frame_count: int | None
+    codec: str
+    pixel_format: str
+    color: ColorInfo
+    rotation: int
+    pixel_aspect: Fraction
+    audio_codecs: tuple[str, ...]
+
+
+@contextmanager
+def open_input(path: str | Path) -> Iterator[InputContainer]:
+    """The open file.
+
+    Raises:
+        UserError: when there is no such file, or FFmpeg knows nothing to do with it.
+    """
+    file = Path(path)
+    if file.is_dir():
+        raise UserError(f"{path} is a folder; give a video file")
+    if not file.exists():
+        raise UserError(f"{path} does not exist; check the name")
+    try:
+        container = av.open(file, "r")
+    except av.InvalidDataError as error:
+        raise UserError(f"{path} is not a video that FFmpeg can read, or it is cut short; try playing it") from error
+    except OSError as error:
+        raise UserError(f"cannot open {path}: {error.strerror}") from error
+    except av.FFmpegError as error:
+        raise UserError(f"{path} is not a video that FFmpeg can read: {error.strerror}") from error
+    with container:
+        yield container
+
+
+def find_video(container: InputContainer, path: str | Path) -> VideoStream:
+    """The video stream that a player would show, ready to decode on all cores.
+
+    Raises:
+        UserError: when the file has none, or none that can be decoded.
+    """
+    stream = container.streams.best("video")
+    if not isinstance(stream, VideoStream) or Disposition.attached_pic in stream.disposition:
+        kinds = sorted({str(found.type) for found in container.streams}) or ["nothing"]
+        raise UserError(f"{path} has no video in it, only {' and '.join(kinds)}; give a file with a picture")
+    if stream.codec_context is None:
+        raise UserError(f"{path} is coded in a way that this FFmpeg cannot decode; convert it to H.264 first")
+    stream.thread_type = "AUTO"
+    return stream
+
+
+def nominal_rate(stream: VideoStream) -> Fraction:
+    """Frames per second: what the container says, or 25 where it says nothing usable."""
+    for rate in (stream.average_rate, stream.guessed_rate, stream.base_rate):
+        if rate is not None and 0 < rate <= 1000:
+            return rate
+    return _FALLBACK_RATE
+
+
+def quarter_turns(frame: VideoFrame) -> int:
+    """Quarter turns anticlockwise that make the picture upright, 0 to 3."""
+    return round(frame.rotation / 90) % 4
+
+
+def pixel_aspect(stream: VideoStream, turns: int) -> Fraction:
+    """Width / height of one pixel of the upright picture; 1 where the file does not say."""
+    aspect = stream.sample_aspect_ratio
+    if not aspect or aspect <= 0:
+        return Fraction(1)
+    return 1 / aspect if turns % 2 else aspect
+
+
+def declared_duration(container: InputContainer, stream: VideoStream) -> Fraction | None:
+    """Seconds that the video lasts according to its container; None where it does not say."""
+    if stream.duration and stream.time_base:
+        return stream.duration * stream.time_base
+    return Fraction(container.duration, av.time_base) if container.duration else None
+
+
+def has_audio(path: str | Path) -> bool:
+    """Whether the file has a sound track.
+
+    Raises:
+        UserError: when the file cannot be opened.
+    """
+    with open_input(path) as container:
+        return bool(container.streams.audio)
+
+
+def probe(path: str | Path) -> VideoInfo:
+    """What the file says about itself; decodes only the first frame.
+
+    Raises:
+        UserError: when the file cannot be opened or has no picture.
+    """
+    with open_input(path) as container:
+        stream = find_video(container, path)
+        try:
+            frame = next(container.decode(stream), None)
+        except av.FFmpegError as error:
+            raise UserError(f"no frame of {path} can be decoded: {error.strerror}; the file is damaged") from error
+        if frame is None:
+            raise UserError(f"{path} has no frames in it")
+        turns = quarter_turns(frame)
+        width, height = (frame.height, frame.width) if turns % 2 else (frame.width, frame.height)
+        return VideoInfo(
+            width=width,
+            height=height,
+            frame_rate=nominal_rate(stream),
+            duration_seconds=declared_duration(container, stream),
+            frame_count=stream.frames or None,
+            codec=stream.codec.canonical_name,
+            pixel_format=frame.format.name,
+            color=resolve_color(frame),
+            rotation=turns * 90,
+            pixel_aspect=pixel_aspect(stream, turns),
+            audio_codecs=tuple(audio.codec.canonical_name for audio in container.streams.audio),
+        )
+
+
+def as_seconds(value: Fraction | float | None, name: str) -> Fraction | None:
+    """A time that the user gave, exactly.
+
+    Raises:
+        UserError: when it is negative or not a number.
+    """
+    if value is None:
+        return None
+    if not math.isfinite(value) or value < 0:
+        raise UserError(f"{name} must be zero or more seconds from the first frame, got {value}")
+    return Fraction(value)

@@ -1,0 +1,274 @@
+"""Writing video as a stream: to a temporary name, moved into place only when everything has succeeded."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+import av
+import numpy as np
+import torch
+from torch import Tensor
+
+from vfield.clip import ColorInfo
+from vfield.errors import UserError
+from vfield.video_io.audio import AudioPlan
+from vfield.video_io.encode import CONTAINERS, Encoding, VideoSink, choose_encoding
+from vfield.video_io.pictures import GifSink, PngSink, check_gif_rate
+from vfield.video_io.source import logger
+
+_FINEST_TIME_BASE = 10_000_000
+_FRAME_NAME = re.compile(r"\d{6,}\.png")
+
+
+class _Sink(Protocol):
+    def write(self, rgb: np.ndarray, pts_seconds: Fraction, duration_seconds: Fraction) -> None: ...
+
+    def close(self) -> None: ...
+
+    def abort(self) -> None: ...
+
+
+def common_time_base(times: Iterable[Fraction]) -> Fraction:
+    """The longest tick of which all these times are whole multiples (10 million to the second at the finest)."""
+    ticks = math.lcm(*(time.denominator for time in times))
+    return Fraction(1, min(ticks, _FINEST_TIME_BASE))
+
+
+class VideoWriter:
+    """Writes frames one by one; a context manager. What is at `path` changes only when the block ends well.
+
+    The name decides the kind: .mp4, .mov, .mkv or .webm is video, .gif an animation, and a name without a suffix or
+    with a slash at its end a folder of PNG files (000000.png, ...).
+
+    Args:
+        path: where the result goes.
+        height: rows of every frame.
+        width: columns of every frame.
+        frame_rate: frames per second; frame i is shown at i / frame_rate unless `write` is told otherwise.
+        color: the source's colour facts; video is coded and tagged with the same matrix, range, primaries and
+            transfer (BT.709 limited for RGB sources). More than 8 bits make the default codec one of 10 bits.
+        pixel_aspect: width / height of one pixel.
+        codec: h264, hevc, av1, vp9, prores, ffv1 or the name of an FFmpeg encoder. None: a good one for the suffix.
+        crf: constant quality, 0 is best. None: visually lossless.
+        pixel_format: FFmpeg's name. None: 4:2:0 of the source's depth, 4:4:4 where an odd size needs it.
+        overwrite: replace what is at `path`.
+        audio: sound to put beside the picture; GIF and PNG leave it out with a line in the log.
+        time_base: the tick, in seconds, that every pts given to `write` is a multiple of (`common_time_base`); None:
+            1 / frame_rate. Matroska and WebM files round times to 1/1000 s, GIF to 1/100 s.
+
+    Raises:
+        UserError: from the constructor when anything above does not fit together, from `with` and `write` when the
+            disk is full or the folder not writable, and at the end of the block when no frame was written.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        height: int,
+        width: int,
+        frame_rate: Fraction,
+        color: ColorInfo,
+        pixel_aspect: Fraction = Fraction(1),
+        codec: str | None = None,
+        crf: int | None = None,
+        pixel_format: str | None = None,
+        overwrite: bool = False,
+        audio: AudioPlan | None = None,
+        time_base: Fraction | None = None,
+    ) -> None:
+        if frame_rate <= 0:
+            raise UserError(f"frame rate must be positive, got {frame_rate}")
+        if min(height, width) < 1:
+            raise UserError(f"a picture needs at least one pixel, got {width}x{height}")
+        self._shape = (3, height, width)
+        self._frame_rate = frame_rate
+        self._time_base = time_base or 1 / frame_rate
+        self._pixel_aspect = pixel_aspect
+        self._audio = audio
+        self._path = Path(path)
+        self._kind = _kind_of(path)
+        self._encoding: Encoding | None = None
+        if self._kind in CONTAINERS:
+            self._encoding = choose_encoding(
+                self._kind, height, width, color, codec=codec, crf=crf, pixel_format=pixel_format
+            )
+            self._warn_of_444(pixel_format)
+        else:
+            _refuse_options(self._path, codec=codec, crf=crf, pixel_format=pixel_format)
+        if self._kind == ".gif":
+            check_gif_rate(frame_rate)
+        if audio is not None and self._encoding is None:
+            logger.warning("%s cannot hold sound; it is left out", self._path)
+        _check_target(self._path, self._kind, overwrite)
+        self._partial = self._path.with_name(f".{self._path.name}.partial-{os.getpid()}")
+        self._sink: _Sink | None = None
+        self._count = 0
+        self._previous: Fraction | None = None
+
+    def _warn_of_444(self, asked: str | None) -> None:
+        assert self._encoding is not None
+        if asked is None and self._encoding.encoder in ("libx264", "libx265") and "444" in self._encoding.pixel_format:
+            logger.warning(
+                "%s: %dx%d has an odd side, so it is written as %s, which browsers may not play; an even size would",
+                *(self._path, self._shape[2], self._shape[1], self._encoding.pixel_format),
+            )
+
+    def __enter__(self) -> Self:
+        _remove(self._partial)
+        try:
+            with _told_to_user(self._path):
+                self._sink = self._open()
+        except BaseException:
+            _remove(self._partial)
+            raise
+        return self
+
+    def _open(self) -> _Sink:
+        height, width = self._shape[1:]
+        if self._kind == "":
+            return PngSink(self._partial, height=height, width=width)
+        if self._encoding is None:
+            return GifSink(self._partial, height=height, width=width)
+        return VideoSink(
+            self._partial,
+            self._encoding,
+            height=height,
+            width=width,
+            frame_rate=self._frame_rate,
+            time_base=self._time_base,
+            pixel_aspect=self._pixel_aspect,
+            audio=self._audio,
+        )
+
+    def write(
+        self, frame: Tensor, *, pts_seconds: Fraction | None = None, duration_seconds: Fraction | None = None
+    ) -> None:
+        """Writes one frame.
+
+        Args:
+            frame: (3, height, width) RGB, uint8 or float in [0, 1], on any device.
+            pts_seconds: when it is shown, counted from the start of the written video; None: frame i at
+                i / frame_rate. Must increase.
+            duration_seconds: for how long; None: 1 / frame_rate. Matters for the last frame.
+
+        Raises:
+            UserError: when the frame does not fit, or cannot be written.
+        """
+        if self._sink is None:
+            raise UserError("VideoWriter must be entered (with VideoWriter(...) as writer) before it can write")
+        if tuple(frame.shape) != self._shape:
+            raise UserError(f"frame must be {self._shape}, got {tuple(frame.shape)}")
+        if frame.dtype != torch.uint8 and not frame.is_floating_point():
+            raise UserError(f"frame must be uint8 or float in [0, 1], got {frame.dtype}")
+        pts = self._count / self._frame_rate if pts_seconds is None else pts_seconds
+        if pts < 0 or (self._previous is not None and pts <= self._previous):
+            raise UserError(f"frames must be written in order of time, got {float(pts)} s after {self._previous} s")
+        pixels = frame.detach().cpu()
+        array = (pixels if pixels.dtype == torch.uint8 else pixels.float()).numpy()
+        with _told_to_user(self._path):
+            self._sink.write(array, pts, duration_seconds or 1 / self._frame_rate)
+        self._previous = pts
+        self._count += 1
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._sink is not None
+        sink, self._sink = self._sink, None
+        try:
+            if error is not None or self._count == 0:
+                sink.abort()
+                if error is None:
+                    raise UserError(f"no frame was written to {self._path}")
+                return
+            try:
+                with _told_to_user(self._path):
+                    sink.close()
+                    _move_into_place(self._partial, self._path)
+            except BaseException:
+                sink.abort()
+                raise
+        finally:
+            _remove(self._partial)
+
+
+def _kind_of(path: str | Path) -> str:
+    """The suffix that decides how to write; "" for a folder of PNG files."""
+    if str(path).endswith(("/", os.sep)):
+        return ""
+    suffix = Path(path).suffix.lower()
+    if suffix not in ("", ".gif", *CONTAINERS):
+        known = ", ".join((*CONTAINERS, ".gif"))
+        raise UserError(f"cannot write {path}: unknown suffix {suffix}; use {known}, or none for a folder of PNG files")
+    return suffix
+
+
+def _refuse_options(path: Path, **options: object) -> None:
+    for name, value in options.items():
+        if value is not None:
+            raise UserError(f"{path} is not a video file, so {name} {value} means nothing for it; leave it out")
+
+
+def _check_target(path: Path, kind: str, overwrite: bool) -> None:
+    """Refuses, before anything is rendered, a target that could not be put in place afterwards."""
+    parent = path.parent
+    if not parent.is_dir():
+        raise UserError(f"folder {parent} does not exist; create it first")
+    if not os.access(parent, os.W_OK):
+        raise UserError(f"cannot write into folder {parent}; choose another or change its permissions")
+    if kind != "" and path.is_dir():
+        raise UserError(f"{path} is a folder; choose another name")
+    if kind == "" and path.exists():
+        if not path.is_dir():
+            raise UserError(f"{path} is a file, and a folder of PNG files is to be written; choose another name")
+        others = [entry.name for entry in path.iterdir() if not _FRAME_NAME.fullmatch(entry.name)]
+        if others:
+            # Replacing a folder deletes it: never one that holds anything but frames.
+            raise UserError(f"folder {path} holds other files ({others[0]}); choose an empty or new folder")
+        if not any(path.iterdir()):
+            return
+    if path.exists() and not overwrite:
+        raise UserError(f"{path} exists; add --overwrite or choose another name")
+
+
+@contextmanager
+def _told_to_user(path: Path) -> Iterator[None]:
+    """Turns what the system and FFmpeg say about writing into one line."""
+    try:
+        yield
+    except UserError:
+        raise
+    except (av.FFmpegError, OSError) as error:
+        raise UserError(f"could not write {path}: {error.strerror or error}") from error
+
+
+def _move_into_place(partial: Path, path: Path) -> None:
+    if not partial.is_dir() or not path.exists():
+        os.replace(partial, path)
+        return
+    # A folder cannot be replaced in one step; the old frames step aside and come back if the new ones cannot move.
+    aside = path.with_name(f".{path.name}.old-{os.getpid()}")
+    os.replace(path, aside)
+    try:
+        os.replace(partial, path)
+    except BaseException:
+        os.replace(aside, path)
+        raise
+    shutil.rmtree(aside)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
