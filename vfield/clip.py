@@ -30,6 +30,26 @@ class ColorInfo:
     bit_depth: int = 8
 
 
+@dataclass(frozen=True)
+class ClipFacts:
+    """Everything about a clip but its pixels: what a field must know to be written back as a video.
+
+    Attributes:
+        height: picture height in pixels.
+        width: picture width in pixels.
+        pts_seconds, end_seconds, frame_rate, color, pixel_aspect, source: as in `Clip`.
+    """
+
+    height: int
+    width: int
+    pts_seconds: tuple[Fraction, ...]
+    end_seconds: Fraction
+    frame_rate: Fraction
+    color: ColorInfo
+    pixel_aspect: Fraction
+    source: str
+
+
 @dataclass(frozen=True, eq=False)
 class Clip:
     """One continuous piece of video. A clip of a single frame (an image) is legal.
@@ -100,6 +120,20 @@ class Clip:
     def duration_seconds(self) -> Fraction:
         """Length of the half-open range that the clip covers."""
         return self.end_seconds - self.start_seconds
+
+    @property
+    def facts(self) -> ClipFacts:
+        """The clip without its pixels."""
+        return ClipFacts(
+            height=self.height,
+            width=self.width,
+            pts_seconds=self.pts_seconds,
+            end_seconds=self.end_seconds,
+            frame_rate=self.frame_rate,
+            color=self.color,
+            pixel_aspect=self.pixel_aspect,
+            source=self.source,
+        )
 
     def select(self, indices: range | list[int]) -> Clip:
         """The clip made of only these frames, in the order given, covering the same range of time up to its end.

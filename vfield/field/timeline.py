@@ -66,6 +66,7 @@ class Timeline:
     def __init__(self, t: Tensor, shots: Sequence[range]) -> None:
         times = t.tolist()
         self.t = t
+        self.shots = list(shots)
         self.segments: list[Segment] = []
         row = 0
         for shot in shots:
@@ -92,3 +93,7 @@ class Timeline:
             return torch.zeros_like(t)
         left, right = self.t[segment.left].item(), self.t[segment.right].item()
         return ((t - left) / (right - left)).clamp(0, 1)
+
+    def seconds(self, segment: Segment) -> float:
+        """Time between the two keyframes of a segment; 1 where one is held, since nothing moves there."""
+        return 1.0 if segment.left == segment.right else self.t[segment.right].item() - self.t[segment.left].item()

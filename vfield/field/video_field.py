@@ -5,15 +5,16 @@
     residual  = decode(fourier(uvt), local latents, colours | global latent)
     rgb       = colour + gate(t) residual
 
-With keyframe colours the gate is 4 alpha (1 - alpha): an observed instant shows its own frame, exactly. Without them
-the decoder makes everything and the gate is 1. Each part can be switched off by config.
+With keyframe colours the gate is 4 alpha (1 - alpha), so that an observed instant shows its own frame, exactly, times
+the square of the gap's length over the length at which the residual was learnt: hiding a keyframe doubles a gap, and
+errors of smooth interpolation grow with the square. Without colours the decoder makes everything and the gate is 1.
+Each part can be switched off by config.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from dataclasses import field as dataclass_field
 from typing import NamedTuple
 
 import torch
@@ -24,7 +25,7 @@ from vfield.errors import UserError
 from vfield.field.decoder import Decoder, DecoderConfig
 from vfield.field.fourier import FourierConfig, FourierFeatures
 from vfield.field.latents import ColourKeyframes, GlobalConfig, GlobalLatent, LatentGrids, LocalConfig
-from vfield.field.motion import Curves, MotionConfig, MotionField, Visibility
+from vfield.field.motion import Curves, Match, MotionConfig, MotionField, Visibility
 from vfield.field.timeline import Segment, Timeline
 
 
@@ -52,6 +53,22 @@ class FieldConfig:
         return self.local.colours or bool(self.local.levels)
 
 
+# A field learns its residual across gaps of two intervals and is asked across gaps of one.
+_RESIDUAL_SCALE = 1 / 4
+
+
+class Inspection(NamedTuple):
+    """What the field thinks happens at some points.
+
+    Attributes:
+        velocity: (n, 2) x and y, source pixels per second.
+        right_share: (n,) share of the later keyframe in the colour, 0 to 1.
+    """
+
+    velocity: Tensor
+    right_share: Tensor
+
+
 class _Read(NamedTuple):
     """What the keyframes say about the points of one segment.
 
@@ -59,11 +76,17 @@ class _Read(NamedTuple):
         colour: (n, 3), or (n, 0) without keyframe colours.
         features: (n, f) inputs of the decoder.
         gate: (n,) how much of the decoder's residual counts.
+        disagreement: (n, 3) right minus left colour, zero where a keyframe is held.
+        velocity: (n, 2) source pixels per second.
+        weight: (n,) share of the right keyframe.
     """
 
     colour: Tensor
     features: Tensor
     gate: Tensor
+    disagreement: Tensor
+    velocity: Tensor
+    weight: Tensor
 
 
 class VideoField(nn.Module):
@@ -135,8 +158,28 @@ class VideoField(nn.Module):
             raise UserError(f"uvt must be (n, 3), got {tuple(uvt.shape)}; did you drop t?")
         if len(uvt) == 0:
             return uvt.clone()
-        if footprint is None:
-            footprint = Footprint.of_size(*self.size)
+        footprint = footprint or Footprint.of_size(*self.size)
+        order, read = self._gather(uvt, footprint, hide)
+        rgb = self._decode(uvt if order is None else uvt[order], footprint, read)
+        return rgb if order is None else torch.empty_like(rgb).index_copy(0, order, rgb)
+
+    def disagreement(self, uvt: Tensor) -> Tensor:
+        """How the two keyframes around each point differ in colour where the motion says it is: (n, 3).
+
+        Needs keyframe colours and motion. The order of the points is not kept.
+        """
+        return self._gather(uvt, Footprint.of_size(*self.size), hide=False)[1].disagreement
+
+    def inspect(self, uvt: Tensor) -> Inspection:
+        """Motion and visibility at points (n, 3)."""
+        order, read = self._gather(uvt, Footprint.of_size(*self.size), hide=False)
+        if order is None:
+            return Inspection(read.velocity, read.weight)
+        velocity = torch.empty_like(read.velocity).index_copy(0, order, read.velocity)
+        return Inspection(velocity, torch.empty_like(read.weight).index_copy(0, order, read.weight))
+
+    def _gather(self, uvt: Tensor, footprint: Footprint, hide: bool) -> tuple[Tensor | None, _Read]:
+        """Read the keyframes for all points, segment by segment; the order used, or None for the order given."""
         segments = self._hidden_segments(uvt[:, 2]) if hide else self.timeline.find(uvt[:, 2])
         values, counts = torch.unique_consecutive(segments, return_counts=True)
         order = None
@@ -147,11 +190,7 @@ class VideoField(nn.Module):
         parts = []
         for value, points in zip(values.tolist(), uvt.split(counts.tolist()), strict=True):
             parts.append(self._read(points, footprint, self._segment(value, hide), hide))
-        read = _Read(*(torch.cat(pieces) for pieces in zip(*parts, strict=True)))
-        rgb = self._decode(uvt, footprint, read)
-        if order is None:
-            return rgb
-        return torch.empty_like(rgb).index_copy(0, order, rgb)
+        return order, _Read(*(torch.cat(pieces) for pieces in zip(*parts, strict=True)))
 
     def _hidden_segments(self, t: Tensor) -> Tensor:
         """The keyframe at each instant."""
@@ -175,27 +214,31 @@ class VideoField(nn.Module):
             left_uv, right_uv = match.left_uv, match.right_uv
         held = segment.gap is None
         weight = alpha
-        colour = none
+        colour = disagreement = none
         features = []
         if self.colours is not None:
             left = self.colours(segment.left, left_uv, footprint)
             right = left if held else self.colours(segment.right, right_uv, footprint)
+            disagreement = right - left
             if match is not None:
-                weight = self._weight(match.left_uv, match.right_uv, alpha, match.evidence, right - left)
+                weight = self._weight(match, alpha, disagreement)
             colour = torch.lerp(left, right, weight[:, None])
-            features += [colour - 0.5, right - left]
+            features += [colour - 0.5, disagreement]
         if self.latents is not None:
             left = self.latents(segment.left, left_uv)
             right = left if held else self.latents(segment.right, right_uv)
             features.append(torch.lerp(left, right, weight[:, None]))
-        gate = 4 * alpha * (1 - alpha) if self.colours is not None else torch.ones_like(alpha)
-        return _Read(colour, torch.cat([none, *features], dim=-1), gate)
+        scale = 1.0 if hide else _RESIDUAL_SCALE
+        gate = 4 * scale * alpha * (1 - alpha) if self.colours is not None else torch.ones_like(alpha)
+        seconds = self.timeline.seconds(segment)
+        velocity = (right_uv - left_uv) * uv.new_tensor([self.size[1], self.size[0]]) / seconds
+        return _Read(colour, torch.cat([none, *features], dim=-1), gate, disagreement, velocity, weight)
 
-    def _weight(self, left_uv: Tensor, right_uv: Tensor, alpha: Tensor, evidence: Tensor, change: Tensor) -> Tensor:
+    def _weight(self, match: Match, alpha: Tensor, change: Tensor) -> Tensor:
         """The right keyframe's share (n,): nearness in time, moved by visibility; exactly 0 and 1 at the keyframes."""
         odds = torch.logit(alpha, eps=1e-6)
         if self.visibility is not None:
-            odds = odds + self.visibility(evidence, change, alpha)
+            odds = odds + self.visibility(match.evidence, change, alpha)
         inside = (alpha > 0) & (alpha < 1)
         return torch.where(inside, torch.sigmoid(odds), alpha)
 

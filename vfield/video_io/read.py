@@ -46,7 +46,8 @@ def read_clip(
 
     Timestamps are kept as the container gives them, so a clip that starts late keeps its late start. A frame without
     a timestamp gets the one that follows at the nominal rate; a frame whose timestamp does not come after the one
-    before it (a repeat) is left out, with a line in the log. So is whatever cannot be decoded, if anything can.
+    before it is moved half a frame after that, with a line in the log. What cannot be decoded is left out, with a line
+    in the log, if anything can.
 
     Args:
         path: the file.
@@ -61,47 +62,35 @@ def read_clip(
     Raises:
         UserError: when the file, the range or the size is no good; one line says why.
     """
-    start, end = as_seconds(start_seconds, "start_seconds"), as_seconds(end_seconds, "end_seconds")
-    if end is not None and end <= (start or 0):
-        raise UserError(f"end_seconds must come after start_seconds, got {float(start or 0):g} to {float(end):g}")
-    if max_frames is not None and max_frames < 1:
-        raise UserError(f"max_frames must be at least 1, got {max_frames}")
-    if size is not None and not all(1 <= side <= _LARGEST_SIDE for side in size):
-        raise UserError(f"size must be (height, width) of 1 to {_LARGEST_SIDE} pixels, got {size}")
-
+    start, end = _checked_range(start_seconds, end_seconds)
+    _check_amount(size, max_frames)
     with open_input(path) as container:
         stream = find_video(container, path)
         damage = _Damage()
         rate = nominal_rate(stream)
-        origin = _first_pts(container, stream, path)
+        origin = _first_pts(path)
         _check_range(path, start, end, declared_duration(container, stream), 1 / rate)
         first, last = origin + (start or 0), None if end is None else origin + end
         expected = _count_packets(path, stream, first, last)
-        frames = _timed_frames(_decode_from(container, stream, first, damage), rate, damage)
-        store: _FrameStore | None = None
+        store = _FrameStore(min(expected, max_frames or expected))
         converter: _RgbConverter | None = None
-        times: list[Fraction] = []
-        end_of_last = origin
-        for pts, frame in frames:
+        for pts, frame in _timed_frames(_decode_from(container, stream, first, damage), stream, damage):
             if last is not None and pts >= last:
                 break
             if pts < first:
                 continue
-            if converter is None or store is None:
-                converter = _RgbConverter(frame, size)
-                store = _FrameStore(min(expected, max_frames or expected))
-            store.append(converter(frame))
-            times.append(pts)
-            end_of_last = pts + (frame.duration * _time_base(frame) if frame.duration else 1 / rate)
-            if len(times) == max_frames:
+            converter = converter or _RgbConverter(frame, size)
+            lasting = frame.duration * _time_base(frame) if frame.duration else 1 / rate
+            store.append(converter(frame), pts, pts + lasting)
+            if len(store.times) == max_frames:
                 break
-        if converter is None or store is None:
+        if converter is None:
             raise UserError(_nothing_read(path, start, end, damage))
-        damage.report(path, len(times))
+        damage.report(path, len(store.times))
         return Clip(
             frames=store.finish(),
-            pts_seconds=tuple(times),
-            end_seconds=end_of_last,
+            pts_seconds=tuple(store.times),
+            end_seconds=store.end,
             frame_rate=rate,
             color=converter.color,
             pixel_aspect=pixel_aspect(stream, converter.turns),
@@ -114,7 +103,7 @@ class _Damage:
     """What went wrong while decoding, to be told once at the end."""
 
     errors: int = 0
-    repeats: int = 0
+    moved: int = 0
     message: str = ""
     packets: int = 0
 
@@ -127,8 +116,26 @@ class _Damage:
             logger.warning(
                 "%s is damaged (%d decoding errors: %s); read %d frames", path, self.errors, self.message, count
             )
-        if self.repeats:
-            logger.warning("%s: left out %d frames whose timestamps repeat an earlier one", path, self.repeats)
+        if self.moved:
+            logger.warning(
+                "%s: %d frames had timestamps out of order, and were moved after the one before", path, self.moved
+            )
+
+
+def _checked_range(
+    start_seconds: Fraction | float | None, end_seconds: Fraction | float | None
+) -> tuple[Fraction | None, Fraction | None]:
+    start, end = as_seconds(start_seconds, "start_seconds"), as_seconds(end_seconds, "end_seconds")
+    if end is not None and end <= (start or 0):
+        raise UserError(f"end_seconds must come after start_seconds, got {float(start or 0):g} to {float(end):g}")
+    return start, end
+
+
+def _check_amount(size: tuple[int, int] | None, max_frames: int | None) -> None:
+    if max_frames is not None and max_frames < 1:
+        raise UserError(f"max_frames must be at least 1, got {max_frames}")
+    if size is not None and not all(1 <= side <= _LARGEST_SIDE for side in size):
+        raise UserError(f"size must be (height, width) of 1 to {_LARGEST_SIDE} pixels, got {size}")
 
 
 def _check_range(
@@ -174,18 +181,14 @@ def _decode(container: InputContainer, stream: VideoStream, damage: _Damage) -> 
             damage.add(str(error.strerror))
 
 
-def _first_pts(container: InputContainer, stream: VideoStream, path: str | Path) -> Fraction:
-    """The clip's own first timestamp. Leaves the container at its beginning."""
+def _first_pts(path: str | Path) -> Fraction:
+    """The clip's own first timestamp. Opens the file anew: raw streams cannot be wound back."""
     damage = _Damage()
-    frame = next(_decode(container, stream, damage), None)
-    if frame is None:
-        raise UserError(_nothing_read(path, None, None, damage) if damage.errors else f"{path} has no frames in it")
-    _rewind(container, stream)
-    return Fraction(frame.pts or 0) * _time_base(frame)
-
-
-def _rewind(container: InputContainer, stream: VideoStream) -> None:
-    container.seek(min(stream.start_time or 0, 0), stream=stream)
+    with open_input(path) as container:
+        stream = find_video(container, path)
+        for pts, _ in _timed_frames(_decode(container, stream, damage), stream, damage):
+            return pts
+    raise UserError(_nothing_read(path, None, None, damage) if damage.errors else f"{path} has no frames in it")
 
 
 def _decode_from(
@@ -193,18 +196,19 @@ def _decode_from(
 ) -> Iterator[VideoFrame]:
     """Frames from the keyframe at or before `first` on, or from the beginning where seeking does not land there."""
     time_base = stream.time_base
-    if time_base is not None and first > 0:
+    if time_base is not None and stream.start_time is not None and first > stream.start_time * time_base:
         try:
             container.seek(int(first / time_base), stream=stream)
         except av.FFmpegError:
-            _rewind(container, stream)
-        frames = _decode(container, stream, damage)
-        landed = next(frames, None)
-        if landed is not None and landed.pts is not None and landed.pts * _time_base(landed) <= first:
-            yield landed
-            yield from frames
-            return
-        _rewind(container, stream)
+            logger.info("%s cannot be wound forward; decoding it from its beginning", container.name)
+        else:
+            frames = _decode(container, stream, damage)
+            landed = next(frames, None)
+            if landed is not None and landed.pts is not None and landed.pts * _time_base(landed) <= first:
+                yield landed
+                yield from frames
+                return
+            container.seek(min(stream.start_time, 0), stream=stream)
     damage.packets = 0
     yield from _decode(container, stream, damage)
     if damage.packets < stream.frames:  # FFmpeg takes the end of the file for the end of the video, without an error.
@@ -212,18 +216,23 @@ def _decode_from(
 
 
 def _timed_frames(
-    frames: Iterator[VideoFrame], rate: Fraction, damage: _Damage
+    frames: Iterator[VideoFrame], stream: VideoStream, damage: _Damage
 ) -> Iterator[tuple[Fraction, VideoFrame]]:
-    """Each frame with its exact presentation time; times strictly increase."""
+    """Each frame with its exact presentation time; times strictly increase, and no frame is lost for its time."""
+    step = 1 / nominal_rate(stream)
     previous: Fraction | None = None
+    # AVI keeps no presentation times: what FFmpeg gives as pts goes back and forth with the order of coding.
+    unordered = stream.container.format.name == "avi"
     for frame in frames:
-        if frame.pts is not None:
-            pts = frame.pts * _time_base(frame)
+        ticks = frame.dts if unordered and frame.dts is not None else frame.pts
+        if ticks is None or (unordered and frame.dts is None and previous is not None):
+            pts = Fraction(0) if previous is None else previous + step
         else:
-            pts = Fraction(0) if previous is None else previous + 1 / rate
+            pts = ticks * _time_base(frame)
         if previous is not None and pts <= previous:
-            damage.repeats += 1
-            continue
+            # Half a step: a whole one would run into the next frame, and push every frame after it.
+            pts = previous + step / 2
+            damage.moved += 1
         previous = pts
         yield pts, frame
 
@@ -302,7 +311,7 @@ class _RgbConverter:
 
 
 class _FrameStore:
-    """Frames gathered into one tensor without holding the clip twice.
+    """Frames and their times, gathered into one tensor without holding the clip twice.
 
     The first block has room for all the frames that are expected; memory not yet written costs nothing. Only a clip
     that holds more frames than its packets announced needs further blocks, and a copy to join them.
@@ -312,14 +321,18 @@ class _FrameStore:
         self._room = expected
         self._blocks: list[np.ndarray] = []
         self._used = 0
+        self.times: list[Fraction] = []
+        self.end = Fraction(0)
 
-    def append(self, frame: np.ndarray) -> None:
+    def append(self, frame: np.ndarray, pts: Fraction, end: Fraction) -> None:
         if not self._blocks or self._used == len(self._blocks[-1]):
             room = self._room if not self._blocks else 16
             self._blocks.append(np.empty((room, *frame.shape), frame.dtype))
             self._used = 0
         self._blocks[-1][self._used] = frame
         self._used += 1
+        self.times.append(pts)
+        self.end = end
 
     def finish(self) -> Tensor:
         blocks = [*self._blocks[:-1], self._blocks[-1][: self._used]]

@@ -98,7 +98,11 @@ def find_video(container: InputContainer, path: str | Path) -> VideoStream:
 
 def nominal_rate(stream: VideoStream) -> Fraction:
     """Frames per second: what the container says, or 25 where it says nothing usable."""
-    for rate in (stream.average_rate, stream.guessed_rate, stream.base_rate):
+    rates = [stream.average_rate, stream.guessed_rate, stream.base_rate]
+    if stream.start_time is None:
+        # A raw stream has no timestamps to average; FFmpeg then calls the average 25, but may know the rate itself.
+        rates = [stream.guessed_rate, stream.average_rate]
+    for rate in rates:
         if rate is not None and 0 < rate <= 1000:
             return rate
     return _FALLBACK_RATE

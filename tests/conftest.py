@@ -1,0 +1,30 @@
+"""Clips that tests read: the demo clip of the repository, and the shared ones where they are at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+_ROOT = Path(__file__).parents[1]
+_SHARED = _ROOT.parent / "shared" / "clips"
+
+
+@pytest.fixture(scope="session")
+def demo_clip() -> Path:
+    """132 frames of 1280x720 at 25 frames a second, untagged colours, with an AAC track."""
+    return _ROOT / "data" / "bigbuckbunny.mp4"
+
+
+@pytest.fixture(scope="session")
+def shared_clip() -> Callable[[str], Path]:
+    """A function from a file name to its path; it skips the test where the file is missing."""
+
+    def find(name: str) -> Path:
+        for folder in (_SHARED, _SHARED / "formats"):
+            if (folder / name).is_file():
+                return folder / name
+        pytest.skip(f"{name} is not in {_SHARED}")
+
+    return find

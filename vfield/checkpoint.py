@@ -1,0 +1,145 @@
+"""The field file: weights, config and clip facts in one safetensors file, which runs no code when it is read."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from jsonargparse import ArgumentParser, Namespace
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from vfield.clip import ClipFacts, ColorInfo
+from vfield.errors import UserError
+from vfield.field.motion import Curves
+from vfield.field.video_field import FieldConfig, VideoField
+
+FIELD_NAME = "field.safetensors"
+_FORMAT = "vfield 1"
+
+
+class SavedField(NamedTuple):
+    """A field and what its clip was."""
+
+    field: VideoField
+    facts: ClipFacts
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+    """Write tensors and JSON facts to a temporary name, and move it into place when complete.
+
+    Raises:
+        UserError: when the folder cannot be written to or is full.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    try:
+        save_file(contiguous, partial, metadata={"format": _FORMAT, "facts": json.dumps(facts)})
+        os.replace(partial, path)
+    except (OSError, SafetensorError) as error:
+        partial.unlink(missing_ok=True)
+        raise UserError(f"could not write {path}: {error}; free some space or choose another folder") from error
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read what `write_tensors` wrote.
+
+    Raises:
+        UserError: when the file is missing, damaged or not vfield's.
+    """
+    if not path.is_file():
+        raise UserError(f"{path} does not exist; give a run folder made by scripts/train.py")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != _FORMAT:
+                raise UserError(f"{path} is not a field file of this version ({_FORMAT}); fit the clip again")
+            return {name: file.get_tensor(name) for name in file.keys()}, json.loads(metadata["facts"])  # noqa: SIM118
+    except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
+        raise UserError(f"{path} is damaged ({error}); fit the clip again") from error
+
+
+def save_field(path: Path, field: VideoField, facts: ClipFacts) -> None:
+    """Write a field file, on its own enough to render from."""
+    described = {
+        "config": asdict(field.config),
+        "clip": _clip_to_json(facts),
+        "t": field.timeline.t.tolist(),
+        "shots": [[shot.start, shot.stop] for shot in field.timeline.shots],
+    }
+    write_tensors(path, dict(field.state_dict()), described)
+
+
+def load_field(path: str | Path, device: torch.device | str = "cpu") -> SavedField:
+    """Read a field file, or the one in a run folder.
+
+    Raises:
+        UserError: when it is missing, damaged or foreign.
+    """
+    path = Path(path)
+    if path.is_dir():
+        if not (path / FIELD_NAME).is_file():
+            raise UserError(f"{path} is not a run folder: it has no {FIELD_NAME}")
+        path = path / FIELD_NAME
+    tensors, described = read_tensors(path)
+    try:
+        facts = _clip_from_json(described["clip"])
+        config = config_from_json(FieldConfig, described["config"])
+        curves = None
+        if "motion.coefficients" in tensors:
+            curves = Curves(tensors["motion.coefficients"], tensors["motion.evidence"])
+        field = VideoField(
+            config,
+            keyframes=tensors.get("colours.frames", torch.empty(1, 3, facts.height, facts.width, dtype=torch.uint8)),
+            t=torch.tensor(described["t"], dtype=torch.float32),
+            shots=[range(*shot) for shot in described["shots"]],
+            duration_seconds=float(facts.end_seconds - facts.pts_seconds[0]),
+            curves=curves,
+            generator=torch.Generator().manual_seed(0),
+        )
+        field.load_state_dict(tensors)
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise UserError(f"{path} does not hold a whole field ({str(error).splitlines()[0]}); fit again") from error
+    return SavedField(field.to(device).eval(), facts)
+
+
+def config_from_json(kind: type, values: dict[str, Any]) -> Any:
+    """A frozen config dataclass from its `asdict` form; unknown keys and wrong types are UserErrors."""
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(kind)
+    try:
+        parsed: Namespace = parser.parse_object(values)
+        return kind(**{key: value for key, value in vars(parser.instantiate_classes(parsed)).items()})
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(str(error)) from error
+
+
+def _clip_to_json(facts: ClipFacts) -> dict[str, Any]:
+    return {
+        **asdict(facts),
+        "pts_seconds": [str(pts) for pts in facts.pts_seconds],
+        "end_seconds": str(facts.end_seconds),
+        "frame_rate": str(facts.frame_rate),
+        "pixel_aspect": str(facts.pixel_aspect),
+    }
+
+
+def _clip_from_json(described: dict[str, Any]) -> ClipFacts:
+    return ClipFacts(
+        height=described["height"],
+        width=described["width"],
+        pts_seconds=tuple(Fraction(pts) for pts in described["pts_seconds"]),
+        end_seconds=Fraction(described["end_seconds"]),
+        frame_rate=Fraction(described["frame_rate"]),
+        color=ColorInfo(**described["color"]),
+        pixel_aspect=Fraction(described["pixel_aspect"]),
+        source=described["source"],
+    )

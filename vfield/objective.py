@@ -1,0 +1,91 @@
+"""What a fit minimises: a module that holds the field and turns a batch into loss terms.
+
+The terms:
+
+- observed: the field at observed pixels.
+- hidden: the field at pixels of keyframes that it may not look at (the in-between task).
+- agreement: at instants between keyframes, the two keyframes should show the same colour along the motion.
+- smoothness: learnt motion corrections vary little between neighbouring cells.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from vfield.errors import UserError
+from vfield.field.video_field import VideoField
+from vfield.losses import charbonnier, squared, total_variation
+from vfield.sampling import Batch
+
+
+@dataclass(frozen=True)
+class ObjectiveConfig:
+    """Weights of the loss terms.
+
+    Attributes:
+        observed: weight of the squared error at observed pixels.
+        hidden: weight of the squared error at pixels of hidden keyframes.
+        agreement: weight of the disagreement of the two keyframes along the motion.
+        smoothness: weight of the total variation of the learnt motion corrections, per pixel of displacement.
+    """
+
+    observed: float = 1.0
+    hidden: float = 1.0
+    agreement: float = 0.02
+    smoothness: float = 0.01
+
+    def __post_init__(self) -> None:
+        weights = (self.observed, self.hidden, self.agreement, self.smoothness)
+        if min(weights) < 0:
+            raise UserError(f"objective weights must not be negative, got {weights}")
+
+
+class Terms(NamedTuple):
+    """Weighted loss terms, each a scalar whose mean over processes is the whole batch's."""
+
+    observed: Tensor
+    hidden: Tensor
+    agreement: Tensor
+    smoothness: Tensor
+
+    def total(self) -> Tensor:
+        """The loss."""
+        return self.observed + self.hidden + self.agreement + self.smoothness
+
+
+class Objective(nn.Module):
+    """(batch) -> loss terms. One forward a step, so that wrappers for several devices see a single call."""
+
+    def __init__(self, field: VideoField, config: ObjectiveConfig) -> None:
+        super().__init__()
+        self.field = field
+        self.config = config
+
+    def forward(self, batch: Batch) -> Terms:
+        """Loss terms of one batch; sums over points are divided by all points, so that shares of a batch add up."""
+        config = self.config
+        count = 3 * len(batch.uvt)
+        seen = len(batch.uvt) - batch.hidden
+        zero = batch.rgb.new_zeros(())
+        observed = hidden = agreement = smoothness = zero
+        if seen:
+            prediction = self.field(batch.uvt[:seen])
+            observed = config.observed * squared(prediction, batch.rgb[:seen]).sum() / count
+        if batch.hidden:
+            prediction = self.field(batch.uvt[seen:], hide=True)
+            hidden = config.hidden * squared(prediction, batch.rgb[seen:]).sum() / count
+        motion = self.field.motion
+        if motion is not None and len(motion.levels) and config.agreement and self.field.colours is not None:
+            apart = self.field.disagreement(batch.between)
+            agreement = config.agreement * charbonnier(apart, torch.zeros_like(apart), 1e-2).mean()
+            for level in motion.levels:
+                down, across = total_variation(level, 1e-2)
+                for term in (down, across):
+                    # A grid of one cell has no neighbours, and the mean of nothing is not a number.
+                    if term.numel():
+                        smoothness = smoothness + config.smoothness * term.mean()
+        return Terms(observed, hidden, agreement, smoothness)

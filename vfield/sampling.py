@@ -1,0 +1,110 @@
+"""Which points the trainer sees next.
+
+Points come in square patches: neighbours share the grids' cells, and reading memory in order is several times faster
+than random points. A batch is a pure function of (seed, step), so that a resumed run sees what an uninterrupted one
+would, and every process of a run can draw the same batch and keep its own share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from vfield.clip import to_float
+from vfield.coords import pixel_uv, with_t
+from vfield.errors import UserError
+
+
+@dataclass(frozen=True)
+class SamplingConfig:
+    """What a batch holds.
+
+    Attributes:
+        patches: patches in the whole batch, over all processes.
+        patch_size: side of a patch in source pixels.
+        hidden_share: fraction of the patches whose keyframe is hidden from the field (the in-between task).
+    """
+
+    patches: int = 8
+    patch_size: int = 48
+    hidden_share: float = 0.75
+
+    def __post_init__(self) -> None:
+        if self.patches < 1 or self.patch_size < 1:
+            raise UserError(
+                f"sampling.patches and sampling.patch_size must be at least 1, got {self.patches}, {self.patch_size}"
+            )
+        if not 0 <= self.hidden_share <= 1:
+            raise UserError(f"sampling.hidden_share must be in [0, 1], got {self.hidden_share}")
+
+
+class Batch(NamedTuple):
+    """Points to learn from. Observed ones come first, then hidden ones.
+
+    Attributes:
+        uvt: (n, 3).
+        rgb: (n, 3) float in [0, 1].
+        between: (m, 3), points at instants between observed ones, where there is nothing to compare with.
+        hidden: number of points at the end whose keyframe is hidden.
+    """
+
+    uvt: Tensor
+    rgb: Tensor
+    between: Tensor
+    hidden: int
+
+
+class PatchSampler:
+    """Draws batches from observed frames."""
+
+    def __init__(self, frames: Tensor, t: Tensor, hideable: Sequence[int], config: SamplingConfig, seed: int) -> None:
+        """Prepare to sample.
+
+        Args:
+            frames: (n, 3, h, w), the observed frames, uint8 or float in [0, 1].
+            t: (n,) their instants in seconds since the first.
+            hideable: frames that may be hidden; empty when none can.
+            config: what a batch holds.
+            seed: of the whole sequence of batches.
+        """
+        self.frames = frames
+        self.times = t.tolist()
+        self.hideable = list(hideable)
+        self.config = config
+        self.seed = seed
+        self.uv = pixel_uv(*frames.shape[-2:])
+
+    def batch(self, step: int, rank: int = 0, processes: int = 1) -> Batch:
+        """The share of batch number `step` that belongs to process `rank` of `processes`."""
+        config = self.config
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
+        hidden_patches = round(config.patches * config.hidden_share) if self.hideable else 0
+        height, width = self.frames.shape[-2:]
+        rows, columns = min(config.patch_size, height), min(config.patch_size, width)
+
+        def draw(below: int) -> int:
+            return int(torch.randint(below, (1,), generator=generator))
+
+        patches = []
+        for i in range(config.patches):
+            hide = i >= config.patches - hidden_patches
+            frame = self.hideable[draw(len(self.hideable))] if hide else draw(len(self.frames))
+            instant = float(torch.rand((), generator=generator))
+            patches.append((hide, frame, draw(height - rows + 1), draw(width - columns + 1), instant))
+        # Sorted by frame, so that the field reads each one in a single run.
+        mine = sorted(patches[rank::processes])
+        uvt, rgb, between = [], [], []
+        for _, frame, y, x, instant in mine:
+            uv = self.uv[y : y + rows, x : x + columns]
+            uvt.append(with_t(uv, self.times[frame]))
+            later = min(frame + 1, len(self.times) - 1)
+            between.append(with_t(uv, self.times[frame] + instant * (self.times[later] - self.times[frame])))
+            pixels = self.frames[frame, :, y : y + rows, x : x + columns]
+            rgb.append(rearrange(to_float(pixels), "c h w -> (h w) c"))
+        hidden = sum(hide for hide, *_ in mine) * rows * columns
+        return Batch(torch.cat(uvt), torch.cat(rgb), torch.cat(between), hidden)
