@@ -1,8 +1,8 @@
-"""The whole configuration: the owners' frozen dataclasses composed, loaded from YAML and saved with the run."""
+"""Configs in files: loaded from YAML as differences from the defaults, saved whole with the run."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,37 +10,16 @@ import yaml
 
 from vfield.checkpoint import config_from_json
 from vfield.errors import UserError
-from vfield.field.video_field import FieldConfig
-from vfield.flow import FlowConfig
-from vfield.objective import ObjectiveConfig
-from vfield.sampling import SamplingConfig
-from vfield.training import TrainingConfig
+from vfield.training import Config
+
+CONFIG_NAME = "config.yaml"
 
 
-@dataclass(frozen=True)
-class Config:
-    """Everything that decides what a fit does, besides the clip.
-
-    Attributes:
-        field: the parts of the field.
-        flow: the classical flow that starts its motion.
-        sampling: what a batch holds.
-        objective: the loss terms.
-        training: the loop.
-    """
-
-    field: FieldConfig = FieldConfig()
-    flow: FlowConfig = FlowConfig()
-    sampling: SamplingConfig = SamplingConfig()
-    objective: ObjectiveConfig = ObjectiveConfig()
-    training: TrainingConfig = TrainingConfig()
-
-
-def load_config(path: str | Path) -> Config:
-    """Read a YAML file that states differences from the defaults.
+def load_values(path: str | Path) -> dict[str, Any]:
+    """The nested mapping that a YAML file holds: differences from the defaults, not yet checked.
 
     Raises:
-        UserError: when the file is missing, not YAML, or has an unknown key or a wrong value.
+        UserError: when the file is missing or not a mapping in YAML.
     """
     path = Path(path)
     if not path.is_file():
@@ -51,22 +30,22 @@ def load_config(path: str | Path) -> Config:
         raise UserError(f"config {path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise UserError(f"config {path} must be a mapping of keys, got {values!r}")
-    return config_from_dict(values)
+    return values
 
 
-def config_from_dict(values: dict[str, Any]) -> Config:
-    """A config from nested dictionaries of differences; unknown keys and wrong values are UserErrors."""
+def config_from_values(values: dict[str, Any]) -> Config:
+    """A config from nested differences; unknown keys and wrong values are UserErrors."""
     config: Config = config_from_json(Config, values)
     return config
 
 
-def save_config(path: Path, config: Config) -> None:
-    """Write every value, so that the run can be read and repeated without the preset it came from."""
-    path.write_text(yaml.safe_dump(to_plain(config), sort_keys=False))
+def load_config(path: str | Path) -> Config:
+    """The config that a YAML file describes."""
+    return config_from_values(load_values(path))
 
 
-def to_plain(config: Any) -> Any:
-    """A config dataclass as dictionaries, lists and numbers, fit for YAML."""
+def config_text(config: Config) -> str:
+    """Every value as YAML, so that a run can be read and repeated without the preset that it came from."""
 
     def plain(value: Any) -> Any:
         if isinstance(value, dict):
@@ -75,4 +54,5 @@ def to_plain(config: Any) -> Any:
             return [plain(item) for item in value]
         return value
 
-    return plain(asdict(config))
+    text: str = yaml.safe_dump(plain(asdict(config)), sort_keys=False)
+    return text

@@ -65,6 +65,11 @@ class Curves(NamedTuple):
     coefficients: Tensor
     evidence: Tensor
 
+    @staticmethod
+    def empty(rows: int, columns: int) -> Curves:
+        """Curves of no gaps at all, on a grid of rows x columns cells."""
+        return Curves(torch.zeros(0, CURVE_CHANNELS, rows, columns), torch.zeros(0, EVIDENCE_CHANNELS, rows, columns))
+
 
 class Match(NamedTuple):
     """Where points of one gap lie in its two keyframes.

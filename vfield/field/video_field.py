@@ -136,8 +136,11 @@ class VideoField(nn.Module):
         inputs = self.fourier.width + (6 if self.colours else 0) + (self.latents.width if self.latents else 0)
         self.decoder = Decoder(config.decoder, inputs, self.shared.width if self.shared else 0, outputs=3)
 
-    def attach_hidden(self, curves: Curves, keyframes: Sequence[int]) -> None:
-        """Give the field curves across keyframes that training will hide: row i hides keyframes[i]."""
+    def attach_hidden(self, curves: Curves | None, keyframes: Sequence[int]) -> None:
+        """Say which keyframes training may hide, and the curves across them: row i hides keyframes[i].
+
+        Without motion there are no curves. They are not part of the state: they are made anew from the clip.
+        """
         self.hidden_curves = curves
         self.hidden_rows = {keyframe: row for row, keyframe in enumerate(keyframes)}
 

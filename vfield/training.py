@@ -1,0 +1,434 @@
+"""fit(): the one training loop. Accelerate brings devices, processes, precision and gradient accumulation."""
+
+from __future__ import annotations
+
+import logging
+import math
+import signal
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any, Literal, NamedTuple
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState, GradientState
+from accelerate.utils import DistributedDataParallelKwargs
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from vfield.board import Board, HeldOut
+from vfield.checkpoint import FIELD_NAME, read_tensors, save_field, write_tensors
+from vfield.clip import Clip
+from vfield.coords import keyframe_t
+from vfield.errors import UserError
+from vfield.field.motion import Curves
+from vfield.field.video_field import FieldConfig, VideoField
+from vfield.flow import FlowConfig
+from vfield.objective import Objective, ObjectiveConfig, Terms
+from vfield.sampling import Batch, PatchSampler, SamplingConfig
+from vfield.start import start_field
+
+RESUME_NAME = "resume.safetensors"
+_LOG = logging.getLogger("vfield")
+_LOG_EVERY_STEPS = 10
+# Colours of every keyframe at the source's own footprint: read again at each step, so worth keeping.
+_TRAINING_CACHE_BYTES = 3 << 30
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """The loop.
+
+    Attributes:
+        steps: optimisation steps; None to be bounded by `minutes` alone.
+        minutes: time budget for the whole fit, the start of the motion included; None for no bound.
+        learning_rate: of the networks and latents at the start; it falls to zero along a cosine.
+        motion_learning_rate: of the motion corrections, in source pixels.
+        seed: of everything random.
+        device: "auto" takes an accelerator where there is one.
+        mixed_precision: None leaves it to Accelerate's own settings.
+        accumulation: batches a step.
+        save_seconds: time between saves of the field and of what resuming needs.
+        picture_seconds: time between pictures in TensorBoard.
+    """
+
+    steps: int | None = 300
+    minutes: float | None = None
+    learning_rate: float = 2e-3
+    motion_learning_rate: float = 2e-3
+    seed: int = 0
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    mixed_precision: Literal["no", "bf16", "fp16"] | None = None
+    accumulation: int = 1
+    save_seconds: float = 30.0
+    picture_seconds: float = 60.0
+
+    def __post_init__(self) -> None:
+        if self.steps is None and self.minutes is None:
+            raise UserError("training needs an end: give training.steps or training.minutes")
+        if self.steps is not None and self.steps < 0:
+            raise UserError(f"training.steps must not be negative, got {self.steps}")
+        if self.minutes is not None and not 0 < self.minutes < math.inf:
+            raise UserError(f"training.minutes must be positive, got {self.minutes}")
+        if min(self.learning_rate, self.motion_learning_rate) < 0:
+            raise UserError(
+                "training learning rates must not be negative, "
+                f"got {self.learning_rate} and {self.motion_learning_rate}"
+            )
+        if self.accumulation < 1:
+            raise UserError(f"training.accumulation must be at least 1, got {self.accumulation}")
+        if min(self.save_seconds, self.picture_seconds) <= 0:
+            raise UserError("training.save_seconds and training.picture_seconds must be positive")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that decides what a fit does, besides the clip.
+
+    Attributes:
+        field: the parts of the field.
+        flow: the classical flow that starts its motion.
+        sampling: what a batch holds.
+        objective: the loss terms.
+        training: the loop.
+    """
+
+    field: FieldConfig = FieldConfig()
+    flow: FlowConfig = FlowConfig()
+    sampling: SamplingConfig = SamplingConfig()
+    objective: ObjectiveConfig = ObjectiveConfig()
+    training: TrainingConfig = TrainingConfig()
+
+
+class FitResult(NamedTuple):
+    """What a fit gave.
+
+    Attributes:
+        field: the fitted field, on the device it was fitted on, ready to be asked.
+        steps: optimisation steps done, those before a resume included.
+        seconds: time taken, likewise.
+        interrupted: whether it was stopped by Ctrl-C before its end.
+        is_main: whether this process is the one that writes and prints.
+    """
+
+    field: VideoField
+    steps: int
+    seconds: float
+    interrupted: bool
+    is_main: bool
+
+
+def fit(
+    clip: Clip,
+    config: Config | None = None,
+    *,
+    out: Path | None = None,
+    config_text: str = "",
+    held_out: HeldOut | None = None,
+    resume: bool = False,
+    progress: bool = True,
+) -> FitResult:
+    """Fit a field to a clip.
+
+    Args:
+        clip: the observed frames.
+        config: None for the defaults.
+        out: an existing run folder, for the field file, what resuming needs and TensorBoard's events; None keeps
+            everything in memory.
+        config_text: the config as text, shown in TensorBoard.
+        held_out: frames to be judged on in TensorBoard. They are never learnt from.
+        resume: go on from the last save in `out`.
+        progress: show progress bars.
+
+    Raises:
+        UserError: when the config cannot work here, or the folder cannot be written or resumed from.
+    """
+    config = config or Config()
+    accelerator = _accelerator(config.training, out)
+    try:
+        run = _Run(accelerator, clip, config, out, progress)
+        if resume:
+            run.load()
+        if accelerator.is_main_process and out is not None:
+            accelerator.init_trackers("tensorboard")
+            run.board = Board(accelerator.get_tracker("tensorboard", unwrap=True), clip, held_out, accelerator.device)
+            run.board.describe(config_text, repr(clip))
+        run.train()
+        field = run.field.eval()
+        field.attach_hidden(None, [])
+        return FitResult(field, run.step, run.elapsed(), run.interrupted, bool(accelerator.is_main_process))
+    finally:
+        accelerator.end_training()
+        # Accelerate keeps its settings for the whole process; the next fit may ask for others.
+        AcceleratorState._reset_state(reset_partial_state=accelerator.num_processes == 1)
+        GradientState._reset_state()
+
+
+def _accelerator(config: TrainingConfig, out: Path | None) -> Accelerator:
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not available.get(config.device, True):
+        raise UserError(f"device {config.device} is not available here; use --device auto or cpu")
+    return Accelerator(
+        cpu=config.device == "cpu",
+        mixed_precision=config.mixed_precision,
+        gradient_accumulation_steps=config.accumulation,
+        log_with="tensorboard" if out is not None else None,
+        project_dir=out,
+        # Which parts a batch touches depends on its patches. Buffers are the same everywhere from the start.
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)],
+    )
+
+
+class _Run:
+    """The state of one fit."""
+
+    def __init__(
+        self, accelerator: Accelerator, clip: Clip, config: Config, out: Path | None, progress: bool
+    ) -> None:
+        if config.sampling.patches % accelerator.num_processes:
+            raise UserError(
+                f"sampling.patches ({config.sampling.patches}) must be a multiple of the number of processes "
+                f"({accelerator.num_processes}), so that each gets an equal share"
+            )
+        self.began = time.monotonic()
+        self.accelerator = accelerator
+        self.config = config
+        self.out = out
+        self.facts = clip.facts
+        self.show = progress and bool(accelerator.is_main_process)
+        self.step = 0
+        self.interrupted = False
+        self.board: Board | None = None
+        seed = config.training.seed
+        self.field, hideable = start_field(clip, config.field, config.flow, seed, self._follow)
+        self.field.to(accelerator.device)
+        if self.field.colours is not None:
+            self.field.colours.cache_bytes = _TRAINING_CACHE_BYTES
+        self.sampler = PatchSampler(clip.frames, keyframe_t(clip.pts_seconds), hideable, config.sampling, seed)
+        objective = Objective(self.field, config.objective)
+        optimizer = torch.optim.Adam(self._groups(), betas=(0.9, 0.99), eps=1e-8)
+        self.objective, self.optimizer = accelerator.prepare(objective, optimizer)
+
+    def _follow(self, curves: Iterable[Curves], total: int) -> Iterable[Curves]:
+        return tqdm(curves, total=total, desc="motion", unit="gap", disable=not self.show, leave=False)
+
+    def _groups(self) -> list[dict[str, Any]]:
+        """Parameters with their learning rates; "base" is what the schedule multiplies."""
+        motion = list(self.field.motion.levels) if self.field.motion is not None else []
+        taken = {id(parameter) for parameter in motion}
+        rest = [parameter for parameter in self.field.parameters() if id(parameter) not in taken]
+        training = self.config.training
+        groups = [
+            {"name": "networks", "params": rest, "lr": training.learning_rate, "base": training.learning_rate},
+            {
+                "name": "motion",
+                "params": motion,
+                "lr": training.motion_learning_rate,
+                "base": training.motion_learning_rate,
+            },
+        ]
+        return [group for group in groups if group["params"]]
+
+    def elapsed(self) -> float:
+        """Seconds spent on this fit, those before a resume included."""
+        return time.monotonic() - self.began
+
+    def done(self) -> float:
+        """How much of the fit is done, from 0 to 1: by steps or by time, whichever is further."""
+        training = self.config.training
+        by_steps = self.step / max(training.steps, 1) if training.steps is not None else 0.0
+        if training.steps == 0:
+            return 1.0
+        by_time = self.elapsed() / (60 * training.minutes) if training.minutes is not None else 0.0
+        # Processes agree on the slowest clock, or one would wait for the other for ever.
+        if self.accelerator.num_processes > 1 and training.minutes is not None:
+            times = self.accelerator.gather(torch.tensor([by_time], device=self.accelerator.device))
+            by_time = float(times.max())
+        return max(by_steps, by_time)
+
+    def train(self) -> None:
+        """Run to the end, or to Ctrl-C; save on the way and at the end."""
+        saved = pictured = time.monotonic()
+        training = self.config.training
+        self._picture()
+        points = 0
+        since = time.monotonic()
+        with _ctrl_c() as asked, self._bar() as bar:
+            while (done := self.done()) < 1:
+                terms, seen, squared_error = self._step(done)
+                points += seen * self.accelerator.num_processes
+                bar.update(self._units() - bar.n)
+                if self.step % _LOG_EVERY_STEPS == 0:
+                    rate = points / (time.monotonic() - since)
+                    points, since = 0, time.monotonic()
+                    self._log(terms, squared_error, rate, bar)
+                if self._any(asked.is_set):
+                    self.interrupted = True
+                    break
+                if time.monotonic() - saved > training.save_seconds:
+                    self.save()
+                    saved = time.monotonic()
+                if time.monotonic() - pictured > training.picture_seconds:
+                    self._picture()
+                    pictured = time.monotonic()
+        self.save()
+        self._picture(last=True)
+
+    def _step(self, done: float) -> tuple[Terms, int, float]:
+        """One optimisation step: the last batch's terms, points seen here, mean squared error."""
+        fall = (1 + math.cos(math.pi * done)) / 2
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["base"] * fall
+        seen = 0
+        for part in range(self.config.training.accumulation):
+            drawn = self.sampler.batch(
+                self.step * self.config.training.accumulation + part,
+                self.accelerator.process_index,
+                self.accelerator.num_processes,
+            )
+            device = self.accelerator.device
+            batch = Batch(*(value.to(device) if isinstance(value, Tensor) else value for value in drawn))
+            with self.accelerator.accumulate(self.objective):
+                terms: Terms = self.objective(batch)
+                self.accelerator.backward(terms.total())
+                self.optimizer.step()
+                self.optimizer.zero_grad()
+            seen += len(batch.uvt)
+        self.step += 1
+        weights = self.config.objective
+        error = float(terms.observed) / (weights.observed or 1) + float(terms.hidden) / (weights.hidden or 1)
+        if not math.isfinite(float(terms.total())):
+            raise UserError(
+                f"the loss is {float(terms.total())} at step {self.step}; lower training.learning_rate "
+                f"({self.config.training.learning_rate}) or use mixed_precision no"
+            )
+        return terms, seen, error
+
+    def _any(self, flag: Any) -> bool:
+        """Whether any process says so."""
+        here = bool(flag())
+        if self.accelerator.num_processes == 1:
+            return here
+        flags = self.accelerator.gather(torch.tensor([int(here)], device=self.accelerator.device))
+        return bool(flags.any())
+
+    def _units(self) -> int:
+        training = self.config.training
+        return self.step if training.steps is not None else min(int(self.elapsed()), int(60 * (training.minutes or 0)))
+
+    def _bar(self) -> tqdm[Any]:
+        training = self.config.training
+        total = training.steps if training.steps is not None else int(60 * (training.minutes or 0))
+        unit = "step" if training.steps is not None else "s"
+        return tqdm(total=total, initial=self._units(), desc="fit", unit=unit, disable=not self.show)
+
+    def _log(self, terms: Terms, squared_error: float, points_per_second: float, bar: tqdm[Any]) -> None:
+        psnr = -10 * math.log10(max(squared_error, 1e-10))
+        bar.set_postfix(loss=f"{float(terms.total()):.2e}", psnr=f"{psnr:.2f}")
+        if self.board is None:
+            return
+        values = {f"loss/{name}": float(value) for name, value in terms._asdict().items()}
+        values["loss/total"] = float(terms.total())
+        values["psnr/batch"] = psnr
+        values["speed/points per second"] = points_per_second
+        for group in self.optimizer.param_groups:
+            values[f"learning rate/{group['name']}"] = group["lr"]
+        self.accelerator.log(values, step=self.step)
+
+    def _picture(self, last: bool = False) -> None:
+        if self.board is None:
+            return
+        self.field.eval()
+        self.accelerator.log(self.board.quality(self.field, self.step), step=self.step)
+        self.board.pictures(self.field, self.step)
+        self.board.histograms(self.field, self.step)
+        if last:
+            self.board.demo(self.field, self.step)
+        self.field.train()
+
+    def save(self) -> None:
+        """Write the field file, and beside it what resuming needs."""
+        if self.out is None or not self.accelerator.is_main_process:
+            return
+        save_field(self.out / FIELD_NAME, self.field, self.facts)
+        tensors = {f"field.{name}": tensor for name, tensor in _learnt(self.field).items()}
+        for i, state in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{i}.{name}": value for name, value in state.items()}
+        facts = {"step": self.step, "elapsed": self.elapsed()}
+        write_tensors(self.out / RESUME_NAME, tensors, facts)
+
+    def load(self) -> None:
+        """Go on from the last save.
+
+        Raises:
+            UserError: when there is none, or it belongs to another config or clip.
+        """
+        if self.out is None or not (self.out / RESUME_NAME).is_file():
+            raise UserError(f"nothing to resume in {self.out}: it has no {RESUME_NAME}; start without --resume")
+        tensors, facts = read_tensors(self.out / RESUME_NAME)
+        learnt = _learnt(self.field)
+        saved = {name.removeprefix("field."): value for name, value in tensors.items() if name.startswith("field.")}
+        if {name: value.shape for name, value in learnt.items()} != {name: v.shape for name, v in saved.items()}:
+            raise UserError(f"{self.out / RESUME_NAME} belongs to another clip or config; start without --resume")
+        with torch.no_grad():
+            for name, value in saved.items():
+                learnt[name].copy_(value)
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, value in tensors.items():
+            kind, _, rest = name.partition(".")
+            if kind == "optimizer":
+                index, _, key = rest.partition(".")
+                state.setdefault(int(index), {})[key] = value
+        whole = self.optimizer.state_dict()
+        self.optimizer.load_state_dict({"state": state, "param_groups": whole["param_groups"]})
+        self.step = facts["step"]
+        self.began -= facts["elapsed"]
+        if self.accelerator.is_main_process:
+            _LOG.info("going on from step %d", self.step)
+
+
+def _learnt(field: nn.Module) -> dict[str, Tensor]:
+    return dict(field.named_parameters())
+
+
+class _Flag:
+    """Set once, from a signal handler."""
+
+    def __init__(self) -> None:
+        self._set = False
+
+    def set(self) -> None:
+        self._set = True
+
+    def is_set(self) -> bool:
+        return self._set
+
+
+@contextmanager
+def _ctrl_c() -> Iterator[_Flag]:
+    """The first Ctrl-C (or termination) only raises a flag, so that the step under way can end; a second one stops.
+
+    Outside the main thread signals cannot be caught, and the flag stays down.
+    """
+    flag = _Flag()
+
+    def handle(number: int, _: FrameType | None) -> None:
+        if flag.is_set():
+            signal.default_int_handler(number, None)
+        flag.set()
+
+    earlier: dict[int, Any] = {}
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            earlier[number] = signal.signal(number, handle)
+    except ValueError:
+        _LOG.debug("not in the main thread: Ctrl-C is not caught")
+    try:
+        yield flag
+    finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
