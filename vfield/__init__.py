@@ -1,0 +1,65 @@
+"""vfield: a spatio-temporal neural field for video clips.
+
+    import vfield
+
+    field = vfield.load("runs/clip")       # a field that was fitted before
+    rgb = field(uvt)                       # (n, 3) positions and instants -> (n, 3) colours
+
+    clip = vfield.read_clip("clip.mp4")
+    result = vfield.fit(clip)              # or fit one here
+    for frame in vfield.render(result.field, (1080, 1920), [0.0, 0.01, 0.02]):
+        ...
+
+Importing the package starts nothing; each name is loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vfield.checkpoint import load, load_field, save_field
+    from vfield.clip import Clip
+    from vfield.config import load_config
+    from vfield.errors import UserError
+    from vfield.export import ExportConfig, export
+    from vfield.render import render
+    from vfield.training import Config, fit
+    from vfield.video_io import read_clip
+
+_HOMES = {
+    "Clip": "vfield.clip",
+    "Config": "vfield.training",
+    "ExportConfig": "vfield.export",
+    "UserError": "vfield.errors",
+    "export": "vfield.export",
+    "fit": "vfield.training",
+    "load": "vfield.checkpoint",
+    "load_config": "vfield.config",
+    "load_field": "vfield.checkpoint",
+    "read_clip": "vfield.video_io",
+    "render": "vfield.render",
+    "save_field": "vfield.checkpoint",
+}
+
+__all__ = [
+    "Clip",
+    "Config",
+    "ExportConfig",
+    "UserError",
+    "export",
+    "fit",
+    "load",
+    "load_config",
+    "load_field",
+    "read_clip",
+    "render",
+    "save_field",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'vfield' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

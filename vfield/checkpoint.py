@@ -109,13 +109,22 @@ def load_field(path: str | Path, device: torch.device | str = "cpu") -> SavedFie
     return SavedField(field.to(device).eval(), facts)
 
 
+def load(path: str | Path, device: torch.device | str = "cpu") -> VideoField:
+    """The field of a run folder or field file, ready to be asked: field(uvt) -> rgb.
+
+    Raises:
+        UserError: when it is missing, damaged or foreign.
+    """
+    return load_field(path, device).field
+
+
 def config_from_json(kind: type, values: dict[str, Any]) -> Any:
     """A frozen config dataclass from its `asdict` form; unknown keys and wrong types are UserErrors."""
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(kind)
     try:
         parsed: Namespace = parser.parse_object(values)
-        return kind(**{key: value for key, value in vars(parser.instantiate_classes(parsed)).items()})
+        return kind(**vars(parser.instantiate_classes(parsed)))
     except UserError:
         raise
     except Exception as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -86,7 +87,7 @@ class Clip:
         if len(self.pts_seconds) != len(self.frames):
             raise UserError(f"{len(self.frames)} frames but {len(self.pts_seconds)} timestamps")
         times = (*self.pts_seconds, self.end_seconds)
-        for earlier, later in zip(times, times[1:], strict=False):
+        for earlier, later in pairwise(times):
             if later <= earlier:
                 raise UserError(f"timestamps must increase, got {float(earlier)} s and then {float(later)} s")
         if self.frame_rate <= 0:
@@ -136,7 +137,7 @@ class Clip:
         )
 
     def select(self, indices: range | list[int]) -> Clip:
-        """The clip made of only these frames, in the order given, covering the same range of time up to its end.
+        """The clip made of only these frames. It ends when the source's next frame would have been shown.
 
         Args:
             indices: increasing frame indices; at least one.
@@ -144,11 +145,12 @@ class Clip:
         chosen = list(indices)
         if not chosen:
             raise UserError("selected no frames of the clip; keep at least one")
+        pts = tuple(self.pts_seconds[i] for i in chosen)
         return Clip(
             frames=self.frames[chosen],
-            pts_seconds=tuple(self.pts_seconds[i] for i in chosen),
-            end_seconds=self.end_seconds,
-            frame_rate=self.frame_rate * len(chosen) / len(self) if len(chosen) > 1 else self.frame_rate,
+            pts_seconds=pts,
+            end_seconds=(*self.pts_seconds, self.end_seconds)[chosen[-1] + 1],
+            frame_rate=(len(pts) - 1) / (pts[-1] - pts[0]) if len(pts) > 1 else self.frame_rate,
             color=self.color,
             pixel_aspect=self.pixel_aspect,
             source=self.source,

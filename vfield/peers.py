@@ -174,6 +174,23 @@ def resize_lanczos(frames: Tensor, height: int, width: int) -> Tensor:
     return _resize(frames, height, width, "lanczos")
 
 
+def resize_area(frames: Tensor, height: int, width: int) -> Tensor:
+    """Reduction by area averaging in FFmpeg's swscale: how the small frames are made that enlarging is judged on.
+
+    Args:
+        frames: (t, 3, h, w) uint8.
+        height: of the result, pixels.
+        width: of the result, pixels.
+
+    Returns:
+        (t, 3, height, width) uint8.
+
+    Raises:
+        UserError: when the frames are not (t, 3, h, w) uint8 or the size is not positive.
+    """
+    return _resize(frames, height, width, "area")
+
+
 def _resize(frames: Tensor, height: int, width: int, kernel: str) -> Tensor:
     _check(frames, _ANY_RATE, 1)
     if min(height, width) < 1:

@@ -100,19 +100,45 @@ def render(
         size: (height, width) of the output.
         instants: t of each frame, seconds since the clip's first frame.
         region: (u0, v0, u1, v1) of the picture to show.
-        chunk_points: most points to ask for at once; bounds the memory.
+        chunk_points: most points to ask for at once; with one frame, all the memory that is used.
         device: where the field lies.
 
     Yields:
         (3, height, width) float32 frames in [0, 1] on the CPU.
+
+    Raises:
+        UserError: when the size, the region or the chunk is empty.
     """
     height, width = size
+    u0, v0, u1, v1 = region
     if height < 1 or width < 1:
         raise UserError(f"size must be at least 1x1, got {width}x{height}")
+    if u1 <= u0 or v1 <= v0:
+        raise UserError(f"region must be (u0, v0, u1, v1) with u0 < u1 and v0 < v1, got {region}")
+    if chunk_points < 1:
+        raise UserError(f"chunk_points must be at least 1, got {chunk_points}")
+    return _frames(field, size, instants, region, chunk_points, device)
+
+
+def _frames(
+    field: nn.Module,
+    size: tuple[int, int],
+    instants: Iterable[float],
+    region: Region,
+    chunk_points: int,
+    device: torch.device | str,
+) -> Iterator[Tensor]:
+    height, width = size
     u0, v0, u1, v1 = region
-    uv = rearrange(pixel_uv(height, width, region), "h w c -> (h w) c")
     footprint = Footprint(du=(u1 - u0) / width, dv=(v1 - v0) / height)
+    # One row and one column of positions: those of a whole 16k frame would take gigabytes.
+    u = pixel_uv(1, width, region)[0, :, 0].to(device)
+    v = pixel_uv(height, 1, region)[:, 0, 1].to(device)
     for t in instants:
-        with torch.no_grad():
-            parts = [field(with_t(part, t).to(device), footprint).float().cpu() for part in uv.split(chunk_points)]
-        yield rearrange(torch.cat(parts).clamp(0, 1), "(h w) c -> c h w", h=height)
+        frame = torch.empty(height * width, 3, device=device)
+        for pixels in torch.arange(height * width, device=device).split(chunk_points):
+            uv = torch.stack([u[pixels % width], v[pixels // width]], dim=-1)
+            # Inside the loop: a generator that holds it across a yield would switch it on in its caller.
+            with torch.no_grad():
+                frame[pixels[0] : pixels[-1] + 1] = field(with_t(uv, t), footprint)
+        yield rearrange(frame.clamp_(0, 1), "(h w) c -> c h w", h=height).cpu()

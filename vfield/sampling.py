@@ -58,6 +58,10 @@ class Batch(NamedTuple):
     between: Tensor
     hidden: int
 
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on another device."""
+        return Batch(self.uvt.to(device), self.rgb.to(device), self.between.to(device), self.hidden)
+
 
 class PatchSampler:
     """Draws batches from observed frames."""

@@ -56,7 +56,9 @@ def start_field(
     if moving:
         gaps = gaps_between(shots)
         every = [*gaps, *hiding.values()]
-        both = _curves(progress(find_curves(frames, times, every, config.motion.cell, flow), len(every)), frames, config)
+        both = _curves(
+            progress(find_curves(frames, times, every, config.motion.cell, flow), len(every)), frames, config
+        )
         curves, hidden = (Curves(*(grid[part] for grid in both)) for part in (slice(len(gaps)), slice(len(gaps), None)))
     field = VideoField(
         config,
@@ -87,4 +89,3 @@ def _curves(found: Iterable[Curves], frames: Tensor, config: FieldConfig) -> Cur
     rows, columns = -(-height // config.motion.cell), -(-width // config.motion.cell)
     empty = Curves.empty(rows, columns)
     return Curves(*(torch.cat(grids) for grids in zip(empty, *found, strict=True)))
-

@@ -76,9 +76,7 @@ class _Grid:
         return gaussian_blur(planes, [2 * radius + 1] * 2, [sigma] * 2)[0].flatten(1).T
 
 
-def find_curves(
-    frames: Tensor, t: Tensor, gaps: Sequence[Gap], cell: int, config: FlowConfig
-) -> Iterator[Curves]:
+def find_curves(frames: Tensor, t: Tensor, gaps: Sequence[Gap], cell: int, config: FlowConfig) -> Iterator[Curves]:
     """The starting curves of each gap, one at a time.
 
     Args:

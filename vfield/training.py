@@ -29,7 +29,7 @@ from vfield.field.motion import Curves
 from vfield.field.video_field import FieldConfig, VideoField
 from vfield.flow import FlowConfig
 from vfield.objective import Objective, ObjectiveConfig, Terms
-from vfield.sampling import Batch, PatchSampler, SamplingConfig
+from vfield.sampling import PatchSampler, SamplingConfig
 from vfield.start import start_field
 
 RESUME_NAME = "resume.safetensors"
@@ -186,9 +186,7 @@ def _accelerator(config: TrainingConfig, out: Path | None) -> Accelerator:
 class _Run:
     """The state of one fit."""
 
-    def __init__(
-        self, accelerator: Accelerator, clip: Clip, config: Config, out: Path | None, progress: bool
-    ) -> None:
+    def __init__(self, accelerator: Accelerator, clip: Clip, config: Config, out: Path | None, progress: bool) -> None:
         if config.sampling.patches % accelerator.num_processes:
             raise UserError(
                 f"sampling.patches ({config.sampling.patches}) must be a multiple of the number of processes "
@@ -290,8 +288,7 @@ class _Run:
                 self.accelerator.process_index,
                 self.accelerator.num_processes,
             )
-            device = self.accelerator.device
-            batch = Batch(*(value.to(device) if isinstance(value, Tensor) else value for value in drawn))
+            batch = drawn.to(self.accelerator.device)
             with self.accelerator.accumulate(self.objective):
                 terms: Terms = self.objective(batch)
                 self.accelerator.backward(terms.total())
@@ -421,14 +418,14 @@ def _ctrl_c() -> Iterator[_Flag]:
             signal.default_int_handler(number, None)
         flag.set()
 
-    earlier: dict[int, Any] = {}
+    earlier: dict[signal.Signals, Any] = {}
     try:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            earlier[number] = signal.signal(number, handle)
+        for caught in (signal.SIGINT, signal.SIGTERM):
+            earlier[caught] = signal.signal(caught, handle)
     except ValueError:
         _LOG.debug("not in the main thread: Ctrl-C is not caught")
     try:
         yield flag
     finally:
-        for number, handler in earlier.items():
-            signal.signal(number, handler)
+        for caught, handler in earlier.items():
+            signal.signal(caught, handler)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -39,7 +40,7 @@ class Decoder(nn.Module):
         if self.kind == "concatenate":
             inputs += condition_width
         widths = [inputs, *[config.width] * config.depth]
-        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths, widths[1:], strict=False))
+        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
         self.films = nn.ModuleList(FiLM(condition_width, config.width) for _ in self.hidden if self.kind == "film")
         self.head = nn.Linear(config.width, outputs)
         nn.init.zeros_(self.head.weight)

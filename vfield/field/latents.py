@@ -75,7 +75,9 @@ def sample_bilinear(grid: Tensor, xy: Tensor) -> Tensor:
 
 def _b_spline_integral(x: Tensor) -> Tensor:
     """The cumulative cubic B-spline, from minus infinity to x."""
-    return sum(((-1) ** j * math.comb(4, j) * (x + 2 - j).clamp(min=0) ** 4 / 24 for j in range(5)), torch.zeros_like(x))
+    return sum(
+        ((-1) ** j * math.comb(4, j) * (x + 2 - j).clamp(min=0) ** 4 / 24 for j in range(5)), torch.zeros_like(x)
+    )
 
 
 @lru_cache(maxsize=64)
@@ -249,14 +251,14 @@ class ColourKeyframes(nn.Module):
 class LatentGrids(nn.Module):
     """Learnt local latents: a multi-resolution stack of grids at every keyframe."""
 
-    def __init__(self, config: LocalConfig, keyframes: int, height: int, width: int, generator: torch.Generator) -> None:
+    def __init__(
+        self, config: LocalConfig, keyframes: int, height: int, width: int, generator: torch.Generator
+    ) -> None:
         super().__init__()
         self.levels = nn.ParameterList(
             nn.Parameter(
                 1e-2
-                * torch.randn(
-                    keyframes, config.channels, -(-height // cell), -(-width // cell), generator=generator
-                )
+                * torch.randn(keyframes, config.channels, -(-height // cell), -(-width // cell), generator=generator)
             )
             for cell in config.levels
         )

@@ -1,7 +1,7 @@
 """The motion field: from (u, v, t) to the matching positions in the keyframes on both sides, along curves.
 
-In the gap between two keyframes each point rides on a cubic in the gap's own time tau, -1/2 at the left keyframe and
-1/2 at the right one. A grid over space stores, for the point that is at p at tau = 0,
+In the gap between two keyframes each point rides on a cubic in the gap's own time tau, which is -1/2 at the left one
+and 1/2 at the right one. A grid over space stores, for the point that is at p at tau = 0,
 
     P(tau) = p + v tau + a tau^2 + j (tau^3 - tau/4)
 
@@ -50,7 +50,8 @@ class MotionConfig:
     def __post_init__(self) -> None:
         if self.cell < 1 or any(level < 1 for level in self.levels):
             raise UserError(
-                f"motion.cell and motion.levels are sizes in pixels, at least 1, got {self.cell} and {list(self.levels)}"
+                "motion.cell and motion.levels are sizes in pixels, at least 1, "
+                f"got {self.cell} and {list(self.levels)}"
             )
 
 
@@ -107,9 +108,7 @@ class MotionField(nn.Module):
         self.levels = nn.ParameterList(
             nn.Parameter(torch.zeros(gaps, 4, -(-height // cell), -(-width // cell))) for cell in config.levels
         )
-        self.trust = nn.Sequential(nn.Linear(EVIDENCE_CHANNELS, 16), nn.ReLU(), nn.Linear(16, 1))
-        nn.init.zeros_(self.trust[-1].weight)
-        nn.init.zeros_(self.trust[-1].bias)
+        self.trust = _neutral_network(EVIDENCE_CHANNELS)
 
     def match(self, gap: int, uv: Tensor, alpha: Tensor, hidden: Curves | None = None) -> Match:
         """Follow points to both keyframes of a gap.
@@ -123,37 +122,35 @@ class MotionField(nn.Module):
         height, width = self.size
         xy = uv_to_xy(uv, height, width)
         tau = (alpha - 0.5)[:, None]
-        coefficients = self.coefficients if hidden is None else hidden.coefficients
-        evidence = self.evidence if hidden is None else hidden.evidence
+        source = hidden or Curves(self.coefficients, self.evidence)
+        coefficients, evidence = source.coefficients[gap], source.evidence[gap]
+        corrections = [level[gap] for level in self.levels] if hidden is None else []
         p = uv
         if not bool((tau == 0).all()):
-            for _ in range(_TRACE_STEPS):
-                with torch.no_grad():
-                    moved = displacement(self._curve(coefficients[gap], gap, p, hidden is None)[0], tau)
-                p = xy_to_uv(xy - moved, height, width)
-        curve, clues = self._curve(coefficients[gap], gap, p, hidden is None, evidence[gap])
+            # Where the curve starts is found first and then held: its gradient would only repeat the curve's own.
+            with torch.no_grad():
+                for _ in range(_TRACE_STEPS):
+                    curve, _ = self._curve(coefficients, evidence, corrections, p)
+                    p = xy_to_uv(xy - displacement(curve, tau), height, width)
+        curve, clues = self._curve(coefficients, evidence, corrections, p)
         here = displacement(curve, tau)
         half = torch.full_like(tau, 0.5)
         left = xy + displacement(curve, -half) - here
         right = xy + displacement(curve, half) - here
-        assert clues is not None
         return Match(xy_to_uv(left, height, width), xy_to_uv(right, height, width), clues)
 
     def _curve(
-        self, coefficients: Tensor, gap: int, uv: Tensor, corrected: bool, evidence: Tensor | None = None
-    ) -> tuple[Tensor, Tensor | None]:
+        self, coefficients: Tensor, evidence: Tensor, corrections: list[Tensor], uv: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Curve (n, 6) and evidence (n, 7) of the points that are at uv at the middle of the gap."""
         grid_xy = uv_to_xy(uv, *coefficients.shape[-2:])
-        curve = sample_grid(coefficients, grid_xy)
-        if corrected:
-            for level in self.levels:
-                change = sample_grid(level[gap], uv_to_xy(uv, *level.shape[-2:]))
-                curve = torch.cat([curve[:, :4] + change, curve[:, 4:]], dim=-1)
-        clues = sample_bilinear(self.evidence[gap] if evidence is None else evidence, grid_xy)
-        if not self.config.curved:
-            return torch.cat([curve[:, :2], torch.zeros_like(curve[:, 2:])], dim=-1), clues
-        trust = 2 * torch.sigmoid(self.trust(clues))
-        return torch.cat([curve[:, :2], curve[:, 2:] * trust], dim=-1), clues
+        velocity, bend, twist = sample_grid(coefficients, grid_xy).split(2, dim=-1)
+        for grid in corrections:
+            change = sample_grid(grid, uv_to_xy(uv, *grid.shape[-2:]))
+            velocity, bend = velocity + change[:, :2], bend + change[:, 2:]
+        clues = sample_bilinear(evidence, grid_xy)
+        trust = 2 * torch.sigmoid(self.trust(clues)) if self.config.curved else 0.0
+        return torch.cat([velocity, bend * trust, twist * trust], dim=-1), clues
 
 
 class Visibility(nn.Module):
@@ -164,10 +161,16 @@ class Visibility(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.network = nn.Sequential(nn.Linear(EVIDENCE_CHANNELS + 4, 16), nn.ReLU(), nn.Linear(16, 1))
-        nn.init.zeros_(self.network[-1].weight)
-        nn.init.zeros_(self.network[-1].bias)
+        self.network = _neutral_network(EVIDENCE_CHANNELS + 4)
 
     def forward(self, evidence: Tensor, difference: Tensor, alpha: Tensor) -> Tensor:
         """(n, 7) evidence, (n, 3) right minus left colour, (n,) alpha -> (n,) log-odds."""
         return self.network(torch.cat([evidence, difference.abs(), (alpha - 0.5)[:, None]], dim=-1))[:, 0]
+
+
+def _neutral_network(inputs: int) -> nn.Sequential:
+    """A small network of one output that says zero to everything until it has learnt better."""
+    last = nn.Linear(16, 1)
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+    return nn.Sequential(nn.Linear(inputs, 16), nn.ReLU(), last)

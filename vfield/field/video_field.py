@@ -124,9 +124,7 @@ class VideoField(nn.Module):
         self.fourier = FourierFeatures(config.fourier, duration_seconds, generator)
         self.shared = GlobalLatent(config.shared, duration_seconds, generator) if config.shared.enabled else None
         self.colours = ColourKeyframes(keyframes) if config.local.colours else None
-        self.latents = (
-            LatentGrids(config.local, len(t), *self.size, generator) if config.local.levels else None
-        )
+        self.latents = LatentGrids(config.local, len(t), *self.size, generator) if config.local.levels else None
         with_motion = config.motion.enabled and config.has_local
         if with_motion and curves is None:
             raise UserError("motion.enabled needs starting curves, got none")

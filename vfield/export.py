@@ -1,0 +1,453 @@
+"""From a field to a file: which frames, of what size, at which instants, with what sound; rendered as they are written.
+
+Everything that can be wrong with a request is found before the first frame is rendered, and the file appears only when
+it is complete. No more than a frame or two is in memory at any time, however long the video.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+from typing import Literal, NamedTuple, get_args
+
+import torch
+from tqdm import tqdm
+
+from vfield.checkpoint import SavedField
+from vfield.clip import ClipFacts, to_uint8
+from vfield.coords import seconds_to_t
+from vfield.errors import UserError
+from vfield.field.video_field import VideoField
+from vfield.render import WHOLE, Region, Schedule, render, schedule
+from vfield.video_io import AudioPlan, VideoWriter, common_time_base, has_audio, probe
+
+AudioMode = Literal["auto", "copy", "stretch", "drop"]
+Crop = tuple[Fraction | float, Fraction | float, Fraction | float, Fraction | float]
+
+_LOG = logging.getLogger("vfield")
+_LARGEST_SIDE = 16384
+_LARGEST_FACTOR = 1000  # of frame rates and of slow motion
+# Half the last digit of a time typed in milliseconds: such a time means the frame, not a hair beside it.
+_SNAP_SECONDS = Fraction(1, 2000)
+# Beyond this, a picture's shape differs from the source's by more than the rounding of its sides explains.
+_SHAPE_TOLERANCE = Fraction(1, 100)
+# Rates of television and film that people write with two or three decimals: these, times 1000/1001.
+_NTSC_RATES = (24, 30, 48, 60, 96, 120, 240)
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """What to make of a field. Numbers with a decimal point mean what they say: 0.1 is one tenth.
+
+    Attributes:
+        scale: how many times larger than the source (or the crop of it); None for 1.
+        size: (height, width) in pixels, instead of a scale.
+        fps: frames per second of the result, constant; None shows every source frame at its own time, or, in slow
+            motion, keeps the source's rate.
+        slowmo: how many times longer the result lasts.
+        start: seconds after the clip's first frame at which to begin; None for 0.
+        end: seconds after the clip's first frame at which to stop (half-open); None for the end of the clip.
+        crop: (x, y, width, height) of the part to show, in source pixels; None for all of it.
+        codec, crf, pixel_format, overwrite: as in `VideoWriter`.
+        audio: "copy" the source's sound bit for bit, "stretch" it by `slowmo`, "drop" it; "auto" copies it where the
+            result lasts as long as what it shows, and leaves it out with a line in the log otherwise.
+
+    Raises:
+        UserError: when a value is impossible, or two of them contradict each other.
+    """
+
+    scale: Fraction | float | None = None
+    size: tuple[int, int] | None = None
+    fps: Fraction | None = None
+    slowmo: Fraction = Fraction(1)
+    start: Fraction | float | None = None
+    end: Fraction | float | None = None
+    crop: Crop | None = None
+    codec: str | None = None
+    crf: int | None = None
+    pixel_format: str | None = None
+    audio: AudioMode = "auto"
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        self._check_picture()
+        self._check_times()
+        if self.audio not in get_args(AudioMode):
+            raise UserError(f"audio must be one of {', '.join(get_args(AudioMode))}, got {self.audio!r}")
+        if self.audio == "copy" and self.slowmo != 1:
+            raise UserError(
+                f"audio copy contradicts slowmo {_show(self.slowmo)}, which changes the duration; use audio stretch"
+            )
+
+    def _check_picture(self) -> None:
+        if self.scale is not None and self.size is not None:
+            raise UserError(
+                f"scale {_show(self.scale)} and size {self.size[1]}x{self.size[0]} contradict each other; give one"
+            )
+        if self.scale is not None and not (math.isfinite(self.scale) and self.scale > 0):
+            raise UserError(f"scale must be greater than 0, got {_show(self.scale)}; 2 doubles width and height")
+        if self.size is not None:
+            _check_size(*self.size)
+        if self.crop is not None:
+            x, y, width, height = self.crop
+            if not (all(map(math.isfinite, self.crop)) and min(x, y) >= 0 and min(width, height) > 0):
+                raise UserError(
+                    f"crop must be x,y,width,height with a corner inside the picture and a positive size, "
+                    f"got {','.join(map(_show, self.crop))}"
+                )
+
+    def _check_times(self) -> None:
+        for name, value in (("fps", self.fps), ("slowmo", self.slowmo)):
+            if value is not None and not (math.isfinite(value) and 0 < value <= _LARGEST_FACTOR):
+                raise UserError(f"{name} must be greater than 0 and at most {_LARGEST_FACTOR}, got {_show(value)}")
+        for name, value in (("start", self.start), ("end", self.end)):
+            if value is not None and not (math.isfinite(value) and value >= 0):
+                raise UserError(f"{name} must be zero or more seconds from the first frame, got {_show(value)}")
+        if self.end is not None and self.end <= (self.start or 0):
+            raise UserError(f"end must come after start, got {_show(self.start or 0)} to {_show(self.end)} s")
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What was written.
+
+    Attributes:
+        path: the file or folder.
+        frames: number of frames.
+        height: rows.
+        width: columns.
+        frame_rate: nominal frames per second.
+        duration_seconds: length of the written video.
+        seconds_taken: how long that took.
+        audio: what became of the sound: "copied", "stretched", "coded again", "none", "dropped" or "left out".
+    """
+
+    path: Path
+    frames: int
+    height: int
+    width: int
+    frame_rate: Fraction
+    duration_seconds: Fraction
+    seconds_taken: float
+    audio: str
+
+
+# ------------------------------------------------------------------------------------------- what people type
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """(height, width) from "WIDTHxHEIGHT".
+
+    Raises:
+        UserError: when the text is not that.
+    """
+    found = re.fullmatch(r"\s*(\d{1,9})\s*[xX×]\s*(\d{1,9})\s*", text)
+    if found is None:
+        raise UserError(f"size must be WIDTHxHEIGHT, like 1280x720, got {text!r}")
+    height, width = int(found[2]), int(found[1])
+    _check_size(height, width)
+    return height, width
+
+
+def parse_rate(text: str) -> Fraction:
+    """An exact rate from "30000/1001", "23.976" or "60".
+
+    The rounded names of the NTSC rates stand for the rates themselves: 23.976 (or 23.98) is 24000/1001.
+
+    Raises:
+        UserError: when the text is not a positive number.
+    """
+    found = re.fullmatch(r"\s*(\d{1,9}(?:\.\d{1,9})?|\.\d{1,9}|\d{1,9}/\d{1,9})\s*", text)
+    if found is None or ("/" in text and int(found[1].split("/")[1]) == 0) or Fraction(found[1]) == 0:
+        raise UserError(f"a rate must be a positive number or fraction, like 60, 23.976 or 30000/1001, got {text!r}")
+    rate = Fraction(found[1])
+    for whole in _NTSC_RATES:
+        exact = Fraction(whole * 1000, 1001)
+        if "." in text and abs(rate - exact) < Fraction(5, 1000):
+            return exact
+    return rate
+
+
+def parse_crop(text: str) -> tuple[Fraction, Fraction, Fraction, Fraction]:
+    """(x, y, width, height) in source pixels from "X,Y,WIDTH,HEIGHT".
+
+    Raises:
+        UserError: when the text is not four numbers.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) != 4 or not all(re.fullmatch(r"\d{1,9}(\.\d{1,9})?|\.\d{1,9}", part) for part in parts):
+        raise UserError(f"crop must be X,Y,WIDTH,HEIGHT in source pixels, like 100,50,640,360, got {text!r}")
+    x, y, width, height = (Fraction(part) for part in parts)
+    return x, y, width, height
+
+
+def _exact(value: Fraction | float) -> Fraction:
+    """A number as it was typed: 0.1 is one tenth, not the binary fraction nearest to it."""
+    return Fraction(str(value)) if isinstance(value, float) else Fraction(value)
+
+
+def _show(value: Fraction | float) -> str:
+    return f"{float(value):g}"
+
+
+# ------------------------------------------------------------------------------------------- the picture
+
+
+def output_size(config: ExportConfig, facts: ClipFacts) -> tuple[int, int]:
+    """(height, width) of the result: the size asked for, or the scaled source, rounded to the nearest pixel.
+
+    Raises:
+        UserError: when the crop is not in the picture, or the size is absurd.
+    """
+    _, _, crop_width, crop_height = _crop(config, facts)
+    if config.size is not None:
+        return config.size
+    scale = 1 if config.scale is None else _exact(config.scale)
+    half = Fraction(1, 2)
+    height, width = math.floor(crop_height * scale + half), math.floor(crop_width * scale + half)
+    _check_size(height, width, f" (scale {_show(scale)} of {_show(crop_width)}x{_show(crop_height)})")
+    return height, width
+
+
+def _check_size(height: int, width: int, why: str = "") -> None:
+    if not (1 <= height <= _LARGEST_SIDE and 1 <= width <= _LARGEST_SIDE):
+        raise UserError(
+            f"a picture of {width}x{height}{why} cannot be made; both sides must be 1 to {_LARGEST_SIDE} pixels"
+        )
+
+
+def _crop(config: ExportConfig, facts: ClipFacts) -> tuple[Fraction, Fraction, Fraction, Fraction]:
+    if config.crop is None:
+        return Fraction(0), Fraction(0), Fraction(facts.width), Fraction(facts.height)
+    x, y, width, height = (_exact(value) for value in config.crop)
+    if x + width > facts.width or y + height > facts.height:
+        raise UserError(
+            f"crop {','.join(map(_show, config.crop))} reaches outside the picture, "
+            f"which is {facts.width}x{facts.height}"
+        )
+    return x, y, width, height
+
+
+def _region(config: ExportConfig, facts: ClipFacts) -> Region:
+    if config.crop is None:
+        return WHOLE
+    x, y, width, height = _crop(config, facts)
+    left, top = x / facts.width, y / facts.height
+    return float(left), float(top), float(left + width / facts.width), float(top + height / facts.height)
+
+
+def _pixel_aspect(config: ExportConfig, facts: ClipFacts) -> Fraction:
+    """The shape of the result's pixels that keeps things on the screen in shape, whatever size was asked for."""
+    if config.size is None:
+        return facts.pixel_aspect
+    _, _, crop_width, crop_height = _crop(config, facts)
+    height, width = config.size
+    change = (crop_width / width) / (crop_height / height)
+    if abs(change - 1) <= _SHAPE_TOLERANCE:
+        return facts.pixel_aspect
+    aspect = (facts.pixel_aspect * change).limit_denominator(1000)
+    if aspect != 1:
+        _LOG.warning(
+            "%dx%d is not the shape of the source's %sx%s: pixels are marked as %s times as wide as high, so that the "
+            "picture is not distorted where the player heeds that; for square pixels choose another size, or crop",
+            *(width, height, _show(crop_width), _show(crop_height), _show(aspect)),
+        )
+    return aspect
+
+
+# ------------------------------------------------------------------------------------------- times
+
+
+def _snapped(seconds: Fraction, facts: ClipFacts) -> Fraction:
+    """The frame's instant (or the clip's end) that a time rounded to milliseconds means, or the time itself."""
+    nearest = min((*facts.pts_seconds, facts.end_seconds), key=lambda instant: abs(instant - seconds))
+    return nearest if abs(nearest - seconds) <= _SNAP_SECONDS else seconds
+
+
+def _range(config: ExportConfig, facts: ClipFacts) -> tuple[Fraction, Fraction]:
+    """The part to show, on the source's own clock."""
+    origin = facts.pts_seconds[0]
+    first = origin if config.start is None else _snapped(origin + _exact(config.start), facts)
+    last = facts.end_seconds if config.end is None else _snapped(origin + _exact(config.end), facts)
+    return first, last
+
+
+class _Clock(NamedTuple):
+    """How the writer counts time.
+
+    Attributes:
+        durations: how long each frame is shown, in seconds.
+        time_base: the tick that all times are multiples of; None for 1 / frame rate.
+    """
+
+    durations: list[Fraction]
+    time_base: Fraction | None
+
+
+def _clock(plan: Schedule, constant: bool) -> _Clock:
+    if constant:
+        # The last frame, too: its full length keeps the rate constant, and nobody sees half a frame more.
+        return _Clock([1 / plan.frame_rate] * len(plan.output_seconds), None)
+    edges = [*plan.output_seconds, plan.duration_seconds]
+    return _Clock([later - earlier for earlier, later in pairwise(edges)], common_time_base(edges))
+
+
+# ------------------------------------------------------------------------------------------- sound
+
+
+class _Sound(NamedTuple):
+    """What becomes of the sound: the writer's plan, and a word for the report."""
+
+    plan: AudioPlan | None
+    word: str
+
+
+def _sound(config: ExportConfig, facts: ClipFacts, path: str | Path, first: Fraction, last: Fraction) -> _Sound:
+    """Decide about the sound.
+
+    Raises:
+        UserError: when the sound was asked for by name, and there is none or the result cannot hold it.
+    """
+    if config.audio == "drop":
+        return _Sound(None, "dropped")
+    asked = config.audio != "auto"
+    if _is_pictures(path):
+        if asked:
+            raise UserError(f"{path} cannot hold sound, so audio {config.audio} is impossible; write .mp4 or .mkv")
+        return _Sound(None, "none")
+    try:
+        found = bool(facts.source) and has_audio(facts.source)
+    except UserError as error:
+        if asked:
+            raise UserError(f"audio {config.audio} needs the source's sound, but {error}") from error
+        _LOG.warning("the sound is left out: %s", error)
+        return _Sound(None, "left out")
+    if not found:
+        if asked:
+            source = facts.source or "a clip made in memory"
+            raise UserError(f"audio {config.audio} is impossible: {source} has no sound; leave it out")
+        return _Sound(None, "none")
+    if config.slowmo != 1:
+        if not asked:
+            _LOG.warning("the sound is left out of slow motion; add --audio stretch to keep it")
+            return _Sound(None, "left out")
+        return _Sound(AudioPlan(facts.source, first, last, "stretch", _exact(config.slowmo)), "stretched")
+    return _unstretched(config, facts, path, first, last)
+
+
+def _unstretched(config: ExportConfig, facts: ClipFacts, path: str | Path, first: Fraction, last: Fraction) -> _Sound:
+    """Sound that lasts as long as before: copied, except where WebM, which holds only two codecs, needs it recoded."""
+    foreign = set()
+    if Path(path).suffix.lower() == ".webm":
+        foreign = set(probe(facts.source).audio_codecs) - {"opus", "vorbis"}
+    if not foreign:
+        return _Sound(AudioPlan(facts.source, first, last, "copy"), "copied")
+    if config.audio == "copy":
+        raise UserError(f".webm files cannot hold {', '.join(sorted(foreign))} sound as it is; write .mkv, or audio auto")
+    _LOG.warning(".webm files cannot hold %s sound; it is coded again as Opus", ", ".join(sorted(foreign)))
+    return _Sound(AudioPlan(facts.source, first, last, "stretch"), "coded again")
+
+
+def _is_pictures(path: str | Path) -> bool:
+    """Whether the name asks for a GIF or a folder of PNG files, by the rules of `VideoWriter`."""
+    return str(path).endswith("/") or Path(path).suffix.lower() in ("", ".gif")
+
+
+# ------------------------------------------------------------------------------------------- the work
+
+
+def export(
+    saved: SavedField,
+    path: str | Path,
+    config: ExportConfig,
+    *,
+    device: torch.device | str = "cpu",
+    progress: bool = True,
+    chunk_points: int = 1 << 18,
+) -> ExportReport:
+    """Render a field to a video file, a GIF or a folder of PNG files.
+
+    Args:
+        saved: the field, and the facts of its clip.
+        path: where the result goes; the name decides the kind, as in `VideoWriter`.
+        config: what to make of it.
+        device: where to render. The field is moved there.
+        progress: show a bar on stderr.
+        chunk_points: most points to ask the field for at once.
+
+    Raises:
+        UserError: when the request is impossible, before anything is rendered; or when the disk is full.
+    """
+    began = time.monotonic()
+    facts = saved.facts
+    height, width = output_size(config, facts)
+    first, last = _range(config, facts)
+    rate = None if config.fps is None else _exact(config.fps)
+    slowmo = _exact(config.slowmo)
+    plan = schedule(
+        *(facts.pts_seconds, facts.end_seconds, facts.frame_rate), start=first, end=last, output_rate=rate, slowmo=slowmo
+    )
+    clock = _clock(plan, constant=rate is not None or slowmo != 1)
+    _check_not_source(path, facts)
+    sound = _sound(config, facts, path, first, last)
+    writer = VideoWriter(
+        path,
+        height=height,
+        width=width,
+        frame_rate=plan.frame_rate,
+        color=facts.color,
+        pixel_aspect=_pixel_aspect(config, facts),
+        codec=config.codec,
+        crf=config.crf,
+        pixel_format=config.pixel_format,
+        overwrite=config.overwrite,
+        audio=sound.plan,
+        time_base=clock.time_base,
+    )
+    frames = render(
+        _on_device(saved.field, device),
+        (height, width),
+        (seconds_to_t(seconds, facts.pts_seconds[0]) for seconds in plan.source_seconds),
+        region=_region(config, facts),
+        chunk_points=chunk_points,
+        device=device,
+    )
+    # Bytes would round away what a deep source holds, or what a deep pixel format was asked for to hold.
+    deep = facts.color.bit_depth > 8 or config.pixel_format is not None
+    bar: Iterator[torch.Tensor] = iter(
+        tqdm(frames, total=len(plan.output_seconds), desc="rendering", unit="frame", disable=not progress)
+    )
+    with writer:
+        for frame, pts, lasting in zip(bar, plan.output_seconds, clock.durations, strict=True):
+            writer.write(frame if deep else to_uint8(frame), pts_seconds=pts, duration_seconds=lasting)
+    return ExportReport(
+        path=Path(path),
+        frames=len(plan.output_seconds),
+        height=height,
+        width=width,
+        frame_rate=plan.frame_rate,
+        duration_seconds=sum(clock.durations, Fraction(0)),
+        seconds_taken=time.monotonic() - began,
+        # The writer leaves out, with a line in the log, what the container cannot hold: the report must not deny it.
+        audio=sound.word if sound.plan is None or has_audio(path) else "left out",
+    )
+
+
+def _check_not_source(path: str | Path, facts: ClipFacts) -> None:
+    """Refuses to replace the clip that the field was fitted to, which nothing could bring back."""
+    if facts.source and Path(path).exists() and Path(facts.source).exists() and Path(path).samefile(facts.source):
+        raise UserError(f"{path} is the clip that the field was fitted to; choose another name")
+
+
+def _on_device(field: VideoField, device: torch.device | str) -> VideoField:
+    try:
+        return field.to(device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"cannot render on device {device}: {str(error).splitlines()[0]}") from error
