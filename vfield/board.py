@@ -6,18 +6,18 @@ whole source pixels, so that an error shown is the field's and not that of a res
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 from textwrap import indent
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange, reduce, repeat
 from PIL import Image, ImageDraw, ImageFont
-from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from torchvision.transforms.functional import pil_to_tensor
@@ -29,13 +29,14 @@ from vfield.errors import UserError
 from vfield.field.video_field import Inspection, VideoField
 from vfield.metrics import psnr, ssim
 from vfield.peers import resize_lanczos
-from vfield.render import WHOLE, Region, render, schedule
+from vfield.render import Region, render, schedule
 from vfield.video_io import encode_gif
 
 # Pictures: the widest that one is shown, and the narrowest that still has room for its caption.
 _WIDEST = 960
 _NARROWEST = 320
-_GAP = 8  # pixels between pictures of a row
+_GAP = 8  # pixels between pictures
+_LETTERS_ACROSS = 26  # size of captions: the width of a panel over this
 
 _CROP = 64  # side of the enlarged region, source pixels
 _ENLARGE = 4
@@ -46,8 +47,8 @@ _SCORED = 4  # frames of each kind that `quality` judges
 
 _DEMO_SECONDS = Fraction(1)
 _DEMO_SLOWMO = Fraction(4)
-_DEMO_RATE = Fraction(20)  # a whole number of a GIF's ticks of 1/100 s
-_DEMO_WIDEST = 480
+_DEMO_RATE = Fraction(50, 3)  # six ticks of 1/100 s a frame, the unit in which a GIF keeps time
+_DEMO_WIDEST = 400
 
 _MOST_VALUES = 1 << 18  # of a histogram; more would not change its shape, only take longer
 
@@ -109,19 +110,19 @@ class _Between(NamedTuple):
     Attributes:
         left, right: indices of those frames in the clip.
         t: the instant, seconds since the clip's first frame.
+        hidden: index of the held-out frame of that instant, or None.
     """
 
     left: int
     right: int
     t: float
+    hidden: int | None
 
 
 class Board:
     """Writes what is worth seeing about one field and its clip."""
 
-    def __init__(
-        self, writer: SummaryWriter, clip: Clip, held_out: HeldOut | None, device: torch.device | str
-    ) -> None:
+    def __init__(self, writer: SummaryWriter, clip: Clip, held_out: HeldOut | None, device: torch.device | str) -> None:
         """Prepare to write.
 
         Args:
@@ -153,22 +154,27 @@ class Board:
     @torch.no_grad()
     def pictures(self, field: VideoField, step: int) -> None:
         """Write pictures of the field: a few renderings, no larger than they are shown."""
-        self._show("pictures/1 observed", self._observed(field), step)
+        self._show("field/1 observed", self._observed(field), step)
         between = self._between(field)
         if between is not None:
-            shown = self._render(field, between.t)
-            self._show("pictures/2 in between", self._neighbours(between, shown), step)
-        if self.held_out is not None:
-            self._show("pictures/3 held out", self._truth(field), step)
-        self._show("pictures/4 enlarged", self._closer(field), step)
+            made = self._render(field, between.t)
+            self._show("field/2 in between", self._neighbours(between, made), step)
+            if self.held_out is not None and between.hidden is not None:
+                self._show("field/3 held out", self._truth(self.held_out, between, made), step)
+        self._show("field/4 enlarged", self._closer(field), step)
         if between is not None and field.motion is not None:
-            uv = pixel_uv(self._raster.height, self._raster.width, self._raster.region)
-            self._motion(_inspect(field, with_t(uv, between.t), self.device), field, between, step)
+            self._motion(field, between.t, step)
         self.writer.flush()
 
     @torch.no_grad()
-    def quality(self, field: VideoField) -> dict[str, float]:
+    def quality(self, field: VideoField, step: int) -> dict[str, float]:
         """How close the field is to frames, at the source's size: means over up to four of each kind.
+
+        Writes nothing, so that whoever trains can log the scores beside its own.
+
+        Args:
+            field: the field.
+            step: of training; the same frames are judged at every one.
 
         Returns:
             "psnr/observed" in dB and "ssim/observed", and likewise ".../held out" where there are such frames. A
@@ -192,14 +198,14 @@ class Board:
         """Write how the learnt values are distributed: global and local latents, and motion corrections."""
         values: dict[str, Tensor] = {}
         if field.shared is not None:
-            values["latents/global code"] = field.shared.code
-            values["latents/global track"] = field.shared.track
+            values["values/global code"] = field.shared.code
+            values["values/global track"] = field.shared.track
         if field.latents is not None:
             for cell, level in zip(field.config.local.levels, field.latents.levels, strict=True):
-                values[f"latents/cells of {cell} px"] = level
+                values[f"values/latents, cells of {cell} px"] = level
         if field.motion is not None:
             for cell, level in zip(field.config.motion.levels, field.motion.levels, strict=True):
-                values[f"motion corrections/cells of {cell} px"] = level
+                values[f"values/motion corrections, cells of {cell} px"] = level
         for tag, grid in values.items():
             sample = _sample(grid)
             if len(sample):
@@ -230,16 +236,17 @@ class Board:
         gif = encode_gif(torch.stack(frames), _DEMO_RATE)
         # The writer's own add_video wants moviepy. A GIF is an image like any other, to TensorBoard and to browsers.
         image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=gif)
-        tag = f"slow motion/{_DEMO_SLOWMO} times slower"
-        self.writer.file_writer.add_summary(Summary(value=[Summary.Value(tag=tag, image=image)]), step)
+        tag = f"field/6 slow motion, {_DEMO_SLOWMO} times slower"
+        events: Any = self.writer.file_writer  # declared as None, which it is only once the writer is closed
+        events.add_summary(Summary(value=[Summary.Value(tag=tag, image=image)]), step)
         self.writer.flush()
 
     def _render(self, field: VideoField, t: float) -> Tensor:
         size = (self._raster.height, self._raster.width)
         return next(render(field, size, [t], region=self._raster.region, device=self.device))
 
-    def _show(self, tag: str, row: Sequence[Labelled], step: int) -> None:
-        self.writer.add_image(tag, _row(row), step)
+    def _show(self, tag: str, pictures: Sequence[Labelled], step: int) -> None:
+        self.writer.add_image(tag, _panel(pictures), step)
 
     def _observed(self, field: VideoField) -> list[Labelled]:
         t = self._t[self._middle]
@@ -247,27 +254,27 @@ class Board:
         return [
             (f"source at {t:.3f} s", source),
             ("field", made),
-            ("error × 10", _error(made, source, 10)),
+            ("error x10", _error(made, source, 10)),
         ]
 
     def _between(self, field: VideoField) -> _Between | None:
         """The instant between frames nearest to the clip's middle, not across a cut where that can be helped.
 
-        A held-out frame's instant is preferred, so that this row and the next show the same.
+        A held-out frame's instant is preferred, so that there is a truth to compare with.
         """
-        pairs = list(pairwise(range(len(self._t))))
-        if not pairs:
-            return None
-        found = [_Between(left, right, (self._t[left] + self._t[right]) / 2) for left, right in pairs]
+        gaps = list(pairwise(range(len(self._t))))
+        found = [_Between(left, right, (self._t[left] + self._t[right]) / 2, None) for left, right in gaps]
         if self.held_out is not None:
-            hidden = [
-                gap._replace(t=t)
-                for t in self.held_out.t
-                for gap in found
-                if self._t[gap.left] < t < self._t[gap.right]
+            inside = [
+                _Between(left, right, t, index)
+                for index, t in enumerate(self.held_out.t)
+                for left, right in gaps
+                if self._t[left] < t < self._t[right]
             ]
-            found = hidden or found
-        segments = field.timeline.find(torch.tensor([gap.t for gap in found])).tolist()
+            found = inside or found
+        if not found:
+            return None
+        segments = field.timeline.find(torch.tensor([between.t for between in found])).tolist()
         cut = [field.timeline.segments[segment].gap is None for segment in segments]
         middle = (self._t[0] + self._t[-1]) / 2
         return min(zip(cut, found, strict=True), key=lambda item: (item[0], abs(item[1].t - middle)))[1]
@@ -281,3 +288,155 @@ class Board:
             (f"field at {between.t:.3f} s", made),
             (f"source at {self._t[between.right]:.3f} s", observed(between.right)),
         ]
+
+    def _truth(self, held_out: HeldOut, between: _Between, made: Tensor) -> list[Labelled]:
+        """A held-out frame, the field there, and what both the field and the simplest rival get wrong."""
+        assert between.hidden is not None
+        truth = self._raster.shrink(held_out.frames[between.hidden].cpu())
+        left, right = (self._raster.shrink(self.clip.frames[index]) for index in (between.left, between.right))
+        start, end = self._t[between.left], self._t[between.right]
+        fade = torch.lerp(left, right, (between.t - start) / (end - start))
+        return [
+            (f"held-out frame at {between.t:.3f} s", truth),
+            ("field", made),
+            ("fade: error x5", _error(fade, truth, 5)),
+            ("field: error x5", _error(made, truth, 5)),
+        ]
+
+    def _closer(self, field: VideoField) -> list[Labelled]:
+        """The most detailed region of the middle frame, enlarged by the usual filter and by the field."""
+        y, x, side = self._crop
+        height, width = self.clip.height, self.clip.width
+        region = (x / width, y / height, (x + side) / width, (y + side) / height)
+        size = (_ENLARGE * side, _ENLARGE * side)
+        made = next(render(field, size, [self._t[self._middle]], region=region, device=self.device))
+        factor = max(1, _CROP_SHOWN // size[0])
+        return [
+            (f"Lanczos x{_ENLARGE}", _magnify(to_float(self._enlarged), factor)),
+            (f"field x{_ENLARGE}", _magnify(made, factor)),
+        ]
+
+    def _motion(self, field: VideoField, t: float, step: int) -> None:
+        """Where things move at an instant, how fast, and which neighbouring frame the field believes."""
+        raster = self._raster
+        seen = _inspect(field, with_t(pixel_uv(raster.height, raster.width, raster.region), t), self.device)
+        speed = seen.velocity.norm(dim=-1)
+        most = _quantile(speed, 0.99)
+        self.writer.add_scalar("motion/fastest point, px per s", float(speed.max()), step)
+        self.writer.add_scalar("motion/99th percentile, px per s", most, step)
+        # Colours tell speeds up to the 99th percentile apart: a few wild points would turn all others white.
+        slowed = seen.velocity * (most / speed.clamp(min=1e-9)).clamp(max=1)[:, None]
+        flow = rearrange(slowed, "(h w) c -> c h w", h=raster.height)
+        pictures = [(f"motion, to {most:.0f} px/s", to_float(_with_key(flow_to_image(flow))))]
+        if field.visibility is not None:
+            share = rearrange(seen.right_share, "(h w) -> h w", h=raster.height)
+            # Which neighbouring frame a point is taken from; grey where it is seen in both.
+            pictures.append(("blue earlier, orange later", _diverging(share)))
+        self._show("field/5 motion", pictures, step)
+
+
+def _panel(pictures: Sequence[Labelled]) -> Tensor:
+    """Pictures (3, h, w) in [0, 1], all of one size, under their captions: (3, h', w') uint8.
+
+    TensorBoard first fits every image into a card some 350 pixels wide and 200 high, so wide pictures go two by two
+    and captions are large: both can still be made out there.
+    """
+    height, width = pictures[0][1].shape[-2:]
+    columns = min(2, len(pictures)) if width > height else len(pictures)
+    factor = -(-_NARROWEST // width)
+    font_size = columns * factor * width // _LETTERS_ACROSS
+    captioned = [_captioned(to_uint8(_magnify(picture, factor)), label, font_size) for label, picture in pictures]
+    return make_grid(captioned, nrow=columns, padding=_GAP, pad_value=255)
+
+
+def _captioned(picture: Tensor, text: str, font_size: int) -> Tensor:
+    """A picture (3, h, w) uint8 under a strip with a line of text, which shrinks to fit the width."""
+    width = picture.shape[-1]
+    strip = Image.new("RGB", (width, font_size * 3 // 2), "white")
+    font = ImageFont.load_default(font_size)
+    fitting = font_size * min(1.0, 0.95 * width / font.getlength(text))
+    middle = (width // 2, strip.height // 2)
+    ImageDraw.Draw(strip).text(middle, text, fill="black", font=ImageFont.load_default(fitting), anchor="mm")
+    return torch.cat([pil_to_tensor(strip), picture], dim=-2)
+
+
+def _magnify(picture: Tensor, factor: int) -> Tensor:
+    """(c, h, w) with each pixel made a square of factor x factor."""
+    return repeat(picture, "c h w -> c (h a) (w b)", a=factor, b=factor)
+
+
+def _error(made: Tensor, truth: Tensor, gain: float) -> Tensor:
+    """Absolute difference of each channel, amplified: black where equal."""
+    return (gain * (made - truth).abs()).clamp(max=1)
+
+
+def _diverging(share: Tensor) -> Tensor:
+    """Shares (h, w) in [0, 1] as colours (3, h, w): blue at 0, grey at 0.5, orange at 1."""
+    low, middle, high = (share.new_tensor(colour)[:, None, None] for colour in (_EARLIER, _BOTH, _LATER))
+    return torch.where(share < 0.5, torch.lerp(low, middle, 2 * share), torch.lerp(middle, high, 2 * share - 1))
+
+
+def _with_key(colours: Tensor) -> Tensor:
+    """Motion colours (3, h, w) with a disc in the corner that shows which way each colour moves."""
+    side = min(colours.shape[-2:]) // 5
+    if side < 16:
+        return colours
+    uv = 2 * pixel_uv(side, side) - 1
+    inside = uv.norm(dim=-1) <= 1
+    disc = flow_to_image(rearrange(uv * inside[..., None], "h w c -> c h w"))
+    keyed = colours.clone()
+    keyed[:, -side:, -side:] = torch.where(inside, disc, keyed[:, -side:, -side:])
+    return keyed
+
+
+def _most_detailed(frame: Tensor, side: int) -> tuple[int, int, int]:
+    """The square of the frame (3, h, w) where neighbouring pixels differ most: y and x of its corner, and its side.
+
+    Differences of neighbours, because the plain variance prefers the border between a dark and a bright surface.
+    """
+    side = min(side, *frame.shape[-2:])
+    luma = F.pad(to_float(frame).mean(dim=0, keepdim=True), (0, 1, 0, 1), mode="replicate")
+    across, down = luma[:, :-1].diff(dim=-1), luma[:, :, :-1].diff(dim=-2)
+    stride = max(1, side // 8)
+    detail = F.avg_pool2d(across.square() + down.square(), side, stride)[0]
+    row, column = divmod(int(detail.argmax()), detail.shape[1])
+    return row * stride, column * stride, side
+
+
+def _enlarge_lanczos(frame: Tensor, crop: tuple[int, int, int]) -> Tensor:
+    """A square of a frame (3, h, w), enlarged: (3, h', w') uint8. The filter may look at the pixels around it."""
+    y, x, side = crop
+    top, left = min(_LANCZOS_REACH, y), min(_LANCZOS_REACH, x)
+    around = frame[:, y - top : y + side + _LANCZOS_REACH, x - left : x + side + _LANCZOS_REACH]
+    height, width = around.shape[-2:]
+    enlarged = resize_lanczos(to_uint8(around)[None].cpu(), _ENLARGE * height, _ENLARGE * width)[0]
+    top, left, side = (_ENLARGE * value for value in (top, left, side))
+    return enlarged[:, top : top + side, left : left + side]
+
+
+def _inspect(field: VideoField, uvt: Tensor, device: torch.device | str, chunk_points: int = 1 << 18) -> Inspection:
+    """`VideoField.inspect` in chunks, on the CPU."""
+    parts = [field.inspect(part.to(device)) for part in uvt.split(chunk_points)]
+    return Inspection(*(torch.cat([grid.float().cpu() for grid in grids]) for grids in zip(*parts, strict=True)))
+
+
+def _quantile(values: Tensor, share: float) -> float:
+    """The value that a share of the values does not exceed; for any number of them, unlike `torch.quantile`."""
+    return float(values.kthvalue(max(1, round(share * len(values)))).values)
+
+
+def _sample(grid: Tensor) -> Tensor:
+    """The finite values of a tensor, on the CPU; a fixed random sample of them where they are too many."""
+    values = grid.detach().flatten()
+    if len(values) > _MOST_VALUES:
+        chosen = torch.randint(len(values), (_MOST_VALUES,), generator=torch.Generator().manual_seed(0))
+        values = values[chosen.to(values.device)]
+    values = values.float().cpu()
+    return values[values.isfinite()]
+
+
+def _spread(count: int, most: int) -> list[int]:
+    """Up to so many of `count` indices, evenly spread from the first to the last."""
+    if count <= most:
+        return list(range(count))
+    return [round(i * (count - 1) / (most - 1)) for i in range(most)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
@@ -37,14 +38,18 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any])
     Raises:
         UserError: when the folder cannot be written to or is full.
     """
-    partial = path.with_name(f".{path.name}.partial")
+    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     try:
         save_file(contiguous, partial, metadata={"format": _FORMAT, "facts": json.dumps(facts)})
+        # safetensors makes files that only their owner can read; a field is as public as its folder.
+        shutil.copymode(path.parent, partial)
+        partial.chmod(partial.stat().st_mode & 0o666)
         os.replace(partial, path)
     except (OSError, SafetensorError) as error:
-        partial.unlink(missing_ok=True)
         raise UserError(f"could not write {path}: {error}; free some space or choose another folder") from error
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -104,7 +109,11 @@ def load_field(path: str | Path, device: torch.device | str = "cpu") -> SavedFie
             generator=torch.Generator().manual_seed(0),
         )
         field.load_state_dict(tensors)
-    except (KeyError, TypeError, RuntimeError) as error:
+        if field.size != (facts.height, facts.width) or not field.timeline.segments:
+            raise UserError(f"it is of {field.size[1]}x{field.size[0]}, its clip {facts.width}x{facts.height}")
+    except UserError as error:
+        raise UserError(f"{path} does not hold a whole field ({error}); fit again") from error
+    except (KeyError, TypeError, ValueError, IndexError, ArithmeticError, RuntimeError) as error:
         raise UserError(f"{path} does not hold a whole field ({str(error).splitlines()[0]}); fit again") from error
     return SavedField(field.to(device).eval(), facts)
 
@@ -124,7 +133,7 @@ def config_from_json(kind: type, values: dict[str, Any]) -> Any:
     parser.add_class_arguments(kind)
     try:
         parsed: Namespace = parser.parse_object(values)
-        return kind(**vars(parser.instantiate_classes(parsed)))
+        return kind(**vars(parser.instantiate(parsed)))
     except UserError:
         raise
     except Exception as error:

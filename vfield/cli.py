@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -137,7 +138,7 @@ def _fit_options(parser: ArgumentParser) -> None:
     parser.add_argument("--seed", type=int | None, help="seed of everything random")
     parser.add_argument("--device", type=str | None, help="auto, cpu, cuda or mps")
     parser.add_argument("--mixed-precision", type=str | None, help="no, bf16 or fp16; default as Accelerate is set")
-    parser.add_argument("--overwrite", type=bool, action="store_true", help="replace an earlier run in the folder")
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier run in the folder")
     parser.add_class_arguments(Config)
 
 
@@ -182,7 +183,7 @@ def _main_process() -> bool:
 def _train_parser() -> ArgumentParser:
     parser = ArgumentParser(prog="train", description="Fit a neural field to a video clip.", exit_on_error=False)
     _source_options(parser, "video")
-    parser.add_argument("--resume", type=bool, action="store_true", help="go on from the last save in --out")
+    parser.add_argument("--resume", action="store_true", help="go on from the last save in --out")
     _fit_options(parser)
     return parser
 
@@ -253,7 +254,7 @@ def _render(words: list[str]) -> int:
     parser.add_argument("--pix-fmt", type=str | None, help="FFmpeg pixel format, for example yuv444p")
     parser.add_argument("--audio", type=str, default="auto", help="auto, copy, stretch or drop")
     parser.add_argument("--device", type=str, default="cpu", help="cpu, cuda or mps")
-    parser.add_argument("--overwrite", type=bool, action="store_true", help="replace an earlier output")
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier output")
     parsed = _parse(parser, words)
     config = ExportConfig(
         scale=parsed.scale,
@@ -278,10 +279,10 @@ def _render(words: list[str]) -> int:
 
 
 def _factor(text: str) -> Fraction:
-    try:
-        return Fraction(text)
-    except (ValueError, ZeroDivisionError) as error:
-        raise UserError(f"--slowmo must be a number, got {text!r}; for example 4 or 2.5") from error
+    # Checked before it is built: "1e999999999" is a number, of a billion digits.
+    if not re.fullmatch(r"\d{1,6}(\.\d{1,9}|/\d{1,6})?", text) or text.endswith("/0"):
+        raise UserError(f"--slowmo must be a number like 4, 2.5 or 5/2, got {text!r}")
+    return Fraction(text)
 
 
 def _evaluate(words: list[str]) -> int:

@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
 import torch
+from torch import nn
 from tqdm import tqdm
 
 from vfield.checkpoint import SavedField
 from vfield.clip import ClipFacts, to_uint8
 from vfield.coords import seconds_to_t
 from vfield.errors import UserError
-from vfield.field.video_field import VideoField
 from vfield.render import WHOLE, Region, Schedule, render, schedule
 from vfield.video_io import AudioPlan, VideoWriter, common_time_base, has_audio, probe
 
@@ -104,9 +104,9 @@ class ExportConfig:
                 )
 
     def _check_times(self) -> None:
-        for name, value in (("fps", self.fps), ("slowmo", self.slowmo)):
-            if value is not None and not (math.isfinite(value) and 0 < value <= _LARGEST_FACTOR):
-                raise UserError(f"{name} must be greater than 0 and at most {_LARGEST_FACTOR}, got {_show(value)}")
+        for name, factor in (("fps", self.fps), ("slowmo", self.slowmo)):
+            if factor is not None and not (math.isfinite(factor) and 0 < factor <= _LARGEST_FACTOR):
+                raise UserError(f"{name} must be greater than 0 and at most {_LARGEST_FACTOR}, got {_show(factor)}")
         for name, value in (("start", self.start), ("end", self.end)):
             if value is not None and not (math.isfinite(value) and value >= 0):
                 raise UserError(f"{name} must be zero or more seconds from the first frame, got {_show(value)}")
@@ -148,7 +148,7 @@ def parse_size(text: str) -> tuple[int, int]:
     Raises:
         UserError: when the text is not that.
     """
-    found = re.fullmatch(r"\s*(\d{1,9})\s*[xX×]\s*(\d{1,9})\s*", text)
+    found = re.fullmatch(r"\s*(\d{1,9})\s*[xX]\s*(\d{1,9})\s*", text)
     if found is None:
         raise UserError(f"size must be WIDTHxHEIGHT, like 1280x720, got {text!r}")
     height, width = int(found[2]), int(found[1])
@@ -350,7 +350,9 @@ def _unstretched(config: ExportConfig, facts: ClipFacts, path: str | Path, first
     if not foreign:
         return _Sound(AudioPlan(facts.source, first, last, "copy"), "copied")
     if config.audio == "copy":
-        raise UserError(f".webm files cannot hold {', '.join(sorted(foreign))} sound as it is; write .mkv, or audio auto")
+        raise UserError(
+            f".webm files cannot hold {', '.join(sorted(foreign))} sound as it is; write .mkv, or audio auto"
+        )
     _LOG.warning(".webm files cannot hold %s sound; it is coded again as Opus", ", ".join(sorted(foreign)))
     return _Sound(AudioPlan(facts.source, first, last, "stretch"), "coded again")
 
@@ -392,7 +394,11 @@ def export(
     rate = None if config.fps is None else _exact(config.fps)
     slowmo = _exact(config.slowmo)
     plan = schedule(
-        *(facts.pts_seconds, facts.end_seconds, facts.frame_rate), start=first, end=last, output_rate=rate, slowmo=slowmo
+        *(facts.pts_seconds, facts.end_seconds, facts.frame_rate),
+        start=first,
+        end=last,
+        output_rate=rate,
+        slowmo=slowmo,
     )
     clock = _clock(plan, constant=rate is not None or slowmo != 1)
     _check_not_source(path, facts)
@@ -412,7 +418,7 @@ def export(
         time_base=clock.time_base,
     )
     frames = render(
-        _on_device(saved.field, device),
+        _on_device(saved, device),
         (height, width),
         (seconds_to_t(seconds, facts.pts_seconds[0]) for seconds in plan.source_seconds),
         region=_region(config, facts),
@@ -446,8 +452,8 @@ def _check_not_source(path: str | Path, facts: ClipFacts) -> None:
         raise UserError(f"{path} is the clip that the field was fitted to; choose another name")
 
 
-def _on_device(field: VideoField, device: torch.device | str) -> VideoField:
+def _on_device(saved: SavedField, device: torch.device | str) -> nn.Module:
     try:
-        return field.to(device)
+        return saved.field.to(device)
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"cannot render on device {device}: {str(error).splitlines()[0]}") from error

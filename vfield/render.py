@@ -136,9 +136,11 @@ def _frames(
     v = pixel_uv(height, 1, region)[:, 0, 1].to(device)
     for t in instants:
         frame = torch.empty(height * width, 3, device=device)
-        for pixels in torch.arange(height * width, device=device).split(chunk_points):
+        for start in range(0, len(frame), chunk_points):
+            stop = min(start + chunk_points, len(frame))
+            pixels = torch.arange(start, stop, device=device)
             uv = torch.stack([u[pixels % width], v[pixels // width]], dim=-1)
             # Inside the loop: a generator that holds it across a yield would switch it on in its caller.
             with torch.no_grad():
-                frame[pixels[0] : pixels[-1] + 1] = field(with_t(uv, t), footprint)
+                frame[start:stop] = field(with_t(uv, t), footprint)
         yield rearrange(frame.clamp_(0, 1), "(h w) c -> c h w", h=height).cpu()
