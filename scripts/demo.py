@@ -1,7 +1,5 @@
 """The main job on the demo clip: fit, then slow motion, an enlarged video and a picture of both."""
 
-import shutil
-import sys
 from pathlib import Path
 
 from vfield.cli import compare_main, render_main, train_main

@@ -13,7 +13,7 @@ import pytest
 import torch
 from einops import rearrange
 from PIL import Image
-from tensorboard.backend.event_processing.event_accumulator import (  # type: ignore[import-untyped]
+from tensorboard.backend.event_processing.event_accumulator import (
     EventAccumulator,
 )
 from torch import Tensor

@@ -331,9 +331,9 @@ class _Run:
         values = {f"loss/{name}": float(value) for name, value in terms._asdict().items()}
         values["loss/total"] = float(terms.total())
         values["psnr/batch"] = psnr
-        values["speed/points per second"] = points_per_second
+        values["training/points per second"] = points_per_second
         for group in self.optimizer.param_groups:
-            values[f"learning rate/{group['name']}"] = group["lr"]
+            values[f"training/learning rate, {group['name']}"] = group["lr"]
         self.accelerator.log(values, step=self.step)
 
     def _picture(self, last: bool = False) -> None:

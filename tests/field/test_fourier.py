@@ -1,6 +1,5 @@
 """Fourier features: closed forms."""
 
-
 from typing import Literal
 
 import pytest

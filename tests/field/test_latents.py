@@ -96,7 +96,9 @@ def test_a_finer_footprint_gives_the_finer_averages(scale: int) -> None:
     uv = pixel_uv(24 * scale, 32 * scale).reshape(-1, 2).double()
     fine = spline_coefficients(small, (1.0, 1.0), (1 / scale, 1 / scale))
     plain = spline_coefficients(small)
-    error = [float((sample_grid(c, uv_to_xy(uv, 24, 32)).reshape(large.shape) - large).abs().max()) for c in (fine, plain)]
+    error = [
+        float((sample_grid(c, uv_to_xy(uv, 24, 32)).reshape(large.shape) - large).abs().max()) for c in (fine, plain)
+    ]
     assert error[0] < 5e-4
     # Without the footprint the picture stays as soft as the source's own pixels.
     assert error[0] < error[1] / 10

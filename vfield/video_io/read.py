@@ -94,7 +94,7 @@ def read_clip(
             frame_rate=rate,
             color=converter.color,
             pixel_aspect=pixel_aspect(stream, converter.turns),
-            source=str(path),
+            source=str(Path(path).resolve()),
         )
 
 

@@ -179,4 +179,5 @@ def as_seconds(value: Fraction | float | None, name: str) -> Fraction | None:
         return None
     if not math.isfinite(value) or value < 0:
         raise UserError(f"{name} must be zero or more seconds from the first frame, got {value}")
-    return Fraction(value)
+    # A float means the decimal that was typed: 0.04 is a frame's own instant at 25 a second, its binary value is not.
+    return Fraction(str(value)) if isinstance(value, float) else Fraction(value)
