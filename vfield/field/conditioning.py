@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 ConditioningKind = Literal["none", "concatenate", "film"]
@@ -24,9 +25,14 @@ class FiLM(nn.Module):
         nn.init.normal_(self.affine.weight, std=1e-2)
         nn.init.zeros_(self.affine.bias)
 
-    def forward(self, hidden: Tensor, condition: Tensor, index: Tensor) -> Tensor:
-        """Modulate hidden (n, width) by condition (m, z), point i using row index[i]; a single row serves all."""
+    def forward(self, layer: nn.Linear, features: Tensor, condition: Tensor, index: Tensor) -> Tensor:
+        """Apply a layer to features (n, inputs), modulated by condition (m, z), point i by row index[i].
+
+        With a single row the modulation is folded into the layer's own weights: nothing is left to do a point.
+        """
         gamma, beta = self.affine(condition).chunk(2, dim=-1)
-        if len(condition) > 1:
-            gamma, beta = gamma[index], beta[index]
-        return torch.addcmul(hidden + beta, hidden, gamma)
+        if len(condition) == 1:
+            scale = 1 + gamma[0]
+            return F.linear(features, layer.weight * scale[:, None], layer.bias * scale + beta[0])
+        hidden = layer(features)
+        return torch.addcmul(hidden + beta[index], hidden, gamma[index])

@@ -58,8 +58,6 @@ class Decoder(nn.Module):
             features = torch.cat([features, condition[index]], dim=-1)
         hidden = features
         for i, layer in enumerate(self.hidden):
-            hidden = layer(hidden)
-            if self.kind == "film":
-                hidden = self.films[i](hidden, condition, index)
+            hidden = self.films[i](layer, hidden, condition, index) if self.kind == "film" else layer(hidden)
             hidden = hidden.relu()
         return self.head(hidden)

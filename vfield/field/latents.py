@@ -73,6 +73,13 @@ def sample_bilinear(grid: Tensor, xy: Tensor) -> Tensor:
     return read[0, :, 0].T
 
 
+def resize_grid(grid: Tensor, rows: int, columns: int) -> Tensor:
+    """A grid (c, h, w) brought to another resolution, bicubically: laid over the same picture, cell edges meet."""
+    if grid.shape[-2:] == (rows, columns):
+        return grid
+    return F.interpolate(grid[None], size=(rows, columns), mode="bicubic", align_corners=False)[0]
+
+
 def _b_spline_integral(x: Tensor) -> Tensor:
     """The cumulative cubic B-spline, from minus infinity to x."""
     return sum(
@@ -263,8 +270,11 @@ class LatentGrids(nn.Module):
             for cell in config.levels
         )
         self.width = config.channels * len(config.levels)
+        finest = min(config.levels)
+        self._finest = (-(-height // finest), -(-width // finest))
 
     def forward(self, keyframe: int, uv: Tensor) -> Tensor:
         """Latents (n, width) of one keyframe at uv (n, 2)."""
-        read = [sample_grid(level[keyframe], uv_to_xy(uv, *level.shape[-2:])) for level in self.levels]
-        return torch.cat(read, dim=-1)
+        rows, columns = self._finest
+        grid = torch.cat([resize_grid(level[keyframe], rows, columns) for level in self.levels])
+        return sample_grid(grid, uv_to_xy(uv, rows, columns))

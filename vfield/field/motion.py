@@ -6,7 +6,7 @@ and 1/2 at the right one. A grid over space stores, for the point that is at p a
     P(tau) = p + v tau + a tau^2 + j (tau^3 - tau/4)
 
 with velocity v, bend a and twist j in source pixels. The last term vanishes at both keyframes. A point asked for at x
-and tau is first traced back to its p by the fixed point p = x - (P(tau) - p), so the whole gap shares one set of curves.
+and tau is first traced back to its p by the fixed point p = x - (P(tau) - p), so a whole gap shares one set of curves.
 
 A small network reads evidence about each point (do the two sides agree? does each agree with the frame beyond?) and
 says how far to trust the bend and which side sees the point. It starts neutral: full bend, both sides by nearness.
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from vfield.coords import uv_to_xy, xy_to_uv
 from vfield.errors import UserError
-from vfield.field.latents import sample_bilinear, sample_grid
+from vfield.field.latents import resize_grid, sample_bilinear, sample_grid
 
 CURVE_CHANNELS = 6  # v, a, j, each x and y
 EVIDENCE_CHANNELS = 7
@@ -122,35 +122,41 @@ class MotionField(nn.Module):
         height, width = self.size
         xy = uv_to_xy(uv, height, width)
         tau = (alpha - 0.5)[:, None]
-        source = hidden or Curves(self.coefficients, self.evidence)
-        coefficients, evidence = source.coefficients[gap], source.evidence[gap]
-        corrections = [level[gap] for level in self.levels] if hidden is None else []
+        if hidden is None:
+            grid, evidence = self._corrected(gap), self.evidence[gap]
+        else:
+            grid, evidence = hidden.coefficients[gap], hidden.evidence[gap]
         p = uv
         if not bool((tau == 0).all()):
             # Where the curve starts is found first and then held: its gradient would only repeat the curve's own.
             with torch.no_grad():
                 for _ in range(_TRACE_STEPS):
-                    curve, _ = self._curve(coefficients, evidence, corrections, p)
+                    curve, _ = self._curve(grid, evidence, p)
                     p = xy_to_uv(xy - displacement(curve, tau), height, width)
-        curve, clues = self._curve(coefficients, evidence, corrections, p)
+        curve, clues = self._curve(grid, evidence, p)
         here = displacement(curve, tau)
         half = torch.full_like(tau, 0.5)
         left = xy + displacement(curve, -half) - here
         right = xy + displacement(curve, half) - here
         return Match(xy_to_uv(left, height, width), xy_to_uv(right, height, width), clues)
 
-    def _curve(
-        self, coefficients: Tensor, evidence: Tensor, corrections: list[Tensor], uv: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def _corrected(self, gap: int) -> Tensor:
+        """The gap's starting grid with the learnt corrections laid over it: (6, h, w), so that one read finds both."""
+        grid = self.coefficients[gap]
+        for level in self.levels:
+            change = resize_grid(level[gap], grid.shape[-2], grid.shape[-1])
+            grid = torch.cat([grid[:4] + change, grid[4:]])
+        return grid
+
+    def _curve(self, grid: Tensor, evidence: Tensor, uv: Tensor) -> tuple[Tensor, Tensor]:
         """Curve (n, 6) and evidence (n, 7) of the points that are at uv at the middle of the gap."""
-        grid_xy = uv_to_xy(uv, *coefficients.shape[-2:])
-        velocity, bend, twist = sample_grid(coefficients, grid_xy).split(2, dim=-1)
-        for grid in corrections:
-            change = sample_grid(grid, uv_to_xy(uv, *grid.shape[-2:]))
-            velocity, bend = velocity + change[:, :2], bend + change[:, 2:]
-        clues = sample_bilinear(evidence, grid_xy)
-        trust = 2 * torch.sigmoid(self.trust(clues)) if self.config.curved else 0.0
-        return torch.cat([velocity, bend * trust, twist * trust], dim=-1), clues
+        xy = uv_to_xy(uv, *grid.shape[-2:])
+        curve = sample_grid(grid, xy)
+        clues = sample_bilinear(evidence, xy)
+        if not self.config.curved:
+            return torch.cat([curve[:, :2], torch.zeros_like(curve[:, 2:])], dim=-1), clues
+        trust = 2 * torch.sigmoid(self.trust(clues))
+        return torch.cat([curve[:, :2], curve[:, 2:] * trust], dim=-1), clues
 
 
 class Visibility(nn.Module):

@@ -191,6 +191,8 @@ class VideoField(nn.Module):
         parts = []
         for value, points in zip(values.tolist(), uvt.split(counts.tolist()), strict=True):
             parts.append(self._read(points, footprint, self._segment(value, hide), hide))
+        if len(parts) == 1:
+            return order, parts[0]
         return order, _Read(*(torch.cat(pieces) for pieces in zip(*parts, strict=True)))
 
     def _hidden_segments(self, t: Tensor) -> Tensor:
