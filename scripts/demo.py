@@ -1,8 +1,9 @@
 """The main job on the demo clip: fit, then slow motion, an enlarged video and a picture of both."""
 
+import sys
 from pathlib import Path
 
-from vfield.cli import compare_main, render_main, train_main
+from vfield.cli import render_main, snapshot_main, train_main
 
 ROOT = Path(__file__).parents[1]
 CLIP = ROOT / "data" / "bigbuckbunny.mp4"
@@ -17,7 +18,7 @@ def demo() -> int:
         (train_main, fit),
         (render_main, [str(RUN), "--slowmo", "4", "--overwrite", "-o", str(slow)]),
         (render_main, [str(RUN), "--scale", "2", "--overwrite", "-o", str(large)]),
-        (compare_main, [str(RUN), "--overwrite", "-o", str(picture)]),
+        (snapshot_main, [str(RUN), "--overwrite", "-o", str(picture)]),
     ]
     for step, words in steps:
         code = step(words)
@@ -27,3 +28,7 @@ def demo() -> int:
     for path in (slow, large, picture):
         print(f"  {path.relative_to(ROOT)}")
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(demo())

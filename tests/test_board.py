@@ -288,23 +288,6 @@ def test_held_out_frames_outside_the_observed_ones_are_only_scored(read_back: An
     assert sorted(read_back(write).Tags()["images"]) == [PICTURES[0], PICTURES[1], PICTURES[3]]
 
 
-def test_the_most_detailed_region_is_found() -> None:
-    frame = torch.zeros(3, 160, 200, dtype=torch.uint8)
-    frame[:, :, 20:] = 255  # a border, strong but plain
-    frame[:, 90:150, 130:190] = 255 * (torch.arange(60) % 2)
-    y, x, side = board_module._most_detailed(frame, 64)
-    assert (abs(y - 88), abs(x - 128), side) <= (8, 8, 64)
-    assert board_module._most_detailed(frame[:, :20, :10], 64)[2] == 10
-
-
-def test_the_enlarged_region_is_cut_from_the_enlarged_frame() -> None:
-    frame = panning(1).frames[0]
-    whole = board_module.resize_lanczos(frame[None], 4 * HEIGHT, 4 * WIDTH)[0].int()
-    for y, x in ((0, 0), (20, 30), (HEIGHT - 16, WIDTH - 16)):
-        made = board_module._enlarge_lanczos(frame, (y, x, 16)).int()
-        assert (made - whole[:, 4 * y : 4 * y + 64, 4 * x : 4 * x + 64]).abs().max() <= 1
-
-
 def test_settings_and_facts_are_kept_line_by_line(read_back: Any, observed: Clip) -> None:
     settings = "field:\n  local:\n    levels: [8, 32]\n"
     events = read_back(lambda writer: Board(writer, observed, None, "cpu").describe(settings, repr(observed)))

@@ -33,6 +33,7 @@ LAYERS = [
     "render",
     "checkpoint",
     "export",
+    "panels",
     "board",
     "training",
     "config",

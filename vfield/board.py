@@ -14,34 +14,35 @@ from textwrap import indent
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
-from einops import rearrange, reduce, repeat
-from PIL import Image, ImageDraw, ImageFont
+from einops import rearrange, reduce
 from tensorboard.compat.proto.summary_pb2 import Summary
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
-from torchvision.transforms.functional import pil_to_tensor
-from torchvision.utils import flow_to_image, make_grid
+from torchvision.utils import flow_to_image
 
 from vfield.clip import Clip, to_float, to_uint8
 from vfield.coords import keyframe_t, pixel_uv, with_t
 from vfield.errors import UserError
 from vfield.field.video_field import Inspection, VideoField
 from vfield.metrics import psnr, ssim
-from vfield.peers import resize_lanczos
+from vfield.panels import (
+    ENLARGE,
+    Labelled,
+    diverging_colours,
+    enlarge_lanczos,
+    error_picture,
+    magnify,
+    most_detailed,
+    panel,
+    with_colour_wheel,
+)
 from vfield.render import Region, render, schedule
 from vfield.video_io import encode_gif
 
-# Pictures: the widest that one is shown, and the narrowest that still has room for its caption.
-_WIDEST = 960
-_NARROWEST = 320
-_GAP = 8  # pixels between pictures
-_LETTERS_ACROSS = 26  # size of captions: the width of a panel over this
+_WIDEST = 960  # pixels, of any picture shown
 
 _CROP = 64  # side of the enlarged region, source pixels
-_ENLARGE = 4
 _CROP_SHOWN = 512  # side at which the enlarged region is shown
-_LANCZOS_REACH = 8  # source pixels around the region that its enlargement may look at
 
 _SCORED = 4  # frames of each kind that `quality` judges
 
@@ -51,12 +52,6 @@ _DEMO_RATE = Fraction(50, 3)  # six ticks of 1/100 s a frame, the unit in which 
 _DEMO_WIDEST = 400
 
 _MOST_VALUES = 1 << 18  # of a histogram; more would not change its shape, only take longer
-
-_EARLIER = (0.10, 0.45, 0.90)
-_BOTH = (0.50, 0.50, 0.50)
-_LATER = (0.95, 0.50, 0.10)
-
-Labelled = tuple[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -138,8 +133,8 @@ class Board:
         self._t: list[float] = keyframe_t(clip.pts_seconds).tolist()
         self._middle = len(clip) // 2
         self._raster = _Raster.within(clip.height, clip.width, _WIDEST)
-        self._crop = _most_detailed(clip.frames[self._middle], _CROP)
-        self._enlarged = _enlarge_lanczos(clip.frames[self._middle], self._crop)
+        self._crop = most_detailed(clip.frames[self._middle], _CROP)
+        self._enlarged = enlarge_lanczos(clip.frames[self._middle], self._crop)
 
     def describe(self, config_text: str, facts_text: str) -> None:
         """Write down what is being fitted, and how.
@@ -246,7 +241,7 @@ class Board:
         return next(render(field, size, [t], region=self._raster.region, device=self.device))
 
     def _show(self, tag: str, pictures: Sequence[Labelled], step: int) -> None:
-        self.writer.add_image(tag, _panel(pictures), step)
+        self.writer.add_image(tag, panel(pictures), step)
 
     def _observed(self, field: VideoField) -> list[Labelled]:
         t = self._t[self._middle]
@@ -254,7 +249,7 @@ class Board:
         return [
             (f"source at {t:.3f} s", source),
             ("field", made),
-            ("error x10", _error(made, source, 10)),
+            ("error x10", error_picture(made, source, 10)),
         ]
 
     def _between(self, field: VideoField) -> _Between | None:
@@ -299,8 +294,8 @@ class Board:
         return [
             (f"held-out frame at {between.t:.3f} s", truth),
             ("field", made),
-            ("fade: error x5", _error(fade, truth, 5)),
-            ("field: error x5", _error(made, truth, 5)),
+            ("fade: error x5", error_picture(fade, truth, 5)),
+            ("field: error x5", error_picture(made, truth, 5)),
         ]
 
     def _closer(self, field: VideoField) -> list[Labelled]:
@@ -308,12 +303,12 @@ class Board:
         y, x, side = self._crop
         height, width = self.clip.height, self.clip.width
         region = (x / width, y / height, (x + side) / width, (y + side) / height)
-        size = (_ENLARGE * side, _ENLARGE * side)
+        size = (ENLARGE * side, ENLARGE * side)
         made = next(render(field, size, [self._t[self._middle]], region=region, device=self.device))
         factor = max(1, _CROP_SHOWN // size[0])
         return [
-            (f"Lanczos x{_ENLARGE}", _magnify(to_float(self._enlarged), factor)),
-            (f"field x{_ENLARGE}", _magnify(made, factor)),
+            (f"Lanczos x{ENLARGE}", magnify(to_float(self._enlarged), factor)),
+            (f"field x{ENLARGE}", magnify(made, factor)),
         ]
 
     def _motion(self, field: VideoField, t: float, step: int) -> None:
@@ -327,91 +322,12 @@ class Board:
         # Colours tell speeds up to the 99th percentile apart: a few wild points would turn all others white.
         slowed = seen.velocity * (most / speed.clamp(min=1e-9)).clamp(max=1)[:, None]
         flow = rearrange(slowed, "(h w) c -> c h w", h=raster.height)
-        pictures = [(f"motion, to {most:.0f} px/s", to_float(_with_key(flow_to_image(flow))))]
+        pictures = [(f"motion, to {most:.0f} px/s", to_float(with_colour_wheel(flow_to_image(flow))))]
         if field.visibility is not None:
             share = rearrange(seen.right_share, "(h w) -> h w", h=raster.height)
             # Which neighbouring frame a point is taken from; grey where it is seen in both.
-            pictures.append(("blue earlier, orange later", _diverging(share)))
+            pictures.append(("blue earlier, orange later", diverging_colours(share)))
         self._show("field/5 motion", pictures, step)
-
-
-def _panel(pictures: Sequence[Labelled]) -> Tensor:
-    """Pictures (3, h, w) in [0, 1], all of one size, under their captions: (3, h', w') uint8.
-
-    TensorBoard first fits every image into a card some 350 pixels wide and 200 high, so wide pictures go two by two
-    and captions are large: both can still be made out there.
-    """
-    height, width = pictures[0][1].shape[-2:]
-    columns = min(2, len(pictures)) if width > height else len(pictures)
-    factor = -(-_NARROWEST // width)
-    font_size = columns * factor * width // _LETTERS_ACROSS
-    captioned = [_captioned(to_uint8(_magnify(picture, factor)), label, font_size) for label, picture in pictures]
-    return make_grid(captioned, nrow=columns, padding=_GAP, pad_value=255)
-
-
-def _captioned(picture: Tensor, text: str, font_size: int) -> Tensor:
-    """A picture (3, h, w) uint8 under a strip with a line of text, which shrinks to fit the width."""
-    width = picture.shape[-1]
-    strip = Image.new("RGB", (width, font_size * 3 // 2), "white")
-    font = ImageFont.load_default(font_size)
-    fitting = font_size * min(1.0, 0.95 * width / font.getlength(text))
-    middle = (width // 2, strip.height // 2)
-    ImageDraw.Draw(strip).text(middle, text, fill="black", font=ImageFont.load_default(fitting), anchor="mm")
-    return torch.cat([pil_to_tensor(strip), picture], dim=-2)
-
-
-def _magnify(picture: Tensor, factor: int) -> Tensor:
-    """(c, h, w) with each pixel made a square of factor x factor."""
-    return repeat(picture, "c h w -> c (h a) (w b)", a=factor, b=factor)
-
-
-def _error(made: Tensor, truth: Tensor, gain: float) -> Tensor:
-    """Absolute difference of each channel, amplified: black where equal."""
-    return (gain * (made - truth).abs()).clamp(max=1)
-
-
-def _diverging(share: Tensor) -> Tensor:
-    """Shares (h, w) in [0, 1] as colours (3, h, w): blue at 0, grey at 0.5, orange at 1."""
-    low, middle, high = (share.new_tensor(colour)[:, None, None] for colour in (_EARLIER, _BOTH, _LATER))
-    return torch.where(share < 0.5, torch.lerp(low, middle, 2 * share), torch.lerp(middle, high, 2 * share - 1))
-
-
-def _with_key(colours: Tensor) -> Tensor:
-    """Motion colours (3, h, w) with a disc in the corner that shows which way each colour moves."""
-    side = min(colours.shape[-2:]) // 5
-    if side < 16:
-        return colours
-    uv = 2 * pixel_uv(side, side) - 1
-    inside = uv.norm(dim=-1) <= 1
-    disc = flow_to_image(rearrange(uv * inside[..., None], "h w c -> c h w"))
-    keyed = colours.clone()
-    keyed[:, -side:, -side:] = torch.where(inside, disc, keyed[:, -side:, -side:])
-    return keyed
-
-
-def _most_detailed(frame: Tensor, side: int) -> tuple[int, int, int]:
-    """The square of the frame (3, h, w) where neighbouring pixels differ most: y and x of its corner, and its side.
-
-    Differences of neighbours, because the plain variance prefers the border between a dark and a bright surface.
-    """
-    side = min(side, *frame.shape[-2:])
-    luma = F.pad(to_float(frame).mean(dim=0, keepdim=True), (0, 1, 0, 1), mode="replicate")
-    across, down = luma[:, :-1].diff(dim=-1), luma[:, :, :-1].diff(dim=-2)
-    stride = max(1, side // 8)
-    detail = F.avg_pool2d(across.square() + down.square(), side, stride)[0]
-    row, column = divmod(int(detail.argmax()), detail.shape[1])
-    return row * stride, column * stride, side
-
-
-def _enlarge_lanczos(frame: Tensor, crop: tuple[int, int, int]) -> Tensor:
-    """A square of a frame (3, h, w), enlarged: (3, h', w') uint8. The filter may look at the pixels around it."""
-    y, x, side = crop
-    top, left = min(_LANCZOS_REACH, y), min(_LANCZOS_REACH, x)
-    around = frame[:, y - top : y + side + _LANCZOS_REACH, x - left : x + side + _LANCZOS_REACH]
-    height, width = around.shape[-2:]
-    enlarged = resize_lanczos(to_uint8(around)[None].cpu(), _ENLARGE * height, _ENLARGE * width)[0]
-    top, left, side = (_ENLARGE * value for value in (top, left, side))
-    return enlarged[:, top : top + side, left : left + side]
 
 
 def _inspect(field: VideoField, uvt: Tensor, device: torch.device | str, chunk_points: int = 1 << 18) -> Inspection:

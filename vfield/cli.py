@@ -25,6 +25,7 @@ from vfield.config import CONFIG_NAME, config_from_values, config_text, load_val
 from vfield.errors import UserError
 from vfield.evaluation import as_json, evaluate_between, evaluate_scale, split, table
 from vfield.export import ExportConfig, export, parse_crop, parse_rate, parse_size
+from vfield.panels import side_by_side
 from vfield.training import RESUME_NAME, Config, fit
 from vfield.video_io import read_clip
 
@@ -70,12 +71,22 @@ def evaluate_main(argv: Sequence[str] | None = None) -> int:
     return _guarded(_evaluate, argv)
 
 
+def snapshot_main(argv: Sequence[str] | None = None) -> int:
+    """Write one picture of what a fitted field adds: `vfield snapshot`."""
+    return _guarded(_snapshot, argv)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The `vfield` command."""
-    commands = {"train": train_main, "render": render_main, "evaluate": evaluate_main}
+    commands = {
+        "train": train_main,
+        "render": render_main,
+        "snapshot": snapshot_main,
+        "evaluate": evaluate_main,
+    }
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ("-h", "--help"):
-        print("usage: vfield {train,render,evaluate} ...\n\nAdd --help after a command for its options.")
+        print("usage: vfield {train,render,snapshot,evaluate} ...\n\nAdd --help after a command for its options.")
         return 0 if words else 2
     if words[0] not in commands:
         return _fail(f"unknown command {words[0]!r}; choose one of {', '.join(commands)}")
@@ -275,6 +286,19 @@ def _render(words: list[str]) -> int:
         f"{report.path}: {report.frames} frames of {report.width}x{report.height} at {float(report.frame_rate):g} fps, "
         f"{float(report.duration_seconds):.2f} s, made in {report.seconds_taken:.0f} s; sound: {report.audio}"
     )
+    return 0
+
+
+def _snapshot(words: list[str]) -> int:
+    parser = ArgumentParser(prog="snapshot", description="Picture what a fitted field adds.", exit_on_error=False)
+    parser.add_argument("run", type=str, help="run folder or field file")
+    parser.add_argument("-o", "--output", type=str, required=True, help="a .png file")
+    parser.add_argument("--device", type=str, default="cpu", help="cpu, cuda or mps")
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier picture")
+    parsed = _parse(parser, words)
+    saved = load_field(parsed.run, parsed.device)
+    side_by_side(saved, Path(parsed.output), device=parsed.device, overwrite=parsed.overwrite)
+    print(parsed.output)
     return 0
 
 

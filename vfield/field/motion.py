@@ -27,6 +27,8 @@ from vfield.field.latents import resize_grid, sample_bilinear, sample_grid
 CURVE_CHANNELS = 6  # v, a, j, each x and y
 EVIDENCE_CHANNELS = 7
 _TRACE_STEPS = 2
+# Trust is learnt across gaps that hiding has doubled, where bends are less reliable than in the gaps asked about.
+_LEARNT_CAUTION = 0.5
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,7 @@ class MotionField(nn.Module):
         height, width = self.size
         xy = uv_to_xy(uv, height, width)
         tau = (alpha - 0.5)[:, None]
+        caution = _LEARNT_CAUTION if hidden is None else 1.0
         if hidden is None:
             grid, evidence = self._corrected(gap), self.evidence[gap]
         else:
@@ -131,9 +134,9 @@ class MotionField(nn.Module):
             # Where the curve starts is found first and then held: its gradient would only repeat the curve's own.
             with torch.no_grad():
                 for _ in range(_TRACE_STEPS):
-                    curve, _ = self._curve(grid, evidence, p)
+                    curve, _ = self._curve(grid, evidence, p, caution)
                     p = xy_to_uv(xy - displacement(curve, tau), height, width)
-        curve, clues = self._curve(grid, evidence, p)
+        curve, clues = self._curve(grid, evidence, p, caution)
         here = displacement(curve, tau)
         half = torch.full_like(tau, 0.5)
         left = xy + displacement(curve, -half) - here
@@ -148,14 +151,14 @@ class MotionField(nn.Module):
             grid = torch.cat([grid[:4] + change, grid[4:]])
         return grid
 
-    def _curve(self, grid: Tensor, evidence: Tensor, uv: Tensor) -> tuple[Tensor, Tensor]:
+    def _curve(self, grid: Tensor, evidence: Tensor, uv: Tensor, caution: float) -> tuple[Tensor, Tensor]:
         """Curve (n, 6) and evidence (n, 7) of the points that are at uv at the middle of the gap."""
         xy = uv_to_xy(uv, *grid.shape[-2:])
         curve = sample_grid(grid, xy)
         clues = sample_bilinear(evidence, xy)
         if not self.config.curved:
             return torch.cat([curve[:, :2], torch.zeros_like(curve[:, 2:])], dim=-1), clues
-        trust = 2 * torch.sigmoid(self.trust(clues))
+        trust = 2 * torch.sigmoid(caution * self.trust(clues))
         return torch.cat([curve[:, :2], curve[:, 2:] * trust], dim=-1), clues
 
 

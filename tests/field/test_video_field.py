@@ -1,0 +1,409 @@
+"""The whole field: exact at observed instants, pointwise, walled in by cuts, and each part able to be left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
+
+import pytest
+import torch
+from einops import rearrange, reduce
+from scenes import RATE, clip_of, field_of, moving, perturb, random_points, translating, with_cut
+from torch import Tensor
+
+from vfield.clip import to_uint8
+from vfield.coords import Footprint, pixel_uv, with_t
+from vfield.errors import UserError
+from vfield.field.decoder import DecoderConfig
+from vfield.field.fourier import FourierConfig
+from vfield.field.latents import GlobalConfig, LocalConfig
+from vfield.field.motion import MotionConfig
+from vfield.field.video_field import FieldConfig, VideoField
+from vfield.metrics import psnr
+
+SIZE = (48, 64)
+FRAMES = 6
+STEP = (2.0, -1.0)
+SECONDS = FRAMES / float(RATE)
+
+CONFIGS = {
+    "default": FieldConfig(),
+    "no fourier": FieldConfig(fourier=FourierConfig(kind="none")),
+    "no global latent": FieldConfig(shared=GlobalConfig(enabled=False)),
+    "no levels": FieldConfig(local=LocalConfig(levels=())),
+    "no colours": FieldConfig(local=LocalConfig(colours=False)),
+    "nothing local": FieldConfig(local=LocalConfig(colours=False, levels=())),
+    "no motion": FieldConfig(motion=MotionConfig(enabled=False)),
+    "no visibility": FieldConfig(motion=MotionConfig(visibility=False)),
+    "straight": FieldConfig(motion=MotionConfig(curved=False)),
+    "no corrections": FieldConfig(motion=MotionConfig(levels=())),
+    "no conditioning": FieldConfig(decoder=DecoderConfig(conditioning="none")),
+    "concatenation": FieldConfig(decoder=DecoderConfig(conditioning="concatenate")),
+    "plain": FieldConfig(
+        fourier=FourierConfig(kind="none"),
+        shared=GlobalConfig(enabled=False),
+        local=LocalConfig(levels=()),
+        motion=MotionConfig(enabled=False),
+        decoder=DecoderConfig(conditioning="none"),
+    ),
+}
+WITH_COLOURS = [name for name, config in CONFIGS.items() if config.local.colours]
+
+
+def made(config: FieldConfig = CONFIGS["default"], frames: Tensor | None = None, perturbed: bool = True) -> VideoField:
+    """A field of a translating picture, or of these frames, whose parts all have something to say."""
+    field = field_of(clip_of(translating(SIZE, FRAMES, STEP) if frames is None else frames), config)
+    if perturbed:
+        perturb(field)
+    return field
+
+
+@torch.no_grad()
+def frame_at(field: VideoField, t: float, size: tuple[int, int] = SIZE, hide: bool = False) -> Tensor:
+    """(3, h, w) at one instant."""
+    rgb = field(with_t(pixel_uv(*size), t), Footprint.of_size(*size), hide=hide)
+    return rearrange(rgb, "(h w) c -> c h w", h=size[0])
+
+
+def interior(frame: Tensor, margin: int = 10) -> Tensor:
+    return frame[..., margin:-margin, margin:-margin]
+
+
+# --------------------------------------------------------------------------------------------- observed instants
+
+
+@pytest.mark.parametrize("name", WITH_COLOURS)
+@pytest.mark.parametrize("perturbed", [False, True])
+def test_observed_instants_show_their_own_frame(name: str, perturbed: bool) -> None:
+    frames = translating(SIZE, FRAMES, STEP)
+    field = made(CONFIGS[name], frames, perturbed)
+    for frame, t in zip(frames, field.timeline.t.tolist(), strict=True):
+        torch.testing.assert_close(frame_at(field, t), frame, atol=1e-5, rtol=0)
+
+
+def test_frames_of_bytes_are_shown_as_they_are() -> None:
+    frames = to_uint8(translating(SIZE, 3, STEP))
+    field = made(frames=frames)
+    assert all(torch.equal(to_uint8(frame_at(field, k / 25)), frames[k]) for k in range(3))
+
+
+def test_between_observed_instants_the_decoder_has_a_say() -> None:
+    neutral, perturbed = made(CONFIGS["plain"], perturbed=False), made(CONFIGS["plain"])
+    apart = [(frame_at(perturbed, t) - frame_at(neutral, t)).abs().max() for t in (0.0, 0.001, 0.02)]
+    assert apart[0] < 1e-5
+    assert apart[0] < apart[1] < apart[2]
+    assert apart[2] > 1e-2
+
+
+def test_the_field_is_continuous_in_time_at_a_keyframe() -> None:
+    field = made()
+    for t in (0.04, 0.12):
+        before, here, after = (frame_at(field, t + shift) for shift in (-1e-5, 0.0, 1e-5))
+        torch.testing.assert_close(before, here, atol=5e-3, rtol=0)
+        torch.testing.assert_close(after, here, atol=5e-3, rtol=0)
+
+
+# --------------------------------------------------------------------------------------------- points alone
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_points_are_independent(name: str) -> None:
+    field = made(CONFIGS[name])
+    uvt = random_points(120, SECONDS)
+    uvt[::7, 2] = field.timeline.t[2]
+    with torch.no_grad():
+        together = field(uvt)
+        assert together.isfinite().all()
+        order = torch.randperm(len(uvt), generator=torch.Generator().manual_seed(0))
+        split = torch.cat([field(chunk) for chunk in uvt.split(17)])
+        alone = torch.cat([field(point[None]) for point in uvt[:25]])
+        torch.testing.assert_close(field(uvt[order]), together[order], atol=1e-5, rtol=0)
+    torch.testing.assert_close(split, together, atol=1e-5, rtol=0)
+    torch.testing.assert_close(alone, together[:25], atol=1e-5, rtol=0)
+
+
+def test_hidden_points_are_independent() -> None:
+    field = made()
+    keyframes = torch.tensor([3, 1, 4, 1, 2, 2])
+    uvt = torch.cat([random_points(6, 0.0)[:, :2], field.timeline.t[keyframes, None]], dim=-1)
+    with torch.no_grad():
+        alone = torch.cat([field(point[None], hide=True) for point in uvt])
+        torch.testing.assert_close(field(uvt, hide=True), alone, atol=1e-5, rtol=0)
+
+
+def test_inspection_keeps_the_order_of_the_points() -> None:
+    field = made()
+    uvt = random_points(40, SECONDS)
+    together = field.inspect(uvt)
+    alone = [field.inspect(point[None]) for point in uvt]
+    torch.testing.assert_close(together.velocity, torch.cat([a.velocity for a in alone]), atol=1e-2, rtol=0)
+    torch.testing.assert_close(together.right_share, torch.cat([a.right_share for a in alone]), atol=1e-5, rtol=0)
+
+
+def test_no_points_are_legal() -> None:
+    assert made()(torch.zeros(0, 3)).shape == (0, 3)
+
+
+def test_points_without_time_are_refused() -> None:
+    field = made()
+    with pytest.raises(UserError, match=r"uvt must be \(n, 3\), got \(5, 2\); did you drop t"):
+        field(torch.rand(5, 2))
+    with pytest.raises(UserError, match=r"got \(2, 5, 3\)"):
+        field(torch.rand(2, 5, 3))
+
+
+# --------------------------------------------------------------------------------------------- walls
+
+
+BEFORE, AFTER = 4, 4
+
+
+@pytest.mark.parametrize("changed", ["before", "after"])
+def test_nothing_reads_across_a_cut(changed: str) -> None:
+    frames = with_cut(SIZE, BEFORE, AFTER)
+    other = frames.clone()
+    side = slice(BEFORE) if changed == "before" else slice(BEFORE, None)
+    other[side] = other[side].flip(-1)
+    fields = [made(frames=pictures) for pictures in (frames, other)]
+    assert all(field.timeline.shots == [range(BEFORE), range(BEFORE, BEFORE + AFTER)] for field in fields)
+    cut = (BEFORE - 0.5) / 25
+    for t in (0.0, 0.03, 0.1, 0.13, cut - 0.001, cut + 0.001, 0.15, 0.17, 0.27, 0.3):
+        one, two = (frame_at(field, t) for field in fields)
+        if (t < cut) == (changed == "before"):
+            assert (one - two).abs().mean() > 1e-2
+        else:
+            assert torch.equal(one, two)
+    uvt = with_t(pixel_uv(*SIZE), (BEFORE - 2 if changed == "after" else BEFORE + 1) / 25)
+    with torch.no_grad():
+        assert torch.equal(*(field(uvt, hide=True) for field in fields))
+
+
+def test_gradients_stay_on_their_side_of_a_cut() -> None:
+    field = made(frames=with_cut(SIZE, BEFORE, AFTER))
+    uvt = random_points(300, (BEFORE - 0.5) / 25 - 1e-4)
+    field(uvt).square().sum().backward()
+    assert field.latents is not None
+    assert field.motion is not None
+    for levels, wall in ((field.latents.levels, BEFORE), (field.motion.levels, BEFORE - 1)):
+        for level in levels:
+            assert level.grad is not None
+            assert (level.grad[:wall].flatten(1).abs().amax(dim=1) > 0).all()
+            assert (level.grad[wall:] == 0).all()
+
+
+def test_around_a_cut_the_nearer_frame_is_held() -> None:
+    frames = with_cut(SIZE, BEFORE, AFTER)
+    field = made(frames=frames)
+    torch.testing.assert_close(frame_at(field, 0.139), frames[BEFORE - 1], atol=1e-5, rtol=0)
+    torch.testing.assert_close(frame_at(field, 0.141), frames[BEFORE], atol=1e-5, rtol=0)
+    uvt = with_t(pixel_uv(*SIZE), 0.139)
+    with torch.no_grad():
+        assert (field.inspect(uvt).velocity == 0).all()
+        assert (field.disagreement(uvt) == 0).all()
+
+
+@pytest.mark.parametrize("name", WITH_COLOURS)
+@pytest.mark.parametrize("count", [1, 2])
+def test_clips_of_one_and_two_frames_are_legal(name: str, count: int) -> None:
+    frames = translating(SIZE, count, STEP)
+    field = made(CONFIGS[name], frames)
+    for t in (-1.0, 0.0, 0.013, 0.04, 0.07, 5.0):
+        assert frame_at(field, t).isfinite().all()
+    torch.testing.assert_close(frame_at(field, 0.0), frames[0], atol=1e-5, rtol=0)
+    torch.testing.assert_close(frame_at(field, (count - 1) / 25), frames[-1], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["default", "no motion", "plain"])
+def test_times_outside_the_clip_hold_its_ends(name: str) -> None:
+    frames = translating(SIZE, FRAMES, STEP)
+    field = made(CONFIGS[name], frames)
+    for t, frame in ((-3.0, frames[0]), (-1e-3, frames[0]), (SECONDS - 1e-3, frames[-1]), (60.0, frames[-1])):
+        torch.testing.assert_close(frame_at(field, t), frame, atol=1e-5, rtol=0)
+
+
+# --------------------------------------------------------------------------------------------- what parts are for
+
+
+def held_out(path: Callable[[float], tuple[float, float]], config: FieldConfig) -> float:
+    """PSNR in the interior of frames never shown to a field that has learnt nothing: every second one of eleven."""
+    offsets = [path(float(k)) for k in range(11)]
+    frames = moving(SIZE, offsets)
+    field = made(config, frames[::2], perturbed=False)
+    # Away from the ends of the clip, where a path has no outer frame to show its bend.
+    scores = [
+        psnr(interior(frame_at(field, k / 50)[None].clamp(0, 1), 14), interior(frames[k : k + 1], 14))
+        for k in (3, 5, 7)
+    ]
+    return float(torch.stack(scores).mean())
+
+
+def test_motion_is_worth_its_while_on_a_moving_picture() -> None:
+    def path(k: float) -> tuple[float, float]:
+        return 1.5 * k, -k
+
+    still, moved = (held_out(path, CONFIGS[name]) for name in ("no motion", "default"))
+    assert moved > still + 12
+    assert moved > 36
+
+
+def test_curves_are_worth_their_while_on_accelerated_motion() -> None:
+    def path(k: float) -> tuple[float, float]:
+        return 0.2 * k**2, 0.5 * k
+
+    straight, curved = (held_out(path, CONFIGS[name]) for name in ("straight", "default"))
+    assert curved > straight + 4
+
+
+@pytest.mark.parametrize(("bias", "share"), [(30.0, 1.0), (-30.0, 0.0)])
+def test_visibility_can_choose_one_side(bias: float, share: float) -> None:
+    field = made(perturbed=False)
+    assert field.visibility is not None
+    assert field.motion is not None
+    assert field.colours is not None
+    last = field.visibility.network[-1]
+    assert isinstance(last, torch.nn.Linear)
+    torch.nn.init.constant_(last.bias, bias)
+    uvt = random_points(60, 0.0) + torch.tensor([0.0, 0.0, 0.05])
+    with torch.no_grad():
+        match = field.motion.match(1, uvt[:, :2], torch.full((60,), 0.25))
+        keyframe, uv = (2, match.right_uv) if share else (1, match.left_uv)
+        side = field.colours(keyframe, uv, Footprint.of_size(*SIZE))
+        torch.testing.assert_close(field(uvt), side, atol=1e-4, rtol=0)
+        torch.testing.assert_close(field.inspect(uvt).right_share, torch.full((60,), share), atol=1e-4, rtol=0)
+
+
+def test_without_visibility_the_share_is_nearness_in_time() -> None:
+    uvt = random_points(60, SECONDS - 1 / 25)
+    field = made(CONFIGS["no visibility"])
+    torch.testing.assert_close(field.inspect(uvt).right_share, (uvt[:, 2] * 25) % 1, atol=1e-4, rtol=0)
+
+
+def test_the_global_latent_changes_the_whole_picture_unless_conditioning_is_off() -> None:
+    for name, heard in (("default", True), ("concatenation", True), ("no conditioning", False)):
+        field = made(CONFIGS[name])
+        before = frame_at(field, 0.06)
+        assert field.shared is not None
+        perturb(field.shared, 1.0, seed=5)
+        assert (not torch.equal(frame_at(field, 0.06), before)) == heard
+
+
+def test_motion_and_visibility_are_left_out_where_nothing_is_read() -> None:
+    assert made(CONFIGS["nothing local"]).motion is None
+    without = made(CONFIGS["no colours"])
+    assert without.motion is not None
+    assert without.visibility is None
+
+
+def test_motion_without_curves_is_refused() -> None:
+    with pytest.raises(UserError, match="needs starting curves"):
+        VideoField(
+            FieldConfig(),
+            keyframes=torch.zeros(1, 3, 8, 8),
+            t=torch.zeros(1),
+            shots=[range(1)],
+            duration_seconds=1.0,
+            curves=None,
+            generator=torch.Generator(),
+        )
+
+
+def test_the_decoder_sees_the_global_latent_and_the_local_ones() -> None:
+    field = made()
+    field(random_points(200, SECONDS)).square().sum().backward()
+    for name, parameter in field.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().max() > 0, name
+
+
+# --------------------------------------------------------------------------------------------- hiding
+
+
+@pytest.mark.parametrize("name", ["default", "no motion", "no colours"])
+def test_a_hidden_frame_is_not_looked_at(name: str) -> None:
+    frames = translating(SIZE, FRAMES, STEP)
+    changed = frames.clone()
+    changed[3] = (changed[3] + 0.2 * torch.rand(changed[3].shape, generator=torch.Generator().manual_seed(0))).clamp(
+        0, 1
+    )
+    one, two = made(CONFIGS[name], frames), made(CONFIGS[name], changed)
+    assert len(two.timeline.shots) == 1
+    uvt = with_t(pixel_uv(*SIZE), float(one.timeline.t[3]))
+    with torch.no_grad():
+        assert torch.equal(one(uvt, hide=True), two(uvt, hide=True))
+        # The frames beside it do look at frame 3.
+        beside = with_t(pixel_uv(*SIZE), float(one.timeline.t[2]))
+        assert (one(beside, hide=True) - two(beside, hide=True)).abs().max() > 1e-3
+
+
+def test_a_hidden_frame_of_a_translation_is_found_again() -> None:
+    frames = translating(SIZE, FRAMES, STEP)
+    field = made(frames=frames, perturbed=False)
+    for k in range(1, FRAMES - 1):
+        found = frame_at(field, float(field.timeline.t[k]), hide=True)
+        assert psnr(interior(found[None].clamp(0, 1)), interior(frames[k : k + 1])) > 34
+
+
+def test_only_hideable_keyframes_have_curves_across_them() -> None:
+    field = made(frames=with_cut(SIZE, BEFORE, AFTER))
+    assert list(field.hidden_rows) == [1, 2, BEFORE + 1, BEFORE + 2]
+    assert field.hidden_curves is not None
+    assert len(field.hidden_curves.coefficients) == len(field.hidden_curves.evidence) == 4
+
+
+# --------------------------------------------------------------------------------------------- what it thinks
+
+
+def test_inspection_tells_the_velocity_of_a_translation_in_pixels_a_second() -> None:
+    field = made(perturbed=False)
+    uvt = random_points(200, SECONDS - 1 / 25, margin=0.2)
+    expected = torch.tensor(STEP) * float(RATE)
+    velocity = field.inspect(uvt).velocity
+    torch.testing.assert_close(velocity, expected.expand(len(uvt), 2), atol=0.15 * 25, rtol=0)
+    torch.testing.assert_close(velocity.mean(dim=0), expected, atol=0.04 * 25, rtol=0)
+
+
+def test_the_velocity_of_uneven_frames_is_the_same() -> None:
+    pts = [Fraction(p, 100) for p in (0, 4, 12, 14, 20, 24)]
+    frames = moving(SIZE, [(50 * float(p), -25 * float(p)) for p in pts])
+    field = field_of(clip_of(frames, pts))
+    uvt = random_points(200, 0.24, margin=0.2)
+    velocity = field.inspect(uvt).velocity
+    torch.testing.assert_close(velocity.mean(dim=0), torch.tensor([50.0, -25.0]), atol=1.5, rtol=0)
+
+
+def test_the_sides_agree_on_a_translation() -> None:
+    uvt = random_points(300, SECONDS - 1 / 25, margin=0.2)
+    moved, still = made(perturbed=False), made(CONFIGS["no motion"], perturbed=False)
+    assert moved.disagreement(uvt).abs().mean() < 0.01
+    assert moved.disagreement(uvt).abs().mean() < still.disagreement(uvt).abs().mean() / 8
+
+
+# --------------------------------------------------------------------------------------------- footprints
+
+
+@pytest.mark.parametrize("t", [0.0, 0.08, 0.06])
+def test_half_the_size_is_the_mean_over_areas(t: float) -> None:
+    field = made(perturbed=False)
+    half = frame_at(field, t, (SIZE[0] // 2, SIZE[1] // 2))
+    area = reduce(frame_at(field, t), "c (h 2) (w 2) -> c h w", "mean")
+    assert interior(half - area, 4).abs().max() < 4e-3
+    # A point sample of the full-size picture is much further off.
+    point = torch.nn.functional.interpolate(frame_at(field, t)[None], size=half.shape[-2:], mode="nearest")[0]
+    assert interior(half - area, 4).abs().mean() < interior(point - area, 4).abs().mean() / 10
+
+
+def test_a_field_without_a_footprint_is_asked_for_source_pixels() -> None:
+    field = made()
+    uvt = random_points(50, SECONDS)
+    with torch.no_grad():
+        assert torch.equal(field(uvt), field(uvt, Footprint.of_size(*SIZE)))
+
+
+def test_a_keyframe_stride_leaves_frames_between_keyframes_to_the_field() -> None:
+    frames = translating(SIZE, 6, STEP)
+    field = made(replace(FieldConfig(), local=LocalConfig(keyframe_stride=2)), frames, perturbed=False)
+    assert len(field.timeline.t) == 4
+    for k in (0, 2, 4, 5):
+        torch.testing.assert_close(frame_at(field, float(torch.tensor(k / 25))), frames[k], atol=1e-4, rtol=0)
+    assert psnr(interior(frame_at(field, 3 / 25)[None].clamp(0, 1)), interior(frames[3:4])) > 34

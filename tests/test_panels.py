@@ -1,0 +1,100 @@
+"""Pictures for people."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from vfield.checkpoint import SavedField
+from vfield.clip import Clip
+from vfield.errors import UserError
+from vfield.field.video_field import FieldConfig
+from vfield.flow import FlowConfig
+from vfield.panels import (
+    diverging_colours,
+    enlarge_lanczos,
+    error_picture,
+    magnify,
+    most_detailed,
+    panel,
+    side_by_side,
+)
+from vfield.peers import resize_lanczos
+from vfield.start import start_field
+
+HEIGHT, WIDTH = 48, 80
+
+
+def test_the_most_detailed_region_is_found() -> None:
+    frame = torch.zeros(3, 160, 200, dtype=torch.uint8)
+    frame[:, :, 20:] = 255  # a border, strong but plain
+    frame[:, 90:150, 130:190] = 255 * (torch.arange(60) % 2)
+    y, x, side = most_detailed(frame, 64)
+    assert (abs(y - 88), abs(x - 128), side) <= (8, 8, 64)
+    assert most_detailed(frame[:, :20, :10], 64)[2] == 10
+
+
+def test_the_enlarged_region_is_cut_from_the_enlarged_frame() -> None:
+    frame = torch.randint(0, 256, (3, HEIGHT, WIDTH), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    whole = resize_lanczos(frame[None], 4 * HEIGHT, 4 * WIDTH)[0].int()
+    for y, x in ((0, 0), (20, 30), (HEIGHT - 16, WIDTH - 16)):
+        made = enlarge_lanczos(frame, (y, x, 16)).int()
+        assert (made - whole[:, 4 * y : 4 * y + 64, 4 * x : 4 * x + 64]).abs().max() <= 1
+
+
+def test_magnified_pixels_are_squares() -> None:
+    assert magnify(torch.tensor([[[1, 2]]]), 2).tolist() == [[[1, 1, 2, 2], [1, 1, 2, 2]]]
+
+
+def test_no_error_is_black_and_a_small_one_is_amplified() -> None:
+    truth = torch.full((3, 2, 2), 0.5)
+    assert error_picture(truth, truth, 10).max() == 0
+    torch.testing.assert_close(error_picture(truth + 0.02, truth, 10), torch.full((3, 2, 2), 0.2))
+
+
+def test_even_shares_are_grey() -> None:
+    grey = diverging_colours(torch.tensor([[0.5]]))
+    assert (grey == grey[0]).all()
+    blue, orange = diverging_colours(torch.tensor([[0.0]])), diverging_colours(torch.tensor([[1.0]]))
+    assert blue[2] > blue[0]
+    assert orange[0] > orange[2]
+
+
+def test_a_panel_holds_its_pictures_side_by_side() -> None:
+    red, blue = torch.zeros(3, 320, 320), torch.zeros(3, 320, 320)
+    red[0], blue[2] = 1, 1
+    made = panel([("red", red), ("blue", blue)])
+    bottom = made[:, -50]
+    assert bottom[:, 100].tolist() == [255, 0, 0]
+    assert bottom[:, -100].tolist() == [0, 0, 255]
+
+
+@pytest.fixture(scope="module")
+def saved() -> SavedField:
+    """A field of a texture that moves by two pixels a frame."""
+    wide = torch.rand(3, HEIGHT // 4, WIDTH // 4 + 4, generator=torch.Generator().manual_seed(0))
+    wide = torch.nn.functional.interpolate(wide[None], scale_factor=4, mode="bicubic")[0].clamp(0, 1)
+    frames = torch.stack([wide[:, :, 2 * i : 2 * i + WIDTH] for i in range(5)])
+    pts = tuple(Fraction(i, 25) for i in range(5))
+    clip = Clip(frames, pts, Fraction(5, 25), Fraction(25))
+    return SavedField(start_field(clip, FieldConfig(), FlowConfig(), seed=0).field, clip.facts)
+
+
+def test_the_side_by_side_is_a_picture(saved: SavedField, tmp_path: Path) -> None:
+    path = tmp_path / "side.png"
+    side_by_side(saved, path)
+    with Image.open(path) as picture:
+        assert picture.width > 2 * 4 * HEIGHT
+    with pytest.raises(UserError, match="exists; add --overwrite"):
+        side_by_side(saved, path)
+    side_by_side(saved, path, overwrite=True)
+
+
+def test_a_side_by_side_that_cannot_be_written_is_one_clear_error(saved: SavedField, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"must be a \.png"):
+        side_by_side(saved, tmp_path / "side.jpg")
+    with pytest.raises(UserError, match="could not write"):
+        side_by_side(saved, tmp_path / "missing" / "side.png")
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,169 @@
+"""Pictures for people: captioned panels, errors and directions as colours, and a side-by-side of what a field adds."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange, repeat
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+from torchvision.transforms.functional import pil_to_tensor, to_pil_image
+from torchvision.utils import flow_to_image, make_grid
+
+from vfield.checkpoint import SavedField
+from vfield.clip import to_float, to_uint8
+from vfield.coords import pixel_uv
+from vfield.errors import UserError
+from vfield.peers import resize_lanczos
+from vfield.render import render
+
+_NARROWEST = 320  # a panel narrower than this has no room for its caption
+_GAP = 8  # pixels between pictures
+_LETTERS_ACROSS = 26  # size of captions: the width of a panel over this
+ENLARGE = 4  # of a crop shown in detail
+_CROP = 128  # side of the regions in the side-by-side, source pixels
+_LANCZOS_REACH = 8  # source pixels around a region that its enlargement may look at
+
+_EARLIER = (0.10, 0.45, 0.90)
+_BOTH = (0.50, 0.50, 0.50)
+_LATER = (0.95, 0.50, 0.10)
+
+Labelled = tuple[str, Tensor]
+
+
+def panel(pictures: Sequence[Labelled]) -> Tensor:
+    """Pictures (3, h, w) in [0, 1], all of one size, under their captions: (3, h', w') uint8.
+
+    TensorBoard first fits every image into a card some 350 pixels wide and 200 high, so wide pictures go two by two
+    and captions are large: both can still be made out there.
+    """
+    height, width = pictures[0][1].shape[-2:]
+    columns = min(2, len(pictures)) if width > height else len(pictures)
+    factor = -(-_NARROWEST // width)
+    font_size = columns * factor * width // _LETTERS_ACROSS
+    captioned = [_captioned(to_uint8(magnify(picture, factor)), label, font_size) for label, picture in pictures]
+    return make_grid(captioned, nrow=columns, padding=_GAP, pad_value=255)
+
+
+def _captioned(picture: Tensor, text: str, font_size: int) -> Tensor:
+    """A picture (3, h, w) uint8 under a strip with a line of text, which shrinks to fit the width."""
+    width = picture.shape[-1]
+    strip = Image.new("RGB", (width, font_size * 3 // 2), "white")
+    font = ImageFont.load_default(font_size)
+    fitting = font_size * min(1.0, 0.95 * width / font.getlength(text))
+    middle = (width // 2, strip.height // 2)
+    ImageDraw.Draw(strip).text(middle, text, fill="black", font=ImageFont.load_default(fitting), anchor="mm")
+    return torch.cat([pil_to_tensor(strip), picture], dim=-2)
+
+
+def magnify(picture: Tensor, factor: int) -> Tensor:
+    """(c, h, w) with each pixel made a square of factor x factor."""
+    return repeat(picture, "c h w -> c (h a) (w b)", a=factor, b=factor)
+
+
+def error_picture(made: Tensor, truth: Tensor, gain: float) -> Tensor:
+    """Absolute difference of each channel, amplified: black where equal."""
+    return (gain * (made - truth).abs()).clamp(max=1)
+
+
+def diverging_colours(share: Tensor) -> Tensor:
+    """Shares (h, w) in [0, 1] as colours (3, h, w): blue at 0, grey at 0.5, orange at 1."""
+    low, middle, high = (share.new_tensor(colour)[:, None, None] for colour in (_EARLIER, _BOTH, _LATER))
+    return torch.where(share < 0.5, torch.lerp(low, middle, 2 * share), torch.lerp(middle, high, 2 * share - 1))
+
+
+def with_colour_wheel(colours: Tensor) -> Tensor:
+    """Motion colours (3, h, w) with a disc in the corner that shows which way each colour moves."""
+    side = min(colours.shape[-2:]) // 5
+    if side < 16:
+        return colours
+    uv = 2 * pixel_uv(side, side) - 1
+    inside = uv.norm(dim=-1) <= 1
+    disc = flow_to_image(rearrange(uv * inside[..., None], "h w c -> c h w"))
+    keyed = colours.clone()
+    keyed[:, -side:, -side:] = torch.where(inside, disc, keyed[:, -side:, -side:])
+    return keyed
+
+
+def most_detailed(frame: Tensor, side: int) -> tuple[int, int, int]:
+    """The square of the frame (3, h, w) where neighbouring pixels differ most: y and x of its corner, and its side.
+
+    Differences of neighbours, because the plain variance prefers the border between a dark and a bright surface.
+    """
+    side = min(side, *frame.shape[-2:])
+    luma = F.pad(to_float(frame).mean(dim=0, keepdim=True), (0, 1, 0, 1), mode="replicate")
+    across, down = luma[:, :-1].diff(dim=-1), luma[:, :, :-1].diff(dim=-2)
+    return _busiest(across.square() + down.square(), side)
+
+
+def _busiest(energy: Tensor, side: int) -> tuple[int, int, int]:
+    """The square of a map (1, h, w) that holds most of it: y and x of its corner, and its side."""
+    stride = max(1, side // 8)
+    held = F.avg_pool2d(energy, side, stride)[0]
+    row, column = divmod(int(held.argmax()), held.shape[1])
+    return row * stride, column * stride, side
+
+
+def enlarge_lanczos(frame: Tensor, crop: tuple[int, int, int]) -> Tensor:
+    """A square of a frame (3, h, w), enlarged: (3, h', w') uint8. The filter may look at the pixels around it."""
+    y, x, side = crop
+    top, left = min(_LANCZOS_REACH, y), min(_LANCZOS_REACH, x)
+    around = frame[:, y - top : y + side + _LANCZOS_REACH, x - left : x + side + _LANCZOS_REACH]
+    height, width = around.shape[-2:]
+    enlarged = resize_lanczos(to_uint8(around)[None].cpu(), ENLARGE * height, ENLARGE * width)[0]
+    top, left, side = (ENLARGE * value for value in (top, left, side))
+    return enlarged[:, top : top + side, left : left + side]
+
+
+def side_by_side(saved: SavedField, path: Path, *, device: torch.device | str = "cpu", overwrite: bool = False) -> None:
+    """Write a picture of what the field adds, at the clip's fastest moment: half-way between two frames, and enlarged.
+
+    Above, where it matters most, the two frames faded into each other beside the field at that instant; below, where
+    there is most detail, a crop enlarged by Lanczos beside the field asked for the same pixels.
+
+    Raises:
+        UserError: when the path is not a .png, exists without `overwrite`, or cannot be written.
+    """
+    if path.suffix.lower() != ".png":
+        raise UserError(f"the picture must be a .png, got {path}")
+    if path.exists() and not overwrite:
+        raise UserError(f"{path} exists; add --overwrite to replace it")
+    field, facts = saved.field, saved.facts
+    size = (facts.height, facts.width)
+    start, end = _fastest_gap(saved)
+    middle = (start + end) / 2
+    before, between, after = render(field, size, [start, middle, end], device=device)
+    faded = (before + after) / 2
+    side = min(_CROP, *size)
+    y, x, _ = _busiest((faded - between).square().mean(dim=0, keepdim=True), side)
+    crops = [magnify(picture[:, y : y + side, x : x + side], ENLARGE) for picture in (faded, between)]
+    above = [("two frames faded", crops[0]), ("field, half-way between them", crops[1])]
+    y, x, _ = most_detailed(before, side)
+    region = (x / size[1], y / size[0], (x + side) / size[1], (y + side) / size[0])
+    enlarged = next(render(field, (ENLARGE * side, ENLARGE * side), [start], region=region, device=device))
+    lanczos = to_float(enlarge_lanczos(before, (y, x, side)))
+    below = [(f"Lanczos x{ENLARGE}", lanczos), (f"field x{ENLARGE}", enlarged)]
+    rows = [panel(above), panel(below)]
+    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    try:
+        to_pil_image(torch.cat(rows, dim=-2)).save(partial, format="PNG")
+        os.replace(partial, path)
+    except OSError as error:
+        raise UserError(f"could not write {path}: {error.strerror}; choose another folder") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _fastest_gap(saved: SavedField) -> tuple[float, float]:
+    """The t of the two keyframes between which most moves; of a clip without motion, of its first frame twice."""
+    field = saved.field
+    gaps = [segment for segment in field.timeline.segments if segment.gap is not None]
+    if field.motion is None or not gaps:
+        return 0.0, 0.0
+    speed = field.motion.coefficients[:, :2].abs().mean(dim=(1, 2, 3)).tolist()
+    fastest = max(gaps, key=lambda segment: speed[segment.gap or 0])
+    return fastest.start, fastest.start + field.timeline.seconds(fastest)
