@@ -17,6 +17,7 @@ from vfield.start import start_field
 
 Offset = tuple[float, float]
 RATE = Fraction(25)
+DEFAULT = FieldConfig()
 
 
 def picture(size: tuple[int, int], offset: Offset = (0.0, 0.0), seed: int = 0, waves: int = 40) -> Tensor:
@@ -52,7 +53,7 @@ def clip_of(frames: Tensor, pts_seconds: Sequence[Fraction] | None = None) -> Cl
     return Clip(frames, pts, pts[-1] + 1 / RATE, RATE)
 
 
-def field_of(clip: Clip, config: FieldConfig = FieldConfig(), seed: int = 0) -> VideoField:
+def field_of(clip: Clip, config: FieldConfig = DEFAULT, seed: int = 0) -> VideoField:
     """The starting field of a clip; the same seed gives the same learnt values."""
     torch.manual_seed(seed)
     return start_field(clip, config, FlowConfig(), seed).field
@@ -63,7 +64,7 @@ def perturb(module: nn.Module, std: float = 0.3, seed: int = 1) -> None:
     """Move every learnt value, so that nothing is neutral any more."""
     generator = torch.Generator().manual_seed(seed)
     for parameter in module.parameters():
-        parameter += std * torch.randn(parameter.shape, generator=generator)
+        parameter.add_(std * torch.randn(parameter.shape, generator=generator))
 
 
 def random_points(count: int, seconds: float, margin: float = 0.0, seed: int = 0) -> Tensor:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, is_dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args, get_type_hints
 
 import torch
 from jsonargparse import ArgumentParser, Namespace
@@ -17,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from vfield.clip import ClipFacts, ColorInfo
+from vfield.devices import usable_device
 from vfield.errors import UserError
 from vfield.field.motion import Curves
 from vfield.field.video_field import FieldConfig, VideoField
@@ -81,12 +83,17 @@ def save_field(path: Path, field: VideoField, facts: ClipFacts) -> None:
     write_tensors(path, dict(field.state_dict()), described)
 
 
-def load_field(path: str | Path, device: torch.device | str = "cpu") -> SavedField:
+def load_field(path: str | Path, device: str = "cpu") -> SavedField:
     """Read a field file, or the one in a run folder.
 
+    Args:
+        path: the file or folder.
+        device: where to put the field: "auto", "cpu", "cuda" or "mps".
+
     Raises:
-        UserError: when it is missing, damaged or foreign.
+        UserError: when it is missing, damaged or foreign, or there is no such device.
     """
+    put_on = usable_device(device)
     path = Path(path)
     if path.is_dir():
         if not (path / FIELD_NAME).is_file():
@@ -115,20 +122,21 @@ def load_field(path: str | Path, device: torch.device | str = "cpu") -> SavedFie
         raise UserError(f"{path} does not hold a whole field ({error}); fit again") from error
     except (KeyError, TypeError, ValueError, IndexError, ArithmeticError, RuntimeError) as error:
         raise UserError(f"{path} does not hold a whole field ({str(error).splitlines()[0]}); fit again") from error
-    return SavedField(field.to(device).eval(), facts)
+    return SavedField(field.to(put_on).eval(), facts)
 
 
-def load(path: str | Path, device: torch.device | str = "cpu") -> VideoField:
+def load(path: str | Path, device: str = "cpu") -> VideoField:
     """The field of a run folder or field file, ready to be asked: field(uvt) -> rgb.
 
     Raises:
-        UserError: when it is missing, damaged or foreign.
+        UserError: as `load_field`.
     """
     return load_field(path, device).field
 
 
 def config_from_json(kind: type, values: dict[str, Any]) -> Any:
-    """A frozen config dataclass from its `asdict` form; unknown keys and wrong types are UserErrors."""
+    """A frozen config dataclass from its `asdict` form; unknown keys and wrong values are UserErrors that name them."""
+    _check_values(kind, values, "")
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(kind)
     try:
@@ -137,7 +145,24 @@ def config_from_json(kind: type, values: dict[str, Any]) -> Any:
     except UserError:
         raise
     except Exception as error:
-        raise UserError(str(error)) from error
+        raise UserError(" ".join(str(error).split())) from error
+
+
+def _check_values(kind: type, values: Any, where: str) -> None:
+    """What jsonargparse lets pass or words for programmers: groups that are no mappings, nulls, and no numbers."""
+    if not isinstance(values, dict):
+        raise UserError(f"{where or 'the config'} must be a mapping of keys, got {values!r}")
+    hints = get_type_hints(kind)
+    for key, value in values.items():
+        name = f"{where}.{key}" if where else str(key)
+        if key not in hints:
+            raise UserError(f"unknown key {name}; there are {', '.join(hints)}")
+        if is_dataclass(hints[key]):
+            _check_values(hints[key], value, name)
+        elif value is None and type(None) not in get_args(hints[key]):
+            raise UserError(f"{name} must have a value, got null")
+        elif isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"{name} must be a finite number, got {value}")
 
 
 def _clip_to_json(facts: ClipFacts) -> dict[str, Any]:

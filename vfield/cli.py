@@ -10,9 +10,10 @@ import logging
 import os
 import re
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,8 @@ from vfield.errors import UserError
 from vfield.evaluation import as_json, evaluate_between, evaluate_scale, split, table
 from vfield.export import ExportConfig, export, parse_crop, parse_rate, parse_size
 from vfield.panels import side_by_side
-from vfield.training import RESUME_NAME, Config, fit
-from vfield.video_io import read_clip
+from vfield.training import RESUME_NAME, Config, check_device, fit
+from vfield.video_io import probe, read_clip
 
 RUN_NAME = "run.json"
 
@@ -53,6 +54,13 @@ class Source:
     def read(self) -> Clip:
         """Read the clip."""
         size = None if self.size is None else parse_size(self.size)
+        if size is not None:
+            info = probe(self.video)
+            if size[0] > info.height or size[1] > info.width:
+                raise UserError(
+                    f"--size {self.size} is larger than the clip's {info.width}x{info.height}: fit at its own size "
+                    "and enlarge in the export"
+                )
         return read_clip(self.video, start_seconds=self.start, end_seconds=self.end, size=size)
 
 
@@ -99,13 +107,17 @@ def _guarded(command: Callable[[list[str]], int], argv: Sequence[str] | None) ->
     logging.getLogger("vfield").setLevel(logging.INFO)
     # Libraries warn about machines without an accelerator, which is how most people run this.
     warnings.filterwarnings("ignore", category=UserWarning)
+    # Accelerate still calls it so, and torch knows it only by a newer name.
+    warnings.filterwarnings("ignore", message=".*broadcast_buffers.*", category=FutureWarning)
     words = [_one_spelling(word) for word in (sys.argv[1:] if argv is None else argv)]
     try:
         return command(words)
     except UserError as error:
         return _fail(str(error))
+    except OSError as error:
+        return _fail(f"{error.filename or 'the system'}: {error.strerror or error}")
     except KeyboardInterrupt:
-        print("interrupted: nothing was written", file=sys.stderr)
+        print("interrupted", file=sys.stderr)
         return 130
 
 
@@ -124,6 +136,7 @@ def _one_spelling(word: str) -> str:
 
 
 def _parse(parser: ArgumentParser, words: list[str]) -> Namespace:
+    _check_config_files(words)
     try:
         parsed: Namespace = parser.parse_args(words)
     except UserError:
@@ -131,6 +144,15 @@ def _parse(parser: ArgumentParser, words: list[str]) -> Namespace:
     except Exception as error:  # jsonargparse raises ArgumentError, TypeError or a YAML error by what is wrong
         raise UserError(f"{error}; see --help") from error
     return parsed
+
+
+def _check_config_files(words: list[str]) -> None:
+    """Read the config files first: the parser's own errors do not name the file."""
+    for i, word in enumerate(words):
+        if word == "--config" and i + 1 < len(words):
+            config_from_values(load_values(words[i + 1]))
+        elif word.startswith("--config="):
+            config_from_values(load_values(word.partition("=")[2]))
 
 
 def _source_options(parser: ArgumentParser, video: str) -> None:
@@ -153,9 +175,12 @@ def _fit_options(parser: ArgumentParser) -> None:
     parser.add_class_arguments(Config)
 
 
-def _config(parsed: Namespace, base: Config | None = None) -> Config:
+def _config(parsed: Namespace) -> Config:
     """The config that was parsed, with the short options laid over it."""
     groups = {name: getattr(parsed, name) for name in Config.__dataclass_fields__}
+    for name, group in groups.items():
+        if not isinstance(group, Namespace):
+            raise UserError(f"{name} must be a mapping of keys, got {group!r}")
     values = {name: group.as_dict() for name, group in groups.items()}
     training = values["training"]
     if parsed.minutes is not None:
@@ -170,8 +195,8 @@ def _run_folder(parsed: Namespace, video: str) -> Path:
     return Path(parsed.out) if parsed.out else Path("runs") / Path(video).stem
 
 
-def _prepare_folder(folder: Path, overwrite: bool) -> None:
-    """Make the run folder, or refuse one that holds something."""
+def _check_folder(folder: Path, overwrite: bool) -> None:
+    """Refuse a run folder that holds something, or that could not be made or written to."""
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--out {folder} is a file; name a folder")
     if folder.is_dir() and any(folder.iterdir()):
@@ -179,12 +204,12 @@ def _prepare_folder(folder: Path, overwrite: bool) -> None:
             raise UserError(f"--out {folder} holds something that is not a run; name another folder")
         if not overwrite:
             raise UserError(f"--out {folder} holds a run; add --resume to go on or --overwrite to start anew")
+    there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        # Tried, because permissions do not tell everything: read-only disks, and file systems of the kernel's own.
+        tempfile.TemporaryDirectory(prefix=".vfield-", dir=there).cleanup()
     except OSError as error:
-        raise UserError(f"cannot make --out {folder}: {error.strerror}; name another folder") from error
-    if not os.access(folder, os.W_OK):
-        raise UserError(f"--out {folder} cannot be written to; name another folder")
+        raise UserError(f"--out {folder} cannot be written to ({error.strerror}); name another folder") from error
 
 
 def _main_process() -> bool:
@@ -192,7 +217,9 @@ def _main_process() -> bool:
 
 
 def _train_parser() -> ArgumentParser:
-    parser = ArgumentParser(prog="train", description="Fit a neural field to a video clip.", exit_on_error=False)
+    parser = ArgumentParser(
+        prog="train", description="Fit a neural field to a video clip.", exit_on_error=False, allow_abbrev=False
+    )
     _source_options(parser, "video")
     parser.add_argument("--resume", action="store_true", help="go on from the last save in --out")
     _fit_options(parser)
@@ -205,7 +232,7 @@ def _train(words: list[str]) -> int:
     source: Source | None = None
     if parsed.resume:
         folder = _resumable(parsed)
-        source = Source(**json.loads((folder / RUN_NAME).read_text()))
+        source = _recorded_source(folder)
         for name in ("video", "start", "end", "size", "holdout"):
             given = getattr(parsed, name)
             if given is not None and given != getattr(source, name):
@@ -219,16 +246,16 @@ def _train(words: list[str]) -> int:
         source = Source(parsed.video, parsed.start, parsed.end, parsed.size, parsed.holdout)
         folder = _run_folder(parsed, source.video)
     config = _config(parsed)
+    check_device(config.training)
     clip = source.read()
     parts = split(clip, source.holdout) if source.holdout is not None else None
     observed, held_out = (clip, None) if parts is None else (parts.observed, parts.held_out)
     if not parsed.resume and _main_process():
-        _prepare_folder(folder, parsed.overwrite)
-        for old in (FIELD_NAME, RESUME_NAME):
-            (folder / old).unlink(missing_ok=True)
-        (folder / RUN_NAME).write_text(json.dumps(source.__dict__, indent=1))
-        (folder / CONFIG_NAME).write_text(config_text(config))
-    result = fit(observed, config, out=folder, config_text=config_text(config), held_out=held_out, resume=parsed.resume)
+        _check_folder(folder, parsed.overwrite)
+    records = {CONFIG_NAME: config_text(config), RUN_NAME: json.dumps(asdict(source), indent=1)}
+    # A run that was stopped before its first save has nothing to lose by starting again.
+    resume = parsed.resume and (folder / RESUME_NAME).is_file()
+    result = fit(observed, config, out=folder, records=records, held_out=held_out, resume=resume)
     if result.is_main:
         ended = "stopped" if result.interrupted else "done"
         print(f"{ended} after {result.steps} steps and {result.seconds:.0f} s: {folder / FIELD_NAME}")
@@ -237,20 +264,29 @@ def _train(words: list[str]) -> int:
     return 0
 
 
+def _recorded_source(folder: Path) -> Source:
+    try:
+        return Source(**json.loads((folder / RUN_NAME).read_text()))
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{folder / RUN_NAME} is damaged ({error}); start without --resume") from error
+
+
 def _resumable(parsed: Namespace) -> Path:
     if parsed.overwrite:
         raise UserError("--resume and --overwrite contradict each other; choose one")
     if parsed.out is None and parsed.video is None:
         raise UserError("--resume needs --out DIR, the run to go on with")
     folder = _run_folder(parsed, parsed.video or "")
-    for name in (CONFIG_NAME, RUN_NAME, RESUME_NAME):
+    for name in (CONFIG_NAME, RUN_NAME):
         if not (folder / name).is_file():
             raise UserError(f"{folder} cannot be resumed: it has no {name}; start without --resume")
     return folder
 
 
 def _render(words: list[str]) -> int:
-    parser = ArgumentParser(prog="render", description="Export a video from a fitted field.", exit_on_error=False)
+    parser = ArgumentParser(
+        prog="render", description="Export a video from a fitted field.", exit_on_error=False, allow_abbrev=False
+    )
     parser.add_argument("run", type=str, help="run folder or field file")
     parser.add_argument("-o", "--output", type=str, required=True, help="video, .gif, or a folder for PNGs")
     parser.add_argument("--scale", type=float | None, help="enlarge by this factor, for example 2")
@@ -290,7 +326,9 @@ def _render(words: list[str]) -> int:
 
 
 def _snapshot(words: list[str]) -> int:
-    parser = ArgumentParser(prog="snapshot", description="Picture what a fitted field adds.", exit_on_error=False)
+    parser = ArgumentParser(
+        prog="snapshot", description="Picture what a fitted field adds.", exit_on_error=False, allow_abbrev=False
+    )
     parser.add_argument("run", type=str, help="run folder or field file")
     parser.add_argument("-o", "--output", type=str, required=True, help="a .png file")
     parser.add_argument("--device", type=str, default="cpu", help="cpu, cuda or mps")
@@ -310,7 +348,9 @@ def _factor(text: str) -> Fraction:
 
 
 def _evaluate(words: list[str]) -> int:
-    parser = ArgumentParser(prog="evaluate", description="Judge a fit on what it never saw.", exit_on_error=False)
+    parser = ArgumentParser(
+        prog="evaluate", description="Judge a fit on what it never saw.", exit_on_error=False, allow_abbrev=False
+    )
     _source_options(parser, "clip")
     parser.add_argument(
         "--scale", type=float | None, help="judge enlarging by this factor instead of in-between frames"
@@ -324,18 +364,21 @@ def _evaluate(words: list[str]) -> int:
     if (parsed.scale is None) == (parsed.holdout is None):
         raise UserError("give either --holdout K (frames in between) or --scale S (enlarging)")
     config = _config(parsed)
+    check_device(config.training)
     size = None if parsed.size is None else parse_size(parsed.size)
     clip = read_clip(
         parsed.clip, start_seconds=parsed.start, end_seconds=parsed.end, size=size, max_frames=parsed.frames
     )
     folder = Path(parsed.out) if parsed.out else None
     if folder is not None and _main_process():
-        _prepare_folder(folder, parsed.overwrite)
-        (folder / CONFIG_NAME).write_text(config_text(config))
+        _check_folder(folder, parsed.overwrite)
+    if parsed.json is not None:
+        _check_json(Path(parsed.json))
+    records = {CONFIG_NAME: config_text(config)}
     if parsed.holdout is not None:
-        rows = evaluate_between(clip, parsed.holdout, config, folder)
+        rows = evaluate_between(clip, parsed.holdout, config, folder, records)
     else:
-        rows = evaluate_scale(clip, parsed.scale, config, folder)
+        rows = evaluate_scale(clip, parsed.scale, config, folder, records)
     if _main_process():
         print(f"{parsed.clip}: {clip!r}")
         print(table(rows))
@@ -343,6 +386,11 @@ def _evaluate(words: list[str]) -> int:
             document = {"clip": parsed.clip, "frames": len(clip), "holdout": parsed.holdout, "scale": parsed.scale}
             _write_json(Path(parsed.json), {**document, "rows": as_json(rows)})
     return 0
+
+
+def _check_json(path: Path) -> None:
+    if path.is_dir() or not path.parent.is_dir():
+        raise UserError(f"--json {path} cannot be written: name a file in a folder that exists")
 
 
 def _write_json(path: Path, document: dict[str, Any]) -> None:

@@ -5,9 +5,11 @@ The figures are means over frames of each frame's metric on 8-bit RGB (`vfield.m
 
 from __future__ import annotations
 
+import logging
+import math
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from fractions import Fraction
@@ -24,6 +26,7 @@ from vfield.coords import keyframe_t
 from vfield.errors import UserError
 from vfield.metrics import Scores, score
 from vfield.peers import (
+    LEAST_SIDE_OF_MINTERPOLATE,
     blend_frames,
     dis_warp,
     minterpolate,
@@ -34,6 +37,8 @@ from vfield.peers import (
 )
 from vfield.render import render
 from vfield.training import Config, fit
+
+_LOG = logging.getLogger("vfield")
 
 BETWEEN_PEERS: dict[str, Callable[[Tensor, Fraction, int], Tensor]] = {
     "repeat": repeat_frames,
@@ -109,13 +114,15 @@ def split(clip: Clip, holdout: int) -> Split:
     )
 
 
-def evaluate_between(clip: Clip, holdout: int, config: Config, out: Path | None = None) -> list[Row]:
+def evaluate_between(
+    clip: Clip, holdout: int, config: Config, out: Path | None = None, records: Mapping[str, str] | None = None
+) -> list[Row]:
     """Fit to every `holdout`-th frame, judge on the others: vfield first, then the peers."""
     parts = split(clip, holdout)
     instants = keyframe_t(clip.pts_seconds)[: len(parts.everything)].tolist()
     size = (clip.height, clip.width)
     with _meter() as memory:
-        fitted = fit(parts.observed, config, out=out, held_out=parts.held_out)
+        fitted = fit(parts.observed, config, out=out, records=records, held_out=parts.held_out)
         began = time.monotonic()
         device = next(fitted.field.buffers()).device
         frames = torch.stack([to_uint8(frame) for frame in render(fitted.field, size, instants, device=device)])
@@ -124,6 +131,9 @@ def evaluate_between(clip: Clip, holdout: int, config: Config, out: Path | None 
     if not fitted.is_main:
         return rows
     for name, peer in BETWEEN_PEERS.items():
+        if peer is minterpolate and min(size) < LEAST_SIDE_OF_MINTERPOLATE:
+            _LOG.warning("minterpolate is left out: it needs pictures of %d pixels a side", LEAST_SIDE_OF_MINTERPOLATE)
+            continue
         with _meter() as memory:
             began = time.monotonic()
             made = peer(to_uint8(parts.observed.frames), parts.observed.frame_rate, holdout)
@@ -146,9 +156,11 @@ def _between_row(name: str, made: Tensor, parts: Split, fit_seconds: float, seco
     )
 
 
-def evaluate_scale(clip: Clip, scale: float, config: Config, out: Path | None = None) -> list[Row]:
+def evaluate_scale(
+    clip: Clip, scale: float, config: Config, out: Path | None = None, records: Mapping[str, str] | None = None
+) -> list[Row]:
     """Reduce by area averaging, fit to the small frames, ask for the large ones: vfield first, then the peers."""
-    if scale <= 1:
+    if not 1 < scale < math.inf:
         raise UserError(f"--scale must be more than 1 to judge enlarging, got {scale}")
     height, width = clip.height, clip.width
     small_size = (round(height / scale), round(width / scale))
@@ -159,7 +171,7 @@ def evaluate_scale(clip: Clip, scale: float, config: Config, out: Path | None = 
     reduced = Clip(small, clip.pts_seconds, clip.end_seconds, clip.frame_rate, clip.color, clip.pixel_aspect)
     instants = keyframe_t(clip.pts_seconds).tolist()
     with _meter() as memory:
-        fitted = fit(reduced, config, out=out)
+        fitted = fit(reduced, config, out=out, records=records)
         began = time.monotonic()
         device = next(fitted.field.buffers()).device
         large = torch.stack([to_uint8(f) for f in render(fitted.field, (height, width), instants, device=device)])
@@ -220,5 +232,11 @@ def table(rows: list[Row]) -> str:
 
 
 def as_json(rows: list[Row]) -> list[dict[str, Any]]:
-    """The rows as plain dictionaries."""
-    return [asdict(row) for row in rows]
+    """The rows as plain dictionaries; a figure that a picture is too small for is None."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: plain(item) for key, item in value.items()}
+        return None if isinstance(value, float) and math.isnan(value) else value
+
+    return [plain(asdict(row)) for row in rows]

@@ -93,6 +93,8 @@ class ExportConfig:
             )
         if self.scale is not None and not (math.isfinite(self.scale) and self.scale > 0):
             raise UserError(f"scale must be greater than 0, got {_show(self.scale)}; 2 doubles width and height")
+        if self.scale is not None and self.scale > _LARGEST_SIDE:
+            raise UserError(f"scale must be at most {_LARGEST_SIDE}, got {self.scale:g}; 2 doubles width and height")
         if self.size is not None:
             _check_size(*self.size)
         if self.crop is not None:

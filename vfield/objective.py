@@ -66,11 +66,13 @@ class Objective(nn.Module):
         self.config = config
 
     def forward(self, batch: Batch) -> Terms:
-        """Loss terms of one batch; sums over points are divided by all points, so that shares of a batch add up."""
+        """Loss terms of one batch, over all its points: the terms of a whole are the means of its shares' terms."""
         config = self.config
         count = 3 * len(batch.uvt)
         seen = len(batch.uvt) - batch.hidden
-        zero = batch.rgb.new_zeros(())
+        # Every parameter takes part in every step, if only with nothing: an observed instant may touch none of them,
+        # and processes that share a batch must agree on which gradients there are.
+        zero = 0 * torch.stack([parameter.reshape(-1)[:1].sum() for parameter in self.parameters()]).sum()
         observed = hidden = agreement = smoothness = zero
         if seen:
             prediction = self.field(batch.uvt[:seen])

@@ -26,7 +26,7 @@ from vfield.video_io import filter_frames
 _ANY_RATE = Fraction(25)
 
 # Two of its 16-pixel blocks; FFmpeg refuses less.
-_LEAST_SIDE_OF_MINTERPOLATE = 32
+LEAST_SIDE_OF_MINTERPOLATE = 32
 
 
 def repeat_frames(frames: Tensor, frame_rate: Fraction, factor: int) -> Tensor:
@@ -123,9 +123,9 @@ def minterpolate(frames: Tensor, frame_rate: Fraction, factor: int) -> Tensor:
             positive.
     """
     _check(frames, frame_rate, factor)
-    if min(frames.shape[-2:]) < _LEAST_SIDE_OF_MINTERPOLATE:
+    if min(frames.shape[-2:]) < LEAST_SIDE_OF_MINTERPOLATE:
         raise UserError(
-            f"minterpolate needs pictures of at least {_LEAST_SIDE_OF_MINTERPOLATE} pixels a side, "
+            f"minterpolate needs pictures of at least {LEAST_SIDE_OF_MINTERPOLATE} pixels a side, "
             f"got {frames.shape[-1]}x{frames.shape[-2]}"
         )
     if len(frames) == 1:

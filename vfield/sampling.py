@@ -86,6 +86,11 @@ class PatchSampler:
     def batch(self, step: int, rank: int = 0, processes: int = 1) -> Batch:
         """The share of batch number `step` that belongs to process `rank` of `processes`."""
         config = self.config
+        if config.patches % processes:
+            raise UserError(
+                f"sampling.patches ({config.patches}) must be a multiple of the number of processes ({processes}), "
+                "so that each gets an equal share"
+            )
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
         hidden_patches = round(config.patches * config.hidden_share) if self.hideable else 0
         height, width = self.frames.shape[-2:]

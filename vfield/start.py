@@ -26,7 +26,7 @@ class Start(NamedTuple):
 
     Attributes:
         field: the field.
-        hideable: indices of the clip's frames that are keyframes with both neighbours, and motion to hide them by.
+        hideable: indices of the clip's frames that may be hidden: keyframes with a neighbour on both sides.
     """
 
     field: VideoField
@@ -60,15 +60,18 @@ def start_field(
             progress(find_curves(frames, times, every, config.motion.cell, flow), len(every)), frames, config
         )
         curves, hidden = (Curves(*(grid[part] for grid in both)) for part in (slice(len(gaps)), slice(len(gaps), None)))
-    field = VideoField(
-        config,
-        keyframes=frames,
-        t=times,
-        shots=shots,
-        duration_seconds=float(clip.duration_seconds),
-        curves=curves,
-        generator=torch.Generator().manual_seed(seed),
-    )
+    # Layers draw their first weights from the global generator: seeded for them, and left as it was.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        field = VideoField(
+            config,
+            keyframes=frames,
+            t=times,
+            shots=shots,
+            duration_seconds=float(clip.duration_seconds),
+            curves=curves,
+            generator=torch.Generator().manual_seed(seed),
+        )
     field.attach_hidden(hidden, list(hiding))
     return Start(field, list(hiding))
 

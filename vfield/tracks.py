@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -27,6 +28,7 @@ from vfield.field.timeline import Gap
 from vfield.flow import FlowConfig, dense_flow
 
 _FIXED_POINT_STEPS = 6
+_BEND_ROUNDS = 2  # the ends of a bent path lie elsewhere, so flows are read there once more
 _MISMATCH_BLUR_PX = 2.5
 _MISMATCH_SCALE = 2 / 255  # mismatch that divides a candidate's say by e
 
@@ -66,6 +68,11 @@ class _Grid:
         scale = xy.new_tensor([w / self.width, h / self.height])
         return sample_bilinear(picture, (xy + 0.5) * scale - 0.5)
 
+    def mismatch(self, from_picture: Tensor, from_xy: Tensor, to_picture: Tensor, to_xy: Tensor) -> Tensor:
+        """How much two pictures differ at matching positions: (n, 1), mean over channels and the neighbourhood."""
+        difference = self.read(from_picture, from_xy) - self.read(to_picture, to_xy)
+        return self.smooth(difference.abs().mean(dim=-1, keepdim=True), _MISMATCH_BLUR_PX)
+
     def smooth(self, values: Tensor, sigma_px: float) -> Tensor:
         """Gaussian blur of (n, c) values over the grid; sigma in pixels of the full picture."""
         sigma = sigma_px * self.columns / self.width
@@ -74,6 +81,15 @@ class _Grid:
         if radius < 1:
             return values
         return gaussian_blur(planes, [2 * radius + 1] * 2, [sigma] * 2)[0].flatten(1).T
+
+
+class _Pair(NamedTuple):
+    """The two frames of a gap at half their size (3, h, w), and the flows between them (2, h, w) in full pixels."""
+
+    left: Tensor
+    right: Tensor
+    forward: Tensor
+    backward: Tensor
 
 
 def find_curves(frames: Tensor, t: Tensor, gaps: Sequence[Gap], cell: int, config: FlowConfig) -> Iterator[Curves]:
@@ -102,37 +118,19 @@ def _gap_curves(store: FlowStore, t: Tensor, gap: Gap, cell: int) -> Curves:
     rows, columns = 2 * -(-height // cell), 2 * -(-width // cell)
     uv = pixel_uv(rows, columns).reshape(-1, 2)
     grid = _Grid(uv_to_xy(uv, height, width), rows, columns, height, width)
-    left, right = _halved(store.frames[gap.left]), _halved(store.frames[gap.right])
-    forward, backward = store.between(gap.left, gap.right), store.between(gap.right, gap.left)
-
-    def mismatch(from_picture: Tensor, from_xy: Tensor, to_picture: Tensor, to_xy: Tensor) -> Tensor:
-        difference = grid.read(from_picture, from_xy) - grid.read(to_picture, to_xy)
-        return grid.smooth(difference.abs().mean(dim=-1, keepdim=True), _MISMATCH_BLUR_PX)
-
-    bend = torch.zeros_like(grid.xy)
-    from_left = grid.read(forward, grid.xy)
-    from_right = -grid.read(backward, grid.xy)
-    for _ in range(_FIXED_POINT_STEPS):
-        from_left = grid.read(forward, grid.xy - from_left / 2 + bend / 4)
-        from_right = -grid.read(backward, grid.xy + from_right / 2 + bend / 4)
-    costs = torch.cat(
-        [mismatch(left, grid.xy - v / 2, right, grid.xy + v / 2) for v in (from_left, from_right)], dim=-1
+    pair = _Pair(
+        _halved(store.frames[gap.left]),
+        _halved(store.frames[gap.right]),
+        store.between(gap.left, gap.right),
+        store.between(gap.right, gap.left),
     )
-    say = torch.softmax(-costs / _MISMATCH_SCALE, dim=-1)
-    velocity = say[:, :1] * from_left + say[:, 1:] * from_right
-
-    left_xy, right_xy = grid.xy - velocity / 2, grid.xy + velocity / 2
-    bend, twist, beyond = _outer(store, t, gap, grid, velocity, left_xy, right_xy)
-    left_xy, right_xy = left_xy + bend / 4, right_xy + bend / 4
-    agreement = mismatch(left, left_xy, right, right_xy)
-    clues = [agreement]
-    for near, near_xy, far in ((left, left_xy, beyond[0]), (right, right_xy, beyond[1])):
-        clues.append(agreement if far is None else mismatch(near, near_xy, *far))
-    turn_left = grid.read(backward, left_xy + grid.read(forward, left_xy)) + grid.read(forward, left_xy)
-    turn_right = grid.read(forward, right_xy + grid.read(backward, right_xy)) + grid.read(backward, right_xy)
-    pixels = [turn_left, turn_right, from_left - from_right, bend]
-    lengths = [torch.log1p(q.square().sum(dim=-1, keepdim=True).sqrt()) / 2 for q in pixels]
-    evidence = torch.cat([*(torch.sqrt(clue) * 2 for clue in clues), *lengths], dim=-1)
+    bend = torch.zeros_like(grid.xy)
+    for _ in range(_BEND_ROUNDS):
+        velocity, doubt = _velocity(grid, pair, bend)
+        left_xy, right_xy = grid.xy - velocity / 2 + bend / 4, grid.xy + velocity / 2 + bend / 4
+        bend, twist, beyond = _outer(store, t, gap, grid, velocity, left_xy, right_xy)
+    left_xy, right_xy = grid.xy - velocity / 2 + bend / 4, grid.xy + velocity / 2 + bend / 4
+    evidence = _evidence(grid, pair, left_xy, right_xy, beyond, [doubt, bend])
     curve = torch.cat([velocity, bend, twist], dim=-1)
 
     def settle(values: Tensor) -> Tensor:
@@ -140,6 +138,49 @@ def _gap_curves(store: FlowStore, t: Tensor, gap: Gap, cell: int) -> Curves:
         return F.avg_pool2d(planes, 2)
 
     return Curves(spline_coefficients(settle(curve)), settle(evidence))
+
+
+def _velocity(grid: _Grid, pair: _Pair, bend: Tensor) -> tuple[Tensor, Tensor]:
+    """The velocity (n, 2) of each point of the grid, and how far apart the two sides' answers were (n, 2).
+
+    Each side's flow is followed to the point by repeated substitution, along the bend known so far.
+    """
+    from_left = grid.read(pair.forward, grid.xy)
+    from_right = -grid.read(pair.backward, grid.xy)
+    for _ in range(_FIXED_POINT_STEPS):
+        from_left = grid.read(pair.forward, grid.xy - from_left / 2 + bend / 4)
+        from_right = -grid.read(pair.backward, grid.xy + from_right / 2 + bend / 4)
+    costs = [
+        grid.mismatch(pair.left, grid.xy - v / 2 + bend / 4, pair.right, grid.xy + v / 2 + bend / 4)
+        for v in (from_left, from_right)
+    ]
+    say = torch.softmax(-torch.cat(costs, dim=-1) / _MISMATCH_SCALE, dim=-1)
+    return say[:, :1] * from_left + say[:, 1:] * from_right, from_left - from_right
+
+
+def _evidence(
+    grid: _Grid,
+    pair: _Pair,
+    left_xy: Tensor,
+    right_xy: Tensor,
+    beyond: list[tuple[Tensor, Tensor] | None],
+    doubts: list[Tensor],
+) -> Tensor:
+    """What speaks for and against each point (n, 7), about 0 to 1.
+
+    Colour mismatch between the two sides, and between each side and the frame beyond it; how far a flow there and
+    back misses its start, from each side; the lengths of the doubts.
+    """
+    agreement = grid.mismatch(pair.left, left_xy, pair.right, right_xy)
+    mismatches = [agreement]
+    for near, near_xy, far in ((pair.left, left_xy, beyond[0]), (pair.right, right_xy, beyond[1])):
+        mismatches.append(agreement if far is None else grid.mismatch(near, near_xy, *far))
+    turns = []
+    for there, back, start in ((pair.forward, pair.backward, left_xy), (pair.backward, pair.forward, right_xy)):
+        step = grid.read(there, start)
+        turns.append(step + grid.read(back, start + step))
+    lengths = [torch.log1p(q.square().sum(dim=-1, keepdim=True).sqrt()) / 2 for q in [*turns, *doubts]]
+    return torch.cat([*(2 * mismatch.sqrt() for mismatch in mismatches), *lengths], dim=-1)
 
 
 def _outer(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import math
+import shutil
 import signal
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from vfield.board import Board, HeldOut
 from vfield.checkpoint import FIELD_NAME, read_tensors, save_field, write_tensors
 from vfield.clip import Clip
 from vfield.coords import keyframe_t
+from vfield.devices import DeviceName, usable_device
 from vfield.errors import UserError
 from vfield.field.motion import Curves
 from vfield.field.video_field import FieldConfig, VideoField
@@ -33,6 +35,7 @@ from vfield.sampling import PatchSampler, SamplingConfig
 from vfield.start import start_field
 
 RESUME_NAME = "resume.safetensors"
+_EVENTS = "tensorboard"
 _LOG = logging.getLogger("vfield")
 _LOG_EVERY_STEPS = 10
 # Colours of every keyframe at the source's own footprint: read again at each step, so worth keeping.
@@ -61,7 +64,7 @@ class TrainingConfig:
     learning_rate: float = 2e-3
     motion_learning_rate: float = 2e-3
     seed: int = 0
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    device: DeviceName = "auto"
     mixed_precision: Literal["no", "bf16", "fp16"] | None = None
     accumulation: int = 1
     save_seconds: float = 30.0
@@ -79,6 +82,8 @@ class TrainingConfig:
                 "training learning rates must not be negative, "
                 f"got {self.learning_rate} and {self.motion_learning_rate}"
             )
+        if not 0 <= self.seed < 1 << 31:
+            raise UserError(f"training.seed must be from 0 to {(1 << 31) - 1}, got {self.seed}")
         if self.accumulation < 1:
             raise UserError(f"training.accumulation must be at least 1, got {self.accumulation}")
         if min(self.save_seconds, self.picture_seconds) <= 0:
@@ -127,7 +132,7 @@ def fit(
     config: Config | None = None,
     *,
     out: Path | None = None,
-    config_text: str = "",
+    records: Mapping[str, str] | None = None,
     held_out: HeldOut | None = None,
     resume: bool = False,
     progress: bool = True,
@@ -137,9 +142,9 @@ def fit(
     Args:
         clip: the observed frames.
         config: None for the defaults.
-        out: an existing run folder, for the field file, what resuming needs and TensorBoard's events; None keeps
-            everything in memory.
-        config_text: the config as text, shown in TensorBoard.
+        out: run folder, for the field file, what resuming needs and TensorBoard's events. What an earlier run left
+            there stays until this one has something to put in its place. None keeps everything in memory.
+        records: texts to keep with the run, by file name; TensorBoard shows them too.
         held_out: frames to be judged on in TensorBoard. They are never learnt from.
         resume: go on from the last save in `out`.
         progress: show progress bars.
@@ -154,9 +159,10 @@ def fit(
         if resume:
             run.load()
         if accelerator.is_main_process and out is not None:
-            accelerator.init_trackers("tensorboard")
+            _begin_folder(out, records or {}, keep_events=resume)
+            accelerator.init_trackers(_EVENTS)
             run.board = Board(accelerator.get_tracker("tensorboard", unwrap=True), clip, held_out, accelerator.device)
-            run.board.describe(config_text, repr(clip))
+            run.board.describe("\n".join((records or {}).values()), repr(clip))
         run.train()
         field = run.field.eval()
         field.attach_hidden(None, [])
@@ -168,18 +174,36 @@ def fit(
         GradientState._reset_state()
 
 
+def _begin_folder(out: Path, records: Mapping[str, str], keep_events: bool) -> None:
+    """Make the run folder, or clear an earlier run's events out of it, and write the records."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if not keep_events:
+            shutil.rmtree(out / _EVENTS, ignore_errors=True)
+            (out / RESUME_NAME).unlink(missing_ok=True)
+        for name, text in records.items():
+            (out / name).write_text(text)
+    except OSError as error:
+        raise UserError(f"cannot write to {out}: {error.strerror}; name another folder") from error
+
+
+def check_device(config: TrainingConfig) -> None:
+    """Raise a UserError when the device is not here or cannot work in the precision asked for."""
+    device = usable_device(config.device)
+    if config.mixed_precision == "fp16" and device.type == "cpu":
+        raise UserError("mixed_precision fp16 needs an accelerator; use bf16 or no on the CPU")
+
+
 def _accelerator(config: TrainingConfig, out: Path | None) -> Accelerator:
-    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not available.get(config.device, True):
-        raise UserError(f"device {config.device} is not available here; use --device auto or cpu")
+    check_device(config)
     return Accelerator(
         cpu=config.device == "cpu",
         mixed_precision=config.mixed_precision,
         gradient_accumulation_steps=config.accumulation,
         log_with="tensorboard" if out is not None else None,
         project_dir=out,
-        # Which parts a batch touches depends on its patches. Buffers are the same everywhere from the start.
-        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)],
+        # Buffers are the same everywhere from the start, and never change.
+        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
     )
 
 
@@ -187,11 +211,6 @@ class _Run:
     """The state of one fit."""
 
     def __init__(self, accelerator: Accelerator, clip: Clip, config: Config, out: Path | None, progress: bool) -> None:
-        if config.sampling.patches % accelerator.num_processes:
-            raise UserError(
-                f"sampling.patches ({config.sampling.patches}) must be a multiple of the number of processes "
-                f"({accelerator.num_processes}), so that each gets an equal share"
-            )
         self.began = time.monotonic()
         self.accelerator = accelerator
         self.config = config
@@ -250,31 +269,36 @@ class _Run:
 
     def train(self) -> None:
         """Run to the end, or to Ctrl-C; save on the way and at the end."""
-        saved = pictured = time.monotonic()
+        with _ctrl_c() as asked:
+            # Saved before the first step: from here on there is always a field to keep and a run to go on with.
+            self.save()
+            self._picture()
+            with self._bar() as bar:
+                self._steps(bar, asked)
+            self.save()
+            self._picture(last=True)
+
+    def _steps(self, bar: tqdm[Any], asked: _Flag) -> None:
         training = self.config.training
-        self._picture()
+        saved = pictured = since = time.monotonic()
         points = 0
-        since = time.monotonic()
-        with _ctrl_c() as asked, self._bar() as bar:
-            while (done := self.done()) < 1:
-                terms, seen, squared_error = self._step(done)
-                points += seen * self.accelerator.num_processes
-                bar.update(self._units() - bar.n)
-                if self.step % _LOG_EVERY_STEPS == 0:
-                    rate = points / (time.monotonic() - since)
-                    points, since = 0, time.monotonic()
-                    self._log(terms, squared_error, rate, bar)
-                if self._any(asked.is_set):
-                    self.interrupted = True
-                    break
-                if time.monotonic() - saved > training.save_seconds:
-                    self.save()
-                    saved = time.monotonic()
-                if time.monotonic() - pictured > training.picture_seconds:
-                    self._picture()
-                    pictured = time.monotonic()
-        self.save()
-        self._picture(last=True)
+        while (done := self.done()) < 1:
+            terms, seen, squared_error = self._step(done)
+            points += seen * self.accelerator.num_processes
+            bar.update(self._units() - bar.n)
+            if self.step % _LOG_EVERY_STEPS == 0:
+                rate = points / (time.monotonic() - since)
+                points, since = 0, time.monotonic()
+                self._log(terms, squared_error, rate, bar)
+            if self._any(asked.is_set):
+                self.interrupted = True
+                return
+            if time.monotonic() - saved > training.save_seconds:
+                self.save()
+                saved = time.monotonic()
+            if time.monotonic() - pictured > training.picture_seconds:
+                self._picture()
+                pictured = time.monotonic()
 
     def _step(self, done: float) -> tuple[Terms, int, float]:
         """One optimisation step: the last batch's terms, points seen here, mean squared error."""
@@ -297,13 +321,17 @@ class _Run:
             seen += len(batch.uvt)
         self.step += 1
         weights = self.config.objective
+        terms = Terms(*(term.detach() for term in terms))
         error = float(terms.observed) / (weights.observed or 1) + float(terms.hidden) / (weights.hidden or 1)
         if not math.isfinite(float(terms.total())):
-            raise UserError(
-                f"the loss is {float(terms.total())} at step {self.step}; lower training.learning_rate "
-                f"({self.config.training.learning_rate}) or use mixed_precision no"
-            )
+            raise self._diverged()
         return terms, seen, error
+
+    def _diverged(self) -> UserError:
+        rate = self.config.training.learning_rate
+        return UserError(
+            f"the fit diverged at step {self.step}; lower training.learning_rate ({rate:g}) or use mixed_precision no"
+        )
 
     def _any(self, flag: Any) -> bool:
         """Whether any process says so."""
@@ -351,6 +379,8 @@ class _Run:
         """Write the field file, and beside it what resuming needs."""
         if self.out is None or not self.accelerator.is_main_process:
             return
+        if not all(bool(parameter.isfinite().all()) for parameter in self.field.parameters()):
+            raise self._diverged()
         save_field(self.out / FIELD_NAME, self.field, self.facts)
         tensors = {f"field.{name}": tensor for name, tensor in _learnt(self.field).items()}
         for i, state in self.optimizer.state_dict()["state"].items():

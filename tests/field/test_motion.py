@@ -16,6 +16,7 @@ from vfield.field.motion import Curves, Match, MotionConfig, MotionField, Visibi
 
 SIZE = (40, 56)
 GRID = (10, 14)
+DEFAULT = MotionConfig()
 VELOCITY, BEND, TWIST = (3.0, -2.0), (1.6, 0.8), (0.9, -0.5)
 
 
@@ -31,7 +32,7 @@ def constant_curves(
     return Curves(values.expand(gaps, 6, *GRID).contiguous(), evidence.expand(gaps, 7, *GRID).contiguous())
 
 
-def motion(curves: Curves, config: MotionConfig = MotionConfig()) -> MotionField:
+def motion(curves: Curves, config: MotionConfig = DEFAULT) -> MotionField:
     return MotionField(config, curves, *SIZE)
 
 
@@ -142,15 +143,20 @@ def test_a_zoom_is_traced_back_to_where_its_curves_are_kept() -> None:
             torch.testing.assert_close(found, expected, atol=5e-5, rtol=0)
 
 
-def test_every_instant_of_one_trajectory_leads_to_the_same_ends() -> None:
+def varied_curves() -> Curves:
+    """Smooth curves that differ from place to place."""
     generator = torch.Generator().manual_seed(0)
     samples = torch.nn.functional.interpolate(
         torch.randn(1, 6, 3, 4, generator=generator) * 3, size=GRID, mode="bicubic", align_corners=False
     )
-    coefficients = spline_coefficients(samples)
-    field = motion(Curves(coefficients, torch.zeros(1, 7, *GRID)))
+    return Curves(spline_coefficients(samples), torch.zeros(1, 7, *GRID))
+
+
+def test_every_instant_of_one_trajectory_leads_to_the_same_ends() -> None:
+    curves = varied_curves()
+    field = motion(curves)
     p = inner_points()
-    curve = sample_grid(coefficients[0], uv_to_xy(p, *GRID))
+    curve = sample_grid(curves.coefficients[0], uv_to_xy(p, *GRID))
     ends = field.match(0, p, at(0.5, p))
     for alpha in (0.25, 0.75):
         s = torch.full((len(p), 1), alpha - 0.5)
@@ -158,6 +164,18 @@ def test_every_instant_of_one_trajectory_leads_to_the_same_ends() -> None:
         match = field.match(0, there, at(alpha, there))
         for found, expected in ((match.left_uv, ends.left_uv), (match.right_uv, ends.right_uv)):
             assert (found - expected).abs().max() * SIZE[1] < 0.05
+
+
+def test_instants_can_be_mixed() -> None:
+    field = motion(varied_curves())
+    uv = inner_points()
+    alpha = torch.linspace(0, 1, 5).repeat(10)
+    together = field.match(0, uv, alpha)
+    for instant in alpha.unique():
+        chosen = alpha == instant
+        alone = field.match(0, uv[chosen], alpha[chosen])
+        for a, b in zip(together, alone, strict=True):
+            torch.testing.assert_close(a[chosen], b, atol=1e-5, rtol=0)
 
 
 def test_evidence_is_read_where_the_curve_is_anchored() -> None:
@@ -279,4 +297,4 @@ def test_no_gaps_and_no_levels_are_legal() -> None:
 @pytest.mark.parametrize(("cell", "levels", "named"), [(0, (16,), "got 0 and"), (4, (16, 0), r"got 4 and \[16, 0\]")])
 def test_bad_sizes_are_named(cell: int, levels: tuple[int, ...], named: str) -> None:
     with pytest.raises(UserError, match=named):
-        replace(MotionConfig(), cell=cell, levels=levels)
+        replace(DEFAULT, cell=cell, levels=levels)

@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -234,6 +236,12 @@ class ColourKeyframes(nn.Module):
         self.register_buffer("frames", frames)
         self.cache_bytes = 256 << 20
         self._cache: OrderedDict[tuple[int, float, float], Tensor] = OrderedDict()
+        self.register_load_state_dict_post_hook(lambda module, _: module._cache.clear())
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        # What was made on another device or in another precision is of no use there.
+        self._cache.clear()
+        return super()._apply(fn, recurse)
 
     def coefficients(self, keyframe: int, footprint: Footprint) -> Tensor:
         """Spline coefficients (3, h, w) of one keyframe as seen through the footprint."""
@@ -243,7 +251,10 @@ class ColourKeyframes(nn.Module):
         if key in self._cache:
             self._cache.move_to_end(key)
             return self._cache[key]
-        made = spline_coefficients(to_float(self.frames[keyframe]), (1.0, 1.0), to_width)
+        # Kept for later calls, which may learn, or want full precision.
+        device = self.frames.device.type
+        with torch.inference_mode(False), torch.no_grad(), torch.autocast(device, enabled=False):
+            made = spline_coefficients(to_float(self.frames[keyframe]), (1.0, 1.0), to_width)
         self._cache[key] = made
         bound = max(2, self.cache_bytes // (made.numel() * made.element_size()))
         while len(self._cache) > bound:

@@ -139,9 +139,10 @@ class MotionField(nn.Module):
         curve, clues = self._curve(grid, evidence, p, caution)
         here = displacement(curve, tau)
         half = torch.full_like(tau, 0.5)
-        left = xy + displacement(curve, -half) - here
-        right = xy + displacement(curve, half) - here
-        return Match(xy_to_uv(left, height, width), xy_to_uv(right, height, width), clues)
+        pixels = uv.new_tensor([width, height])
+        left = uv + (displacement(curve, -half) - here) / pixels
+        right = uv + (displacement(curve, half) - here) / pixels
+        return Match(left, right, clues)
 
     def _corrected(self, gap: int) -> Tensor:
         """The gap's starting grid with the learnt corrections laid over it: (6, h, w), so that one read finds both."""

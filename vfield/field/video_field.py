@@ -55,6 +55,8 @@ class FieldConfig:
 
 # A field learns its residual across gaps of two intervals and is asked across gaps of one.
 _RESIDUAL_SCALE = 1 / 4
+# Visibility speaks in log-odds; this many make one side 400 times as likely as the other.
+_MOST_ODDS = 6.0
 
 
 class Inspection(NamedTuple):
@@ -92,6 +94,9 @@ class _Read(NamedTuple):
 class VideoField(nn.Module):
     """(n, 3) uvt -> (n, 3) rgb. Points are independent: any split into calls gives the same values."""
 
+    hidden_coefficients: Tensor | None
+    hidden_evidence: Tensor | None
+
     def __init__(
         self,
         config: FieldConfig,
@@ -119,8 +124,7 @@ class VideoField(nn.Module):
         self.config = config
         self.size = (int(keyframes.shape[-2]), int(keyframes.shape[-1]))
         self.timeline = Timeline(t, shots)
-        self.hidden_curves: Curves | None = None
-        self.hidden_rows: dict[int, int] = {}
+        self.attach_hidden(None, [])
         self.fourier = FourierFeatures(config.fourier, duration_seconds, generator)
         self.shared = GlobalLatent(config.shared, duration_seconds, generator) if config.shared.enabled else None
         self.colours = ColourKeyframes(keyframes) if config.local.colours else None
@@ -131,16 +135,25 @@ class VideoField(nn.Module):
         self.motion = MotionField(config.motion, curves, *self.size) if with_motion and curves is not None else None
         see = with_motion and config.motion.visibility and config.local.colours
         self.visibility = Visibility() if see else None
-        inputs = self.fourier.width + (6 if self.colours else 0) + (self.latents.width if self.latents else 0)
+        self._local_width = (6 if self.colours else 0) + (self.latents.width if self.latents else 0)
+        inputs = self.fourier.width + self._local_width
         self.decoder = Decoder(config.decoder, inputs, self.shared.width if self.shared else 0, outputs=3)
 
     def attach_hidden(self, curves: Curves | None, keyframes: Sequence[int]) -> None:
         """Say which keyframes training may hide, and the curves across them: row i hides keyframes[i].
 
-        Without motion there are no curves. They are not part of the state: they are made anew from the clip.
+        Without motion there are no curves. They are no part of the field file: they are made anew from the clip.
         """
-        self.hidden_curves = curves
+        self.register_buffer("hidden_coefficients", None if curves is None else curves.coefficients, persistent=False)
+        self.register_buffer("hidden_evidence", None if curves is None else curves.evidence, persistent=False)
         self.hidden_rows = {keyframe: row for row, keyframe in enumerate(keyframes)}
+
+    @property
+    def hidden_curves(self) -> Curves | None:
+        """What `attach_hidden` was given, wherever the field is now."""
+        if self.hidden_coefficients is None or self.hidden_evidence is None:
+            return None
+        return Curves(self.hidden_coefficients, self.hidden_evidence)
 
     def forward(self, uvt: Tensor, footprint: Footprint | None = None, *, hide: bool = False) -> Tensor:
         """Ask for colours.
@@ -154,13 +167,15 @@ class VideoField(nn.Module):
 
         Returns:
             (n, 3) RGB, about 0 to 1, not clamped.
+
+        Raises:
+            UserError: when uvt has another shape, or an instant cannot be hidden.
         """
-        if uvt.ndim != 2 or uvt.shape[-1] != 3:
-            raise UserError(f"uvt must be (n, 3), got {tuple(uvt.shape)}; did you drop t?")
+        uvt = self._within(uvt)
         if len(uvt) == 0:
             return uvt.clone()
         footprint = footprint or Footprint.of_size(*self.size)
-        order, read = self._gather(uvt, footprint, hide)
+        order, read = self._gather(uvt, footprint, hide, moving=False)
         rgb = self._decode(uvt if order is None else uvt[order], footprint, read)
         return rgb if order is None else torch.empty_like(rgb).index_copy(0, order, rgb)
 
@@ -169,19 +184,35 @@ class VideoField(nn.Module):
 
         Needs keyframe colours and motion. The order of the points is not kept.
         """
-        return self._gather(uvt, Footprint.of_size(*self.size), hide=False)[1].disagreement
+        uvt = self._within(uvt)
+        if len(uvt) == 0:
+            return uvt.clone()
+        return self._gather(uvt, Footprint.of_size(*self.size), hide=False, moving=True)[1].disagreement
 
     def inspect(self, uvt: Tensor) -> Inspection:
         """Motion and visibility at points (n, 3)."""
-        order, read = self._gather(uvt, Footprint.of_size(*self.size), hide=False)
+        uvt = self._within(uvt)
+        if len(uvt) == 0:
+            return Inspection(uvt[:, :2], uvt[:, 2])
+        order, read = self._gather(uvt, Footprint.of_size(*self.size), hide=False, moving=True)
         if order is None:
             return Inspection(read.velocity, read.weight)
         velocity = torch.empty_like(read.velocity).index_copy(0, order, read.velocity)
         return Inspection(velocity, torch.empty_like(read.weight).index_copy(0, order, read.weight))
 
-    def _gather(self, uvt: Tensor, footprint: Footprint, hide: bool) -> tuple[Tensor | None, _Read]:
-        """Read the keyframes for all points, segment by segment; the order used, or None for the order given."""
-        segments = self._hidden_segments(uvt[:, 2]) if hide else self.timeline.find(uvt[:, 2])
+    def _within(self, uvt: Tensor) -> Tensor:
+        """The points, checked, their instants held within the keyframes'."""
+        if uvt.ndim != 2 or uvt.shape[-1] != 3:
+            raise UserError(f"uvt must be (n, 3), got {tuple(uvt.shape)}; did you drop t?")
+        first, last = self.timeline.t[0].item(), self.timeline.t[-1].item()
+        return torch.cat([uvt[:, :2], uvt[:, 2:].clamp(first, last)], dim=-1)
+
+    def _gather(self, uvt: Tensor, footprint: Footprint, hide: bool, moving: bool) -> tuple[Tensor | None, _Read]:
+        """Read the keyframes for all points, segment by segment; the order used, or None for the order given.
+
+        `moving` asks for motion at keyframes' own instants too, where colours need none.
+        """
+        segments = self._hidden_keyframes(uvt[:, 2]) if hide else self.timeline.find(uvt[:, 2])
         values, counts = torch.unique_consecutive(segments, return_counts=True)
         order = None
         if len(values) > len(torch.unique(values)):
@@ -190,12 +221,18 @@ class VideoField(nn.Module):
             values, counts = torch.unique_consecutive(segments[order], return_counts=True)
         parts = []
         for value, points in zip(values.tolist(), uvt.split(counts.tolist()), strict=True):
-            parts.append(self._read(points, footprint, self._segment(value, hide), hide))
+            segment = self._segment(value, hide)
+            alpha = self.timeline.alpha(segment, points[:, 2])
+            still = segment.gap is None or not (moving or bool(alpha.any()))
+            if still and self.colours is not None:
+                parts.append(self._read_still(points, footprint, segment))
+            else:
+                parts.append(self._read(points, alpha, footprint, segment, hide))
         if len(parts) == 1:
             return order, parts[0]
         return order, _Read(*(torch.cat(pieces) for pieces in zip(*parts, strict=True)))
 
-    def _hidden_segments(self, t: Tensor) -> Tensor:
+    def _hidden_keyframes(self, t: Tensor) -> Tensor:
         """The keyframe at each instant."""
         times = self.timeline.t.to(t.device)
         return torch.searchsorted(times, t.contiguous(), right=True) - 1
@@ -203,12 +240,21 @@ class VideoField(nn.Module):
     def _segment(self, value: int, hide: bool) -> Segment:
         if not hide:
             return self.timeline.segments[value]
+        if value not in self.hidden_rows:
+            raise UserError(f"the keyframe at {float(self.timeline.t[value]):g} s cannot be hidden: not attached")
         return Segment(float(self.timeline.t[value]), value - 1, value + 1, self.hidden_rows[value])
 
-    def _read(self, uvt: Tensor, footprint: Footprint, segment: Segment, hide: bool) -> _Read:
+    def _read_still(self, uvt: Tensor, footprint: Footprint, segment: Segment) -> _Read:
+        """Read the left keyframe in place: at its own instant nothing else counts."""
+        assert self.colours is not None
+        colour = self.colours(segment.left, uvt[:, :2], footprint)
+        zero = uvt.new_zeros(len(uvt))
+        features = uvt.new_zeros(len(uvt), self._local_width)
+        return _Read(colour, features, zero, torch.zeros_like(colour), uvt.new_zeros(len(uvt), 2), zero)
+
+    def _read(self, uvt: Tensor, alpha: Tensor, footprint: Footprint, segment: Segment, hide: bool) -> _Read:
         """Read both keyframes of a segment at motion-aligned positions."""
         uv = uvt[:, :2]
-        alpha = self.timeline.alpha(segment, uvt[:, 2])
         none = uvt.new_zeros(len(uvt), 0)
         left_uv = right_uv = uv
         match = None
@@ -221,7 +267,7 @@ class VideoField(nn.Module):
         features = []
         if self.colours is not None:
             left = self.colours(segment.left, left_uv, footprint)
-            right = left if held else self.colours(segment.right, right_uv, footprint)
+            right = self.colours(segment.right, right_uv, footprint)
             disagreement = right - left
             if match is not None:
                 weight = self._weight(match, alpha, disagreement)
@@ -241,11 +287,15 @@ class VideoField(nn.Module):
         """The right keyframe's share (n,): nearness in time, moved by visibility; exactly 0 and 1 at the keyframes."""
         odds = torch.logit(alpha, eps=1e-6)
         if self.visibility is not None:
-            odds = odds + self.visibility(match.evidence, change, alpha)
+            # Bounded, or an extreme view would swallow the whole gap and pop at its ends.
+            odds = odds + _MOST_ODDS * torch.tanh(self.visibility(match.evidence, change, alpha) / _MOST_ODDS)
         inside = (alpha > 0) & (alpha < 1)
         return torch.where(inside, torch.sigmoid(odds), alpha)
 
     def _decode(self, uvt: Tensor, footprint: Footprint, read: _Read) -> Tensor:
+        """RGB (n, 3) of points and what was read for them, in the same order."""
+        if self.colours is not None and not bool(read.gate.any()):
+            return read.colour
         features = torch.cat([self.fourier(uvt, footprint), read.features], dim=-1)
         instants, index = torch.unique_consecutive(uvt[:, 2], return_inverse=True)
         condition = self.shared(instants) if self.shared is not None else uvt.new_zeros(1, 0)

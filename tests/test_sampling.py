@@ -1,0 +1,182 @@
+"""Batches: the same for the same step, shared out exactly, and true to the frames."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+from torch import Tensor
+
+from vfield.coords import uv_to_xy
+from vfield.errors import UserError
+from vfield.sampling import Batch, PatchSampler, SamplingConfig
+
+TIMES = [0.0, 0.04, 0.12, 0.16, 0.2, 0.28]
+SIZE = (20, 30)
+SMALL = SamplingConfig(patches=8, patch_size=5)
+ALL_OBSERVED = SamplingConfig(patches=40, patch_size=5, hidden_share=0.0)
+
+
+def frames(size: tuple[int, int] = SIZE, count: int = len(TIMES)) -> Tensor:
+    return torch.randint(0, 256, (count, 3, *size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+def sampler(
+    config: SamplingConfig = SMALL,
+    hideable: Sequence[int] = (1, 2, 4),
+    pictures: Tensor | None = None,
+    seed: int = 3,
+) -> PatchSampler:
+    pictures = frames() if pictures is None else pictures
+    return PatchSampler(pictures, torch.tensor(TIMES[: len(pictures)]), hideable, config, seed)
+
+
+def rows(*tensors: Tensor) -> list[tuple[float, ...]]:
+    """The rows of tensors side by side, sorted: what a batch holds, whatever its order."""
+    return sorted(tuple(row) for row in torch.cat(tensors, dim=-1).tolist())
+
+
+def frame_of(uvt: Tensor) -> Tensor:
+    """Which frame each point belongs to; every point must be at a frame's very instant."""
+    same = uvt[:, 2:] == torch.tensor(TIMES)
+    assert (same.sum(dim=1) == 1).all()
+    return same.long().argmax(dim=1)
+
+
+def assert_pixels(batch: Batch, pictures: Tensor) -> None:
+    """Every point lies on a pixel's centre and has its colour."""
+    xy = uv_to_xy(batch.uvt[:, :2], *pictures.shape[-2:])
+    pixel = xy.round().long()
+    torch.testing.assert_close(xy, pixel.float(), atol=1e-4, rtol=0)
+    found = pictures[frame_of(batch.uvt), :, pixel[:, 1], pixel[:, 0]]
+    torch.testing.assert_close(batch.rgb, found / 255 if found.dtype == torch.uint8 else found)
+
+
+def test_a_batch_is_a_function_of_seed_and_step() -> None:
+    first, again = sampler(), sampler()
+    again.batch(0)  # What was drawn before makes no difference, nor does the global generator.
+    torch.manual_seed(1)
+    for a, b in zip(first.batch(7)[:3], again.batch(7)[:3], strict=True):
+        assert torch.equal(a, b)
+    others = (first.batch(8), sampler(seed=4).batch(7))
+    assert all(not torch.equal(first.batch(7).uvt, other.uvt) for other in others)
+
+
+def test_drawing_leaves_the_global_generator_alone() -> None:
+    before = torch.random.get_rng_state()
+    sampler().batch(0)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("processes", [2, 4, 8])
+def test_the_shares_together_are_the_whole_batch(processes: int) -> None:
+    whole = sampler().batch(5)
+    shares = [sampler().batch(5, rank, processes) for rank in range(processes)]
+    assert len({len(share.uvt) for share in shares}) == 1
+    assert sum(share.hidden for share in shares) == whole.hidden
+    uvt, rgb, between = (torch.cat([share[part] for share in shares]) for part in range(3))  # type: ignore[misc]
+    assert rows(uvt, rgb) == rows(whole.uvt, whole.rgb)
+    assert rows(between) == rows(whole.between)
+
+
+def test_shares_hide_about_as_much_each() -> None:
+    hidden = [sampler().batch(5, rank, 4).hidden for rank in range(4)]
+    assert max(hidden) - min(hidden) <= 25
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_points_have_the_colours_of_their_pixels(deep: bool) -> None:
+    pictures = frames().float() / 255 if deep else frames()
+    for step in range(4):
+        batch = sampler(pictures=pictures).batch(step)
+        assert batch.uvt.shape == batch.rgb.shape == (8 * 25, 3)
+        assert batch.rgb.dtype == torch.float32
+        assert_pixels(batch, pictures)
+
+
+def test_points_come_in_square_patches_that_reach_every_pixel() -> None:
+    seen = torch.zeros(len(TIMES), *SIZE, dtype=torch.bool)
+    draw = sampler(ALL_OBSERVED)
+    for step in range(30):
+        batch = draw.batch(step)
+        xy = uv_to_xy(batch.uvt[:, :2], *SIZE).round().long().reshape(-1, 25, 2)
+        assert (xy.amax(dim=1) - xy.amin(dim=1) == 4).all()
+        flat = xy.reshape(-1, 2)
+        seen[frame_of(batch.uvt), flat[:, 1], flat[:, 0]] = True
+    assert seen[:, 4:-4, 4:-4].float().mean() > 0.99
+    # Corners are in one patch only of all that could be drawn.
+    assert seen[:, 0, 0].any()
+    assert seen[:, -1, -1].any()
+
+
+def test_hidden_points_come_last_and_are_at_hideable_frames() -> None:
+    for step in range(10):
+        batch = sampler().batch(step)
+        assert batch.hidden == 6 * 25
+        assert set(frame_of(batch.uvt[-batch.hidden :]).tolist()) <= {1, 2, 4}
+    seen = torch.cat([frame_of(sampler().batch(step).uvt[: -6 * 25]) for step in range(40)])
+    assert set(seen.tolist()) == set(range(len(TIMES)))
+
+
+def test_each_frame_is_one_run_of_points_on_each_side() -> None:
+    batch = sampler(SamplingConfig(patches=40, patch_size=3)).batch(0)
+    for part in (batch.uvt[: -batch.hidden], batch.uvt[-batch.hidden :]):
+        runs = torch.unique_consecutive(frame_of(part))
+        assert len(runs) == len(runs.unique())
+
+
+@pytest.mark.parametrize(("share", "hidden"), [(0.0, 0), (0.5, 4), (1.0, 8)])
+def test_the_hidden_share_is_kept(share: float, hidden: int) -> None:
+    config = SamplingConfig(patches=8, patch_size=5, hidden_share=share)
+    assert sampler(config).batch(0).hidden == hidden * 25
+
+
+def test_nothing_is_hidden_where_nothing_can_be() -> None:
+    batch = sampler(hideable=()).batch(0)
+    assert batch.hidden == 0
+    assert len(batch.uvt) == 8 * 25
+    assert_pixels(batch, frames())
+
+
+@pytest.mark.parametrize("size", [(3, 30), (20, 2), (1, 1)])
+def test_pictures_smaller_than_a_patch_are_taken_whole(size: tuple[int, int]) -> None:
+    pictures = frames(size)
+    batch = sampler(pictures=pictures).batch(0)
+    points = min(size[0], 5) * min(size[1], 5)
+    assert len(batch.uvt) == len(batch.between) == 8 * points
+    assert batch.hidden == 6 * points
+    assert_pixels(batch, pictures)
+
+
+def test_instants_between_lie_between_their_frames() -> None:
+    for step in range(10):
+        batch = sampler().batch(step)
+        assert torch.equal(batch.between[:, :2], batch.uvt[:, :2])
+        frame = frame_of(batch.uvt)
+        later = torch.tensor(TIMES)[(frame + 1).clamp(max=len(TIMES) - 1)]
+        assert (batch.between[:, 2] >= batch.uvt[:, 2]).all()
+        assert (batch.between[:, 2] <= later).all()
+    instants = torch.cat([sampler(ALL_OBSERVED).batch(step).between[:, 2].unique() for step in range(20)])
+    share = torch.histc(instants[instants < TIMES[1]] / TIMES[1], 4, 0, 1)
+    assert (share / share.sum() > 0.15).all()
+
+
+def test_a_clip_of_one_frame_is_all_observed() -> None:
+    batch = sampler(hideable=(), pictures=frames(count=1)).batch(0)
+    assert batch.hidden == 0
+    assert (batch.between[:, 2] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ({"patches": 0}, "at least 1, got 0, 48"),
+        ({"patch_size": 0}, "at least 1, got 8, 0"),
+        ({"hidden_share": 1.5}, r"in \[0, 1\], got 1.5"),
+        ({"hidden_share": -0.1}, r"in \[0, 1\], got -0.1"),
+    ],
+)
+def test_bad_values_are_named(values: dict[str, float], named: str) -> None:
+    with pytest.raises(UserError, match=named):
+        SamplingConfig(**values)  # type: ignore[arg-type]

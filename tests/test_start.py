@@ -1,0 +1,173 @@
+"""From a clip to a field: shots, keyframes, and which frames may be hidden."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+import torch
+from scenes import DEFAULT, clip_of, moving, translating, with_cut
+
+from vfield.clip import Clip
+from vfield.field.latents import LocalConfig
+from vfield.field.motion import Curves, MotionConfig
+from vfield.field.video_field import FieldConfig
+from vfield.flow import FlowConfig
+from vfield.start import Start, _keyframes, start_field
+from vfield.video_io import read_clip
+
+SIZE = (32, 48)
+
+
+def started(clip: Clip, config: FieldConfig = DEFAULT) -> Start:
+    return start_field(clip, config, FlowConfig(), seed=0)
+
+
+def strided(stride: int) -> FieldConfig:
+    return FieldConfig(local=LocalConfig(keyframe_stride=stride))
+
+
+def gaps_of(start: Start) -> int:
+    assert start.field.motion is not None
+    return len(start.field.motion.coefficients)
+
+
+# --------------------------------------------------------------------------------------------- keyframes
+
+
+@pytest.mark.parametrize(
+    ("stride", "chosen", "shots"),
+    [
+        (1, [0, 1, 2, 3, 4, 5, 6, 7, 8], [range(6), range(6, 7), range(7, 9)]),
+        (2, [0, 2, 4, 5, 6, 7, 8], [range(4), range(4, 5), range(5, 7)]),
+        (5, [0, 5, 6, 7, 8], [range(2), range(2, 3), range(3, 5)]),
+        (99, [0, 5, 6, 7, 8], [range(2), range(2, 3), range(3, 5)]),
+    ],
+)
+def test_keyframes_are_every_kth_frame_and_the_ends_of_each_shot(
+    stride: int, chosen: list[int], shots: list[range]
+) -> None:
+    assert _keyframes([range(6), range(6, 7), range(7, 9)], stride) == (chosen, shots)
+
+
+def test_by_default_every_frame_is_a_keyframe() -> None:
+    frames = translating(SIZE, 5)
+    field, hideable = started(clip_of(frames))
+    assert field.colours is not None
+    assert torch.equal(field.colours.frames, frames)
+    torch.testing.assert_close(field.timeline.t, torch.arange(5) / 25)
+    assert gaps_of(Start(field, hideable)) == 4
+    assert hideable == [1, 2, 3]
+
+
+def test_with_a_stride_the_others_are_not_stored_and_cannot_be_hidden() -> None:
+    frames = translating(SIZE, 6)
+    start = started(clip_of(frames), strided(2))
+    assert start.field.colours is not None
+    assert torch.equal(start.field.colours.frames, frames[[0, 2, 4, 5]])
+    torch.testing.assert_close(start.field.timeline.t, torch.tensor([0.0, 0.08, 0.16, 0.2]))
+    assert gaps_of(start) == 3
+    assert start.hideable == []
+
+
+def test_uneven_times_are_kept() -> None:
+    pts = [Fraction(p, 30) for p in (7, 8, 11, 12)]
+    field = started(clip_of(translating(SIZE, 4), pts)).field
+    torch.testing.assert_close(field.timeline.t, torch.tensor([0.0, 1 / 30, 4 / 30, 5 / 30]))
+
+
+# --------------------------------------------------------------------------------------------- shots
+
+
+def test_cuts_become_shots_without_gaps_between_them() -> None:
+    start = started(clip_of(with_cut(SIZE, 4, 3)))
+    assert start.field.timeline.shots == [range(4), range(4, 7)]
+    assert gaps_of(start) == 3 + 2
+    assert start.hideable == [1, 2, 5]
+
+
+def test_cuts_are_counted_in_keyframes() -> None:
+    start = started(clip_of(with_cut(SIZE, 6, 4)), strided(3))
+    assert start.field.timeline.shots == [range(3), range(3, 5)]
+    torch.testing.assert_close(start.field.timeline.t, torch.tensor([0, 3, 5, 6, 9]) / 25)
+    assert gaps_of(start) == 2 + 1
+
+
+def test_each_gap_has_the_motion_of_its_own_shot() -> None:
+    motion = started(clip_of(with_cut((64, 64), 4, 4))).field.motion
+    assert motion is not None
+    # The first shot moves by (2, -1) pixels a frame, the second by (1, 0).
+    middle = motion.coefficients[:, :2, 6:10, 6:10].mean(dim=(2, 3))
+    expected = torch.tensor([[2.0, -1.0]] * 3 + [[1.0, 0.0]] * 3)
+    torch.testing.assert_close(middle, expected, atol=0.15, rtol=0)
+
+
+# --------------------------------------------------------------------------------------------- hiding
+
+
+def test_hidden_curves_reach_from_one_neighbour_to_the_other() -> None:
+    field, hideable = started(clip_of(translating((64, 64), 6, (1.5, 0.5))))
+    assert field.hidden_rows == {1: 0, 2: 1, 3: 2, 4: 3}
+    assert hideable == list(field.hidden_rows)
+    assert field.hidden_curves is not None
+    assert len(field.hidden_curves.coefficients) == len(hideable)
+    middle = field.hidden_curves.coefficients[:, :2, 6:10, 6:10].mean(dim=(2, 3))
+    torch.testing.assert_close(middle, torch.tensor([[3.0, 1.0]]).expand(4, 2), atol=0.15, rtol=0)
+
+
+@pytest.mark.parametrize(("frames", "hideable"), [(1, []), (2, []), (3, [1])])
+def test_short_clips(frames: int, hideable: list[int]) -> None:
+    start = started(clip_of(translating(SIZE, frames)))
+    assert gaps_of(start) == frames - 1
+    assert start.hideable == hideable
+
+
+# --------------------------------------------------------------------------------------------- without motion
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        FieldConfig(motion=MotionConfig(enabled=False)),
+        FieldConfig(local=LocalConfig(colours=False, levels=())),
+    ],
+)
+def test_without_motion_no_flow_is_asked_for(config: FieldConfig) -> None:
+    def never(curves: Iterable[Curves], _: int) -> Iterable[Curves]:
+        raise AssertionError("curves were asked for")
+
+    field, hideable = start_field(clip_of(translating(SIZE, 4)), config, FlowConfig(), 0, never)
+    assert field.motion is None
+    assert field.hidden_curves is None
+    # Fading from one neighbour to the other is a task too; without anything local there is nothing to hide.
+    assert hideable == ([1, 2] if config.has_local else [])
+
+
+def test_progress_sees_every_gap() -> None:
+    seen = []
+
+    def count(curves: Iterable[Curves], total: int) -> Iterable[Curves]:
+        for curve in curves:
+            seen.append(total)
+            yield curve
+
+    start_field(clip_of(translating(SIZE, 5)), FieldConfig(), FlowConfig(), 0, count)
+    # Four gaps between neighbours, and three that hiding opens.
+    assert seen == [7] * 7
+
+
+def test_the_cell_of_the_curves_is_the_configured_one() -> None:
+    config = replace(DEFAULT, motion=MotionConfig(cell=10))
+    motion = started(clip_of(moving(SIZE, [(0, 0), (1, 0)])), config).field.motion
+    assert motion is not None
+    assert motion.coefficients.shape == (1, 6, 4, 5)
+
+
+def test_a_real_clip_starts_better_than_fading(demo_clip: Path) -> None:
+    clip = read_clip(demo_clip, max_frames=5, size=(180, 320))
+    moved, faded = (started(clip, FieldConfig(motion=MotionConfig(enabled=enabled))).field for enabled in (True, False))
+    uvt = torch.rand(5000, 3, generator=torch.Generator().manual_seed(0)) * torch.tensor([1, 1, 4 / 25])
+    assert moved.disagreement(uvt).square().mean() < 0.7 * faded.disagreement(uvt).square().mean()

@@ -1,0 +1,213 @@
+"""Starting curves: known trajectories are found again, however their frames are spaced."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from inspect import getgeneratorlocals
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scenes import moving, picture, translating
+from torch import Tensor
+
+from vfield.coords import pixel_uv, uv_to_xy
+from vfield.field.latents import sample_grid
+from vfield.field.motion import Curves, displacement
+from vfield.field.timeline import Gap, gaps_between, gaps_hiding
+from vfield.flow import FlowConfig
+from vfield.tracks import FlowStore, _gap_curves, _Grid, _outer, find_curves
+from vfield.video_io import read_clip
+
+SIZE = (64, 80)
+CELL = 4
+
+
+def curves_of(frames: Tensor, gap: Gap, t: Sequence[float] | None = None, cell: int = CELL) -> Curves:
+    times = torch.tensor(list(t) if t else [k / 25 for k in range(len(frames))])
+    (found,) = find_curves(frames, times, [gap], cell, FlowConfig())
+    return found
+
+
+def read(found: Curves, margin: float = 0.25) -> Tensor:
+    """The curves (n, 6) at points of the interior."""
+    uv = pixel_uv(9, 9, region=(margin, margin, 1 - margin, 1 - margin)).reshape(-1, 2)
+    return sample_grid(found.coefficients[0], uv_to_xy(uv, *found.coefficients.shape[-2:]))
+
+
+def assert_all_near(values: Tensor, expected: tuple[float, float], tolerance: float) -> None:
+    torch.testing.assert_close(values, torch.tensor(expected).expand_as(values), atol=tolerance, rtol=0)
+
+
+# --------------------------------------------------------------------------------------------- trajectories
+
+
+@pytest.mark.parametrize("step", [(0.0, 0.0), (1.5, -0.7), (-4.0, 3.0)])
+def test_a_translation_is_found_and_is_straight(step: tuple[float, float]) -> None:
+    curve = read(curves_of(translating(SIZE, 4, step), Gap(1, 2, 0, 3)))
+    assert_all_near(curve[:, :2], step, 0.15)
+    assert_all_near(curve[:, 2:4], (0.0, 0.0), 0.15)
+    assert_all_near(curve[:, 4:], (0.0, 0.0), 0.15)
+
+
+def test_a_steady_acceleration_is_the_bend() -> None:
+    # x(k) = v k + a k² / 2: across the gap from 1 to 2 the velocity is v + 1.5 a, and the bend is a / 2.
+    velocity, acceleration = (1.0, -2.0), (2.0, 1.0)
+    path = [tuple(v * k + a * k**2 / 2 for v, a in zip(velocity, acceleration, strict=True)) for k in range(4)]
+    curve = read(curves_of(moving(SIZE, [(x, y) for x, y in path]), Gap(1, 2, 0, 3)))
+    assert_all_near(curve[:, :2], (4.0, -0.5), 0.15)
+    assert_all_near(curve[:, 2:4], (1.0, 0.5), 0.15)
+    assert_all_near(curve[:, 4:], (0.0, 0.0), 0.15)
+
+
+@pytest.mark.parametrize(("before", "after"), [(0, None), (None, 3)])
+def test_one_outer_frame_makes_a_parabola(before: int | None, after: int | None) -> None:
+    frames = moving(SIZE, [(k + k**2, 0.0) for k in range(4)])
+    curve = read(curves_of(frames, Gap(1, 2, before, after)))
+    assert_all_near(curve[:, :2], (4.0, 0.0), 0.15)
+    assert_all_near(curve[:, 2:4], (1.0, 0.0), 0.2)
+    assert (curve[:, 4:] == 0).all()
+
+
+def test_without_outer_frames_motion_is_straight() -> None:
+    curve = read(curves_of(translating(SIZE, 2), Gap(0, 1, None, None)))
+    assert_all_near(curve[:, :2], (2.0, -1.0), 0.15)
+    assert curve[:, 2:].abs().max() < 1e-6
+
+
+def test_gaps_across_a_hidden_frame_have_twice_the_velocity() -> None:
+    frames = moving(SIZE, [(k + 0.2 * k**2, -0.5 * k) for k in range(7)])
+    gap = gaps_hiding([range(7)])[3]
+    assert (gap.before, gap.after) == (0, 6)
+    curve = read(curves_of(frames, gap))
+    # From 2 to 4: 2 + 0.2 (16 - 4) pixels; in units of a gap of two the acceleration counts four times.
+    assert_all_near(curve[:, :2], (4.4, -1.0), 0.15)
+    assert_all_near(curve[:, 2:4], (0.8, 0.0), 0.2)
+
+
+def test_uneven_frames_of_one_trajectory_lie_on_the_same_path() -> None:
+    def position(t: float) -> tuple[float, float]:
+        return 60 * t + 500 * t**2, -40 * t + 1500 * t**3
+
+    for times in ([0.0, 0.04, 0.08, 0.12], [0.0, 0.02, 0.08, 0.1], [0.03, 0.04, 0.07, 0.15]):
+        frames = moving(SIZE, [position(t) for t in times])
+        curve = read(curves_of(frames, Gap(1, 2, 0, 3), times))
+        left, right = times[1], times[2]
+        for t in (0.045, 0.06, 0.065):
+            tau = torch.full((len(curve), 1), (t - left) / (right - left) - 0.5)
+            found = displacement(curve, tau) - displacement(curve, torch.full_like(tau, -0.5))
+            expected = tuple(here - there for here, there in zip(position(t), position(left), strict=True))
+            assert_all_near(found, (expected[0], expected[1]), 0.15)
+
+
+@pytest.mark.parametrize("times", [[0.0, 1.0, 2.0, 3.0], [0.0, 0.4, 1.9, 2.3], [0.0, 2.0, 2.5, 7.0]])
+@pytest.mark.parametrize("outer", [(0, 3), (0, None), (None, 3), (None, None)])
+def test_bend_and_twist_are_the_polynomial_through_all_positions(
+    times: list[float], outer: tuple[int | None, int | None]
+) -> None:
+    """Against numpy's polynomial fit, with flows that are known exactly."""
+    height, width = 6, 7
+    positions = torch.tensor([[0.0, 1.0], [2.5, -1.0], [3.0, 4.0], [9.0, 2.0]])
+    store = FlowStore(torch.zeros(4, 3, height, width), FlowConfig())
+    for inner, beyond in ((1, 0), (2, 3)):
+        flow = positions[beyond] - positions[inner]
+        store._flows[inner, beyond] = flow[:, None, None].expand(2, height, width)
+    xy = uv_to_xy(pixel_uv(height, width).reshape(-1, 2), height, width)
+    velocity = (positions[2] - positions[1]).expand(len(xy), 2)
+    grid = _Grid(xy, height, width, height, width)
+    bend, twist, seen = _outer(
+        store, torch.tensor(times), Gap(1, 2, *outer), grid, velocity, xy - velocity / 2, xy + velocity / 2
+    )
+    known = [k for k in (outer[0], 1, 2, outer[1]) if k is not None]
+    tau = [(times[k] - times[1]) / (times[2] - times[1]) - 0.5 for k in known]
+    for axis in range(2):
+        highest_first = np.polyfit(tau, positions[known, axis].numpy(), len(known) - 1)
+        _, linear, square, cube = [*reversed(highest_first), 0.0, 0.0][:4]
+        found = torch.stack([velocity[:, axis] - twist[:, axis] / 4, bend[:, axis], twist[:, axis]], dim=-1)
+        expected = torch.tensor([linear, square, cube], dtype=torch.float32)
+        torch.testing.assert_close(found, expected.expand_as(found), atol=1e-4, rtol=0)
+    assert [side is None for side in seen] == [frame is None for frame in outer]
+
+
+def test_flows_of_the_frames_are_carried_to_the_middle_of_the_gap() -> None:
+    """A zoom with flows known exactly: x -> c + (1 + s)(x - c), so v(p) = s (p - c) / (1 + s / 2) half-way."""
+    rate = 0.2
+    offset = (uv_to_xy(pixel_uv(*SIZE), *SIZE) - torch.tensor([39.5, 31.5])).permute(2, 0, 1)
+    store = FlowStore(torch.zeros(2, 3, *SIZE), FlowConfig())
+    store._flows = {(0, 1): rate * offset, (1, 0): -rate / (1 + rate) * offset}
+    found = _gap_curves(store, torch.tensor([0.0, 1.0]), Gap(0, 1, None, None), CELL)
+    uv = pixel_uv(9, 9, region=(0.25, 0.25, 0.75, 0.75)).reshape(-1, 2)
+    expected = rate / (1 + rate / 2) * (uv_to_xy(uv, *SIZE) - torch.tensor([39.5, 31.5]))
+    torch.testing.assert_close(read(found)[:, :2], expected, atol=1e-2, rtol=0)
+    # The two flows are each other's inverse, so going there and back again ends where it began.
+    assert found.evidence[0, 3:, 4:-4, 5:-5].max() < 1e-2
+
+
+# --------------------------------------------------------------------------------------------- evidence
+
+
+def test_evidence_is_low_where_all_frames_agree_and_high_where_one_does_not() -> None:
+    frames = translating(SIZE, 4, (2.0, 0.0))
+    clean = curves_of(frames, Gap(1, 2, 0, 3)).evidence[0]
+    spoilt = frames.clone()
+    spoilt[2, :, 20:44, 30:54] = 1 - picture(SIZE, seed=9)[:, 20:44, 30:54]
+    dirty = curves_of(spoilt, Gap(1, 2, 0, 3)).evidence[0]
+    # Cells of 4 pixels: the middle of the spoilt square, and of the picture.
+    middle = (slice(7, 9), slice(9, 12))
+    assert clean[:, 3:-3, 3:-3].max() < 0.4
+    assert (dirty[0][middle] > clean[0][middle] + 0.3).all()
+
+
+def test_evidence_without_outer_frames_falls_back_to_the_agreement_of_the_two() -> None:
+    evidence = curves_of(translating(SIZE, 2), Gap(0, 1, None, None)).evidence[0]
+    assert torch.equal(evidence[1], evidence[0])
+    assert torch.equal(evidence[2], evidence[0])
+
+
+def test_evidence_of_a_real_clip_is_about_0_to_1(demo_clip: Path) -> None:
+    clip = read_clip(demo_clip, max_frames=5, size=(90, 160))
+    times = torch.arange(5) / 25
+    for found in find_curves(clip.frames, times, gaps_between([range(5)]), CELL, FlowConfig()):
+        assert found.coefficients.isfinite().all()
+        assert found.evidence.isfinite().all()
+        assert found.evidence.min() >= 0
+        assert found.evidence.max() < 2
+        assert found.evidence.mean() < 0.5
+
+
+# --------------------------------------------------------------------------------------------- sizes and memory
+
+
+@pytest.mark.parametrize("size", [(8, 8), (33, 17), (1, 1), (5, 40)])
+@pytest.mark.parametrize("cell", [1, 4, 16])
+def test_any_size_has_curves_of_cells_rounded_up(size: tuple[int, int], cell: int) -> None:
+    found = curves_of(translating(size, 4, (0.5, 0.25)), Gap(1, 2, 0, 3), cell=cell)
+    rows, columns = -(-size[0] // cell), -(-size[1] // cell)
+    assert found.coefficients.shape == (1, 6, rows, columns)
+    assert found.evidence.shape == (1, 7, rows, columns)
+    assert found.coefficients.isfinite().all()
+    assert found.evidence.isfinite().all()
+
+
+@pytest.mark.parametrize("hiding", [False, True])
+def test_flows_are_forgotten_as_gaps_pass(hiding: bool) -> None:
+    shots = [range(8), range(8, 14)]
+    gaps = list(gaps_hiding(shots).values()) if hiding else gaps_between(shots)
+    finding = find_curves(translating((16, 16), 14, (0.5, 0.0)), torch.arange(14) / 25, gaps, CELL, FlowConfig())
+    held = []
+    for _ in finding:
+        held.append(len(getgeneratorlocals(finding)["store"]._flows))  # type: ignore[arg-type]
+    assert len(held) == len(gaps)
+    assert max(held) <= (12 if hiding else 8)
+
+
+def test_a_flow_is_made_once_and_forgotten_when_told() -> None:
+    store = FlowStore(translating((16, 16), 4), FlowConfig())
+    first = store.between(0, 1)
+    later = store.between(2, 1)
+    assert store.between(0, 1) is first
+    store.forget_before(1)
+    assert store.between(2, 1) is later
+    assert store.between(0, 1) is not first
+    torch.testing.assert_close(store.between(0, 1), first)
