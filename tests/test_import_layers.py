@@ -18,6 +18,7 @@ PACKAGE = Path(__file__).parents[1] / "vfield"
 LAYERS = [
     "errors",
     "devices",
+    "interrupts",
     "clip",
     "coords",
     "video_io",

@@ -24,7 +24,7 @@ from vfield.checkpoint import FIELD_NAME, load_field
 from vfield.clip import Clip
 from vfield.config import CONFIG_NAME, config_from_values, config_text, load_values
 from vfield.errors import UserError
-from vfield.evaluation import as_json, evaluate_between, evaluate_scale, split, table
+from vfield.evaluation import as_json, evaluate_between, evaluate_scale, judge_held_out, split, table
 from vfield.export import ExportConfig, export, parse_crop, parse_rate, parse_size
 from vfield.panels import side_by_side
 from vfield.training import RESUME_NAME, Config, check_device, fit
@@ -259,6 +259,9 @@ def _train(words: list[str]) -> int:
     if result.is_main:
         ended = "stopped" if result.interrupted else "done"
         print(f"{ended} after {result.steps} steps and {result.seconds:.0f} s: {folder / FIELD_NAME}")
+        if held_out is not None:
+            scores = judge_held_out(result.field, held_out)
+            print(f"frames never seen: PSNR {scores.psnr:.2f} dB, SSIM {scores.ssim:.4f} over {scores.frames} frames")
         print(f"watch:  tensorboard --logdir {folder}")
         print(f"export: vfield render {folder} --slowmo 4 -o slow.mp4")
     return 0
@@ -356,7 +359,9 @@ def _evaluate(words: list[str]) -> int:
         "--scale", type=float | None, help="judge enlarging by this factor instead of in-between frames"
     )
     parser.add_argument("--frames", type=int | None, help="use only so many frames")
-    parser.add_argument("--json", type=str | None, metavar="FILE", help="write the figures here as well")
+    parser.add_argument(
+        "--json", nargs="?", const="-", metavar="FILE", help="figures as JSON: into a file, or instead of the table"
+    )
     _fit_options(parser)
     parsed = _parse(parser, words)
     if parsed.clip is None:
@@ -372,7 +377,7 @@ def _evaluate(words: list[str]) -> int:
     folder = Path(parsed.out) if parsed.out else None
     if folder is not None and _main_process():
         _check_folder(folder, parsed.overwrite)
-    if parsed.json is not None:
+    if parsed.json not in (None, "-"):
         _check_json(Path(parsed.json))
     records = {CONFIG_NAME: config_text(config)}
     if parsed.holdout is not None:
@@ -380,11 +385,20 @@ def _evaluate(words: list[str]) -> int:
     else:
         rows = evaluate_scale(clip, parsed.scale, config, folder, records)
     if _main_process():
+        document = {
+            "clip": parsed.clip,
+            "frames": len(clip),
+            "holdout": parsed.holdout,
+            "scale": parsed.scale,
+            "rows": as_json(rows),
+        }
+        if parsed.json == "-":
+            print(json.dumps(document, indent=1))
+            return 0
         print(f"{parsed.clip}: {clip!r}")
         print(table(rows))
         if parsed.json is not None:
-            document = {"clip": parsed.clip, "frames": len(clip), "holdout": parsed.holdout, "scale": parsed.scale}
-            _write_json(Path(parsed.json), {**document, "rows": as_json(rows)})
+            _write_json(Path(parsed.json), document)
     return 0
 
 

@@ -24,6 +24,7 @@ from vfield.board import HeldOut
 from vfield.clip import Clip, to_uint8
 from vfield.coords import keyframe_t
 from vfield.errors import UserError
+from vfield.field.video_field import VideoField
 from vfield.metrics import Scores, score
 from vfield.peers import (
     LEAST_SIDE_OF_MINTERPOLATE,
@@ -114,6 +115,17 @@ def split(clip: Clip, holdout: int) -> Split:
     )
 
 
+def judge_held_out(field: VideoField, held_out: HeldOut) -> Scores:
+    """The scores of a field on frames that it never saw."""
+    return score(_pictures(field, field.size, held_out.t), to_uint8(held_out.frames))
+
+
+def _pictures(field: VideoField, size: tuple[int, int], instants: list[float]) -> Tensor:
+    """What a viewer would see at these instants: (n, 3, h, w) uint8."""
+    device = next(field.buffers()).device
+    return torch.stack([to_uint8(frame) for frame in render(field, size, instants, device=device)])
+
+
 def evaluate_between(
     clip: Clip, holdout: int, config: Config, out: Path | None = None, records: Mapping[str, str] | None = None
 ) -> list[Row]:
@@ -124,8 +136,7 @@ def evaluate_between(
     with _meter() as memory:
         fitted = fit(parts.observed, config, out=out, records=records, held_out=parts.held_out)
         began = time.monotonic()
-        device = next(fitted.field.buffers()).device
-        frames = torch.stack([to_uint8(frame) for frame in render(fitted.field, size, instants, device=device)])
+        frames = _pictures(fitted.field, size, instants)
         seconds = time.monotonic() - began
     rows = [_between_row("vfield", frames, parts, fitted.seconds, seconds, memory())]
     if not fitted.is_main:
@@ -173,10 +184,9 @@ def evaluate_scale(
     with _meter() as memory:
         fitted = fit(reduced, config, out=out, records=records)
         began = time.monotonic()
-        device = next(fitted.field.buffers()).device
-        large = torch.stack([to_uint8(f) for f in render(fitted.field, (height, width), instants, device=device)])
+        large = _pictures(fitted.field, (height, width), instants)
         seconds = time.monotonic() - began
-    same = torch.stack([to_uint8(f) for f in render(fitted.field, small_size, instants, device=device)])
+    same = _pictures(fitted.field, small_size, instants)
     rows = [Row("vfield", score(same, small), score(large, truth), fitted.seconds, seconds, memory())]
     if not fitted.is_main:
         return rows

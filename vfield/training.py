@@ -5,13 +5,10 @@ from __future__ import annotations
 import logging
 import math
 import shutil
-import signal
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -30,6 +27,7 @@ from vfield.errors import UserError
 from vfield.field.motion import Curves
 from vfield.field.video_field import FieldConfig, VideoField
 from vfield.flow import FlowConfig
+from vfield.interrupts import Flag, interrupts
 from vfield.objective import Objective, ObjectiveConfig, Terms
 from vfield.sampling import PatchSampler, SamplingConfig
 from vfield.start import start_field
@@ -269,7 +267,7 @@ class _Run:
 
     def train(self) -> None:
         """Run to the end, or to Ctrl-C; save on the way and at the end."""
-        with _ctrl_c() as asked:
+        with interrupts() as asked:
             # Saved before the first step: from here on there is always a field to keep and a run to go on with.
             self.save()
             self._picture()
@@ -278,7 +276,7 @@ class _Run:
             self.save()
             self._picture(last=True)
 
-    def _steps(self, bar: tqdm[Any], asked: _Flag) -> None:
+    def _steps(self, bar: tqdm[Any], asked: Flag) -> None:
         training = self.config.training
         saved = pictured = since = time.monotonic()
         points = 0
@@ -420,42 +418,3 @@ class _Run:
 
 def _learnt(field: nn.Module) -> dict[str, Tensor]:
     return dict(field.named_parameters())
-
-
-class _Flag:
-    """Set once, from a signal handler."""
-
-    def __init__(self) -> None:
-        self._set = False
-
-    def set(self) -> None:
-        self._set = True
-
-    def is_set(self) -> bool:
-        return self._set
-
-
-@contextmanager
-def _ctrl_c() -> Iterator[_Flag]:
-    """The first Ctrl-C (or termination) only raises a flag, so that the step under way can end; a second one stops.
-
-    Outside the main thread signals cannot be caught, and the flag stays down.
-    """
-    flag = _Flag()
-
-    def handle(number: int, _: FrameType | None) -> None:
-        if flag.is_set():
-            signal.default_int_handler(number, None)
-        flag.set()
-
-    earlier: dict[signal.Signals, Any] = {}
-    try:
-        for caught in (signal.SIGINT, signal.SIGTERM):
-            earlier[caught] = signal.signal(caught, handle)
-    except ValueError:
-        _LOG.debug("not in the main thread: Ctrl-C is not caught")
-    try:
-        yield flag
-    finally:
-        for caught, handler in earlier.items():
-            signal.signal(caught, handler)
