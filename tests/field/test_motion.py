@@ -12,7 +12,15 @@ from torch import Tensor
 from vfield.coords import pixel_uv, uv_to_xy, xy_to_uv
 from vfield.errors import UserError
 from vfield.field.latents import sample_grid, spline_coefficients
-from vfield.field.motion import Curves, Match, MotionConfig, MotionField, Visibility, displacement
+from vfield.field.motion import (
+    EVIDENCE_CHANNELS,
+    Curves,
+    Match,
+    MotionConfig,
+    MotionField,
+    Visibility,
+    displacement,
+)
 
 SIZE = (40, 56)
 GRID = (10, 14)
@@ -284,7 +292,8 @@ def test_gradients_of_corrections_agree_with_finite_differences() -> None:
 
 
 def test_visibility_starts_undecided() -> None:
-    odds = Visibility()(torch.rand(9, 7), torch.rand(9, 3), torch.rand(9))
+    match = Match(torch.rand(9, 2), torch.rand(9, 2), torch.rand(9, 7))
+    odds = Visibility(*SIZE)(match, torch.rand(9, 3), torch.rand(9))
     torch.testing.assert_close(odds, torch.zeros(9))
 
 
@@ -298,3 +307,17 @@ def test_no_gaps_and_no_levels_are_legal() -> None:
 def test_bad_sizes_are_named(cell: int, levels: tuple[int, ...], named: str) -> None:
     with pytest.raises(UserError, match=named):
         replace(DEFAULT, cell=cell, levels=levels)
+
+
+def test_what_lies_outside_one_picture_is_taken_from_the_other() -> None:
+    visibility = Visibility(40, 80)
+    inside, outside = torch.full((2, 2), 0.5), torch.tensor([[-0.025, 0.5], [0.5, 1.05]])  # by two pixels each
+    nothing = torch.zeros(2, EVIDENCE_CHANNELS)
+    alpha, same = torch.full((2,), 0.5), torch.zeros(2, 3)
+    with torch.no_grad():
+        left_out = visibility(Match(outside, inside, nothing), same, alpha)
+        right_out = visibility(Match(inside, outside, nothing), same, alpha)
+        both_out = visibility(Match(outside, outside, nothing), same, alpha)
+    torch.testing.assert_close(left_out, torch.full((2,), 6.0), atol=1e-3, rtol=0)
+    torch.testing.assert_close(right_out, -left_out)
+    assert both_out.abs().max() == 0

@@ -27,6 +27,9 @@ from vfield.field.latents import resize_grid, sample_bilinear, sample_grid
 CURVE_CHANNELS = 6  # v, a, j, each x and y
 EVIDENCE_CHANNELS = 7
 _TRACE_STEPS = 2
+# Visibility speaks in log-odds; this many make one side 400 times as likely as the other.
+_MOST_ODDS = 6.0
+_BORDER_ODDS = 3.0  # a pixel beyond the border
 # Trust is learnt across gaps that hiding has doubled, where bends are less reliable than in the gaps asked about.
 _LEARNT_CAUTION = 0.5
 
@@ -166,16 +169,31 @@ class MotionField(nn.Module):
 class Visibility(nn.Module):
     """Which side sees a point: log-odds for the right keyframe over the left one, beyond nearness in time.
 
-    Reads the evidence and how much the two colours differ. Starts at zero.
+    What lies outside a keyframe's picture was not seen there, which is known from the start. The rest is learnt, from
+    the evidence and from how much the two colours differ.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, height: int, width: int) -> None:
         super().__init__()
+        self.size = (height, width)
         self.network = _neutral_network(EVIDENCE_CHANNELS + 4)
 
-    def forward(self, evidence: Tensor, difference: Tensor, alpha: Tensor) -> Tensor:
-        """(n, 7) evidence, (n, 3) right minus left colour, (n,) alpha -> (n,) log-odds."""
-        return self.network(torch.cat([evidence, difference.abs(), (alpha - 0.5)[:, None]], dim=-1))[:, 0]
+    def forward(self, match: Match, difference: Tensor, alpha: Tensor) -> Tensor:
+        """(n,) log-odds, bounded, or an extreme view would swallow the whole gap and pop at its ends.
+
+        Args:
+            match: where the points are in both keyframes.
+            difference: (n, 3) right minus left colour.
+            alpha: (n,) instant within the gap.
+        """
+        pixels = difference.new_tensor([self.size[1], self.size[0]])
+
+        def outside(uv: Tensor) -> Tensor:
+            return ((uv - uv.clamp(0, 1)) * pixels).norm(dim=-1)
+
+        border = _BORDER_ODDS * (outside(match.left_uv) - outside(match.right_uv)).detach()
+        seen = self.network(torch.cat([match.evidence, difference.abs(), (alpha - 0.5)[:, None]], dim=-1))[:, 0]
+        return (border + _MOST_ODDS * torch.tanh(seen / _MOST_ODDS)).clamp(-_MOST_ODDS, _MOST_ODDS)
 
 
 def _neutral_network(inputs: int) -> nn.Sequential:

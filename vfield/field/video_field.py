@@ -55,8 +55,6 @@ class FieldConfig:
 
 # A field learns its residual across gaps of two intervals and is asked across gaps of one.
 _RESIDUAL_SCALE = 1 / 4
-# Visibility speaks in log-odds; this many make one side 400 times as likely as the other.
-_MOST_ODDS = 6.0
 
 
 class Inspection(NamedTuple):
@@ -134,7 +132,7 @@ class VideoField(nn.Module):
             raise UserError("motion.enabled needs starting curves, got none")
         self.motion = MotionField(config.motion, curves, *self.size) if with_motion and curves is not None else None
         see = with_motion and config.motion.visibility and config.local.colours
-        self.visibility = Visibility() if see else None
+        self.visibility = Visibility(*self.size) if see else None
         self._local_width = (6 if self.colours else 0) + (self.latents.width if self.latents else 0)
         inputs = self.fourier.width + self._local_width
         self.decoder = Decoder(config.decoder, inputs, self.shared.width if self.shared else 0, outputs=3)
@@ -287,8 +285,7 @@ class VideoField(nn.Module):
         """The right keyframe's share (n,): nearness in time, moved by visibility; exactly 0 and 1 at the keyframes."""
         odds = torch.logit(alpha, eps=1e-6)
         if self.visibility is not None:
-            # Bounded, or an extreme view would swallow the whole gap and pop at its ends.
-            odds = odds + _MOST_ODDS * torch.tanh(self.visibility(match.evidence, change, alpha) / _MOST_ODDS)
+            odds = odds + self.visibility(match, change, alpha)
         inside = (alpha > 0) & (alpha < 1)
         return torch.where(inside, torch.sigmoid(odds), alpha)
 
