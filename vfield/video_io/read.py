@@ -94,7 +94,7 @@ def read_clip(
             frame_rate=rate,
             color=converter.color,
             pixel_aspect=pixel_aspect(stream, converter.turns),
-            source=str(Path(path).resolve()),
+            source=str(Path(path).absolute()),
         )
 
 
