@@ -20,7 +20,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from vfield.coords import uv_to_xy, xy_to_uv
+from vfield.coords import uv_to_xy
 from vfield.errors import UserError
 from vfield.field.latents import resize_grid, sample_bilinear, sample_grid
 
@@ -124,8 +124,7 @@ class MotionField(nn.Module):
             alpha: (n,) instant within the gap, 0 at the left keyframe and 1 at the right.
             hidden: read these curves instead of the field's own; they have no learnt corrections.
         """
-        height, width = self.size
-        xy = uv_to_xy(uv, height, width)
+        pixels = uv.new_tensor([self.size[1], self.size[0]])
         tau = (alpha - 0.5)[:, None]
         caution = _LEARNT_CAUTION if hidden is None else 1.0
         if hidden is None:
@@ -138,11 +137,10 @@ class MotionField(nn.Module):
             with torch.no_grad():
                 for _ in range(_TRACE_STEPS):
                     curve, _ = self._curve(grid, evidence, p, caution)
-                    p = xy_to_uv(xy - displacement(curve, tau), height, width)
+                    p = uv - displacement(curve, tau) / pixels
         curve, clues = self._curve(grid, evidence, p, caution)
         here = displacement(curve, tau)
         half = torch.full_like(tau, 0.5)
-        pixels = uv.new_tensor([width, height])
         left = uv + (displacement(curve, -half) - here) / pixels
         right = uv + (displacement(curve, half) - here) / pixels
         return Match(left, right, clues)
