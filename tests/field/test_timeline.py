@@ -2,7 +2,7 @@
 
 import torch
 
-from vfield.field.timeline import Gap, Timeline, gaps_between, gaps_hiding
+from vfield.field.timeline import Gap, Leg, Timeline, gaps_between, gaps_hiding
 
 
 def test_gaps_stay_within_shots() -> None:
@@ -53,3 +53,30 @@ def test_one_keyframe_is_always_held() -> None:
     line = Timeline(torch.tensor([0.0]), [range(0, 1)])
     assert [s.gap for s in line.segments] == [None]
     assert line.find(torch.tensor([-1.0, 0.0, 5.0])).tolist() == [0, 0, 0]
+
+
+def test_a_route_passes_every_gap_on_the_way_in_either_direction() -> None:
+    line = Timeline(torch.tensor([0.0, 1.0, 2.0, 4.0]), [range(0, 4)])
+    assert line.route(0.25, 3.0) == [Leg(0, 0.25, 1.0), Leg(1, 0.0, 1.0), Leg(2, 0.0, 0.5)]
+    assert line.route(3.0, 0.25) == [Leg(2, 0.5, 0.0), Leg(1, 1.0, 0.0), Leg(0, 1.0, 0.25)]
+    assert line.route(1.25, 1.5) == [Leg(1, 0.25, 0.5)]
+
+
+def test_a_route_from_keyframe_to_keyframe_is_one_whole_gap() -> None:
+    assert timeline().route(0.0, 1.0) == [Leg(0, 0.0, 1.0)]
+    assert timeline().route(5.0, 4.0) == [Leg(2, 1.0, 0.0)]
+    assert timeline().route(1.0, 1.0) == []
+
+
+def test_no_route_crosses_a_cut_and_nothing_moves_while_a_keyframe_is_held() -> None:
+    line = timeline()
+    assert line.route(2.0, 4.0) is None
+    assert line.route(4.5, 1.5) is None
+    assert line.route(3.0, 3.1) is None
+    assert line.route(2.1, 2.9) == line.route(3.1, 4.0) == []
+    assert line.route(1.5, 2.5) == [Leg(1, 0.5, 1.0)]
+    assert line.route(4.5, 9.0) == [Leg(2, 0.5, 1.0)]
+    # A shot of one keyframe is held on both sides of it.
+    alone = Timeline(torch.tensor([0.0, 1.0, 2.0]), [range(0, 1), range(1, 2), range(2, 3)])
+    assert alone.route(0.6, 1.4) == []
+    assert alone.route(0.4, 0.6) is None

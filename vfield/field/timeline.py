@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -60,6 +61,19 @@ def gaps_hiding(shots: Sequence[range]) -> dict[int, Gap]:
     return found
 
 
+class Leg(NamedTuple):
+    """The part of a way through time that lies in one gap.
+
+    Attributes:
+        gap: row of the motion grids.
+        alpha_from, alpha_to: where the way enters and leaves it, 0 at the left keyframe and 1 at the right.
+    """
+
+    gap: int
+    alpha_from: float
+    alpha_to: float
+
+
 class Timeline:
     """Segments over the keyframes at times t (k,), increasing, float32."""
 
@@ -93,6 +107,28 @@ class Timeline:
             return torch.zeros_like(t)
         left, right = self.t[segment.left].item(), self.t[segment.right].item()
         return ((t - left) / (right - left)).clamp(0, 1)
+
+    def route(self, t_from: float, t_to: float) -> list[Leg] | None:
+        """The gaps passed on the way from one instant to another, in order; None where a cut lies between them.
+
+        Stretches in which a keyframe is held are left out: nothing moves there.
+        """
+        ends = torch.tensor([t_from, t_to], dtype=torch.float32)
+        first, last = self.find(ends).tolist()
+        passed = self.segments[min(first, last) : max(first, last) + 1]
+        if any(earlier.right != later.left for earlier, later in pairwise(passed)):
+            return None
+        step = 1 if first <= last else -1
+        entry, exit_ = (0.0, 1.0) if step == 1 else (1.0, 0.0)
+        legs = []
+        for index in range(first, last + step, step):
+            segment = self.segments[index]
+            alpha_from, alpha_to = self.alpha(segment, ends).tolist()
+            alpha_from = alpha_from if index == first else entry
+            alpha_to = alpha_to if index == last else exit_
+            if segment.gap is not None and alpha_from != alpha_to:
+                legs.append(Leg(segment.gap, alpha_from, alpha_to))
+        return legs
 
     def seconds(self, segment: Segment) -> float:
         """Time between the two keyframes of a segment; 1 where one is held, since nothing moves there."""

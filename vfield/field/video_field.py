@@ -26,7 +26,7 @@ from vfield.field.decoder import Decoder, DecoderConfig
 from vfield.field.fourier import FourierConfig, FourierFeatures
 from vfield.field.latents import ColourKeyframes, GlobalConfig, GlobalLatent, LatentGrids, LocalConfig
 from vfield.field.motion import Curves, Match, MotionConfig, MotionField, Visibility
-from vfield.field.timeline import Segment, Timeline
+from vfield.field.timeline import Leg, Segment, Timeline
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,9 @@ class FieldConfig:
 # A field learns its residual across gaps of two intervals and is asked across gaps of one.
 _RESIDUAL_SCALE = 1 / 4
 
+# Each round of looking for a point inside a gap shrinks the error by the motion's own gradient, over half a gap.
+_FOLLOW_ROUNDS = 3
+
 
 class Inspection(NamedTuple):
     """What the field thinks happens at some points.
@@ -67,6 +70,18 @@ class Inspection(NamedTuple):
 
     velocity: Tensor
     right_share: Tensor
+
+
+class Followed(NamedTuple):
+    """Where some points have gone.
+
+    Attributes:
+        uv: (n, 2) their positions; where they were, if that is not known.
+        known: (n,) bool, False across a cut, and for points that left the picture on the way.
+    """
+
+    uv: Tensor
+    known: Tensor
 
 
 class _Read(NamedTuple):
@@ -198,6 +213,32 @@ class VideoField(nn.Module):
         velocity = torch.empty_like(read.velocity).index_copy(0, order, read.velocity)
         return Inspection(velocity, torch.empty_like(read.weight).index_copy(0, order, read.weight))
 
+    def follow(self, uv: Tensor, t_from: float, t_to: float) -> Followed:
+        """Follow points from one instant to another, earlier or later, through any number of keyframes.
+
+        Two positions are the same point where they match the same position in a keyframe, so that a followed point
+        shows what it showed before. Where a keyframe is held nothing moves.
+
+        Args:
+            uv: (n, 2) float32 positions at t_from, in the unit square.
+            t_from: seconds since the clip's first frame, held within the keyframes'.
+            t_to: likewise.
+
+        Raises:
+            UserError: when the field has no motion.
+        """
+        if self.motion is None:
+            raise UserError("this field has no motion: it was fitted with motion, or all that is local, switched off")
+        route = self.timeline.route(t_from, t_to)
+        if route is None:
+            return Followed(uv, torch.zeros_like(uv[:, 0], dtype=torch.bool))
+        there = uv
+        known = torch.ones_like(uv[:, 0], dtype=torch.bool)
+        for leg in route:
+            there = _along(self.motion, leg, there)
+            known = known & ((there >= 0) & (there <= 1)).all(dim=-1)
+        return Followed(torch.where(known[:, None], there, uv), known)
+
     def _within(self, uvt: Tensor) -> Tensor:
         """The points, checked, their instants held within the keyframes'."""
         if uvt.ndim != 2 or uvt.shape[-1] != 3:
@@ -300,3 +341,18 @@ class VideoField(nn.Module):
         if self.colours is None:
             return 0.5 + residual
         return read.colour + read.gate[:, None] * residual
+
+
+def _along(motion: MotionField, leg: Leg, uv: Tensor) -> Tensor:
+    """Where points (n, 2) of one gap are at the leg's end."""
+    match = motion.match(leg.gap, uv, torch.full_like(uv[:, 0], leg.alpha_from))
+    if leg.alpha_to in (0, 1):
+        return match.right_uv if leg.alpha_to == 1 else match.left_uv
+    # Inside the gap a point is found from its position in the nearer keyframe, by a fixed point.
+    there = torch.lerp(match.left_uv, match.right_uv, leg.alpha_to)
+    alpha = torch.full_like(uv[:, 0], leg.alpha_to)
+    for _ in range(_FOLLOW_ROUNDS):
+        seen = motion.match(leg.gap, there, alpha)
+        apart = match.left_uv - seen.left_uv if leg.alpha_to < 0.5 else match.right_uv - seen.right_uv
+        there = there + apart
+    return there

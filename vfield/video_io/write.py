@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import re
-import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -20,6 +19,7 @@ from torch import Tensor
 
 from vfield.clip import ColorInfo
 from vfield.errors import UserError
+from vfield.folders import check_folder, check_parent, move_into_place, partial_name, remove
 from vfield.video_io.audio import AudioPlan
 from vfield.video_io.encode import CONTAINERS, Encoding, VideoSink, choose_encoding
 from vfield.video_io.pictures import GifSink, PngSink, check_gif_rate
@@ -110,7 +110,7 @@ class VideoWriter:
         if audio is not None and self._encoding is None:
             logger.warning("%s cannot hold sound; it is left out", self._path)
         _check_target(self._path, self._kind, overwrite)
-        self._partial = self._path.with_name(f".{self._path.name}.partial-{os.getpid()}")
+        self._partial = partial_name(self._path)
         self._sink: _Sink | None = None
         self._count = 0
         self._previous: Fraction | None = None
@@ -124,12 +124,12 @@ class VideoWriter:
             )
 
     def __enter__(self) -> Self:
-        _remove(self._partial)
+        remove(self._partial)
         try:
             with _told_to_user(self._path):
                 self._sink = self._open()
         except BaseException:
-            _remove(self._partial)
+            remove(self._partial)
             raise
         return self
 
@@ -194,12 +194,12 @@ class VideoWriter:
             try:
                 with _told_to_user(self._path):
                     sink.close()
-                    _move_into_place(self._partial, self._path)
+                    move_into_place(self._partial, self._path)
             except BaseException:
                 sink.abort()
                 raise
         finally:
-            _remove(self._partial)
+            remove(self._partial)
 
 
 def _kind_of(path: str | Path) -> str:
@@ -221,22 +221,12 @@ def _refuse_options(path: Path, **options: object) -> None:
 
 def _check_target(path: Path, kind: str, overwrite: bool) -> None:
     """Refuses, before anything is rendered, a target that could not be put in place afterwards."""
-    parent = path.parent
-    if not parent.is_dir():
-        raise UserError(f"folder {parent} does not exist; create it first")
-    if not os.access(parent, os.W_OK):
-        raise UserError(f"cannot write into folder {parent}; choose another or change its permissions")
-    if kind != "" and path.is_dir():
+    check_parent(path)
+    if kind == "":
+        check_folder(path, _FRAME_NAME, "PNG", overwrite)
+        return
+    if path.is_dir():
         raise UserError(f"{path} is a folder; choose another name")
-    if kind == "" and path.exists():
-        if not path.is_dir():
-            raise UserError(f"{path} is a file, and a folder of PNG files is to be written; choose another name")
-        others = [entry.name for entry in path.iterdir() if not _FRAME_NAME.fullmatch(entry.name)]
-        if others:
-            # Replacing a folder deletes it: never one that holds anything but frames.
-            raise UserError(f"folder {path} holds other files ({others[0]}); choose an empty or new folder")
-        if not any(path.iterdir()):
-            return
     if path.exists() and not overwrite:
         raise UserError(f"{path} exists; add --overwrite or choose another name")
 
@@ -250,25 +240,3 @@ def _told_to_user(path: Path) -> Iterator[None]:
         raise
     except (av.FFmpegError, OSError) as error:
         raise UserError(f"could not write {path}: {error.strerror or error}") from error
-
-
-def _move_into_place(partial: Path, path: Path) -> None:
-    if not partial.is_dir() or not path.exists():
-        os.replace(partial, path)
-        return
-    # A folder cannot be replaced in one step; the old frames step aside and come back if the new ones cannot move.
-    aside = path.with_name(f".{path.name}.old-{os.getpid()}")
-    os.replace(path, aside)
-    try:
-        os.replace(partial, path)
-    except BaseException:
-        os.replace(aside, path)
-        raise
-    shutil.rmtree(aside)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

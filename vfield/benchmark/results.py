@@ -1,0 +1,119 @@
+"""What a benchmark leaves: every figure as JSON, the tables as Markdown, and what they depend on."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+from vfield.benchmark.interpolation import Case
+from vfield.benchmark.tables import Cells, by_factor, case_table, figures, mean_tables, overview
+from vfield.devices import usable_device
+from vfield.evaluation import as_json
+from vfield.folders import replaced
+
+RESULTS_NAME = "results.json"
+TABLE_NAME = "table.md"
+PICTURES_NAME = "pictures"
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What figures depend on besides the clips and the code.
+
+    Attributes:
+        date: when they were taken, ISO 8601.
+        command: what was run.
+        cpu: name of the processor.
+        cores: how many it has.
+        threads: how many of them PyTorch uses.
+        device: where the field was fitted: "cpu", or the name of the accelerator.
+        torch: version of PyTorch.
+        python: version of Python.
+    """
+
+    date: str
+    command: str
+    cpu: str
+    cores: int
+    threads: int
+    device: str
+    torch: str
+    python: str
+
+    @staticmethod
+    def here(command: str, device: str) -> Conditions:
+        """Those of this machine, now."""
+        kind = usable_device(device).type
+        return Conditions(
+            date=datetime.now().astimezone().isoformat(timespec="seconds"),
+            command=command,
+            cpu=_cpu_name(),
+            cores=psutil.cpu_count() or 1,
+            threads=torch.get_num_threads(),
+            device=torch.cuda.get_device_name() if kind == "cuda" else kind,
+            torch=torch.__version__,
+            python=platform.python_version(),
+        )
+
+
+def write_results(folder: Path, cases: Sequence[Case], conditions: Conditions) -> None:
+    """Write every figure as JSON, and the tables as Markdown.
+
+    Raises:
+        UserError: when they cannot be written.
+    """
+    texts = {
+        RESULTS_NAME: json.dumps({**asdict(conditions), "cases": [_case_json(case) for case in cases]}, indent=1),
+        TABLE_NAME: markdown(cases, conditions),
+    }
+    for name, text in texts.items():
+        with replaced(folder / name) as partial:
+            partial.write_text(text, encoding="utf-8")
+
+
+def _case_json(case: Case) -> dict[str, Any]:
+    rows = [
+        {**row, "psnr_at": figures(judged, case.factor).at}
+        for row, judged in zip(as_json(case.rows), case.rows, strict=True)
+    ]
+    return {**asdict(case), "rows": rows, "picture": f"{PICTURES_NAME}/{case.picture}"}
+
+
+def markdown(cases: Sequence[Case], conditions: Conditions) -> str:
+    """The tables with what they depend on, as the body of a page."""
+    where = f"{conditions.cpu}, {conditions.cores} cores, {conditions.threads} threads"
+    if conditions.device != "cpu":
+        where += f", fits on {conditions.device}"
+    parts = [
+        f"Taken on {conditions.date[:10]} ({where}; PyTorch {conditions.torch}) by",
+        f"    {conditions.command}",
+        "At a factor of k every k-th frame is seen and the others are judged; t is where between two seen frames. "
+        "PSNR and SSIM are means over the held-out frames, in RGB.",
+    ]
+    parts += [_markdown_table(overview(alike)) for alike in by_factor(cases).values() if len(alike) > 1]
+    shown = {str(case): case_table(case) for case in cases} | mean_tables(cases)
+    for title, cells in shown.items():
+        parts += [f"### {title}", _markdown_table(cells)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _markdown_table(cells: Cells) -> str:
+    head, *body = ("| " + " | ".join(line) + " |" for line in cells)
+    return "\n".join([head, "|---" * len(cells[0]) + "|", *body])
+
+
+def _cpu_name() -> str:
+    described = Path("/proc/cpuinfo")
+    if described.is_file():
+        for line in described.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,80 @@
+"""Judge a fit on what was held out, beside peers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from vfield.cli.options import (
+    check_folder,
+    command_parser,
+    config_of,
+    fit_options,
+    is_main_process,
+    parse,
+    source_options,
+)
+from vfield.config import CONFIG_NAME, config_text
+from vfield.errors import UserError
+from vfield.evaluation import as_json, evaluate_between, evaluate_scale, table
+from vfield.export import parse_size
+from vfield.folders import replaced
+from vfield.training import check_device
+from vfield.video_io import read_clip
+
+
+def run(words: list[str]) -> int:
+    """Judge, and print the table or write the figures."""
+    parser = command_parser("evaluate", "Judge a fit on what it never saw.")
+    source_options(parser, "clip")
+    parser.add_argument(
+        "--scale", type=float | None, help="judge enlarging by this factor instead of in-between frames"
+    )
+    parser.add_argument("--frames", type=int | None, help="use only so many frames")
+    parser.add_argument(
+        "--json", nargs="?", const="-", metavar="FILE", help="figures as JSON: into a file, or instead of the table"
+    )
+    fit_options(parser)
+    parsed = parse(parser, words)
+    if parsed.clip is None:
+        raise UserError("no clip given; add --clip clip.mp4")
+    if (parsed.scale is None) == (parsed.holdout is None):
+        raise UserError("give either --holdout K (frames in between) or --scale S (enlarging)")
+    config = config_of(parsed)
+    check_device(config.training)
+    size = None if parsed.size is None else parse_size(parsed.size)
+    clip = read_clip(
+        parsed.clip, start_seconds=parsed.start, end_seconds=parsed.end, size=size, max_frames=parsed.frames
+    )
+    folder = Path(parsed.out) if parsed.out else None
+    if folder is not None and is_main_process():
+        check_folder(folder, parsed.overwrite)
+    if parsed.json not in (None, "-"):
+        _check_json(Path(parsed.json))
+    records = {CONFIG_NAME: config_text(config)}
+    if parsed.holdout is not None:
+        rows = evaluate_between(clip, parsed.holdout, config, folder, records)
+    else:
+        rows = evaluate_scale(clip, parsed.scale, config, folder, records)
+    if is_main_process():
+        document = {
+            "clip": parsed.clip,
+            "frames": len(clip),
+            "holdout": parsed.holdout,
+            "scale": parsed.scale,
+            "rows": as_json(rows),
+        }
+        if parsed.json == "-":
+            print(json.dumps(document, indent=1))
+            return 0
+        print(f"{parsed.clip}: {clip!r}")
+        print(table(rows))
+        if parsed.json is not None:
+            with replaced(Path(parsed.json)) as partial:
+                partial.write_text(json.dumps(document, indent=1))
+    return 0
+
+
+def _check_json(path: Path) -> None:
+    if path.is_dir() or not path.parent.is_dir():
+        raise UserError(f"--json {path} cannot be written: name a file in a folder that exists")
