@@ -27,6 +27,7 @@ LAYERS = [
     "flow",
     "field",
     "tracks",
+    "rehearsal",
     "start",
     "sampling",
     "losses",

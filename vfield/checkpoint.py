@@ -24,7 +24,7 @@ from vfield.field.motion import Curves
 from vfield.field.video_field import FieldConfig, VideoField
 
 FIELD_NAME = "field.safetensors"
-_FORMAT = "vfield 1"
+_FORMAT = "vfield 2"
 
 
 class SavedField(NamedTuple):
@@ -105,7 +105,7 @@ def load_field(path: str | Path, device: str = "cpu") -> SavedField:
         config = config_from_json(FieldConfig, described["config"])
         curves = None
         if "motion.coefficients" in tensors:
-            curves = Curves(tensors["motion.coefficients"], tensors["motion.evidence"])
+            curves = Curves(*(tensors[f"motion.{name}"] for name in Curves._fields))
         field = VideoField(
             config,
             keyframes=tensors.get("colours.frames", torch.empty(1, 3, facts.height, facts.width, dtype=torch.uint8)),

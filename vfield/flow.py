@@ -32,7 +32,7 @@ _MISMATCH_SIGMA = 2.5
 
 @dataclass(frozen=True)
 class FlowConfig:
-    """Settings of DIS; the defaults are OpenCV's preset MEDIUM.
+    """Settings of DIS. The defaults search to the finest scale with large patches, which suits interpolation.
 
     Attributes:
         finest_scale: pyramid level at which the search ends, 0 for full size, 1 for half; the result is upscaled.
@@ -45,9 +45,9 @@ class FlowConfig:
         UserError: when a value is out of range.
     """
 
-    finest_scale: int = 1
-    patch_size: int = 8
-    patch_stride: int = 3
+    finest_scale: int = 0
+    patch_size: int = 12
+    patch_stride: int = 4
     variational_iterations: int = 5
 
     def __post_init__(self) -> None:
@@ -59,6 +59,10 @@ class FlowConfig:
             raise UserError(f"patch_stride must be 1 to patch_size ({self.patch_size}), got {self.patch_stride}")
         if self.variational_iterations < 0:
             raise UserError(f"variational_iterations must be 0 or more, got {self.variational_iterations}")
+
+
+MEDIUM = FlowConfig(finest_scale=1, patch_size=8, patch_stride=3)
+"""OpenCV's preset of that name."""
 
 
 def dense_flow(source: Tensor, target: Tensor, config: FlowConfig | None = None) -> Tensor:

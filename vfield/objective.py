@@ -21,6 +21,9 @@ from vfield.field.video_field import VideoField
 from vfield.losses import charbonnier, squared, total_variation
 from vfield.sampling import Batch
 
+# Errors under about this count squared, larger ones by their size: what cannot be made right must not rule the rest.
+_HIDDEN_EPSILON = 2 / 255
+
 
 @dataclass(frozen=True)
 class ObjectiveConfig:
@@ -28,14 +31,14 @@ class ObjectiveConfig:
 
     Attributes:
         observed: weight of the squared error at observed pixels.
-        hidden: weight of the squared error at pixels of hidden keyframes.
+        hidden: weight of the smooth absolute error at pixels of hidden keyframes.
         agreement: weight of the disagreement of the two keyframes along the motion.
         smoothness: weight of the total variation of the learnt motion corrections, per pixel of displacement.
     """
 
     observed: float = 1.0
     hidden: float = 1.0
-    agreement: float = 0.02
+    agreement: float = 0.0
     smoothness: float = 0.01
 
     def __post_init__(self) -> None:
@@ -60,9 +63,11 @@ class Terms(NamedTuple):
 class Objective(nn.Module):
     """(batch) -> loss terms. One forward a step, so that wrappers for several devices see a single call."""
 
-    def __init__(self, field: VideoField, config: ObjectiveConfig) -> None:
+    def __init__(self, field: VideoField, rehearsal: VideoField | None, config: ObjectiveConfig) -> None:
+        """Hold a field, and the one that shares its learnt parts and can hide keyframes."""
         super().__init__()
         self.field = field
+        self.rehearsal = rehearsal
         self.config = config
 
     def forward(self, batch: Batch) -> Terms:
@@ -77,9 +82,9 @@ class Objective(nn.Module):
         if seen:
             prediction = self.field(batch.uvt[:seen])
             observed = config.observed * squared(prediction, batch.rgb[:seen]).sum() / count
-        if batch.hidden:
-            prediction = self.field(batch.uvt[seen:], hide=True)
-            hidden = config.hidden * squared(prediction, batch.rgb[seen:]).sum() / count
+        if batch.hidden and self.rehearsal is not None:
+            prediction = self.rehearsal(batch.uvt[seen:], hide=True)
+            hidden = config.hidden * charbonnier(prediction, batch.rgb[seen:], _HIDDEN_EPSILON).sum() / count
         motion = self.field.motion
         if motion is not None and len(motion.levels) and config.agreement and self.field.colours is not None:
             apart = self.field.disagreement(batch.between)

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from vfield.clip import to_float, to_uint8
 from vfield.errors import UserError
-from vfield.flow import dense_flow, flow_between, warp
+from vfield.flow import MEDIUM, dense_flow, flow_between, warp
 from vfield.video_io import filter_frames
 
 # Rescaling works on each picture alone, so that any rate will do.
@@ -84,8 +84,8 @@ def blend_frames(frames: Tensor, frame_rate: Fraction, factor: int) -> Tensor:
 def dis_warp(frames: Tensor, frame_rate: Fraction, factor: int) -> Tensor:
     """Classical motion compensation: both source frames, moved along straight lines to the instant, then averaged.
 
-    The flow is OpenCV's DIS in both directions, carried to the instant by `vfield.flow.flow_between`. The frames
-    are read bicubically and weighted by nearness in time. Deterministic; on the CPU.
+    The flow is OpenCV's DIS in both directions, preset MEDIUM, carried to the instant by `vfield.flow.flow_between`.
+    The frames are read bicubically and weighted by nearness in time. Deterministic; on the CPU.
 
     Args:
         frames: (t, 3, h, w) uint8.
@@ -101,7 +101,7 @@ def dis_warp(frames: Tensor, frame_rate: Fraction, factor: int) -> Tensor:
     _check(frames, frame_rate, factor)
 
     def of_pair(earlier: Tensor, later: Tensor, instants: list[float]) -> list[Tensor]:
-        forward, backward = dense_flow(earlier, later), dense_flow(later, earlier)
+        forward, backward = dense_flow(earlier, later, MEDIUM), dense_flow(later, earlier, MEDIUM)
         made = []
         for instant in instants:
             flow = flow_between(earlier, later, forward, backward, instant)

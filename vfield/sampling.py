@@ -26,7 +26,7 @@ class SamplingConfig:
 
     Attributes:
         patches: patches in the whole batch, over all processes.
-        patch_size: side of a patch in source pixels.
+        patch_size: side of a patch in pixels.
         hidden_share: fraction of the patches whose keyframe is hidden from the field (the in-between task).
     """
 
@@ -66,12 +66,15 @@ class Batch(NamedTuple):
 class PatchSampler:
     """Draws batches from observed frames."""
 
-    def __init__(self, frames: Tensor, t: Tensor, hideable: Sequence[int], config: SamplingConfig, seed: int) -> None:
+    def __init__(
+        self, frames: Tensor, t: Tensor, small: Tensor, hideable: Sequence[int], config: SamplingConfig, seed: int
+    ) -> None:
         """Prepare to sample.
 
         Args:
             frames: (n, 3, h, w), the observed frames, uint8 or float in [0, 1].
             t: (n,) their instants in seconds since the first.
+            small: (n, 3, h', w'), the frames as they are where they are hidden.
             hideable: frames that may be hidden; empty when none can.
             config: what a batch holds.
             seed: of the whole sequence of batches.
@@ -81,7 +84,8 @@ class PatchSampler:
         self.hideable = list(hideable)
         self.config = config
         self.seed = seed
-        self.uv = pixel_uv(*frames.shape[-2:])
+        self.small = small
+        self.uv = [pixel_uv(*pictures.shape[-2:]) for pictures in (frames, small)]
 
     def batch(self, step: int, rank: int = 0, processes: int = 1) -> Batch:
         """The share of batch number `step` that belongs to process `rank` of `processes`."""
@@ -93,8 +97,6 @@ class PatchSampler:
             )
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
         hidden_patches = round(config.patches * config.hidden_share) if self.hideable else 0
-        height, width = self.frames.shape[-2:]
-        rows, columns = min(config.patch_size, height), min(config.patch_size, width)
 
         def draw(below: int) -> int:
             return int(torch.randint(below, (1,), generator=generator))
@@ -104,16 +106,21 @@ class PatchSampler:
             hide = i >= config.patches - hidden_patches
             frame = self.hideable[draw(len(self.hideable))] if hide else draw(len(self.frames))
             instant = float(torch.rand((), generator=generator))
+            height, width = (self.small if hide else self.frames).shape[-2:]
+            rows, columns = min(config.patch_size, height), min(config.patch_size, width)
             patches.append((hide, frame, draw(height - rows + 1), draw(width - columns + 1), instant))
         # Sorted by frame, so that the field reads each one in a single run.
         mine = sorted(patches[rank::processes])
         uvt, rgb, between = [], [], []
-        for _, frame, y, x, instant in mine:
-            uv = self.uv[y : y + rows, x : x + columns]
+        hidden = 0
+        for hide, frame, y, x, instant in mine:
+            pixels = (self.small if hide else self.frames)[
+                frame, :, y : y + config.patch_size, x : x + config.patch_size
+            ]
+            uv = self.uv[hide][y : y + config.patch_size, x : x + config.patch_size]
             uvt.append(with_t(uv, self.times[frame]))
             later = min(frame + 1, len(self.times) - 1)
             between.append(with_t(uv, self.times[frame] + instant * (self.times[later] - self.times[frame])))
-            pixels = self.frames[frame, :, y : y + rows, x : x + columns]
             rgb.append(rearrange(to_float(pixels), "c h w -> (h w) c"))
-        hidden = sum(hide for hide, *_ in mine) * rows * columns
+            hidden += hide * len(uvt[-1])
         return Batch(torch.cat(uvt), torch.cat(rgb), torch.cat(between), hidden)

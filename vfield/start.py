@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import chain, islice
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from vfield.clip import Clip
+from vfield.clip import Clip, to_float, to_uint8
 from vfield.coords import keyframe_t
 from vfield.field.motion import Curves
 from vfield.field.timeline import gaps_between, gaps_hiding
 from vfield.field.video_field import FieldConfig, VideoField
 from vfield.flow import FlowConfig
+from vfield.rehearsal import Rehearsal, divided
 from vfield.shots import find_shots
 from vfield.tracks import find_curves
 
@@ -22,15 +25,15 @@ Progress = Callable[[Iterable[Curves], int], Iterable[Curves]]
 
 
 class Start(NamedTuple):
-    """A field that has learnt nothing yet, and the frames it may hide while it learns.
+    """A field that has learnt nothing yet, and what it rehearses on.
 
     Attributes:
         field: the field.
-        hideable: indices of the clip's frames that may be hidden: keyframes with a neighbour on both sides.
+        rehearsal: None where no frame can be hidden.
     """
 
     field: VideoField
-    hideable: list[int]
+    rehearsal: Rehearsal | None
 
 
 def start_field(
@@ -52,14 +55,22 @@ def start_field(
     moving = config.motion.enabled and config.has_local
     # Hiding needs every frame to be a keyframe: otherwise the frames between keyframes already are the task.
     hiding = gaps_hiding(shots) if config.local.keyframe_stride == 1 and config.has_local else {}
-    curves = hidden = None
-    if moving:
-        gaps = gaps_between(shots)
-        every = [*gaps, *hiding.values()]
-        both = _curves(
-            progress(find_curves(frames, times, every, config.motion.cell, flow), len(every)), frames, config
+    small = _halved(frames) if hiding else frames
+    gaps = gaps_between(shots)
+    total = len(gaps) + len(hiding)
+    made = iter(
+        progress(
+            chain(
+                find_curves(frames, times, gaps, config.motion.cell, flow),
+                find_curves(small, times, list(hiding.values()), config.motion.cell, flow),
+            ),
+            total,
         )
-        curves, hidden = (Curves(*(grid[part] for grid in both)) for part in (slice(len(gaps)), slice(len(gaps), None)))
+        if moving
+        else ()
+    )
+    curves = _collect(islice(made, len(gaps)), frames, config) if moving else None
+    hidden = _collect(made, small, config) if moving else None
     # Layers draw their first weights from the global generator: seeded for them, and left as it was.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -72,8 +83,16 @@ def start_field(
             curves=curves,
             generator=torch.Generator().manual_seed(seed),
         )
-    field.attach_hidden(hidden, list(hiding))
-    return Start(field, list(hiding))
+    if not hiding:
+        return Start(field, None)
+    return Start(field, Rehearsal(field.rehearsal(small, hidden, list(hiding)), small, times, *divided(list(hiding))))
+
+
+def _halved(frames: Tensor) -> Tensor:
+    """Frames at half their size, rounded up, by area averaging: (n, 3, h, w) -> (n, 3, h / 2, w / 2) uint8."""
+    height, width = frames.shape[-2:]
+    size = (-(-height // 2), -(-width // 2))
+    return torch.cat([to_uint8(F.interpolate(to_float(frame), size=size, mode="area")) for frame in frames.split(1)])
 
 
 def _keyframes(shots: Sequence[range], stride: int) -> tuple[list[int], list[range]]:
@@ -87,7 +106,7 @@ def _keyframes(shots: Sequence[range], stride: int) -> tuple[list[int], list[ran
     return chosen, counted
 
 
-def _curves(found: Iterable[Curves], frames: Tensor, config: FieldConfig) -> Curves:
+def _collect(found: Iterable[Curves], frames: Tensor, config: FieldConfig) -> Curves:
     height, width = frames.shape[-2:]
     rows, columns = -(-height // config.motion.cell), -(-width // config.motion.cell)
     empty = Curves.empty(rows, columns)

@@ -7,6 +7,9 @@ For a gap between frames A and B with neighbours A- and B+ (Newton's differences
    colours at their ends agree.
 2. From the ends the outer flows lead on to A- and B+. The cubic through the four positions bends the path; with even
    spacing both ends move by (v_after - v_before) / 16.
+3. What is covered in A or in B has no such path, but B still knows it together with B+: v = f_BB+(p + v/2), if things
+   went on as they do from B on, and likewise A with A-. Where no point of a side arrives there is no fixed point, and
+   the iteration does not settle: a hole, which is evidence in itself.
 """
 
 from __future__ import annotations
@@ -28,6 +31,8 @@ from vfield.field.timeline import Gap
 from vfield.flow import FlowConfig, dense_flow
 
 _FIXED_POINT_STEPS = 6
+_LONE_STEPS = 10
+_NO_NEIGHBOUR_PX = 20.0  # how far from settled a side counts as that has no frame beyond it
 _BEND_ROUNDS = 2  # the ends of a bent path lie elsewhere, so flows are read there once more
 _MISMATCH_BLUR_PX = 2.5
 _MISMATCH_SCALE = 2 / 255  # mismatch that divides a candidate's say by e
@@ -70,8 +75,7 @@ class _Grid:
 
     def mismatch(self, from_picture: Tensor, from_xy: Tensor, to_picture: Tensor, to_xy: Tensor) -> Tensor:
         """How much two pictures differ at matching positions: (n, 1), mean over channels and the neighbourhood."""
-        difference = self.read(from_picture, from_xy) - self.read(to_picture, to_xy)
-        return self.smooth(difference.abs().mean(dim=-1, keepdim=True), _MISMATCH_BLUR_PX)
+        return self.smooth(_apart(self.read(from_picture, from_xy), self.read(to_picture, to_xy)), _MISMATCH_BLUR_PX)
 
     def smooth(self, values: Tensor, sigma_px: float) -> Tensor:
         """Gaussian blur of (n, c) values over the grid; sigma in pixels of the full picture."""
@@ -92,6 +96,39 @@ class _Pair(NamedTuple):
     backward: Tensor
 
 
+class _Joint(NamedTuple):
+    """The motion that joins both sides.
+
+    Attributes:
+        velocity, bend: (n, 2) pixels.
+        beyond: the frames beyond the left and the right one at half their size, and where the curve leads in them.
+    """
+
+    velocity: Tensor
+    bend: Tensor
+    beyond: list[tuple[Tensor, Tensor] | None]
+
+
+class _Side(NamedTuple):
+    """What one keyframe knows on its own.
+
+    Attributes:
+        near: the keyframe at half its size.
+        direction: -1 for the left one, 1 for the right one.
+        velocity: (n, 2) pixels a gap.
+        unsettled: (n, 1) pixels by which the last step of the fixed point still moved.
+        far: the frame beyond it at half its size.
+        reach: how far beyond, in gaps.
+    """
+
+    near: Tensor
+    direction: float
+    velocity: Tensor
+    unsettled: Tensor
+    far: Tensor | None
+    reach: float
+
+
 def find_curves(frames: Tensor, t: Tensor, gaps: Sequence[Gap], cell: int, config: FlowConfig) -> Iterator[Curves]:
     """The starting curves of each gap, one at a time.
 
@@ -103,7 +140,7 @@ def find_curves(frames: Tensor, t: Tensor, gaps: Sequence[Gap], cell: int, confi
         config: settings of the flow.
 
     Yields:
-        Curves with one row: (1, 6, h / cell, w / cell) and (1, 7, h / cell, w / cell), sizes rounded up.
+        Curves with one row, on a grid of (h / cell, w / cell), rounded up.
     """
     store = FlowStore(frames, config)
     for gap in gaps:
@@ -126,22 +163,24 @@ def _gap_curves(store: FlowStore, t: Tensor, gap: Gap, cell: int) -> Curves:
     )
     bend = torch.zeros_like(grid.xy)
     for _ in range(_BEND_ROUNDS):
-        velocity, doubt = _velocity(grid, pair, bend)
+        velocity = _velocity(grid, pair, bend)
         left_xy, right_xy = grid.xy - velocity / 2 + bend / 4, grid.xy + velocity / 2 + bend / 4
         bend, twist, beyond = _outer(store, t, gap, grid, velocity, left_xy, right_xy)
-    left_xy, right_xy = grid.xy - velocity / 2 + bend / 4, grid.xy + velocity / 2 + bend / 4
-    evidence = _evidence(grid, pair, left_xy, right_xy, beyond, [doubt, bend])
+    joint = _Joint(velocity, bend, beyond)
+    sides = _sides(store, t, gap, grid, pair, velocity)
+    evidence = _evidence(grid, pair, joint, sides)
     curve = torch.cat([velocity, bend, twist], dim=-1)
 
     def settle(values: Tensor) -> Tensor:
         planes = values.T.reshape(1, -1, rows, columns)
         return F.avg_pool2d(planes, 2)
 
-    return Curves(spline_coefficients(settle(curve)), settle(evidence))
+    lone = torch.cat([side.velocity for side in sides], dim=-1)
+    return Curves(spline_coefficients(settle(curve)), settle(lone), settle(evidence).half())
 
 
-def _velocity(grid: _Grid, pair: _Pair, bend: Tensor) -> tuple[Tensor, Tensor]:
-    """The velocity (n, 2) of each point of the grid, and how far apart the two sides' answers were (n, 2).
+def _velocity(grid: _Grid, pair: _Pair, bend: Tensor) -> Tensor:
+    """The velocity (n, 2) of each point of the grid.
 
     Each side's flow is followed to the point by repeated substitution, along the bend known so far.
     """
@@ -155,32 +194,81 @@ def _velocity(grid: _Grid, pair: _Pair, bend: Tensor) -> tuple[Tensor, Tensor]:
         for v in (from_left, from_right)
     ]
     say = torch.softmax(-torch.cat(costs, dim=-1) / _MISMATCH_SCALE, dim=-1)
-    return say[:, :1] * from_left + say[:, 1:] * from_right, from_left - from_right
+    return say[:, :1] * from_left + say[:, 1:] * from_right
 
 
-def _evidence(
-    grid: _Grid,
-    pair: _Pair,
-    left_xy: Tensor,
-    right_xy: Tensor,
-    beyond: list[tuple[Tensor, Tensor] | None],
-    doubts: list[Tensor],
-) -> Tensor:
-    """What speaks for and against each point (n, 7), about 0 to 1.
+def _sides(store: FlowStore, t: Tensor, gap: Gap, grid: _Grid, pair: _Pair, velocity: Tensor) -> list[_Side]:
+    """What the left keyframe, then the right one, knows of each point on its own."""
+    duration = float(t[gap.right] - t[gap.left])
+    sides = []
+    for inner, outer, near, direction in (
+        (gap.left, gap.before, pair.left, -1.0),
+        (gap.right, gap.after, pair.right, 1.0),
+    ):
+        if outer is None:
+            unsettled = torch.full_like(velocity[:, :1], _NO_NEIGHBOUR_PX)
+            sides.append(_Side(near, direction, velocity, unsettled, None, 0.0))
+            continue
+        reach = abs(float(t[outer] - t[inner])) / duration
+        flow = store.between(inner, outer) * (direction / reach)
+        own = last = grid.read(flow, grid.xy)
+        for _ in range(_LONE_STEPS):
+            last, own = own, grid.read(flow, grid.xy + direction * own / 2)
+        unsettled = (own - last).norm(dim=-1, keepdim=True).clamp(max=_NO_NEIGHBOUR_PX)
+        sides.append(_Side(near, direction, own, unsettled, _halved(store.frames[outer]), reach))
+    return sides
 
-    Colour mismatch between the two sides, and between each side and the frame beyond it; how far a flow there and
-    back misses its start, from each side; the lengths of the doubts.
+
+def _evidence(grid: _Grid, pair: _Pair, joint: _Joint, sides: list[_Side]) -> Tensor:
+    """What speaks for and against each view of each point (n, 22), about 0 to 6.
+
+    Logarithms of grey levels, or of thirds of pixels, neighbourhoods as widths of a Gaussian in pixels. For both sides:
+    the mismatch along the curve at three widths and along the straight path, and of the sides' own views; the lengths
+    of bend and velocity; the contrast. For each side: how far from settled its own motion is, there and around; its
+    mismatch with the frame beyond, along its own motion and along the curve; how its own view differs from the one
+    along the curve, in colour and in velocity; how far a flow there and back misses its start.
     """
-    agreement = grid.mismatch(pair.left, left_xy, pair.right, right_xy)
-    mismatches = [agreement]
-    for near, near_xy, far in ((pair.left, left_xy, beyond[0]), (pair.right, right_xy, beyond[1])):
-        mismatches.append(agreement if far is None else grid.mismatch(near, near_xy, *far))
-    turns = []
-    for there, back, start in ((pair.forward, pair.backward, left_xy), (pair.backward, pair.forward, right_xy)):
+    velocity, bend, beyond = joint
+    left_xy, right_xy = grid.xy - velocity / 2 + bend / 4, grid.xy + velocity / 2 + bend / 4
+    left, right = grid.read(pair.left, left_xy), grid.read(pair.right, right_xy)
+    apart = _apart(left, right)
+    straight = _apart(grid.read(pair.left, grid.xy - velocity / 2), grid.read(pair.right, grid.xy + velocity / 2))
+    lone_xy = [grid.xy + side.direction * side.velocity / 2 for side in sides]
+    lone = [grid.read(side.near, xy) for side, xy in zip(sides, lone_xy, strict=True)]
+    mean = (left + right) / 2
+    levels = [
+        *(grid.smooth(apart, sigma) for sigma in (1.5, 4.0, 10.0)),
+        grid.smooth(straight, 2.5),
+        grid.smooth(_apart(*lone), 3.0),
+        2 * grid.smooth(_apart(mean, grid.smooth(mean, 2.0)), 3.0),
+    ]
+    common = [torch.log1p(255 * level) for level in levels]
+    common += [torch.log1p(3 * _length(bend)), torch.log1p(_length(velocity))]
+    own: list[Tensor] = []
+    flows = ((pair.forward, pair.backward, left_xy, left), (pair.backward, pair.forward, right_xy, right))
+    for side, xy, view, far, (there, back, start, joint_view) in zip(sides, lone_xy, lone, beyond, flows, strict=True):
+        along = grid.smooth(apart if far is None else _apart(joint_view, grid.read(*far)), 2.0)
+        alone = along
+        if side.far is not None:
+            alone = grid.smooth(
+                _apart(view, grid.read(side.far, xy + side.direction * side.reach * side.velocity)), 2.0
+            )
         step = grid.read(there, start)
-        turns.append(step + grid.read(back, start + step))
-    lengths = [torch.log1p(q.square().sum(dim=-1, keepdim=True).sqrt()) / 2 for q in [*turns, *doubts]]
-    return torch.cat([*(2 * mismatch.sqrt() for mismatch in mismatches), *lengths], dim=-1)
+        turn = step + grid.read(back, start + step)
+        levels = [alone, along, grid.smooth(_apart(view, joint_view), 3.0)]
+        lengths = [side.unsettled, grid.smooth(side.unsettled, 3.0), _length(side.velocity - velocity), _length(turn)]
+        own += [torch.log1p(255 * level) for level in levels] + [torch.log1p(3 * length) for length in lengths]
+    return torch.cat([*common, *own], dim=-1)
+
+
+def _apart(one: Tensor, other: Tensor) -> Tensor:
+    """Mean absolute difference over channels: (n, c), (n, c) -> (n, 1)."""
+    return (one - other).abs().mean(dim=-1, keepdim=True)
+
+
+def _length(vectors: Tensor) -> Tensor:
+    """(n, 2) -> (n, 1)."""
+    return vectors.norm(dim=-1, keepdim=True)
 
 
 def _outer(

@@ -29,6 +29,7 @@ from vfield.field.video_field import FieldConfig, VideoField
 from vfield.flow import FlowConfig
 from vfield.interrupts import Flag, interrupts
 from vfield.objective import Objective, ObjectiveConfig, Terms
+from vfield.rehearsal import settle
 from vfield.sampling import PatchSampler, SamplingConfig
 from vfield.start import start_field
 
@@ -162,9 +163,7 @@ def fit(
             run.board = Board(accelerator.get_tracker("tensorboard", unwrap=True), clip, held_out, accelerator.device)
             run.board.describe("\n".join((records or {}).values()), repr(clip))
         run.train()
-        field = run.field.eval()
-        field.attach_hidden(None, [])
-        return FitResult(field, run.step, run.elapsed(), run.interrupted, bool(accelerator.is_main_process))
+        return FitResult(run.field.eval(), run.step, run.elapsed(), run.interrupted, bool(accelerator.is_main_process))
     finally:
         accelerator.end_training()
         # Accelerate keeps its settings for the whole process; the next fit may ask for others.
@@ -219,12 +218,15 @@ class _Run:
         self.interrupted = False
         self.board: Board | None = None
         seed = config.training.seed
-        self.field, hideable = start_field(clip, config.field, config.flow, seed, self._follow)
+        self.field, self.rehearsal = start_field(clip, config.field, config.flow, seed, self._follow)
         self.field.to(accelerator.device)
-        if self.field.colours is not None:
-            self.field.colours.cache_bytes = _TRAINING_CACHE_BYTES
-        self.sampler = PatchSampler(clip.frames, keyframe_t(clip.pts_seconds), hideable, config.sampling, seed)
-        objective = Objective(self.field, config.objective)
+        twin, small, learning = None, clip.frames, list[int]()
+        if self.rehearsal is not None:
+            twin, small, learning = self.rehearsal.field, self.rehearsal.frames, self.rehearsal.learning
+            if twin.colours is not None:
+                twin.colours.cache_bytes = _TRAINING_CACHE_BYTES
+        self.sampler = PatchSampler(clip.frames, keyframe_t(clip.pts_seconds), small, learning, config.sampling, seed)
+        objective = Objective(self.field, twin, config.objective)
         optimizer = torch.optim.Adam(self._groups(), betas=(0.9, 0.99), eps=1e-8)
         self.objective, self.optimizer = accelerator.prepare(objective, optimizer)
 
@@ -273,8 +275,17 @@ class _Run:
             self._picture()
             with self._bar() as bar:
                 self._steps(bar, asked)
+            self._settle()
             self.save()
             self._picture(last=True)
+
+    def _settle(self) -> None:
+        """Turn down what does not help on frames that were hidden and never learnt from."""
+        if self.rehearsal is None or self.step == 0:
+            return
+        forces = settle(self.rehearsal)
+        if self.accelerator.is_main_process and forces:
+            _LOG.info("learnt parts in force: %s", ", ".join(f"{name} {force:g}" for name, force in forces.items()))
 
     def _steps(self, bar: tqdm[Any], asked: Flag) -> None:
         training = self.config.training

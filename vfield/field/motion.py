@@ -8,12 +8,15 @@ and 1/2 at the right one. A grid over space stores, for the point that is at p a
 with velocity v, bend a and twist j in source pixels. The last term vanishes at both keyframes. A point asked for at x
 and tau is first traced back to its p by the fixed point p = x - (P(tau) - p), so a whole gap shares one set of curves.
 
-A small network reads evidence about each point (do the two sides agree? does each agree with the frame beyond?) and
-says how far to trust the bend and which side sees the point. It starts neutral: full bend, both sides by nearness.
+Where something is covered in one of the keyframes no curve joins the two. So each point has four *views*: the two
+keyframes along the curve, and each keyframe along the motion that it alone knows of, from the frame beyond it. Which
+of them show the point is learnt from evidence: do the sides agree? does each agree with the frame beyond? does any
+point of a side arrive here at all?
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -25,13 +28,15 @@ from vfield.errors import UserError
 from vfield.field.latents import resize_grid, sample_bilinear, sample_grid
 
 CURVE_CHANNELS = 6  # v, a, j, each x and y
-EVIDENCE_CHANNELS = 7
+LONE_CHANNELS = 4  # velocity from the left, velocity from the right
+COMMON_EVIDENCE = 8
+SIDE_EVIDENCE = 7
+EVIDENCE_CHANNELS = COMMON_EVIDENCE + 2 * SIDE_EVIDENCE
 _TRACE_STEPS = 2
-# Visibility speaks in log-odds; this many make one side 400 times as likely as the other.
+# Views speak in log-odds; this many make one 400 times as likely as another.
 _MOST_ODDS = 6.0
 _BORDER_ODDS = 3.0  # a pixel beyond the border
-# Trust is learnt across gaps that hiding has doubled, where bends are less reliable than in the gaps asked about.
-_LEARNT_CAUTION = 0.5
+_LONE_ODDS = -3.0  # a keyframe on its own is the exception
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,7 @@ class MotionConfig:
     curved: bool = True
     visibility: bool = True
     cell: int = 4
-    levels: tuple[int, ...] = (16, 64)
+    levels: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.cell < 1 or any(level < 1 for level in self.levels):
@@ -65,28 +70,38 @@ class Curves(NamedTuple):
 
     Attributes:
         coefficients: (g, 6, h, w), B-spline coefficients of v, a, j in source pixels.
-        evidence: (g, 7, h, w), about 0 to 1.
+        lone: (g, 4, h, w), velocities in source pixels a gap that the left keyframe alone and the right one alone
+            know of, each x and y.
+        evidence: (g, 22, h, w) float16, about 0 to 6: what concerns both sides, then the left, then the right.
     """
 
     coefficients: Tensor
+    lone: Tensor
     evidence: Tensor
 
     @staticmethod
     def empty(rows: int, columns: int) -> Curves:
         """Curves of no gaps at all, on a grid of rows x columns cells."""
-        return Curves(torch.zeros(0, CURVE_CHANNELS, rows, columns), torch.zeros(0, EVIDENCE_CHANNELS, rows, columns))
+        return Curves(
+            torch.zeros(0, CURVE_CHANNELS, rows, columns),
+            torch.zeros(0, LONE_CHANNELS, rows, columns),
+            torch.zeros(0, EVIDENCE_CHANNELS, rows, columns, dtype=torch.float16),
+        )
 
 
 class Match(NamedTuple):
     """Where points of one gap lie in its two keyframes.
 
     Attributes:
-        left_uv, right_uv: (n, 2).
-        evidence: (n, 7).
+        left_uv, right_uv: (n, 2), along the curve.
+        lone_left_uv, lone_right_uv: (n, 2), along the motion that this keyframe alone knows of.
+        evidence: (n, 22).
     """
 
     left_uv: Tensor
     right_uv: Tensor
+    lone_left_uv: Tensor
+    lone_right_uv: Tensor
     evidence: Tensor
 
 
@@ -100,6 +115,7 @@ class MotionField(nn.Module):
     """Curves for every gap: fixed starting grids, learnt corrections at several resolutions, and their evidence."""
 
     coefficients: Tensor
+    lone: Tensor
     evidence: Tensor
 
     def __init__(self, config: MotionConfig, curves: Curves, height: int, width: int) -> None:
@@ -107,43 +123,40 @@ class MotionField(nn.Module):
         self.config = config
         self.size = (height, width)
         self.register_buffer("coefficients", curves.coefficients)
+        self.register_buffer("lone", curves.lone)
         self.register_buffer("evidence", curves.evidence)
         gaps = len(curves.coefficients)
         # Corrections of velocity and bend; the twist is too small to be worth a channel.
         self.levels = nn.ParameterList(
             nn.Parameter(torch.zeros(gaps, 4, -(-height // cell), -(-width // cell))) for cell in config.levels
         )
-        self.trust = _neutral_network(EVIDENCE_CHANNELS)
 
-    def match(self, gap: int, uv: Tensor, alpha: Tensor, hidden: Curves | None = None) -> Match:
+    def match(self, gap: int, uv: Tensor, alpha: Tensor) -> Match:
         """Follow points to both keyframes of a gap.
 
         Args:
             gap: row of the grids.
             uv: (n, 2) positions at the instant asked for.
             alpha: (n,) instant within the gap, 0 at the left keyframe and 1 at the right.
-            hidden: read these curves instead of the field's own; they have no learnt corrections.
         """
         pixels = uv.new_tensor([self.size[1], self.size[0]])
         tau = (alpha - 0.5)[:, None]
-        caution = _LEARNT_CAUTION if hidden is None else 1.0
-        if hidden is None:
-            grid, evidence = self._corrected(gap), self.evidence[gap]
-        else:
-            grid, evidence = hidden.coefficients[gap], hidden.evidence[gap]
+        grid, evidence = self._corrected(gap), self.evidence[gap].float()
         p = uv
-        if not bool((tau == 0).all()):
+        if bool(tau.any()):
             # Where the curve starts is found first and then held: its gradient would only repeat the curve's own.
             with torch.no_grad():
                 for _ in range(_TRACE_STEPS):
-                    curve, _ = self._curve(grid, evidence, p, caution)
+                    curve, _ = self._curve(grid, evidence, p)
                     p = uv - displacement(curve, tau) / pixels
-        curve, clues = self._curve(grid, evidence, p, caution)
+        curve, clues = self._curve(grid, evidence, p)
         here = displacement(curve, tau)
         half = torch.full_like(tau, 0.5)
         left = uv + (displacement(curve, -half) - here) / pixels
         right = uv + (displacement(curve, half) - here) / pixels
-        return Match(left, right, clues)
+        lone_left = uv - (half + tau) * self._lone(self.lone[gap, :2], uv, tau) / pixels
+        lone_right = uv + (half - tau) * self._lone(self.lone[gap, 2:], uv, tau) / pixels
+        return Match(left, right, lone_left, lone_right, clues)
 
     def _corrected(self, gap: int) -> Tensor:
         """The gap's starting grid with the learnt corrections laid over it: (6, h, w), so that one read finds both."""
@@ -153,50 +166,85 @@ class MotionField(nn.Module):
             grid = torch.cat([grid[:4] + change, grid[4:]])
         return grid
 
-    def _curve(self, grid: Tensor, evidence: Tensor, uv: Tensor, caution: float) -> tuple[Tensor, Tensor]:
-        """Curve (n, 6) and evidence (n, 7) of the points that are at uv at the middle of the gap."""
+    def _curve(self, grid: Tensor, evidence: Tensor, uv: Tensor) -> tuple[Tensor, Tensor]:
+        """Curve (n, 6) and evidence (n, 22) of the points that are at uv at the middle of the gap."""
         xy = uv_to_xy(uv, *grid.shape[-2:])
         curve = sample_grid(grid, xy)
         clues = sample_bilinear(evidence, xy)
         if not self.config.curved:
             return torch.cat([curve[:, :2], torch.zeros_like(curve[:, 2:])], dim=-1), clues
-        trust = 2 * torch.sigmoid(caution * self.trust(clues))
-        return torch.cat([curve[:, :2], curve[:, 2:] * trust], dim=-1), clues
+        return curve, clues
+
+    def _lone(self, grid: Tensor, uv: Tensor, tau: Tensor) -> Tensor:
+        """The velocity (n, 2) in pixels that one keyframe alone knows of, of the points at uv at instant tau."""
+        pixels = uv.new_tensor([self.size[1], self.size[0]])
+        velocity = sample_bilinear(grid, uv_to_xy(uv, *grid.shape[-2:]))
+        if bool(tau.any()):
+            for _ in range(_TRACE_STEPS):
+                velocity = sample_bilinear(grid, uv_to_xy(uv - tau * velocity / pixels, *grid.shape[-2:]))
+        return velocity
 
 
 class Visibility(nn.Module):
-    """Which side sees a point: log-odds for the right keyframe over the left one, beyond nearness in time.
+    """Which views show a point: their shares of its colour.
 
-    What lies outside a keyframe's picture was not seen there, which is known from the start. The rest is learnt, from
-    the evidence and from how much the two colours differ.
+    Each is near in time or not. What lies outside a keyframe's picture was not seen there, and a keyframe on its own
+    is the exception: both are known from the start. The rest is learnt, from the evidence and from how much the
+    colours differ. One network serves both sides, so that a clip and its reverse are judged alike.
     """
 
     def __init__(self, height: int, width: int) -> None:
         super().__init__()
         self.size = (height, width)
-        self.network = _neutral_network(EVIDENCE_CHANNELS + 4)
+        side = SIDE_EVIDENCE + 2
+        # What it says is zero until it has learnt better.
+        self.last = nn.Linear(32, 2)
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(self.last.bias)
+        self.network = nn.Sequential(nn.Linear(COMMON_EVIDENCE + 2 + 2 * side, 32), nn.ReLU(), self.last)
 
-    def forward(self, match: Match, difference: Tensor, alpha: Tensor) -> Tensor:
-        """(n,) log-odds, bounded, or an extreme view would swallow the whole gap and pop at its ends.
+    def forward(self, match: Match, colours: Sequence[Tensor], alpha: Tensor) -> Tensor:
+        """Shares (n, 4) of the views, left and right along the curve, then each alone; they sum to 1.
 
         Args:
             match: where the points are in both keyframes.
-            difference: (n, 3) right minus left colour.
-            alpha: (n,) instant within the gap.
+            colours: what the four views show, (n, 3) each.
+            alpha: (n,) instant within the gap, in (0, 1).
         """
-        pixels = difference.new_tensor([self.size[1], self.size[0]])
+        left, right, lone_left, lone_right = colours
+        common, of_left, of_right = split_evidence(match.evidence)
+        outside = [self._outside(uv) for uv in match[:4]]
+        common = torch.cat([common, _contrast(left, right), _contrast(lone_left, lone_right)], dim=-1)
+        of_left = torch.cat([of_left, _contrast(left, lone_left), torch.log1p(3 * outside[0])], dim=-1)
+        of_right = torch.cat([of_right, _contrast(right, lone_right), torch.log1p(3 * outside[1])], dim=-1)
+        said_left = self.network(torch.cat([common, of_left, of_right], dim=-1))
+        said_right = self.network(torch.cat([common, of_right, of_left], dim=-1))
+        said = torch.stack([said_left[:, 0], said_right[:, 0], said_left[:, 1], said_right[:, 1]], dim=-1)
+        # Bounded, or an extreme view would swallow the whole gap and pop at its ends.
+        odds = _MOST_ODDS * torch.tanh(said / _MOST_ODDS)
+        border = (_BORDER_ODDS * torch.cat(outside, dim=-1)).clamp(max=_MOST_ODDS)
+        near = torch.stack([torch.log1p(-alpha), torch.log(alpha)] * 2, dim=-1)
+        lone = odds.new_tensor([0.0, 0.0, _LONE_ODDS, _LONE_ODDS])
+        return torch.softmax(odds - border + near + lone, dim=-1)
 
-        def outside(uv: Tensor) -> Tensor:
-            return ((uv - uv.clamp(0, 1)) * pixels).norm(dim=-1)
+    def resized(self, height: int, width: int) -> Visibility:
+        """The same network for pictures of another size."""
+        other = Visibility(height, width)
+        other.network, other.last = self.network, self.last
+        return other
 
-        border = _BORDER_ODDS * (outside(match.left_uv) - outside(match.right_uv)).detach()
-        seen = self.network(torch.cat([match.evidence, difference.abs(), (alpha - 0.5)[:, None]], dim=-1))[:, 0]
-        return (border + _MOST_ODDS * torch.tanh(seen / _MOST_ODDS)).clamp(-_MOST_ODDS, _MOST_ODDS)
+    def _outside(self, uv: Tensor) -> Tensor:
+        """How far points (n, 2) lie beyond the picture's border, (n, 1) in pixels, at most 10."""
+        pixels = uv.new_tensor([self.size[1], self.size[0]])
+        return ((uv - uv.clamp(0, 1)) * pixels).norm(dim=-1, keepdim=True).clamp(max=10).detach()
 
 
-def _neutral_network(inputs: int) -> nn.Sequential:
-    """A small network of one output that says zero to everything until it has learnt better."""
-    last = nn.Linear(16, 1)
-    nn.init.zeros_(last.weight)
-    nn.init.zeros_(last.bias)
-    return nn.Sequential(nn.Linear(inputs, 16), nn.ReLU(), last)
+def split_evidence(evidence: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """What concerns both sides (n, 8), the left (n, 7) and the right (n, 7)."""
+    common, left, right = evidence.split([COMMON_EVIDENCE, SIDE_EVIDENCE, SIDE_EVIDENCE], dim=-1)
+    return common, left, right
+
+
+def _contrast(one: Tensor, other: Tensor) -> Tensor:
+    """How much two colours (n, 3) differ, (n, 1), on evidence's scale."""
+    return torch.log1p(255 * (one - other).abs().mean(dim=-1, keepdim=True))

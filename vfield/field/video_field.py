@@ -1,20 +1,20 @@
 """The field: a continuous function c(u, v, t) -> RGB, composed of its parts.
 
     match     = motion(u, v, t)                         where the point is in the keyframes on both sides
-    colour    = (1 - w) left + w right                  the keyframes' colours there; w from nearness and visibility
+    colour    = sum of share * view                     the keyframes' colours there; shares by nearness, visibility
     residual  = decode(fourier(uvt), local latents, colours | global latent)
     rgb       = colour + gate(t) residual
 
-With keyframe colours the gate is 4 alpha (1 - alpha), so that an observed instant shows its own frame, exactly, times
-the square of the gap's length over the length at which the residual was learnt: hiding a keyframe doubles a gap, and
-errors of smooth interpolation grow with the square. Without colours the decoder makes everything and the gate is 1.
+With keyframe colours the gate is 4 alpha (1 - alpha), so that an observed instant shows its own frame, exactly.
+Without colours the decoder makes everything and the gate is 1.
 Each part can be switched off by config.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -107,9 +107,6 @@ class _Read(NamedTuple):
 class VideoField(nn.Module):
     """(n, 3) uvt -> (n, 3) rgb. Points are independent: any split into calls gives the same values."""
 
-    hidden_coefficients: Tensor | None
-    hidden_evidence: Tensor | None
-
     def __init__(
         self,
         config: FieldConfig,
@@ -137,7 +134,7 @@ class VideoField(nn.Module):
         self.config = config
         self.size = (int(keyframes.shape[-2]), int(keyframes.shape[-1]))
         self.timeline = Timeline(t, shots)
-        self.attach_hidden(None, [])
+        self.hidden_rows: dict[int, int] = {}
         self.fourier = FourierFeatures(config.fourier, duration_seconds, generator)
         self.shared = GlobalLatent(config.shared, duration_seconds, generator) if config.shared.enabled else None
         self.colours = ColourKeyframes(keyframes) if config.local.colours else None
@@ -152,21 +149,28 @@ class VideoField(nn.Module):
         inputs = self.fourier.width + self._local_width
         self.decoder = Decoder(config.decoder, inputs, self.shared.width if self.shared else 0, outputs=3)
 
-    def attach_hidden(self, curves: Curves | None, keyframes: Sequence[int]) -> None:
-        """Say which keyframes training may hide, and the curves across them: row i hides keyframes[i].
+    def rehearsal(self, keyframes: Tensor, curves: Curves | None, hidden: Sequence[int]) -> VideoField:
+        """A field of the same clip at another size, with the same learnt parts, that can hide keyframes.
 
-        Without motion there are no curves. They are no part of the field file: they are made anew from the clip.
+        What is learnt in one is learnt in both. Only `forward(..., hide=True)` may be asked of it.
+
+        Args:
+            keyframes: (k, 3, h', w'), the same keyframes.
+            curves: across the hidden ones, row i for hidden[i]; None without motion.
+            hidden: indices of keyframes that may be hidden.
         """
-        self.register_buffer("hidden_coefficients", None if curves is None else curves.coefficients, persistent=False)
-        self.register_buffer("hidden_evidence", None if curves is None else curves.evidence, persistent=False)
-        self.hidden_rows = {keyframe: row for row, keyframe in enumerate(keyframes)}
-
-    @property
-    def hidden_curves(self) -> Curves | None:
-        """What `attach_hidden` was given, wherever the field is now."""
-        if self.hidden_coefficients is None or self.hidden_evidence is None:
-            return None
-        return Curves(self.hidden_coefficients, self.hidden_evidence)
+        twin = copy.copy(self)
+        # A copy of the table of parts: the parts are shared, the two fields differ in which they hold.
+        twin._modules = dict(self._modules)
+        twin.size = (int(keyframes.shape[-2]), int(keyframes.shape[-1]))
+        twin.hidden_rows = {keyframe: row for row, keyframe in enumerate(hidden)}
+        if self.colours is not None:
+            twin.colours = ColourKeyframes(keyframes)
+        if self.motion is not None and curves is not None:
+            twin.motion = MotionField(replace(self.config.motion, levels=()), curves, *twin.size)
+        if self.visibility is not None:
+            twin.visibility = self.visibility.resized(*twin.size)
+        return twin
 
     def forward(self, uvt: Tensor, footprint: Footprint | None = None, *, hide: bool = False) -> Tensor:
         """Ask for colours.
@@ -176,7 +180,7 @@ class VideoField(nn.Module):
                 the clip show its first or last frame.
             footprint: what each point averages over; None is one pixel of the source.
             hide: answer for instants of keyframes without looking at those keyframes, from their neighbours. Only
-                keyframes given to `attach_hidden` can be asked for.
+                a `rehearsal` can, for the keyframes it was given.
 
         Returns:
             (n, 3) RGB, about 0 to 1, not clamped.
@@ -266,7 +270,7 @@ class VideoField(nn.Module):
             if still and self.colours is not None:
                 parts.append(self._read_still(points, footprint, segment))
             else:
-                parts.append(self._read(points, alpha, footprint, segment, hide))
+                parts.append(self._read(points, alpha, footprint, segment))
         if len(parts) == 1:
             return order, parts[0]
         return order, _Read(*(torch.cat(pieces) for pieces in zip(*parts, strict=True)))
@@ -280,7 +284,7 @@ class VideoField(nn.Module):
         if not hide:
             return self.timeline.segments[value]
         if value not in self.hidden_rows:
-            raise UserError(f"the keyframe at {float(self.timeline.t[value]):g} s cannot be hidden: not attached")
+            raise UserError(f"the keyframe at {float(self.timeline.t[value]):g} s cannot be hidden")
         return Segment(float(self.timeline.t[value]), value - 1, value + 1, self.hidden_rows[value])
 
     def _read_still(self, uvt: Tensor, footprint: Footprint, segment: Segment) -> _Read:
@@ -291,14 +295,14 @@ class VideoField(nn.Module):
         features = uvt.new_zeros(len(uvt), self._local_width)
         return _Read(colour, features, zero, torch.zeros_like(colour), uvt.new_zeros(len(uvt), 2), zero)
 
-    def _read(self, uvt: Tensor, alpha: Tensor, footprint: Footprint, segment: Segment, hide: bool) -> _Read:
+    def _read(self, uvt: Tensor, alpha: Tensor, footprint: Footprint, segment: Segment) -> _Read:
         """Read both keyframes of a segment at motion-aligned positions."""
         uv = uvt[:, :2]
         none = uvt.new_zeros(len(uvt), 0)
         left_uv = right_uv = uv
         match = None
         if self.motion is not None and segment.gap is not None:
-            match = self.motion.match(segment.gap, uv, alpha, self.hidden_curves if hide else None)
+            match = self.motion.match(segment.gap, uv, alpha)
             left_uv, right_uv = match.left_uv, match.right_uv
         held = segment.gap is None
         weight = alpha
@@ -308,27 +312,35 @@ class VideoField(nn.Module):
             left = self.colours(segment.left, left_uv, footprint)
             right = self.colours(segment.right, right_uv, footprint)
             disagreement = right - left
-            if match is not None:
-                weight = self._weight(match, alpha, disagreement)
-            colour = torch.lerp(left, right, weight[:, None])
+            if match is not None and self.visibility is not None:
+                views = (
+                    left,
+                    right,
+                    self.colours(segment.left, match.lone_left_uv, footprint),
+                    self.colours(segment.right, match.lone_right_uv, footprint),
+                )
+                shares = self._shares(self.visibility, match, views, alpha)
+                weight = shares[:, 1] + shares[:, 3]
+                colour = torch.stack([view * shares[:, i : i + 1] for i, view in enumerate(views)]).sum(dim=0)
+            else:
+                colour = torch.lerp(left, right, weight[:, None])
             features += [colour - 0.5, disagreement]
         if self.latents is not None:
             left = self.latents(segment.left, left_uv)
             right = left if held else self.latents(segment.right, right_uv)
             features.append(torch.lerp(left, right, weight[:, None]))
-        scale = 1.0 if hide else _RESIDUAL_SCALE
-        gate = 4 * scale * alpha * (1 - alpha) if self.colours is not None else torch.ones_like(alpha)
+        gate = 4 * alpha * (1 - alpha) if self.colours is not None else torch.ones_like(alpha)
         seconds = self.timeline.seconds(segment)
         velocity = (right_uv - left_uv) * uv.new_tensor([self.size[1], self.size[0]]) / seconds
         return _Read(colour, torch.cat([none, *features], dim=-1), gate, disagreement, velocity, weight)
 
-    def _weight(self, match: Match, alpha: Tensor, change: Tensor) -> Tensor:
-        """The right keyframe's share (n,): nearness in time, moved by visibility; exactly 0 and 1 at the keyframes."""
-        odds = torch.logit(alpha, eps=1e-6)
-        if self.visibility is not None:
-            odds = odds + self.visibility(match, change, alpha)
+    @staticmethod
+    def _shares(visibility: Visibility, match: Match, views: Sequence[Tensor], alpha: Tensor) -> Tensor:
+        """Shares (n, 4) of the views; at the keyframes' own instants exactly theirs."""
+        shares = visibility(match, views, alpha.clamp(1e-6, 1 - 1e-6))
+        ends = torch.stack([1 - alpha, alpha, torch.zeros_like(alpha), torch.zeros_like(alpha)], dim=-1)
         inside = (alpha > 0) & (alpha < 1)
-        return torch.where(inside, torch.sigmoid(odds), alpha)
+        return torch.where(inside[:, None], shares, ends)
 
     def _decode(self, uvt: Tensor, footprint: Footprint, read: _Read) -> Tensor:
         """RGB (n, 3) of points and what was read for them, in the same order."""

@@ -1,0 +1,109 @@
+"""The in-between task on frames that were seen: what a field learns from, and what it is checked on.
+
+The clip at half its size, one frame hidden at a time. Hiding a frame doubles the time between its neighbours; halving
+the pictures makes the motion as many pixels long as it is in the task itself, so that what is learnt here carries over.
+It does not at full size. (Learning from a clip's own coarser copies: Shocher, Cohen and Irani, "Zero-shot
+super-resolution", CVPR 2018; in time, Zuckerman et al., "Across scales and across dimensions", ECCV 2020.)
+
+Every fourth hidden frame is kept for checking. What does not help there is turned down or off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from vfield.clip import to_float
+from vfield.coords import pixel_uv, with_t
+from vfield.field.video_field import VideoField
+
+_CHECK_EVERY = 4
+_MOST_CHECKED = 8
+_FORCES = (1.0, 0.5, 0.0)
+# dB that full force is given on the frames kept for checking. A choice among the keyframes' own colours is believed
+# unless it clearly loses: few frames are kept, and it carried over wherever that was measured. Colours that the decoder
+# adds must earn their place.
+_HANDICAP = {"visibility": 0.1, "decoder": -0.02}
+
+
+class Rehearsal(NamedTuple):
+    """What can be hidden.
+
+    Attributes:
+        field: a field of the small frames that shares every learnt part with the field itself.
+        frames: (n, 3, h / 2, w / 2) uint8.
+        t: (n,) their instants in seconds.
+        learning: indices of frames to hide while learning.
+        checking: indices of frames that are never learnt from.
+    """
+
+    field: VideoField
+    frames: Tensor
+    t: Tensor
+    learning: list[int]
+    checking: list[int]
+
+
+def divided(hideable: Sequence[int]) -> tuple[list[int], list[int]]:
+    """The frames that may be hidden, as those to learn from and those to check on; few are all learnt from."""
+    checking = list(hideable[_CHECK_EVERY // 2 :: _CHECK_EVERY])
+    checking = checking[:: -(-len(checking) // _MOST_CHECKED)] if checking else []
+    return [frame for frame in hideable if frame not in checking], checking
+
+
+@torch.no_grad()
+def squared_errors(rehearsal: Rehearsal, frames: Sequence[int]) -> Tensor:
+    """Mean squared error (len(frames),) of each hidden frame, made from its neighbours, on a scale of 0 to 1.
+
+    Every second row and column is asked for: points are independent, and a quarter of them is sample enough.
+    """
+    device = next(rehearsal.field.buffers()).device
+    uv = pixel_uv(*rehearsal.frames.shape[-2:])[::2, ::2]
+    errors = []
+    for frame in frames:
+        made = rehearsal.field(with_t(uv, float(rehearsal.t[frame])).to(device), hide=True).cpu().clamp(0, 1)
+        truth = rearrange(to_float(rehearsal.frames[frame, :, ::2, ::2]), "c h w -> (h w) c")
+        errors.append((made - truth).square().mean())
+    return torch.stack(errors)
+
+
+def settle(rehearsal: Rehearsal) -> dict[str, float]:
+    """Turn learnt parts down to the force that does best on the frames kept for checking, and say which that is.
+
+    A part's force multiplies its last layer, which is zero at the start: none of it is the start itself.
+
+    Returns:
+        The force of each part by name, 0 to 1; empty where nothing was kept for checking.
+    """
+    if not rehearsal.checking:
+        return {}
+    forces = {}
+    for name, layer in _last_layers(rehearsal.field).items():
+        learnt = [parameter.detach().clone() for parameter in layer.parameters()]
+        scores = []
+        for force in _FORCES:
+            _turn(layer, learnt, force)
+            scores.append(float(-10 * squared_errors(rehearsal, rehearsal.checking).clamp(min=1e-10).log10().mean()))
+        best = max(range(len(_FORCES)), key=lambda i: scores[i] + _HANDICAP[name] * _FORCES[i])
+        _turn(layer, learnt, _FORCES[best])
+        forces[name] = _FORCES[best]
+    return forces
+
+
+def _last_layers(field: VideoField) -> dict[str, nn.Linear]:
+    layers = {}
+    if field.colours is not None:
+        layers["decoder"] = field.decoder.head
+    if field.visibility is not None:
+        layers["visibility"] = field.visibility.last
+    return layers
+
+
+@torch.no_grad()
+def _turn(layer: nn.Linear, learnt: Sequence[Tensor], force: float) -> None:
+    for parameter, value in zip(layer.parameters(), learnt, strict=True):
+        parameter.copy_(force * value)
