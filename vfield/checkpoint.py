@@ -20,6 +20,7 @@ from torch import Tensor
 from vfield.clip import ClipFacts, ColorInfo
 from vfield.devices import usable_device
 from vfield.errors import UserError
+from vfield.expectation import Expectation, Stretch
 from vfield.field.motion import Curves
 from vfield.field.video_field import FieldConfig, VideoField
 
@@ -28,10 +29,11 @@ _FORMAT = "vfield 2"
 
 
 class SavedField(NamedTuple):
-    """A field and what its clip was."""
+    """A field, what its clip was, and what it expects of itself on frames that it has not seen, if it can tell."""
 
     field: VideoField
     facts: ClipFacts
+    expectation: Expectation | None = None
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
@@ -72,13 +74,14 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise UserError(f"{path} is damaged ({error}); fit the clip again") from error
 
 
-def save_field(path: Path, field: VideoField, facts: ClipFacts) -> None:
+def save_field(path: Path, field: VideoField, facts: ClipFacts, expectation: Expectation | None = None) -> None:
     """Write a field file, on its own enough to render from."""
     described = {
         "config": asdict(field.config),
         "clip": _clip_to_json(facts),
         "t": field.timeline.t.tolist(),
         "shots": [[shot.start, shot.stop] for shot in field.timeline.shots],
+        "expectation": None if expectation is None else asdict(expectation),
     }
     write_tensors(path, dict(field.state_dict()), described)
 
@@ -116,13 +119,14 @@ def load_field(path: str | Path, device: str = "cpu") -> SavedField:
             generator=torch.Generator().manual_seed(0),
         )
         field.load_state_dict(tensors)
+        expectation = _expectation_from_json(described["expectation"])
         if field.size != (facts.height, facts.width) or not field.timeline.segments:
             raise UserError(f"it is of {field.size[1]}x{field.size[0]}, its clip {facts.width}x{facts.height}")
     except UserError as error:
         raise UserError(f"{path} does not hold a whole field ({error}); fit again") from error
     except (KeyError, TypeError, ValueError, IndexError, ArithmeticError, RuntimeError) as error:
         raise UserError(f"{path} does not hold a whole field ({str(error).splitlines()[0]}); fit again") from error
-    return SavedField(field.to(put_on).eval(), facts)
+    return SavedField(field.to(put_on).eval(), facts, expectation)
 
 
 def load(path: str | Path, device: str = "cpu") -> VideoField:
@@ -163,6 +167,12 @@ def _check_values(kind: type, values: Any, where: str) -> None:
             raise UserError(f"{name} must have a value, got null")
         elif isinstance(value, float) and not math.isfinite(value):
             raise UserError(f"{name} must be a finite number, got {value}")
+
+
+def _expectation_from_json(described: dict[str, Any] | None) -> Expectation | None:
+    if described is None:
+        return None
+    return Expectation(*(tuple(Stretch(**stretch) for stretch in described[name]) for name in ("shots", "doubtful")))
 
 
 def _clip_to_json(facts: ClipFacts) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -61,6 +61,7 @@ class Row:
         peak_megabytes: most memory used above what the process held before, sampled.
         psnr_each: dB of each frame that `held_out` is the mean over.
         note: why there are no figures; empty where there are.
+        expected_psnr: dB that the field expected of `held_out` before it was judged; None for what expects nothing.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Row:
     peak_megabytes: float
     psnr_each: tuple[float, ...] = ()
     note: str = ""
+    expected_psnr: float | None = None
 
 
 class Judged(NamedTuple):
@@ -177,7 +179,10 @@ def judge_fit(
         began = time.monotonic()
         frames = _pictures(fitted.field, fitted.field.size, parts.t)
         seconds = time.monotonic() - began
-    return Judged(_between_row(name, frames, parts, fitted.seconds, seconds, memory()), frames), fitted
+    row = _between_row(name, frames, parts, fitted.seconds, seconds, memory())
+    if fitted.expectation is not None:
+        row = replace(row, expected_psnr=fitted.expectation.psnr)
+    return Judged(row, frames), fitted
 
 
 def judge_peer(name: str, parts: Split) -> Judged:
@@ -275,7 +280,8 @@ def _give_back_freed_memory() -> None:
 
 def table(rows: list[Row]) -> str:
     """The rows as text, one line each."""
-    head = ["", "observed dB", "SSIM", "MS-SSIM", "held out dB", "SSIM", "MS-SSIM", "fit s", "render s", "peak MB"]
+    head = ["", "observed dB", "SSIM", "MS-SSIM", "held out dB", "SSIM", "MS-SSIM", "expected dB", "fit s"]
+    head += ["render s", "peak MB"]
     lines = [head]
     for row in rows:
         cells = [row.name]
@@ -284,6 +290,7 @@ def table(rows: list[Row]) -> str:
                 cells += ["-"] * 3
             else:
                 cells += [f"{scores.psnr:.2f}", f"{scores.ssim:.4f}", f"{scores.ms_ssim:.4f}"]
+        cells.append("-" if row.expected_psnr is None else f"{row.expected_psnr:.2f}")
         lines.append([*cells, f"{row.fit_seconds:.1f}", f"{row.render_seconds:.1f}", f"{row.peak_megabytes:.0f}"])
     return aligned(lines)
 

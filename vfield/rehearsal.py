@@ -10,6 +10,7 @@ Every fourth hidden frame is kept for checking. What does not help there is turn
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -23,6 +24,7 @@ from vfield.field.video_field import VideoField
 
 _CHECK_EVERY = 4
 _MOST_CHECKED = 8
+_SAMPLED_POINTS = 1 << 14
 _FORCES = (1.0, 0.5, 0.0)
 # dB that full force is given on the frames kept for checking. A choice among the keyframes' own colours is believed
 # unless it clearly loses: few frames are kept, and it carried over wherever that was measured. Colours that the decoder
@@ -59,16 +61,28 @@ def divided(hideable: Sequence[int]) -> tuple[list[int], list[int]]:
 def squared_errors(rehearsal: Rehearsal, frames: Sequence[int]) -> Tensor:
     """Mean squared error (len(frames),) of each hidden frame, made from its neighbours, on a scale of 0 to 1.
 
-    Every second row and column is asked for: points are independent, and a quarter of them is sample enough.
+    Only some pixels are asked for: points are independent.
     """
     device = next(rehearsal.field.buffers()).device
-    uv = pixel_uv(*rehearsal.frames.shape[-2:])[::2, ::2]
+    height, width = rehearsal.frames.shape[-2:]
+    step = _sample_step(height, width)
+    uv = sample_uv(height, width)
     errors = []
     for frame in frames:
         made = rehearsal.field(with_t(uv, float(rehearsal.t[frame])).to(device), hide=True).cpu().clamp(0, 1)
-        truth = rearrange(to_float(rehearsal.frames[frame, :, ::2, ::2]), "c h w -> (h w) c")
+        truth = rearrange(to_float(rehearsal.frames[frame, :, ::step, ::step]), "c h w -> (h w) c")
         errors.append((made - truth).square().mean())
     return torch.stack(errors)
+
+
+def sample_uv(height: int, width: int) -> Tensor:
+    """Evenly spread pixel positions (n, 2) of a picture, enough to judge it by."""
+    step = _sample_step(height, width)
+    return pixel_uv(height, width)[::step, ::step].reshape(-1, 2)
+
+
+def _sample_step(height: int, width: int) -> int:
+    return max(1, math.isqrt(height * width // _SAMPLED_POINTS))
 
 
 def settle(rehearsal: Rehearsal) -> dict[str, float]:

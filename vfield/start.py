@@ -17,6 +17,7 @@ from vfield.field.timeline import gaps_between, gaps_hiding
 from vfield.field.video_field import FieldConfig, VideoField
 from vfield.flow import FlowConfig
 from vfield.rehearsal import Rehearsal, divided
+from vfield.repeats import find_repeats
 from vfield.shots import find_shots
 from vfield.tracks import find_curves
 
@@ -30,16 +31,21 @@ class Start(NamedTuple):
     Attributes:
         field: the field.
         rehearsal: None where no frame can be hidden.
+        seen: what to learn from: the clip without the frames that motion runs past.
     """
 
     field: VideoField
     rehearsal: Rehearsal | None
+    seen: Clip
 
 
 def start_field(
     clip: Clip, config: FieldConfig, flow: FlowConfig, seed: int, progress: Progress = lambda curves, _: curves
 ) -> Start:
     """Build the starting field of a clip.
+
+    Frames that repeat the one before (`repeats.py`) are left out where there is motion to run past them. Where there is
+    none they are learnt like any others.
 
     Args:
         clip: the observed frames.
@@ -48,11 +54,12 @@ def start_field(
         seed: of the random starting values.
         progress: wraps the loop over gaps, the slow part.
     """
-    t = keyframe_t(clip.pts_seconds)
-    chosen, shots = _keyframes(find_shots(clip.frames), config.local.keyframe_stride)
-    frames = clip.frames if len(chosen) == len(clip) else clip.frames[chosen]
-    times = t[chosen]
     moving = config.motion.enabled and config.has_local
+    shots = find_shots(clip.frames)
+    seen, shots = _without(find_repeats(clip.frames, shots), clip, shots) if moving else (clip, shots)
+    chosen, shots = _keyframes(shots, config.local.keyframe_stride)
+    frames = seen.frames if len(chosen) == len(seen) else seen.frames[chosen]
+    times = keyframe_t(seen.pts_seconds)[chosen]
     # Hiding needs every frame to be a keyframe: otherwise the frames between keyframes already are the task.
     hiding = gaps_hiding(shots) if config.local.keyframe_stride == 1 and config.has_local else {}
     small = _halved(frames) if hiding else frames
@@ -84,8 +91,9 @@ def start_field(
             generator=torch.Generator().manual_seed(seed),
         )
     if not hiding:
-        return Start(field, None)
-    return Start(field, Rehearsal(field.rehearsal(small, hidden, list(hiding)), small, times, *divided(list(hiding))))
+        return Start(field, None, seen)
+    twin = field.rehearsal(small, hidden, list(hiding))
+    return Start(field, Rehearsal(twin, small, times, *divided(list(hiding))), seen)
 
 
 def _halved(frames: Tensor) -> Tensor:
@@ -93,6 +101,27 @@ def _halved(frames: Tensor) -> Tensor:
     height, width = frames.shape[-2:]
     size = (-(-height // 2), -(-width // 2))
     return torch.cat([to_uint8(F.interpolate(to_float(frame), size=size, mode="area")) for frame in frames.split(1)])
+
+
+def _without(repeats: Sequence[int], clip: Clip, shots: Sequence[range]) -> tuple[Clip, list[range]]:
+    """The clip without these frames, and its shots.
+
+    A picture that is held up to a cut is on the screen until then. Its last repeat stays, as a shot of its own: nothing
+    moves between the two, and the nearer side at the cut is still this picture.
+    """
+    if not repeats:
+        return clip, list(shots)
+    left_out = set(repeats)
+    kept: list[int] = []
+    counted = []
+    for shot in shots:
+        distinct = [frame for frame in shot if frame not in left_out]
+        held = [shot[-1]] if shot[-1] in left_out and shot is not shots[-1] else []
+        for part in (distinct, held):
+            if part:
+                counted.append(range(len(kept), len(kept) + len(part)))
+                kept += part
+    return clip.select(kept), counted
 
 
 def _keyframes(shots: Sequence[range], stride: int) -> tuple[list[int], list[range]]:

@@ -24,6 +24,7 @@ from vfield.clip import Clip
 from vfield.coords import keyframe_t
 from vfield.devices import DeviceName, usable_device
 from vfield.errors import UserError
+from vfield.expectation import Expectation, expect
 from vfield.field.motion import Curves
 from vfield.field.video_field import FieldConfig, VideoField
 from vfield.flow import FlowConfig
@@ -117,6 +118,7 @@ class FitResult(NamedTuple):
         seconds: time taken, likewise.
         interrupted: whether it was stopped by Ctrl-C before its end.
         is_main: whether this process is the one that writes and prints.
+        expectation: what the field expects of itself on unseen frames; None where it cannot tell.
     """
 
     field: VideoField
@@ -124,6 +126,7 @@ class FitResult(NamedTuple):
     seconds: float
     interrupted: bool
     is_main: bool
+    expectation: Expectation | None
 
 
 def fit(
@@ -163,7 +166,14 @@ def fit(
             run.board = Board(accelerator.get_tracker("tensorboard", unwrap=True), clip, held_out, accelerator.device)
             run.board.describe("\n".join((records or {}).values()), repr(clip))
         run.train()
-        return FitResult(run.field.eval(), run.step, run.elapsed(), run.interrupted, bool(accelerator.is_main_process))
+        return FitResult(
+            run.field.eval(),
+            run.step,
+            run.elapsed(),
+            run.interrupted,
+            bool(accelerator.is_main_process),
+            run.expectation,
+        )
     finally:
         accelerator.end_training()
         # Accelerate keeps its settings for the whole process; the next fit may ask for others.
@@ -217,15 +227,19 @@ class _Run:
         self.step = 0
         self.interrupted = False
         self.board: Board | None = None
+        self.expectation: Expectation | None = None
         seed = config.training.seed
-        self.field, self.rehearsal = start_field(clip, config.field, config.flow, seed, self._follow)
+        self.field, self.rehearsal, seen = start_field(clip, config.field, config.flow, seed, self._follow)
+        if len(seen) < len(clip) and accelerator.is_main_process:
+            left_out = len(clip) - len(seen)
+            _LOG.info("%d of %d frames repeat the one before; motion runs past them", left_out, len(clip))
         self.field.to(accelerator.device)
-        twin, small, learning = None, clip.frames, list[int]()
+        twin, small, learning = None, seen.frames, list[int]()
         if self.rehearsal is not None:
             twin, small, learning = self.rehearsal.field, self.rehearsal.frames, self.rehearsal.learning
             if twin.colours is not None:
                 twin.colours.cache_bytes = _TRAINING_CACHE_BYTES
-        self.sampler = PatchSampler(clip.frames, keyframe_t(clip.pts_seconds), small, learning, config.sampling, seed)
+        self.sampler = PatchSampler(seen.frames, keyframe_t(seen.pts_seconds), small, learning, config.sampling, seed)
         objective = Objective(self.field, twin, config.objective)
         optimizer = torch.optim.Adam(self._groups(), betas=(0.9, 0.99), eps=1e-8)
         self.objective, self.optimizer = accelerator.prepare(objective, optimizer)
@@ -275,17 +289,27 @@ class _Run:
             self._picture()
             with self._bar() as bar:
                 self._steps(bar, asked)
-            self._settle()
             self.save()
+            self._settle()
+            self._save_field()
             self._picture(last=True)
 
     def _settle(self) -> None:
-        """Turn down what does not help on frames that were hidden and never learnt from."""
-        if self.rehearsal is None or self.step == 0:
+        """Turn down what does not help on hidden frames, and say what to expect of unseen ones.
+
+        Resuming goes on from before this: what is saved for it is left alone.
+        """
+        if self.rehearsal is not None and self.step > 0:
+            forces = settle(self.rehearsal)
+            if self.accelerator.is_main_process:
+                _LOG.info("learnt parts in force: %s", ", ".join(f"{name} {force:g}" for name, force in forces.items()))
+        self.expectation = expect(self.field, self.rehearsal)
+        if self.expectation is None:
             return
-        forces = settle(self.rehearsal)
-        if self.accelerator.is_main_process and forces:
-            _LOG.info("learnt parts in force: %s", ", ".join(f"{name} {force:g}" for name, force in forces.items()))
+        if self.expectation.warning is not None and self.accelerator.is_main_process:
+            _LOG.warning("%s", self.expectation.warning)
+        if self.board is not None:
+            self.accelerator.log({"psnr/expected on unseen frames": self.expectation.psnr}, step=self.step)
 
     def _steps(self, bar: tqdm[Any], asked: Flag) -> None:
         training = self.config.training
@@ -390,12 +414,16 @@ class _Run:
             return
         if not all(bool(parameter.isfinite().all()) for parameter in self.field.parameters()):
             raise self._diverged()
-        save_field(self.out / FIELD_NAME, self.field, self.facts)
+        self._save_field()
         tensors = {f"field.{name}": tensor for name, tensor in _learnt(self.field).items()}
         for i, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{i}.{name}": value for name, value in state.items()}
         facts = {"step": self.step, "elapsed": self.elapsed()}
         write_tensors(self.out / RESUME_NAME, tensors, facts)
+
+    def _save_field(self) -> None:
+        if self.out is not None and self.accelerator.is_main_process:
+            save_field(self.out / FIELD_NAME, self.field, self.facts, self.expectation)
 
     def load(self) -> None:
         """Go on from the last save.

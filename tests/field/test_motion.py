@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -14,30 +15,50 @@ from vfield.errors import UserError
 from vfield.field.latents import sample_grid, spline_coefficients
 from vfield.field.motion import (
     EVIDENCE_CHANNELS,
+    LONE_CHANNELS,
     Curves,
     Match,
     MotionConfig,
     MotionField,
     Visibility,
     displacement,
+    split_evidence,
 )
 
 SIZE = (40, 56)
 GRID = (10, 14)
 DEFAULT = MotionConfig()
 VELOCITY, BEND, TWIST = (3.0, -2.0), (1.6, 0.8), (0.9, -0.5)
+LONE = (1.0, 2.0, -4.0, 0.5)  # from the left, then from the right, x and y each
+
+
+def curves_from(coefficients: Tensor, lone: Tensor | None = None, evidence: Tensor | None = None) -> Curves:
+    """Curves of these coefficients (g, 6, h, w), and nothing where nothing is given."""
+    gaps = len(coefficients)
+    return Curves(
+        coefficients,
+        torch.zeros(gaps, LONE_CHANNELS, *GRID) if lone is None else lone,
+        torch.zeros(gaps, EVIDENCE_CHANNELS, *GRID, dtype=torch.float16) if evidence is None else evidence,
+    )
 
 
 def constant_curves(
     velocity: tuple[float, float] = VELOCITY,
     bend: tuple[float, float] = (0.0, 0.0),
     twist: tuple[float, float] = (0.0, 0.0),
+    lone: tuple[float, ...] = LONE,
     gaps: int = 2,
 ) -> Curves:
     """The same curve everywhere: the spline coefficients of a constant are that constant."""
-    values = torch.tensor([*velocity, *bend, *twist])[None, :, None, None]
-    evidence = torch.linspace(0.1, 0.9, 7)[None, :, None, None]
-    return Curves(values.expand(gaps, 6, *GRID).contiguous(), evidence.expand(gaps, 7, *GRID).contiguous())
+
+    def everywhere(values: Tensor) -> Tensor:
+        return values[None, :, None, None].expand(gaps, len(values), *GRID).contiguous()
+
+    return Curves(
+        everywhere(torch.tensor([*velocity, *bend, *twist])),
+        everywhere(torch.tensor(lone)),
+        everywhere(torch.linspace(0.1, 0.9, EVIDENCE_CHANNELS).half()),
+    )
 
 
 def motion(curves: Curves, config: MotionConfig = DEFAULT) -> MotionField:
@@ -140,7 +161,7 @@ def test_a_zoom_is_traced_back_to_where_its_curves_are_kept() -> None:
     centre, rate = torch.tensor([27.5, 19.5]), 0.06
     xy = uv_to_xy(pixel_uv(*GRID), *SIZE)
     samples = torch.cat([(rate * (xy - centre)).permute(2, 0, 1), torch.zeros(4, *GRID)])
-    field = motion(Curves(spline_coefficients(samples)[None], torch.zeros(1, 7, *GRID)))
+    field = motion(curves_from(spline_coefficients(samples)[None]))
     uv = inner_points()
     for alpha in (0.0, 0.25, 0.9):
         # A point keeps its direction from the centre, and its distance grows linearly with time.
@@ -157,7 +178,10 @@ def varied_curves() -> Curves:
     samples = torch.nn.functional.interpolate(
         torch.randn(1, 6, 3, 4, generator=generator) * 3, size=GRID, mode="bicubic", align_corners=False
     )
-    return Curves(spline_coefficients(samples), torch.zeros(1, 7, *GRID))
+    lone = torch.nn.functional.interpolate(
+        torch.randn(1, LONE_CHANNELS, 3, 4, generator=generator), size=GRID, mode="bicubic", align_corners=False
+    )
+    return curves_from(spline_coefficients(samples), lone)
 
 
 def test_every_instant_of_one_trajectory_leads_to_the_same_ends() -> None:
@@ -187,8 +211,8 @@ def test_instants_can_be_mixed() -> None:
 
 
 def test_evidence_is_read_where_the_curve_is_anchored() -> None:
-    ramp = torch.linspace(0, 1, GRID[1]).expand(1, 7, *GRID)
-    field = motion(Curves(constant_curves(velocity=(8.0, 0.0), gaps=1).coefficients, ramp))
+    ramp = torch.linspace(0, 1, GRID[1]).expand(1, EVIDENCE_CHANNELS, *GRID)
+    field = motion(curves_from(constant_curves(velocity=(8.0, 0.0), gaps=1).coefficients, evidence=ramp))
     uv = inner_points()
     middle = field.match(0, uv, at(0.5, uv)).evidence
     late = field.match(0, uv, at(1.0, uv)).evidence
@@ -200,6 +224,46 @@ def test_points_outside_the_picture_have_finite_matches() -> None:
     uv = torch.tensor([[-3.0, 0.5], [0.5, 9.0], [1.0, 0.0], [0.0, 1.0]])
     match = motion(constant_curves(bend=BEND)).match(0, uv, at(0.3, uv))
     assert all(part.isfinite().all() for part in match)
+
+
+# --------------------------------------------------------------------------------------------- alone
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.2, 0.5, 0.9, 1.0])
+def test_each_keyframe_alone_leads_along_its_own_velocity(alpha: float) -> None:
+    uv = inner_points()
+    match = motion(constant_curves(bend=BEND, twist=TWIST)).match(1, uv, at(alpha, uv))
+    left, right = moves(Match(match.lone_left_uv, match.lone_right_uv, *match[2:]), uv)
+    torch.testing.assert_close(left, -alpha * torch.tensor(LONE[:2]).expand(len(uv), 2), atol=1e-4, rtol=0)
+    torch.testing.assert_close(right, (1 - alpha) * torch.tensor(LONE[2:]).expand(len(uv), 2), atol=1e-4, rtol=0)
+
+
+def test_at_a_keyframe_its_own_view_is_the_query() -> None:
+    field = motion(varied_curves())
+    uv = torch.rand(200, 2, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(field.match(0, uv, at(0.0, uv)).lone_left_uv, uv)
+    assert torch.equal(field.match(0, uv, at(1.0, uv)).lone_right_uv, uv)
+
+
+def test_a_lone_velocity_belongs_to_where_its_point_is_at_the_middle() -> None:
+    # A zoom on the left and another on the right: distances from the centre grow linearly with time.
+    centre, rates = torch.tensor([27.5, 19.5]), (0.1, -0.16)
+    away = (uv_to_xy(pixel_uv(*GRID), *SIZE) - centre).permute(2, 0, 1)
+    field = motion(curves_from(torch.zeros(1, 6, *GRID), torch.cat([rate * away for rate in rates])[None]))
+    uv = inner_points()
+    for alpha in (0.0, 0.25, 0.5, 0.9):
+        match = field.match(0, uv, at(alpha, uv))
+        for found, rate, s in ((match.lone_left_uv, rates[0], -0.5), (match.lone_right_uv, rates[1], 0.5)):
+            anchor = (uv_to_xy(uv, *SIZE) - centre) / (1 + rate * (alpha - 0.5))
+            torch.testing.assert_close(found, xy_to_uv(centre + anchor * (1 + rate * s), *SIZE), atol=5e-5, rtol=0)
+
+
+def test_corrections_leave_the_views_alone_as_they_are() -> None:
+    field, plain = motion(constant_curves(), MotionConfig(levels=(16,))), motion(constant_curves())
+    perturb(field)
+    uv = inner_points()
+    for a, b in zip(field.match(0, uv, at(0.3, uv))[2:4], plain.match(0, uv, at(0.3, uv))[2:4], strict=True):
+        assert torch.equal(a, b)
 
 
 # --------------------------------------------------------------------------------------------- what is learnt
@@ -228,34 +292,8 @@ def test_corrections_add_to_velocity_and_bend_of_their_own_gap() -> None:
         torch.testing.assert_close(after - before, expected, atol=1e-4, rtol=0)
 
 
-def test_hidden_curves_are_read_without_corrections() -> None:
-    field = motion(constant_curves())
-    with torch.no_grad():
-        for level in field.levels:
-            level.fill_(5.0)
-    hidden = constant_curves(velocity=(-1.0, 4.0), gaps=3)
-    uv = inner_points()
-    match = field.match(2, uv, at(0.25, uv), hidden)
-    expected = motion(hidden).match(2, uv, at(0.25, uv))
-    assert all(torch.equal(a, b) for a, b in zip(match, expected, strict=True))
-
-
-def test_trust_starts_neutral_and_scales_bend_and_twist_but_not_velocity() -> None:
-    uv = inner_points()
-    field = motion(constant_curves(bend=BEND))
-    torch.testing.assert_close(field.trust(torch.rand(5, 7)), torch.zeros(5, 1))
-    last = field.trust[-1]
-    assert isinstance(last, torch.nn.Linear)
-    for odds, share in ((0.0, 1.0), (30.0, 2.0), (-30.0, 0.0)):
-        torch.nn.init.constant_(last.bias, odds)
-        left, right = moves(field.match(0, uv, at(0.5, uv)), uv)
-        torch.testing.assert_close(right - left, torch.tensor(VELOCITY).expand(len(uv), 2), atol=1e-4, rtol=0)
-        quarter = share * torch.tensor(BEND).expand(len(uv), 2) / 4
-        torch.testing.assert_close((left + right) / 2, quarter, atol=1e-4, rtol=0)
-
-
-def test_gradients_reach_the_gap_in_question_and_the_trust() -> None:
-    field = motion(constant_curves(bend=BEND))
+def test_gradients_reach_the_gap_in_question_alone() -> None:
+    field = motion(constant_curves(bend=BEND), MotionConfig(levels=(8, 16)))
     uv = inner_points()
     # Only the right side: the instants are symmetric about the middle and the left would cancel some of it.
     field.match(1, uv, at(0.3, uv)).right_uv.square().sum().backward()
@@ -263,10 +301,6 @@ def test_gradients_reach_the_gap_in_question_and_the_trust() -> None:
         assert level.grad is not None
         assert level.grad[1].abs().max() > 0
         assert level.grad[0].abs().max() == 0
-    last = field.trust[-1]
-    assert isinstance(last, torch.nn.Linear)
-    assert last.weight.grad is not None
-    assert last.weight.grad.abs().max() > 0
 
 
 def test_gradients_of_corrections_agree_with_finite_differences() -> None:
@@ -291,12 +325,6 @@ def test_gradients_of_corrections_agree_with_finite_differences() -> None:
         torch.testing.assert_close(level.grad[0, channel, 1, 2], (above - below) / 2e-4, rtol=1e-3, atol=1e-9)
 
 
-def test_visibility_starts_undecided() -> None:
-    match = Match(torch.rand(9, 2), torch.rand(9, 2), torch.rand(9, 7))
-    odds = Visibility(*SIZE)(match, torch.rand(9, 3), torch.rand(9))
-    torch.testing.assert_close(odds, torch.zeros(9))
-
-
 def test_no_gaps_and_no_levels_are_legal() -> None:
     field = motion(Curves.empty(*GRID), MotionConfig(levels=()))
     assert len(field.levels) == 0
@@ -309,15 +337,162 @@ def test_bad_sizes_are_named(cell: int, levels: tuple[int, ...], named: str) -> 
         replace(DEFAULT, cell=cell, levels=levels)
 
 
-def test_what_lies_outside_one_picture_is_taken_from_the_other() -> None:
-    visibility = Visibility(40, 80)
-    inside, outside = torch.full((2, 2), 0.5), torch.tensor([[-0.025, 0.5], [0.5, 1.05]])  # by two pixels each
-    nothing = torch.zeros(2, EVIDENCE_CHANNELS)
-    alpha, same = torch.full((2,), 0.5), torch.zeros(2, 3)
+# --------------------------------------------------------------------------------------------- visibility
+
+COUNT = 64
+UNSEEN_ALONE = math.exp(-3)  # how likely a keyframe on its own is, to begin with
+
+
+def views(seed: int = 0, spread: float = 1.0) -> tuple[Match, list[Tensor], Tensor]:
+    """Random matches in the picture, spread out beyond it on request, their colours and instants."""
+    generator = torch.Generator().manual_seed(seed)
+    uv = [0.5 + spread * (torch.rand(COUNT, 2, generator=generator) - 0.5) for _ in range(4)]
+    match = Match(uv[0], uv[1], uv[2], uv[3], 5 * torch.rand(COUNT, EVIDENCE_CHANNELS, generator=generator))
+    colours = [torch.rand(COUNT, 3, generator=generator) for _ in range(4)]
+    return match, colours, torch.rand(COUNT, generator=generator) * 0.98 + 0.01
+
+
+def judge(weights_std: float = 0.0) -> Visibility:
+    visibility = Visibility(*SIZE)
+    if weights_std:
+        perturb(visibility, weights_std)
+    return visibility
+
+
+def reversed_in_time(match: Match, colours: list[Tensor], alpha: Tensor) -> tuple[Match, list[Tensor], Tensor]:
+    left, right, lone_left, lone_right, evidence = match
+    common, of_left, of_right = split_evidence(evidence)
+    turned = Match(right, left, lone_right, lone_left, torch.cat([common, of_right, of_left], dim=-1))
+    return turned, [colours[i] for i in SWAPPED], 1 - alpha
+
+
+SWAPPED = [1, 0, 3, 2]
+
+
+def test_evidence_is_split_into_what_is_common_and_what_is_of_each_side() -> None:
+    common, left, right = split_evidence(torch.arange(EVIDENCE_CHANNELS)[None])
+    assert common.shape[1] + left.shape[1] + right.shape[1] == EVIDENCE_CHANNELS
+    assert left.shape == right.shape
+    assert torch.equal(torch.cat([common, left, right], dim=-1), torch.arange(EVIDENCE_CHANNELS)[None])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("std", [0.0, 0.3, 100.0])
+def test_shares_are_positive_and_sum_to_one(std: float) -> None:
+    shares = judge(std)(*views(spread=1.5))
+    assert shares.shape == (COUNT, 4)
+    assert (shares > 0).all()
+    torch.testing.assert_close(shares.sum(dim=-1), torch.ones(COUNT))
+
+
+@torch.no_grad()
+def test_at_the_start_shares_are_nearness_and_a_keyframe_alone_is_the_exception() -> None:
+    match, colours, alpha = views()
+    near = torch.stack([1 - alpha, alpha], dim=-1)
+    expected = torch.cat([near, UNSEEN_ALONE * near], dim=-1) / (1 + UNSEEN_ALONE)
+    torch.testing.assert_close(judge()(match, colours, alpha), expected)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("view", range(4))
+@pytest.mark.parametrize(("pixels", "odds"), [(0.0, 0.0), (0.5, 1.5), (1.0, 3.0), (2.0, 6.0), (7.0, 6.0)])
+def test_a_view_from_outside_the_picture_loses_its_share_pixel_by_pixel(view: int, pixels: float, odds: float) -> None:
+    match, colours, alpha = views()
+    inside = judge()(match, colours, alpha)
+    for beyond in ([-pixels / SIZE[1], 0.5], [0.3, 1 + pixels / SIZE[0]]):
+        moved = list(match)
+        moved[view] = torch.tensor(beyond).expand(COUNT, 2)
+        outside = judge()(Match(*moved), colours, alpha)
+        expected = inside.clone()
+        expected[:, view] *= math.exp(-odds)
+        torch.testing.assert_close(outside, expected / expected.sum(dim=-1, keepdim=True), atol=1e-5, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_a_point_outside_every_view_is_judged_as_if_inside() -> None:
+    match, colours, alpha = views()
+    away = torch.full((COUNT, 2), 1.5)
+    torch.testing.assert_close(
+        judge()(Match(away, away, away, away, match.evidence), colours, alpha), judge()(match, colours, alpha)
+    )
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("std", [0.0, 0.3, 3.0])
+def test_a_clip_and_its_reverse_are_judged_alike(std: float) -> None:
+    visibility = judge(std)
+    match, colours, alpha = views(spread=1.1)
+    shares = visibility(match, colours, alpha)
+    turned = visibility(*reversed_in_time(match, colours, alpha))
+    torch.testing.assert_close(turned[:, SWAPPED], shares, atol=2e-5, rtol=1e-4)
+    # Not for want of an opinion.
+    undecided = judge()(match, colours, alpha)
+    assert std == 0 or (shares - undecided).abs().max() > 0.05
+
+
+@torch.no_grad()
+def test_what_is_learnt_is_bounded() -> None:
+    match, colours, alpha = views()
+    visibility = judge()
+    visibility.last.bias.copy_(torch.tensor([-1e4, 1e4]))
+    odds = visibility(match, colours, alpha).log() - judge()(match, colours, alpha).log()
+    torch.testing.assert_close(odds[:, 2:] - odds[:, :2], torch.full((COUNT, 2), 12.0), atol=1e-3, rtol=0)
+
+
+@torch.no_grad()
+def test_every_clue_can_be_heard() -> None:
+    """Evidence of any kind, every colour and every place moves the shares of a network with random weights."""
+    visibility = judge(0.3)
+    match, colours, alpha = views()
+    before = visibility(match, colours, alpha)
+    for channel in range(EVIDENCE_CHANNELS):
+        changed = match.evidence.clone()
+        changed[:, channel] += 1
+        assert (visibility(match._replace(evidence=changed), colours, alpha) - before).abs().max() > 1e-3
+    for view in range(4):
+        other = [1 - colour if i == view else colour for i, colour in enumerate(colours)]
+        assert (visibility(match, other, alpha) - before).abs().max() > 1e-3
+
+
+def test_gradients_of_visibility_agree_with_finite_differences() -> None:
+    match, colours, alpha = views()
+    visibility = judge(0.1).double()
+    known = Match(*(part.double() for part in match)), [colour.double() for colour in colours], alpha.double()
+    weights = torch.tensor([1.0, -2.0, 3.0, 0.5], dtype=torch.float64)
+    (visibility(*known) @ weights).sum().backward()
+    for parameter in visibility.parameters():
+        assert parameter.grad is not None
+        values = []
+        with torch.no_grad():
+            for step in (1e-6, -2e-6):
+                parameter.view(-1)[1] += step
+                values.append((visibility(*known) @ weights).sum())
+        assert parameter.grad.view(-1)[1] == pytest.approx(float(values[0] - values[1]) / 2e-6, rel=1e-3, abs=1e-7)
+
+
+def test_a_resized_visibility_shares_the_network_and_measures_in_its_own_pixels() -> None:
+    whole = Visibility(40, 80)
+    state = torch.random.get_rng_state()
+    half = whole.resized(20, 40)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert half.network is whole.network
+    assert [id(p) for p in half.parameters()] == [id(p) for p in whole.parameters()]
+    assert (whole.size, half.size) == ((40, 80), (20, 40))
+    match, colours, alpha = views()
+    match = match._replace(left_uv=torch.tensor([-1 / 80, 0.5]).expand(COUNT, 2))
     with torch.no_grad():
-        left_out = visibility(Match(outside, inside, nothing), same, alpha)
-        right_out = visibility(Match(inside, outside, nothing), same, alpha)
-        both_out = visibility(Match(outside, outside, nothing), same, alpha)
-    torch.testing.assert_close(left_out, torch.full((2,), 6.0), atol=1e-3, rtol=0)
-    torch.testing.assert_close(right_out, -left_out)
-    assert both_out.abs().max() == 0
+        whole_odds, half_odds = (
+            (shares[:, 1] / shares[:, 0]).log()
+            for shares in (judged(match, colours, alpha) for judged in (whole, half))
+        )
+        torch.testing.assert_close(whole_odds - half_odds, torch.full((COUNT,), 1.5), atol=1e-3, rtol=0)
+        perturb(whole)
+        inside = views(seed=3)
+        torch.testing.assert_close(half(*inside), whole(*inside))
+
+
+def test_every_learnt_value_of_visibility_is_kept_once() -> None:
+    visibility = Visibility(*SIZE)
+    assert len(visibility.state_dict()) == len(list(visibility.parameters())) == 4
+    pointers = [tensor.data_ptr() for tensor in visibility.state_dict().values()]
+    assert len(set(pointers)) == len(pointers)

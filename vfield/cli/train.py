@@ -103,6 +103,8 @@ def run(words: list[str]) -> int:
     if result.is_main:
         ended = "stopped" if result.interrupted else "done"
         print(f"{ended} after {result.steps} steps and {result.seconds:.0f} s: {folder / FIELD_NAME}")
+        if result.expectation is not None:
+            print(f"expected on frames never seen: PSNR {result.expectation}")
         if held_out is not None:
             scores = judge_held_out(result.field, held_out)
             print(f"frames never seen: PSNR {scores.psnr:.2f} dB, SSIM {scores.ssim:.4f} over {scores.frames} frames")

@@ -16,6 +16,7 @@ point of a side arrive here at all?
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -198,10 +199,17 @@ class Visibility(nn.Module):
         self.size = (height, width)
         side = SIDE_EVIDENCE + 2
         # What it says is zero until it has learnt better.
-        self.last = nn.Linear(32, 2)
-        nn.init.zeros_(self.last.weight)
-        nn.init.zeros_(self.last.bias)
-        self.network = nn.Sequential(nn.Linear(COMMON_EVIDENCE + 2 + 2 * side, 32), nn.ReLU(), self.last)
+        last = nn.Linear(32, 2)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        self.network = nn.Sequential(nn.Linear(COMMON_EVIDENCE + 2 + 2 * side, 32), nn.ReLU(), last)
+
+    @property
+    def last(self) -> nn.Linear:
+        """The network's last layer. Held only there: a file of weights has room for each once."""
+        layer = self.network[-1]
+        assert isinstance(layer, nn.Linear)
+        return layer
 
     def forward(self, match: Match, colours: Sequence[Tensor], alpha: Tensor) -> Tensor:
         """Shares (n, 4) of the views, left and right along the curve, then each alone; they sum to 1.
@@ -229,8 +237,8 @@ class Visibility(nn.Module):
 
     def resized(self, height: int, width: int) -> Visibility:
         """The same network for pictures of another size."""
-        other = Visibility(height, width)
-        other.network, other.last = self.network, self.last
+        other = copy.copy(self)
+        other.size = (height, width)
         return other
 
     def _outside(self, uv: Tensor) -> Tensor:

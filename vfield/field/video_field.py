@@ -196,15 +196,15 @@ class VideoField(nn.Module):
         rgb = self._decode(uvt if order is None else uvt[order], footprint, read)
         return rgb if order is None else torch.empty_like(rgb).index_copy(0, order, rgb)
 
-    def disagreement(self, uvt: Tensor) -> Tensor:
+    def disagreement(self, uvt: Tensor, *, hide: bool = False) -> Tensor:
         """How the two keyframes around each point differ in colour where the motion says it is: (n, 3).
 
-        Needs keyframe colours and motion. The order of the points is not kept.
+        Needs keyframe colours and motion. The order of the points is not kept. `hide` is as in `forward`.
         """
         uvt = self._within(uvt)
         if len(uvt) == 0:
             return uvt.clone()
-        return self._gather(uvt, Footprint.of_size(*self.size), hide=False, moving=True)[1].disagreement
+        return self._gather(uvt, Footprint.of_size(*self.size), hide, moving=True)[1].disagreement
 
     def inspect(self, uvt: Tensor) -> Inspection:
         """Motion and visibility at points (n, 3)."""
