@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from vfield.clip import Clip
 from vfield.field.video_field import FieldConfig, VideoField
 from vfield.flow import FlowConfig
-from vfield.start import start_field
+from vfield.start import Start, start_field
 
 Offset = tuple[float, float]
 RATE = Fraction(25)
@@ -47,16 +47,32 @@ def with_cut(size: tuple[int, int], before: int, after: int) -> Tensor:
     return torch.cat([translating(size, before) * 0.3, 0.3 * moving(size, [(k, 0.0) for k in range(after)], 1) + tint])
 
 
+def crossing(size: tuple[int, int], lefts: Sequence[int], side: int, top: int) -> Tensor:
+    """(t, 3, h, w): a bright textured square with its left edge at these pixels, before a dark textured background."""
+    back = 0.7 * picture(size)
+    frames = []
+    for left in lefts:
+        frame = back.clone()
+        square = 0.3 + 0.7 * picture(size, (left, 0.0), seed=1)
+        frame[:, top : top + side, left : left + side] = square[:, top : top + side, left : left + side]
+        frames.append(frame)
+    return torch.stack(frames)
+
+
 def clip_of(frames: Tensor, pts_seconds: Sequence[Fraction] | None = None) -> Clip:
     """A clip at 25 frames a second, or with these times."""
     pts = tuple(pts_seconds) if pts_seconds else tuple(Fraction(k) / RATE for k in range(len(frames)))
     return Clip(frames, pts, pts[-1] + 1 / RATE, RATE)
 
 
+def start_of(clip: Clip, config: FieldConfig = DEFAULT, seed: int = 0) -> Start:
+    """The starting field of a clip and its rehearsal; the same seed gives the same learnt values."""
+    return start_field(clip, config, FlowConfig(), seed)
+
+
 def field_of(clip: Clip, config: FieldConfig = DEFAULT, seed: int = 0) -> VideoField:
-    """The starting field of a clip; the same seed gives the same learnt values."""
-    torch.manual_seed(seed)
-    return start_field(clip, config, FlowConfig(), seed).field
+    """The starting field alone."""
+    return start_of(clip, config, seed).field
 
 
 @torch.no_grad()

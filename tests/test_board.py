@@ -35,7 +35,7 @@ from vfield.start import start_field
 
 HEIGHT, WIDTH = 48, 80
 RATE = Fraction(25)
-FULL = FieldConfig()
+FULL = FieldConfig(motion=MotionConfig(levels=(16, 64)))
 PLAIN = FieldConfig(
     fourier=FourierConfig(),
     shared=GlobalConfig(enabled=False),

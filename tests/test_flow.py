@@ -140,7 +140,7 @@ def test_the_flow_between_keeps_the_side_that_matches() -> None:
     [
         ({"finest_scale": -1}, "finest_scale must be 0"),
         ({"patch_size": 3}, "patch_size must be at least 4 pixels, got 3"),
-        ({"patch_stride": 9}, r"patch_stride must be 1 to patch_size \(8\), got 9"),
+        ({"patch_stride": 13}, r"patch_stride must be 1 to patch_size \(12\), got 13"),
         ({"patch_stride": 0}, "patch_stride must be"),
         ({"variational_iterations": -2}, "variational_iterations must be 0 or more, got -2"),
     ],

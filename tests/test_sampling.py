@@ -14,12 +14,19 @@ from vfield.sampling import Batch, PatchSampler, SamplingConfig
 
 TIMES = [0.0, 0.04, 0.12, 0.16, 0.2, 0.28]
 SIZE = (20, 30)
+HALF = (10, 15)
 SMALL = SamplingConfig(patches=8, patch_size=5)
 ALL_OBSERVED = SamplingConfig(patches=40, patch_size=5, hidden_share=0.0)
 
 
-def frames(size: tuple[int, int] = SIZE, count: int = len(TIMES)) -> Tensor:
-    return torch.randint(0, 256, (count, 3, *size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+def frames(size: tuple[int, int] = SIZE, count: int = len(TIMES), seed: int = 0) -> Tensor:
+    return torch.randint(0, 256, (count, 3, *size), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
+
+
+def hidden_frames(pictures: Tensor) -> Tensor:
+    """The frames at half their size, rounded up, as noise of another kind: a mix-up of the two would be seen."""
+    height, width = pictures.shape[-2:]
+    return frames((-(-height // 2), -(-width // 2)), len(pictures), seed=1)
 
 
 def sampler(
@@ -29,7 +36,8 @@ def sampler(
     seed: int = 3,
 ) -> PatchSampler:
     pictures = frames() if pictures is None else pictures
-    return PatchSampler(pictures, torch.tensor(TIMES[: len(pictures)]), hideable, config, seed)
+    times = torch.tensor(TIMES[: len(pictures)])
+    return PatchSampler(pictures, times, hidden_frames(pictures), hideable, config, seed)
 
 
 def rows(*tensors: Tensor) -> list[tuple[float, ...]]:
@@ -45,12 +53,15 @@ def frame_of(uvt: Tensor) -> Tensor:
 
 
 def assert_pixels(batch: Batch, pictures: Tensor) -> None:
-    """Every point lies on a pixel's centre and has its colour."""
-    xy = uv_to_xy(batch.uvt[:, :2], *pictures.shape[-2:])
-    pixel = xy.round().long()
-    torch.testing.assert_close(xy, pixel.float(), atol=1e-4, rtol=0)
-    found = pictures[frame_of(batch.uvt), :, pixel[:, 1], pixel[:, 0]]
-    torch.testing.assert_close(batch.rgb, found / 255 if found.dtype == torch.uint8 else found)
+    """Every point lies on the centre of a pixel and has its colour: of the small frames where they are hidden."""
+    seen = len(batch.uvt) - batch.hidden
+    for part, of in ((slice(seen), pictures), (slice(seen, None), hidden_frames(pictures))):
+        uvt, rgb = batch.uvt[part], batch.rgb[part]
+        xy = uv_to_xy(uvt[:, :2], *of.shape[-2:])
+        pixel = xy.round().long()
+        torch.testing.assert_close(xy, pixel.float(), atol=1e-4, rtol=0)
+        found = of[frame_of(uvt), :, pixel[:, 1], pixel[:, 0]]
+        torch.testing.assert_close(rgb, found / 255 if found.dtype == torch.uint8 else found)
 
 
 def test_a_batch_is_a_function_of_seed_and_step() -> None:
@@ -139,13 +150,37 @@ def test_nothing_is_hidden_where_nothing_can_be() -> None:
     assert_pixels(batch, frames())
 
 
-@pytest.mark.parametrize("size", [(3, 30), (20, 2), (1, 1)])
+def test_hidden_patches_reach_every_pixel_of_the_small_frames() -> None:
+    seen = torch.zeros(len(TIMES), *HALF, dtype=torch.bool)
+    draw = sampler(SamplingConfig(patches=40, patch_size=5, hidden_share=1.0))
+    for step in range(20):
+        batch = draw.batch(step)
+        assert batch.hidden == len(batch.uvt) == 40 * 25
+        xy = uv_to_xy(batch.uvt[:, :2], *HALF).round().long()
+        patches = xy.reshape(-1, 25, 2)
+        assert (patches.amax(dim=1) - patches.amin(dim=1) == 4).all()
+        seen[frame_of(batch.uvt), xy[:, 1], xy[:, 0]] = True
+    assert seen[[1, 2, 4]].float().mean() > 0.97
+    assert not seen[[0, 3, 5]].any()
+
+
+@pytest.mark.parametrize("size", [(21, 31), (33, 17), (7, 9)])
+def test_odd_sizes_have_small_frames_rounded_up(size: tuple[int, int]) -> None:
+    pictures = frames(size)
+    for step in range(4):
+        batch = sampler(pictures=pictures).batch(step)
+        assert_pixels(batch, pictures)
+        assert batch.hidden > 0
+        assert batch.between.shape == batch.uvt.shape
+
+
+@pytest.mark.parametrize("size", [(3, 30), (20, 2), (8, 8), (1, 1)])
 def test_pictures_smaller_than_a_patch_are_taken_whole(size: tuple[int, int]) -> None:
     pictures = frames(size)
     batch = sampler(pictures=pictures).batch(0)
-    points = min(size[0], 5) * min(size[1], 5)
-    assert len(batch.uvt) == len(batch.between) == 8 * points
-    assert batch.hidden == 6 * points
+    seen, hidden = (min(rows, 5) * min(columns, 5) for rows, columns in (size, hidden_frames(pictures).shape[-2:]))
+    assert len(batch.uvt) == len(batch.between) == 2 * seen + 6 * hidden
+    assert batch.hidden == 6 * hidden
     assert_pixels(batch, pictures)
 
 

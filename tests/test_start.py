@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from einops import reduce
 from scenes import DEFAULT, clip_of, moving, translating, with_cut
 
-from vfield.clip import Clip
+from vfield.clip import Clip, to_uint8
 from vfield.field.latents import LocalConfig
 from vfield.field.motion import Curves, MotionConfig
 from vfield.field.video_field import FieldConfig
@@ -35,6 +36,14 @@ def gaps_of(start: Start) -> int:
     return len(start.field.motion.coefficients)
 
 
+def hidden_by(start: Start) -> list[int]:
+    """The frames that the rehearsal may hide."""
+    if start.rehearsal is None:
+        return []
+    assert not {*start.rehearsal.learning} & {*start.rehearsal.checking}
+    return sorted([*start.rehearsal.learning, *start.rehearsal.checking])
+
+
 # --------------------------------------------------------------------------------------------- keyframes
 
 
@@ -55,12 +64,12 @@ def test_keyframes_are_every_kth_frame_and_the_ends_of_each_shot(
 
 def test_by_default_every_frame_is_a_keyframe() -> None:
     frames = translating(SIZE, 5)
-    field, hideable = started(clip_of(frames))
-    assert field.colours is not None
-    assert torch.equal(field.colours.frames, frames)
-    torch.testing.assert_close(field.timeline.t, torch.arange(5) / 25)
-    assert gaps_of(Start(field, hideable)) == 4
-    assert hideable == [1, 2, 3]
+    start = started(clip_of(frames))
+    assert start.field.colours is not None
+    assert torch.equal(start.field.colours.frames, frames)
+    torch.testing.assert_close(start.field.timeline.t, torch.arange(5) / 25)
+    assert gaps_of(start) == 4
+    assert hidden_by(start) == [1, 2, 3]
 
 
 def test_with_a_stride_the_others_are_not_stored_and_cannot_be_hidden() -> None:
@@ -70,7 +79,7 @@ def test_with_a_stride_the_others_are_not_stored_and_cannot_be_hidden() -> None:
     assert torch.equal(start.field.colours.frames, frames[[0, 2, 4, 5]])
     torch.testing.assert_close(start.field.timeline.t, torch.tensor([0.0, 0.08, 0.16, 0.2]))
     assert gaps_of(start) == 3
-    assert start.hideable == []
+    assert start.rehearsal is None
 
 
 def test_uneven_times_are_kept() -> None:
@@ -86,7 +95,7 @@ def test_cuts_become_shots_without_gaps_between_them() -> None:
     start = started(clip_of(with_cut(SIZE, 4, 3)))
     assert start.field.timeline.shots == [range(4), range(4, 7)]
     assert gaps_of(start) == 3 + 2
-    assert start.hideable == [1, 2, 5]
+    assert hidden_by(start) == [1, 2, 5]
 
 
 def test_cuts_are_counted_in_keyframes() -> None:
@@ -108,21 +117,42 @@ def test_each_gap_has_the_motion_of_its_own_shot() -> None:
 # --------------------------------------------------------------------------------------------- hiding
 
 
-def test_hidden_curves_reach_from_one_neighbour_to_the_other() -> None:
-    field, hideable = started(clip_of(translating((64, 64), 6, (1.5, 0.5))))
-    assert field.hidden_rows == {1: 0, 2: 1, 3: 2, 4: 3}
-    assert hideable == list(field.hidden_rows)
-    assert field.hidden_curves is not None
-    assert len(field.hidden_curves.coefficients) == len(hideable)
-    middle = field.hidden_curves.coefficients[:, :2, 6:10, 6:10].mean(dim=(2, 3))
+def test_frames_are_hidden_at_half_the_size_where_motion_is_as_long_as_in_the_task() -> None:
+    clip = clip_of(translating((64, 64), 6, (3.0, 1.0)))
+    rehearsal = started(clip).rehearsal
+    assert rehearsal is not None
+    assert rehearsal.field.size == (32, 32)
+    assert rehearsal.frames.shape == (6, 3, 32, 32)
+    assert rehearsal.field.hidden_rows == {1: 0, 2: 1, 3: 2, 4: 3}
+    motion = rehearsal.field.motion
+    assert motion is not None
+    assert len(motion.coefficients) == len(motion.lone) == len(motion.evidence) == 4
+    # Twice the way, in pixels twice as large.
+    middle = motion.coefficients[:, :2, 3:5, 3:5].mean(dim=(2, 3))
     torch.testing.assert_close(middle, torch.tensor([[3.0, 1.0]]).expand(4, 2), atol=0.15, rtol=0)
+
+
+@pytest.mark.parametrize("size", [(32, 48), (33, 47), (1, 1), (2, 3)])
+@pytest.mark.parametrize("deep", [False, True])
+def test_the_small_frames_are_means_over_areas(size: tuple[int, int], deep: bool) -> None:
+    frames = translating(size, 3)
+    rehearsal = started(clip_of(frames if deep else to_uint8(frames))).rehearsal
+    assert rehearsal is not None
+    half = (-(-size[0] // 2), -(-size[1] // 2))
+    assert rehearsal.frames.shape == (3, 3, *half)
+    assert rehearsal.frames.dtype == torch.uint8
+    assert rehearsal.field.size == half
+    torch.testing.assert_close(rehearsal.t, torch.arange(3) / 25)
+    if size == SIZE:
+        means = reduce(255 * frames, "n c (h 2) (w 2) -> n c h w", "mean")
+        torch.testing.assert_close(rehearsal.frames.float(), means, atol=1.01, rtol=0)
 
 
 @pytest.mark.parametrize(("frames", "hideable"), [(1, []), (2, []), (3, [1])])
 def test_short_clips(frames: int, hideable: list[int]) -> None:
     start = started(clip_of(translating(SIZE, frames)))
     assert gaps_of(start) == frames - 1
-    assert start.hideable == hideable
+    assert hidden_by(start) == hideable
 
 
 # --------------------------------------------------------------------------------------------- without motion
@@ -139,11 +169,11 @@ def test_without_motion_no_flow_is_asked_for(config: FieldConfig) -> None:
     def never(curves: Iterable[Curves], _: int) -> Iterable[Curves]:
         raise AssertionError("curves were asked for")
 
-    field, hideable = start_field(clip_of(translating(SIZE, 4)), config, FlowConfig(), 0, never)
-    assert field.motion is None
-    assert field.hidden_curves is None
+    start = start_field(clip_of(translating(SIZE, 4)), config, FlowConfig(), 0, never)
+    assert start.field.motion is None
     # Fading from one neighbour to the other is a task too; without anything local there is nothing to hide.
-    assert hideable == ([1, 2] if config.has_local else [])
+    assert hidden_by(start) == ([1, 2] if config.has_local else [])
+    assert start.rehearsal is None or start.rehearsal.field.motion is None
 
 
 def test_progress_sees_every_gap() -> None:
@@ -171,3 +201,9 @@ def test_a_real_clip_starts_better_than_fading(demo_clip: Path) -> None:
     moved, faded = (started(clip, FieldConfig(motion=MotionConfig(enabled=enabled))).field for enabled in (True, False))
     uvt = torch.rand(5000, 3, generator=torch.Generator().manual_seed(0)) * torch.tensor([1, 1, 4 / 25])
     assert moved.disagreement(uvt).square().mean() < 0.7 * faded.disagreement(uvt).square().mean()
+
+
+def test_starting_leaves_the_global_generator_alone() -> None:
+    before = torch.random.get_rng_state()
+    started(clip_of(translating(SIZE, 4)))
+    assert torch.equal(torch.random.get_rng_state(), before)

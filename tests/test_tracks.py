@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from scenes import moving, picture, translating
+from scenes import crossing, moving, picture, translating
 from torch import Tensor
 
 from vfield.coords import pixel_uv, uv_to_xy
-from vfield.field.latents import sample_grid
-from vfield.field.motion import Curves, displacement
+from vfield.field.latents import sample_bilinear, sample_grid
+from vfield.field.motion import COMMON_EVIDENCE, EVIDENCE_CHANNELS, SIDE_EVIDENCE, Curves, displacement
 from vfield.field.timeline import Gap, gaps_between, gaps_hiding
 from vfield.flow import FlowConfig
 from vfield.tracks import FlowStore, _gap_curves, _Grid, _outer, find_curves
@@ -22,6 +22,12 @@ from vfield.video_io import read_clip
 
 SIZE = (64, 80)
 CELL = 4
+POINTS = pixel_uv(9, 9, region=(0.25, 0.25, 0.75, 0.75)).reshape(-1, 2)
+
+# Where evidence has what it tells: how much both sides disagree, then of each side what it tells of itself.
+MISMATCHES = [0, 1, 2, 3]
+LEFT, RIGHT = COMMON_EVIDENCE, COMMON_EVIDENCE + SIDE_EVIDENCE
+ALONE, ALONG, UNSETTLED, TURN = 0, 1, 3, 6
 
 
 def curves_of(frames: Tensor, gap: Gap, t: Sequence[float] | None = None, cell: int = CELL) -> Curves:
@@ -141,7 +147,111 @@ def test_flows_of_the_frames_are_carried_to_the_middle_of_the_gap() -> None:
     expected = rate / (1 + rate / 2) * (uv_to_xy(uv, *SIZE) - torch.tensor([39.5, 31.5]))
     torch.testing.assert_close(read(found)[:, :2], expected, atol=1e-2, rtol=0)
     # The two flows are each other's inverse, so going there and back again ends where it began.
-    assert found.evidence[0, 3:, 4:-4, 5:-5].max() < 1e-2
+    assert found.evidence[0, [LEFT + TURN, RIGHT + TURN], 4:-4, 5:-5].max() < 1e-2
+
+
+# --------------------------------------------------------------------------------------------- each side alone
+
+# A square moves by STEP pixels a frame, and at the middle of the gap from frame 1 to 2 its left edge is at MIDDLE.
+SCENE, SIDE, TOP = (64, 112), 32, 16
+STEP, MIDDLE = 10, 45
+
+
+def square_at(direction: int) -> list[int]:
+    """Left edges in the four frames."""
+    return [MIDDLE + direction * STEP * (2 * k - 3) // 2 for k in range(4)]
+
+
+def strips(direction: int) -> tuple[slice, slice]:
+    """Columns, at the middle, of what the square has uncovered behind it and will cover before it; 2 px cells."""
+    edges = (MIDDLE - STEP // 2, MIDDLE), (MIDDLE + SIDE, MIDDLE + SIDE + STEP // 2)
+    columns = [slice((first + 1) // 2 + 1, last // 2) for first, last in edges]  # a pixel away from the edges
+    return (columns[0], columns[1]) if direction == 1 else (columns[1], columns[0])
+
+
+ROWS = slice((TOP + 6) // 2, (TOP + SIDE - 6) // 2)
+
+
+def with_exact_flows(direction: int) -> Curves:
+    """Curves of the moving square with flows that know it to the pixel."""
+    lefts = square_at(direction)
+    store = FlowStore(crossing(SCENE, lefts, SIDE, TOP), FlowConfig())
+    for source, target in ((1, 0), (1, 2), (2, 1), (2, 3)):
+        flow = torch.zeros(2, *SCENE)
+        flow[0, TOP : TOP + SIDE, lefts[source] : lefts[source] + SIDE] = lefts[target] - lefts[source]
+        store._flows[source, target] = flow
+    return _gap_curves(store, torch.arange(4) / 25, Gap(1, 2, 0, 3), 2)
+
+
+def pixels_unsettled(found: Curves, side: int) -> Tensor:
+    return found.evidence[0, side + UNSETTLED].float().expm1() / 3
+
+
+@pytest.mark.parametrize("direction", [1, -1])
+def test_what_is_seen_on_one_side_alone_moves_as_that_side_says(direction: int) -> None:
+    found = with_exact_flows(direction)
+    left, right = found.lone[0, :2], found.lone[0, 2:]
+    uncovered, covered = strips(direction)
+    middle = slice((MIDDLE + 8) // 2, (MIDDLE + SIDE - 8) // 2)
+    # The background stands still, and the square is seen on both sides.
+    for lone, columns in ((right, uncovered), (left, covered)):
+        assert lone[:, ROWS, columns].numel() > 0
+        assert (lone[:, ROWS, columns] == 0).all()
+    for lone in (left, right):
+        expected = torch.tensor([direction * STEP, 0.0])[:, None, None].expand_as(lone[:, ROWS, middle])
+        torch.testing.assert_close(lone[:, ROWS, middle], expected, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("direction", [1, -1])
+def test_where_no_point_of_a_side_arrives_is_a_hole_that_does_not_settle(direction: int) -> None:
+    found = with_exact_flows(direction)
+    left, right = pixels_unsettled(found, LEFT), pixels_unsettled(found, RIGHT)
+    uncovered, covered = strips(direction)
+    for hole, seen, columns in ((left, right, uncovered), (right, left, covered)):
+        torch.testing.assert_close(hole[ROWS, columns], torch.full_like(hole[ROWS, columns], STEP), atol=0.1, rtol=0)
+        assert (seen[ROWS, columns] == 0).all()
+    # Nowhere else is there one.
+    for hole, columns in ((left, uncovered), (right, covered)):
+        outside = torch.ones(hole.shape[1], dtype=torch.bool)
+        outside[columns.start - 2 : columns.stop + 2] = False
+        assert hole[:, outside].max() < 1e-3
+
+
+def test_no_side_is_settled_without_frames_beyond_it() -> None:
+    frames = crossing(SCENE, square_at(1), SIDE, TOP)
+    for before, after in ((None, None), (0, None), (None, 3)):
+        found = curves_of(frames, Gap(1, 2, before, after), cell=2)
+        for side, beyond in ((LEFT, before), (RIGHT, after)):
+            unsettled = pixels_unsettled(found, side)
+            assert ((unsettled - 20).abs() < 0.1).all() if beyond is None else unsettled.min() < 1e-3
+        velocity = read(found)[:, :2]
+        for lone, beyond in ((found.lone[0, :2], before), (found.lone[0, 2:], after)):
+            if beyond is None:
+                # It has nothing of its own to say, and repeats what both say.
+                own = sample_bilinear(lone, uv_to_xy(POINTS, *lone.shape[-2:]))
+                assert (own - velocity).norm(dim=-1).median() < 0.05
+
+
+@pytest.mark.parametrize("direction", [1, -1])
+def test_the_background_behind_a_real_flow_is_known_from_the_side_that_sees_it(direction: int) -> None:
+    found = curves_of(crossing(SCENE, square_at(direction), SIDE, TOP), Gap(1, 2, 0, 3), cell=2)
+    uncovered, covered = strips(direction)
+    rows = slice((TOP + 8) // 2, (TOP + SIDE - 8) // 2)
+    for mine, side, columns in ((found.lone[0, 2:], RIGHT, uncovered), (found.lone[0, :2], LEFT, covered)):
+        assert mine[:, rows, columns].norm(dim=0).max() < 0.15 * STEP
+        assert pixels_unsettled(found, side)[rows, columns].max() < 0.01
+    # Flows carry the square's motion some pixels out of it, so the holes lie a little further out than the strips.
+    for side, columns in ((LEFT, uncovered), (RIGHT, covered)):
+        around = slice(columns.start - 8, columns.stop + 8)
+        assert pixels_unsettled(found, side)[rows, around].amax(dim=1).mean() > 0.3 * STEP
+
+
+def test_what_one_side_knows_is_spread_over_the_gap_by_time() -> None:
+    """Frames beyond at another distance in time: velocities are counted in gaps."""
+    times = [0.0, 0.08, 0.12, 0.14]
+    found = curves_of(moving(SIZE, [(50 * t, -25 * t) for t in times]), Gap(1, 2, 0, 3), times)
+    for lone in (found.lone[0, :2], found.lone[0, 2:]):
+        assert_all_near(sample_bilinear(lone, uv_to_xy(POINTS, *lone.shape[-2:])), (2.0, -1.0), 0.2)
 
 
 # --------------------------------------------------------------------------------------------- evidence
@@ -149,31 +259,46 @@ def test_flows_of_the_frames_are_carried_to_the_middle_of_the_gap() -> None:
 
 def test_evidence_is_low_where_all_frames_agree_and_high_where_one_does_not() -> None:
     frames = translating(SIZE, 4, (2.0, 0.0))
-    clean = curves_of(frames, Gap(1, 2, 0, 3)).evidence[0]
+    clean = curves_of(frames, Gap(1, 2, 0, 3)).evidence[0].float()
     spoilt = frames.clone()
     spoilt[2, :, 20:44, 30:54] = 1 - picture(SIZE, seed=9)[:, 20:44, 30:54]
-    dirty = curves_of(spoilt, Gap(1, 2, 0, 3)).evidence[0]
-    # Cells of 4 pixels: the middle of the spoilt square, and of the picture.
-    middle = (slice(7, 9), slice(9, 12))
-    assert clean[:, 3:-3, 3:-3].max() < 0.4
-    assert (dirty[0][middle] > clean[0][middle] + 0.3).all()
+    dirty = curves_of(spoilt, Gap(1, 2, 0, 3)).evidence[0].float()
+    # Cells of 4 pixels: the middle of the spoilt square.
+    middle = (slice(None), slice(7, 9), slice(9, 12))
+    told = [*MISMATCHES, *(side + clue for side in (LEFT, RIGHT) for clue in range(SIDE_EVIDENCE))]
+    assert clean[told, 3:-3, 3:-3].max() < 1.2
+    assert clean[told, 3:-3, 3:-3].mean() < 0.3
+    assert (dirty[middle][MISMATCHES] > clean[middle][MISMATCHES] + 1.5).all()
+    # The right frame is the one that does not go with the frame beyond it.
+    assert (dirty[RIGHT + ALONE] > dirty[LEFT + ALONE] + 1).float()[middle[1:]].mean() > 0.8
+    assert (dirty[LEFT + ALONE][middle[1:]] < 1.2).all()
+
+
+def test_evidence_of_a_clip_and_its_reverse_are_each_others() -> None:
+    frames = crossing(SCENE, square_at(1), SIDE, TOP)
+    there = curves_of(frames, Gap(1, 2, 0, 3), cell=2)
+    back = curves_of(frames.flip(0), Gap(1, 2, 0, 3), cell=2)
+    common, left, right = there.evidence[0].float().split([LEFT, SIDE_EVIDENCE, SIDE_EVIDENCE])
+    torch.testing.assert_close(back.evidence[0].float(), torch.cat([common, right, left]), atol=0.02, rtol=0)
+    torch.testing.assert_close(back.lone[0], -there.lone[0].roll(2, dims=0), atol=1e-2, rtol=0)
 
 
 def test_evidence_without_outer_frames_falls_back_to_the_agreement_of_the_two() -> None:
     evidence = curves_of(translating(SIZE, 2), Gap(0, 1, None, None)).evidence[0]
-    assert torch.equal(evidence[1], evidence[0])
-    assert torch.equal(evidence[2], evidence[0])
+    for side in (LEFT, RIGHT):
+        assert torch.equal(evidence[side + ALONE], evidence[side + ALONG])
+    assert torch.equal(evidence[LEFT + ALONE], evidence[RIGHT + ALONE])
 
 
-def test_evidence_of_a_real_clip_is_about_0_to_1(demo_clip: Path) -> None:
+def test_evidence_of_a_real_clip_is_about_0_to_6(demo_clip: Path) -> None:
     clip = read_clip(demo_clip, max_frames=5, size=(90, 160))
     times = torch.arange(5) / 25
     for found in find_curves(clip.frames, times, gaps_between([range(5)]), CELL, FlowConfig()):
-        assert found.coefficients.isfinite().all()
-        assert found.evidence.isfinite().all()
+        assert all(part.isfinite().all() for part in found)
+        assert found.evidence.dtype == torch.float16
         assert found.evidence.min() >= 0
-        assert found.evidence.max() < 2
-        assert found.evidence.mean() < 0.5
+        assert found.evidence.max() < 6.5
+        assert found.evidence.float().mean() < 2
 
 
 # --------------------------------------------------------------------------------------------- sizes and memory
@@ -185,9 +310,11 @@ def test_any_size_has_curves_of_cells_rounded_up(size: tuple[int, int], cell: in
     found = curves_of(translating(size, 4, (0.5, 0.25)), Gap(1, 2, 0, 3), cell=cell)
     rows, columns = -(-size[0] // cell), -(-size[1] // cell)
     assert found.coefficients.shape == (1, 6, rows, columns)
-    assert found.evidence.shape == (1, 7, rows, columns)
-    assert found.coefficients.isfinite().all()
-    assert found.evidence.isfinite().all()
+    assert found.lone.shape == (1, 4, rows, columns)
+    assert found.evidence.shape == (1, EVIDENCE_CHANNELS, rows, columns)
+    assert all(part.isfinite().all() for part in found)
+    for part, empty in zip(found, Curves.empty(rows, columns), strict=True):
+        assert (part.shape[1:], part.dtype) == (empty.shape[1:], empty.dtype)
 
 
 @pytest.mark.parametrize("hiding", [False, True])

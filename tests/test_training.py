@@ -88,8 +88,10 @@ def hidden_loss(clip: Clip, config: Config, field: VideoField) -> float:
     """The in-between loss of a field on batches that its fit did not draw."""
     start = start_field(clip, config.field, config.flow, seed=0)
     start.field.load_state_dict(field.state_dict())
-    objective = Objective(start.field, config.objective)
-    sampler = PatchSampler(clip.frames, keyframe_t(clip.pts_seconds), start.hideable, config.sampling, seed=999)
+    assert start.rehearsal is not None
+    small, hideable = start.rehearsal.frames, start.rehearsal.learning
+    objective = Objective(start.field, start.rehearsal.field, config.objective)
+    sampler = PatchSampler(clip.frames, keyframe_t(clip.pts_seconds), small, hideable, config.sampling, seed=999)
     with torch.no_grad():
         return sum(float(objective(sampler.batch(step)).hidden) for step in range(40))
 
@@ -194,7 +196,7 @@ def test_nothing_but_the_field_remains_of_a_fit_in_memory(
     handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     field = fit(clip, trained(steps=1), progress=False).field
     assert not list(tmp_path.iterdir())
-    assert field.hidden_coefficients is None
+    assert not field.hidden_rows
     assert not field.training
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
 
@@ -387,7 +389,8 @@ def test_two_processes_give_the_field_of_one(tmp_path: Path, fitting: list[str],
 
 def test_the_shares_of_two_processes_are_the_batch_of_one(clip: Clip) -> None:
     """Every process's share of a batch is disjoint, and together they are the batch of one process."""
-    sampler = PatchSampler(clip.frames, keyframe_t(clip.pts_seconds), [1, 2, 3, 4], TINY.sampling, seed=3)
+    times, small = keyframe_t(clip.pts_seconds), clip.frames[..., ::2, ::2]
+    sampler = PatchSampler(clip.frames, times, small, [1, 2, 3, 4], TINY.sampling, seed=3)
     whole = sampler.batch(5)
     shares = [sampler.batch(5, rank, 2) for rank in (0, 1)]
     assert sum(share.hidden for share in shares) == whole.hidden

@@ -83,8 +83,13 @@ class Objective(nn.Module):
             prediction = self.field(batch.uvt[:seen])
             observed = config.observed * squared(prediction, batch.rgb[:seen]).sum() / count
         if batch.hidden and self.rehearsal is not None:
-            prediction = self.rehearsal(batch.uvt[seen:], hide=True)
-            hidden = config.hidden * charbonnier(prediction, batch.rgb[seen:], _HIDDEN_EPSILON).sum() / count
+            base, residual = self.rehearsal.layers(batch.uvt[seen:], hide=True)
+            target = batch.rgb[seen:]
+            # Each learns as if it were the last word: the views without the decoder, the decoder on top of them.
+            apart = charbonnier(base, target, _HIDDEN_EPSILON) + charbonnier(
+                base.detach() + residual, target, _HIDDEN_EPSILON
+            )
+            hidden = config.hidden * apart.sum() / count
         motion = self.field.motion
         if motion is not None and len(motion.levels) and config.agreement and self.field.colours is not None:
             apart = self.field.disagreement(batch.between)

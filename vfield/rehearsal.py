@@ -5,13 +5,14 @@ the pictures makes the motion as many pixels long as it is in the task itself, s
 It does not at full size. (Learning from a clip's own coarser copies: Shocher, Cohen and Irani, "Zero-shot
 super-resolution", CVPR 2018; in time, Zuckerman et al., "Across scales and across dimensions", ECCV 2020.)
 
-Every fourth hidden frame is kept for checking. What does not help there is turned down or off.
+At first every fourth hidden frame is kept for checking. What does not help there will be turned down or off in the
+end; then they are learnt from like the others, since a clip has few frames and each teaches.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -40,7 +41,7 @@ class Rehearsal(NamedTuple):
         frames: (n, 3, h / 2, w / 2) uint8.
         t: (n,) their instants in seconds.
         learning: indices of frames to hide while learning.
-        checking: indices of frames that are never learnt from.
+        checking: indices of frames that are not learnt from until the learnt parts have been checked.
     """
 
     field: VideoField
@@ -85,27 +86,37 @@ def _sample_step(height: int, width: int) -> int:
     return max(1, math.isqrt(height * width // _SAMPLED_POINTS))
 
 
-def settle(rehearsal: Rehearsal) -> dict[str, float]:
-    """Turn learnt parts down to the force that does best on the frames kept for checking, and say which that is.
+def find_forces(rehearsal: Rehearsal) -> dict[str, float]:
+    """With how much of its force each learnt part does best on the frames kept for checking.
 
-    A part's force multiplies its last layer, which is zero at the start: none of it is the start itself.
+    A part's force multiplies its last layer, which is zero at the start: none of it is the start itself. The parts are
+    left as they were.
 
     Returns:
         The force of each part by name, 0 to 1; empty where nothing was kept for checking.
     """
     if not rehearsal.checking:
         return {}
-    forces = {}
-    for name, layer in _last_layers(rehearsal.field).items():
-        learnt = [parameter.detach().clone() for parameter in layer.parameters()]
-        scores = []
+    forces: dict[str, float] = {}
+    layers = _last_layers(rehearsal.field)
+    learnt = {name: [p.detach().clone() for p in layer.parameters()] for name, layer in layers.items()}
+    for name, layer in layers.items():
+        scores = {}
         for force in _FORCES:
-            _turn(layer, learnt, force)
-            scores.append(float(-10 * squared_errors(rehearsal, rehearsal.checking).clamp(min=1e-10).log10().mean()))
-        best = max(range(len(_FORCES)), key=lambda i: scores[i] + _HANDICAP[name] * _FORCES[i])
-        _turn(layer, learnt, _FORCES[best])
-        forces[name] = _FORCES[best]
+            _turn(layer, learnt[name], force)
+            psnr = -10 * squared_errors(rehearsal, rehearsal.checking).clamp(min=1e-10).log10().mean()
+            scores[force] = float(psnr) + _HANDICAP[name] * force
+        forces[name] = max(scores, key=scores.__getitem__)
+        _turn(layer, learnt[name], forces[name])
+    for name, layer in layers.items():
+        _turn(layer, learnt[name], 1.0)
     return forces
+
+
+def apply_forces(field: VideoField, forces: Mapping[str, float]) -> None:
+    """Turn learnt parts down to what `find_forces` found."""
+    for name, layer in _last_layers(field).items():
+        _turn(layer, list(layer.parameters()), forces.get(name, 1.0))
 
 
 def _last_layers(field: VideoField) -> dict[str, nn.Linear]:

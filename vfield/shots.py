@@ -19,12 +19,14 @@ What the rule does with special material:
 - Fades and crossfades of three steps or more are no cuts: their frames lie on the way from one to the next.
 - A flash through which the picture can still be seen is no cut. One that wipes it out (a white, black or foreign
   frame) gets a wall on both sides and is a shot of one frame: there is nothing to match it with, so moving it, or
-  moving its neighbours by it, could only smear.
+  moving its neighbours by it, could only smear. `flashes_apart` does the same to the others: they would glow through
+  the frames in between.
 - Held frames (animation on twos, stills) are no cuts, and are not counted among the pairs around.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -43,6 +45,12 @@ _LUMA_BINS, _CHROMA_BINS = 24, 6  # finer in luma, or grey film could not be tol
 _BIN_RANGE = 2.0  # the bins span this many standard deviations of luma to either side of the mean
 _DISSOLVE = 0.5  # a frame this much nearer to its neighbours' mean than its neighbours are is a blend of them
 _HELD = 0.01  # a score below this is a frame shown twice
+_FLASH_FRAMES = (1, 2)
+_FLASH_LEVEL = 0.08  # mean luma by which a flash is brighter, or darker, than the frames around it
+_FLASH_SLOPE = 4.0  # times the median change of mean luma around it: film that flickers has no flashes
+_FLASH_STEP = 0.02  # luma; a pixel that changes by more takes part, for or against
+_FLASH_SHARE = 0.6  # of the picture must take part: something bright that passes is no flash
+_FLASH_AGAINST = 0.05  # of the picture may go the other way
 _NEIGHBOURS = 6  # pairs on each side that say how much the frames differ here without a cut
 
 # Calibrated on nine shots of four clips and on random edits of them, in colour, grey and darkened, with every frame,
@@ -75,6 +83,54 @@ def find_shots(frames: Tensor) -> list[range]:
     is_cut = (scores > _thresholds(scores)) & ~_gradual(thumbnails)
     edges = [0, *(torch.nonzero(is_cut)[:, 0] + 1).tolist(), len(frames)]
     return [range(start, stop) for start, stop in pairwise(edges)]
+
+
+def flashes_apart(frames: Tensor, shots: Sequence[range]) -> list[range]:
+    """The same shots with every flash of one or two frames, bright or dark, as a shot of its own.
+
+    Args:
+        frames: (t, 3, h, w) RGB, uint8 in 0..255 or float in [0, 1].
+        shots: runs of frames between cuts, that together cover range(t).
+    """
+    luma = torch.cat([_thumbnails(batch)[:, 0] for batch in frames.split(16)])
+    apart: list[range] = []
+    for shot in shots:
+        start = shot.start
+        for flash in _flashes(luma[shot.start : shot.stop]):
+            first, stop = shot.start + flash.start, shot.start + flash.stop
+            apart += [range(start, first), range(first, stop)]
+            start = stop
+        apart.append(range(start, shot.stop))
+    return apart
+
+
+def _flashes(luma: Tensor) -> list[range]:
+    """The flashes in the luma (t, h, w) of one shot, in order, none at either end and none next to another."""
+    steps = luma.mean((1, 2)).diff().abs()
+    found: list[range] = []
+    first = 1
+    while first < len(luma) - 1:
+        flash = next((range(first, first + n) for n in _FLASH_FRAMES if _is_flash(luma, steps, first, n)), None)
+        if flash is not None:
+            found.append(flash)
+        first = first + 1 if flash is None else flash.stop + 1
+    return found
+
+
+def _is_flash(luma: Tensor, steps: Tensor, first: int, count: int) -> bool:
+    """Whether `count` frames from `first` on are a flash; `steps` (t - 1,) are the changes of mean luma."""
+    stop = first + count
+    if stop >= len(luma):
+        return False
+    around = torch.cat([steps[max(0, first - 1 - _NEIGHBOURS) : first - 1], steps[stop : stop + _NEIGHBOURS]])
+    least = max(_FLASH_LEVEL, _FLASH_SLOPE * float(around.median()) if len(around) else 0.0)
+    rises = luma[first:stop, None] - luma[[first - 1, stop]]  # (count, 2, h, w): from the frame before, the one after
+    for lift in (rises.amin((0, 1)), (-rises).amin((0, 1))):
+        level = lift.mean()
+        share, against = (lift > _FLASH_STEP).float().mean(), (lift < -_FLASH_STEP).float().mean()
+        if level > least and share > _FLASH_SHARE and against < _FLASH_AGAINST:
+            return True
+    return False
 
 
 def _cut_scores(thumbnails: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from vfield.field.video_field import FieldConfig, VideoField
 from vfield.flow import FlowConfig
 from vfield.rehearsal import Rehearsal, divided
 from vfield.repeats import find_repeats
-from vfield.shots import find_shots
+from vfield.shots import find_shots, flashes_apart
 from vfield.tracks import find_curves
 
 # Wraps a loop of known length in a progress display.
@@ -55,8 +55,7 @@ def start_field(
         progress: wraps the loop over gaps, the slow part.
     """
     moving = config.motion.enabled and config.has_local
-    shots = find_shots(clip.frames)
-    seen, shots = _without(find_repeats(clip.frames, shots), clip, shots) if moving else (clip, shots)
+    seen, shots = _seen(clip, moving)
     chosen, shots = _keyframes(shots, config.local.keyframe_stride)
     frames = seen.frames if len(chosen) == len(seen) else seen.frames[chosen]
     times = keyframe_t(seen.pts_seconds)[chosen]
@@ -103,24 +102,25 @@ def _halved(frames: Tensor) -> Tensor:
     return torch.cat([to_uint8(F.interpolate(to_float(frame), size=size, mode="area")) for frame in frames.split(1)])
 
 
-def _without(repeats: Sequence[int], clip: Clip, shots: Sequence[range]) -> tuple[Clip, list[range]]:
-    """The clip without these frames, and its shots.
+def _seen(clip: Clip, moving: bool) -> tuple[Clip, list[range]]:
+    """What to learn from, and its shots: the clip, without held repeats where anything moves.
 
     A picture that is held up to a cut is on the screen until then. Its last repeat stays, as a shot of its own: nothing
     moves between the two, and the nearer side at the cut is still this picture.
     """
+    shots = flashes_apart(clip.frames, find_shots(clip.frames))
+    repeats = set(find_repeats(clip.frames, shots)) if moving else set()
     if not repeats:
-        return clip, list(shots)
-    left_out = set(repeats)
+        return clip, shots
     kept: list[int] = []
     counted = []
     for shot in shots:
-        distinct = [frame for frame in shot if frame not in left_out]
-        held = [shot[-1]] if shot[-1] in left_out and shot is not shots[-1] else []
-        for part in (distinct, held):
-            if part:
-                counted.append(range(len(kept), len(kept) + len(part)))
-                kept += part
+        distinct = [frame for frame in shot if frame not in repeats]
+        counted.append(range(len(kept), len(kept) + len(distinct)))
+        kept += distinct
+        if shot[-1] in repeats and shot is not shots[-1]:
+            counted.append(range(len(kept), len(kept) + 1))
+            kept.append(shot[-1])
     return clip.select(kept), counted
 
 

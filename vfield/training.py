@@ -30,7 +30,7 @@ from vfield.field.video_field import FieldConfig, VideoField
 from vfield.flow import FlowConfig
 from vfield.interrupts import Flag, interrupts
 from vfield.objective import Objective, ObjectiveConfig, Terms
-from vfield.rehearsal import settle
+from vfield.rehearsal import apply_forces, find_forces
 from vfield.sampling import PatchSampler, SamplingConfig
 from vfield.start import start_field
 
@@ -38,6 +38,8 @@ RESUME_NAME = "resume.safetensors"
 _EVENTS = "tensorboard"
 _LOG = logging.getLogger("vfield")
 _LOG_EVERY_STEPS = 10
+# How much of the fit is done when the learnt parts are checked.
+_CHECK_AT = 0.5
 # Colours of every keyframe at the source's own footprint: read again at each step, so worth keeping.
 _TRAINING_CACHE_BYTES = 3 << 30
 
@@ -228,21 +230,31 @@ class _Run:
         self.interrupted = False
         self.board: Board | None = None
         self.expectation: Expectation | None = None
+        self.forces: dict[str, float] | None = None
         seed = config.training.seed
         self.field, self.rehearsal, seen = start_field(clip, config.field, config.flow, seed, self._follow)
         if len(seen) < len(clip) and accelerator.is_main_process:
             left_out = len(clip) - len(seen)
             _LOG.info("%d of %d frames repeat the one before; motion runs past them", left_out, len(clip))
         self.field.to(accelerator.device)
-        twin, small, learning = None, seen.frames, list[int]()
-        if self.rehearsal is not None:
-            twin, small, learning = self.rehearsal.field, self.rehearsal.frames, self.rehearsal.learning
-            if twin.colours is not None:
-                twin.colours.cache_bytes = _TRAINING_CACHE_BYTES
-        self.sampler = PatchSampler(seen.frames, keyframe_t(seen.pts_seconds), small, learning, config.sampling, seed)
+        twin = None if self.rehearsal is None else self.rehearsal.field
+        if twin is not None and twin.colours is not None:
+            twin.colours.cache_bytes = _TRAINING_CACHE_BYTES
+        self.seen = seen
+        self.sampler = self._sampler()
         objective = Objective(self.field, twin, config.objective)
         optimizer = torch.optim.Adam(self._groups(), betas=(0.9, 0.99), eps=1e-8)
         self.objective, self.optimizer = accelerator.prepare(objective, optimizer)
+
+    def _sampler(self) -> PatchSampler:
+        """Draws from all that may be learnt from: the frames kept for checking only once they have served."""
+        small, learning = self.seen.frames, list[int]()
+        if self.rehearsal is not None:
+            small, learning = self.rehearsal.frames, self.rehearsal.learning
+            if self.forces is not None:
+                learning = learning + self.rehearsal.checking
+        t = keyframe_t(self.seen.pts_seconds)
+        return PatchSampler(self.seen.frames, t, small, learning, self.config.sampling, self.config.training.seed)
 
     def _follow(self, curves: Iterable[Curves], total: int) -> Iterable[Curves]:
         return tqdm(curves, total=total, desc="motion", unit="gap", disable=not self.show, leave=False)
@@ -294,15 +306,27 @@ class _Run:
             self._save_field()
             self._picture(last=True)
 
+    def _check(self) -> None:
+        """Find out which learnt parts help on frames that were kept for it; then those frames are learnt from, too."""
+        if self.rehearsal is None or self.forces is not None:
+            return
+        self.field.eval()
+        self.forces = find_forces(self.rehearsal)
+        self.field.train()
+        self.sampler = self._sampler()
+        if self.forces and self.accelerator.is_main_process:
+            _LOG.info(
+                "learnt parts in force: %s", ", ".join(f"{name} {force:g}" for name, force in self.forces.items())
+            )
+
     def _settle(self) -> None:
         """Turn down what does not help on hidden frames, and say what to expect of unseen ones.
 
         Resuming goes on from before this: what is saved for it is left alone.
         """
-        if self.rehearsal is not None and self.step > 0:
-            forces = settle(self.rehearsal)
-            if self.accelerator.is_main_process:
-                _LOG.info("learnt parts in force: %s", ", ".join(f"{name} {force:g}" for name, force in forces.items()))
+        if self.step > 0:
+            self._check()
+            apply_forces(self.field, self.forces or {})
         self.expectation = expect(self.field, self.rehearsal)
         if self.expectation is None:
             return
@@ -316,6 +340,8 @@ class _Run:
         saved = pictured = since = time.monotonic()
         points = 0
         while (done := self.done()) < 1:
+            if done >= _CHECK_AT:
+                self._check()
             terms, seen, squared_error = self._step(done)
             points += seen * self.accelerator.num_processes
             bar.update(self._units() - bar.n)
@@ -418,7 +444,7 @@ class _Run:
         tensors = {f"field.{name}": tensor for name, tensor in _learnt(self.field).items()}
         for i, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{i}.{name}": value for name, value in state.items()}
-        facts = {"step": self.step, "elapsed": self.elapsed()}
+        facts = {"step": self.step, "elapsed": self.elapsed(), "forces": self.forces}
         write_tensors(self.out / RESUME_NAME, tensors, facts)
 
     def _save_field(self) -> None:
@@ -450,6 +476,8 @@ class _Run:
         whole = self.optimizer.state_dict()
         self.optimizer.load_state_dict({"state": state, "param_groups": whole["param_groups"]})
         self.step = facts["step"]
+        self.forces = facts["forces"]
+        self.sampler = self._sampler()
         self.began -= facts["elapsed"]
         if self.accelerator.is_main_process:
             _LOG.info("going on from step %d", self.step)

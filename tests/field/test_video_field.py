@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
+from typing import NamedTuple
 
 import pytest
 import torch
 from einops import rearrange, reduce
-from scenes import DEFAULT, RATE, clip_of, field_of, moving, perturb, random_points, translating, with_cut
+from scenes import DEFAULT, RATE, clip_of, field_of, moving, perturb, random_points, start_of, translating, with_cut
 from torch import Tensor
 
-from vfield.clip import to_uint8
+from vfield.clip import to_float, to_uint8
 from vfield.coords import Footprint, pixel_uv, with_t
 from vfield.errors import UserError
 from vfield.field.decoder import DecoderConfig
 from vfield.field.fourier import FourierConfig
 from vfield.field.latents import GlobalConfig, LocalConfig
-from vfield.field.motion import MotionConfig
+from vfield.field.motion import COMMON_EVIDENCE, SIDE_EVIDENCE, Curves, MotionConfig
 from vfield.field.video_field import FieldConfig, VideoField
 from vfield.metrics import psnr
 
@@ -37,7 +38,7 @@ CONFIGS = {
     "no motion": FieldConfig(motion=MotionConfig(enabled=False)),
     "no visibility": FieldConfig(motion=MotionConfig(visibility=False)),
     "straight": FieldConfig(motion=MotionConfig(curved=False)),
-    "no corrections": FieldConfig(motion=MotionConfig(levels=())),
+    "corrections": FieldConfig(motion=MotionConfig(levels=(16, 64))),
     "no conditioning": FieldConfig(decoder=DecoderConfig(conditioning="none")),
     "concatenation": FieldConfig(decoder=DecoderConfig(conditioning="concatenate")),
     "plain": FieldConfig(
@@ -57,6 +58,23 @@ def made(config: FieldConfig = DEFAULT, frames: Tensor | None = None, perturbed:
     if perturbed:
         perturb(field)
     return field
+
+
+class Fields(NamedTuple):
+    """A field, its twin, and the small frames that the twin knows."""
+
+    field: VideoField
+    twin: VideoField
+    small: Tensor
+
+
+def rehearsing(config: FieldConfig = DEFAULT, frames: Tensor | None = None, perturbed: bool = True) -> Fields:
+    """A field and its twin that can hide frames."""
+    start = start_of(clip_of(translating(SIZE, FRAMES, STEP) if frames is None else frames), config)
+    if perturbed:
+        perturb(start.field)
+    assert start.rehearsal is not None
+    return Fields(start.field, start.rehearsal.field, start.rehearsal.frames)
 
 
 @torch.no_grad()
@@ -99,7 +117,7 @@ def test_between_observed_instants_the_decoder_has_a_say() -> None:
 def test_the_field_is_continuous_in_time_at_a_keyframe() -> None:
     field = made()
     for t in (0.04, 0.12):
-        before, here, after = (frame_at(field, t + shift) for shift in (-1e-5, 0.0, 1e-5))
+        before, here, after = (frame_at(field, t + shift) for shift in (-1e-6, 0.0, 1e-6))
         torch.testing.assert_close(before, here, atol=5e-3, rtol=0)
         torch.testing.assert_close(after, here, atol=5e-3, rtol=0)
 
@@ -124,12 +142,12 @@ def test_points_are_independent(name: str) -> None:
 
 
 def test_hidden_points_are_independent() -> None:
-    field = made()
+    twin = rehearsing().twin
     keyframes = torch.tensor([3, 1, 4, 1, 2, 2])
-    uvt = torch.cat([random_points(6, 0.0)[:, :2], field.timeline.t[keyframes, None]], dim=-1)
+    uvt = torch.cat([random_points(6, 0.0)[:, :2], twin.timeline.t[keyframes, None]], dim=-1)
     with torch.no_grad():
-        alone = torch.cat([field(point[None], hide=True) for point in uvt])
-        torch.testing.assert_close(field(uvt, hide=True), alone, atol=1e-5, rtol=0)
+        alone = torch.cat([twin(point[None], hide=True) for point in uvt])
+        torch.testing.assert_close(twin(uvt, hide=True), alone, atol=1e-5, rtol=0)
 
 
 def test_inspection_keeps_the_order_of_the_points() -> None:
@@ -165,7 +183,8 @@ def test_nothing_reads_across_a_cut(changed: str) -> None:
     other = frames.clone()
     side = slice(BEFORE) if changed == "before" else slice(BEFORE, None)
     other[side] = other[side].flip(-1)
-    fields = [made(frames=pictures) for pictures in (frames, other)]
+    both = [rehearsing(frames=pictures) for pictures in (frames, other)]
+    fields = [one.field for one in both]
     assert all(field.timeline.shots == [range(BEFORE), range(BEFORE, BEFORE + AFTER)] for field in fields)
     cut = (BEFORE - 0.5) / 25
     for t in (0.0, 0.03, 0.1, 0.13, cut - 0.001, cut + 0.001, 0.15, 0.17, 0.27, 0.3):
@@ -176,11 +195,11 @@ def test_nothing_reads_across_a_cut(changed: str) -> None:
             assert torch.equal(one, two)
     uvt = with_t(pixel_uv(*SIZE), (BEFORE - 2 if changed == "after" else BEFORE + 1) / 25)
     with torch.no_grad():
-        assert torch.equal(*(field(uvt, hide=True) for field in fields))
+        assert torch.equal(*(one.twin(uvt, hide=True) for one in both))
 
 
 def test_gradients_stay_on_their_side_of_a_cut() -> None:
-    field = made(frames=with_cut(SIZE, BEFORE, AFTER))
+    field = made(CONFIGS["corrections"], with_cut(SIZE, BEFORE, AFTER))
     uvt = random_points(300, (BEFORE - 0.5) / 25 - 1e-4)
     field(uvt).square().sum().backward()
     assert field.latents is not None
@@ -255,23 +274,45 @@ def test_curves_are_worth_their_while_on_accelerated_motion() -> None:
     assert curved > straight + 4
 
 
-@pytest.mark.parametrize(("bias", "share"), [(30.0, 0.9926), (-30.0, 0.0008)])
-def test_visibility_can_choose_one_side(bias: float, share: float) -> None:
-    field = made(perturbed=False)
+def choosing(field: VideoField, view: int) -> None:
+    """Make visibility choose one of the four views, by evidence that only one side has."""
+    assert field.motion is not None
     assert field.visibility is not None
+    first, last = field.visibility.network[0], field.visibility.last
+    assert isinstance(first, torch.nn.Linear)
+    with torch.no_grad():
+        field.motion.evidence.zero_()
+        field.motion.evidence[:, COMMON_EVIDENCE + view % 2 * SIDE_EVIDENCE] = 1
+        for parameter in field.visibility.parameters():
+            parameter.zero_()
+        # The first clue of the side in question, and that it is for the curve or for the side alone.
+        first.weight[0, COMMON_EVIDENCE + 2] = 1
+        last.weight[:, 0] = torch.tensor([60.0, 0.0] if view < 2 else [0.0, 60.0])
+        last.bias[:] = -30
+
+
+@pytest.mark.parametrize("view", range(4))
+def test_visibility_can_choose_any_view(view: int) -> None:
+    field = made(perturbed=False)
     assert field.motion is not None
     assert field.colours is not None
-    last = field.visibility.network[-1]
-    assert isinstance(last, torch.nn.Linear)
-    torch.nn.init.constant_(last.bias, bias)
+    choosing(field, view)
+    # Wrong motion, so that no two views are alike.
+    field.motion.coefficients.zero_()
+    field.motion.lone.copy_(torch.tensor([9.0, 4.0, -5.0, 8.0])[None, :, None, None])
     # Away from the border, beyond which a point was not seen whatever the network says.
     uvt = 0.2 + 0.6 * random_points(60, 0.0) * torch.tensor([1.0, 1.0, 0.0]) + torch.tensor([0.0, 0.0, -0.15])
+    alpha = torch.full((60,), 0.25)
     with torch.no_grad():
-        match = field.motion.match(1, uvt[:, :2], torch.full((60,), 0.25))
-        keyframe, uv = (2, match.right_uv) if bias > 0 else (1, match.left_uv)
-        side = field.colours(keyframe, uv, Footprint.of_size(*SIZE))
-        torch.testing.assert_close(field(uvt), side, atol=0.01, rtol=0)
-        torch.testing.assert_close(field.inspect(uvt).right_share, torch.full((60,), share), atol=1e-4, rtol=0)
+        match = field.motion.match(1, uvt[:, :2], alpha)
+        views = [field.colours(1 + side % 2, uv, Footprint.of_size(*SIZE)) for side, uv in enumerate(match[:4])]
+        torch.testing.assert_close(field(uvt), views[view], atol=0.01, rtol=0)
+        assert all((views[view] - other).abs().max() > 0.02 for i, other in enumerate(views) if i != view)
+        # In the words of the odds: near in time, bounded, and a keyframe alone is the exception.
+        odds = torch.tensor([0.75, 0.25] * 2).log() + torch.tensor([0.0, 0.0, -3.0, -3.0]) - 6
+        odds[view] += 12
+        share = torch.softmax(odds, dim=0)[[1, 3]].sum()
+        torch.testing.assert_close(field.inspect(uvt).right_share, share.expand(60), atol=1e-3, rtol=0)
     # But no say is strong enough to change an observed instant.
     for frame, t in zip(field.colours.frames, field.timeline.t.tolist(), strict=True):
         torch.testing.assert_close(frame_at(field, t), frame, atol=1e-5, rtol=0)
@@ -323,53 +364,118 @@ def test_the_decoder_sees_the_global_latent_and_the_local_ones() -> None:
 # --------------------------------------------------------------------------------------------- hiding
 
 
-@pytest.mark.parametrize("name", ["default", "no motion", "no colours"])
+@pytest.mark.parametrize("name", CONFIGS)
+def test_the_twin_holds_the_very_same_learnt_parts(name: str) -> None:
+    if not CONFIGS[name].has_local:
+        assert start_of(clip_of(translating(SIZE, FRAMES)), CONFIGS[name]).rehearsal is None
+        return
+    field, twin, _ = rehearsing(CONFIGS[name])
+    own = {key: value for key, value in field.named_parameters() if not key.startswith("motion.")}
+    shared = dict(twin.named_parameters())
+    assert own.keys() == shared.keys()
+    assert all(shared[key] is value for key, value in own.items())
+    assert field.size == SIZE
+    assert not field.hidden_rows
+
+
+def test_what_one_learns_the_other_knows() -> None:
+    field, twin, _ = rehearsing()
+    uvt = with_t(pixel_uv(24, 32), float(field.timeline.t[2]))
+    between = random_points(100, SECONDS - 1 / 25)
+    with torch.no_grad():
+        hidden, shown = twin(uvt, hide=True), field(between)
+        perturb(field, seed=4)
+        assert (twin(uvt, hide=True) - hidden).abs().max() > 1e-2
+        perturb(twin, seed=5)
+        assert (field(between) - shown).abs().max() > 1e-2
+    twin(uvt, hide=True).sum().backward()
+    assert field.decoder.head.weight.grad is not None
+    assert field.decoder.head.weight.grad.abs().max() > 0
+
+
+def test_making_a_twin_leaves_the_field_as_it_was() -> None:
+    frames = translating(SIZE, FRAMES, STEP)
+    field = made(frames=frames)
+    uvt = random_points(100, SECONDS)
+    assert field.motion is not None
+    parts, before, random = dict(field.named_modules()), field(uvt), torch.random.get_rng_state()
+    field.rehearsal(frames[..., ::2, ::2], Curves(*(grid[:2] for grid in field.motion.buffers())), [1, 2])
+    assert torch.equal(torch.random.get_rng_state(), random)
+    assert dict(field.named_modules()) == parts
+    assert torch.equal(field(uvt), before)
+    assert field.size == SIZE
+
+
+@pytest.mark.parametrize("name", ["default", "no motion", "no colours", "no visibility", "straight"])
 def test_a_hidden_frame_is_not_looked_at(name: str) -> None:
     frames = translating(SIZE, FRAMES, STEP)
     changed = frames.clone()
     changed[3] = (changed[3] + 0.2 * torch.rand(changed[3].shape, generator=torch.Generator().manual_seed(0))).clamp(
         0, 1
     )
-    one, two = made(CONFIGS[name], frames), made(CONFIGS[name], changed)
-    assert len(two.timeline.shots) == 1
-    uvt = with_t(pixel_uv(*SIZE), float(one.timeline.t[3]))
+    one, two = (rehearsing(CONFIGS[name], pictures) for pictures in (frames, changed))
+    assert len(two.field.timeline.shots) == 1
+    assert not torch.equal(one.small[3], two.small[3])
+    uvt = with_t(pixel_uv(*SIZE), float(one.field.timeline.t[3]))
     with torch.no_grad():
-        assert torch.equal(one(uvt, hide=True), two(uvt, hide=True))
+        assert torch.equal(one.twin(uvt, hide=True), two.twin(uvt, hide=True))
         # The frames beside it do look at frame 3.
-        beside = with_t(pixel_uv(*SIZE), float(one.timeline.t[2]))
-        assert (one(beside, hide=True) - two(beside, hide=True)).abs().max() > 1e-3
+        beside = with_t(pixel_uv(*SIZE), float(one.field.timeline.t[2]))
+        assert (one.twin(beside, hide=True) - two.twin(beside, hide=True)).abs().max() > 1e-3
 
 
 def test_a_hidden_frame_of_a_translation_is_found_again() -> None:
-    frames = translating(SIZE, FRAMES, STEP)
-    field = made(frames=frames, perturbed=False)
+    field, twin, small = rehearsing(frames=translating(SIZE, FRAMES, (2 * STEP[0], 2 * STEP[1])), perturbed=False)
+    half = (SIZE[0] // 2, SIZE[1] // 2)
+    assert twin.size == half
     for k in range(1, FRAMES - 1):
-        found = frame_at(field, float(field.timeline.t[k]), hide=True)
-        assert psnr(interior(found[None].clamp(0, 1)), interior(frames[k : k + 1])) > 34
+        found = frame_at(twin, float(field.timeline.t[k]), half, hide=True)
+        assert psnr(interior(found[None].clamp(0, 1), 6), interior(to_float(small[k : k + 1]), 6)) > 30
 
 
 def test_only_hideable_keyframes_have_curves_across_them() -> None:
-    field = made(frames=with_cut(SIZE, BEFORE, AFTER))
-    assert list(field.hidden_rows) == [1, 2, BEFORE + 1, BEFORE + 2]
-    assert field.hidden_curves is not None
-    assert len(field.hidden_curves.coefficients) == len(field.hidden_curves.evidence) == 4
+    field, twin, _ = rehearsing(frames=with_cut(SIZE, BEFORE, AFTER))
+    assert not field.hidden_rows
+    assert list(twin.hidden_rows) == [1, 2, BEFORE + 1, BEFORE + 2]
+    assert twin.motion is not None
+    assert all(len(grid) == 4 for grid in twin.motion.buffers())
+    with torch.no_grad():
+        for k, t in enumerate(twin.timeline.t.tolist()):
+            uvt = with_t(pixel_uv(4, 4), t)
+            if k in twin.hidden_rows:
+                assert twin(uvt, hide=True).isfinite().all()
+            else:
+                with pytest.raises(UserError, match=f"the keyframe at {t:g} s cannot be hidden"):
+                    twin(uvt, hide=True)
+
+
+def test_hidden_and_observed_disagree_alike_along_the_motion() -> None:
+    field, twin, _ = rehearsing(frames=translating(SIZE, FRAMES, (2 * STEP[0], 2 * STEP[1])), perturbed=False)
+    uv = 0.2 + 0.6 * random_points(200, 0.0)[:, :2]
+    hidden = twin.disagreement(with_t(uv, float(field.timeline.t[2])), hide=True)
+    assert hidden.shape == (200, 3)
+    assert 0 < hidden.abs().mean() < 0.03
 
 
 def test_an_instant_that_cannot_be_hidden_is_named() -> None:
-    field = made(perturbed=False)
-    with pytest.raises(UserError, match="the keyframe at 0 s cannot be hidden"):
-        field(random_points(3, 0.0), hide=True)
+    field, twin, _ = rehearsing(perturbed=False)
+    for asked in (field, twin):
+        with pytest.raises(UserError, match="the keyframe at 0 s cannot be hidden"):
+            asked(random_points(3, 0.0), hide=True)
+    # Only the twin knows how to go without a frame.
+    with pytest.raises(UserError, match=r"the keyframe at 0.08 s cannot be hidden"):
+        field(with_t(random_points(3, 0.0)[:, :2], float(field.timeline.t[2])), hide=True)
 
 
 # --------------------------------------------------------------------------------------------- where it lives
 
 
 def test_everything_follows_the_field_into_another_precision() -> None:
-    field = made(perturbed=False)
+    field = made()
     field(random_points(3, 0.0))
     field.double()
-    assert field.hidden_curves is not None
-    assert field.hidden_curves.coefficients.dtype == torch.float64
+    assert field.motion is not None
+    assert field.motion.coefficients.dtype == field.motion.evidence.dtype == torch.float64
     assert field.colours is not None
     assert not field.colours._cache
 

@@ -142,7 +142,7 @@ class MotionField(nn.Module):
         """
         pixels = uv.new_tensor([self.size[1], self.size[0]])
         tau = (alpha - 0.5)[:, None]
-        grid, evidence = self._corrected(gap), self.evidence[gap].float()
+        grid, evidence = self._corrected(gap), self.evidence[gap].to(uv.dtype)
         p = uv
         if bool(tau.any()):
             # Where the curve starts is found first and then held: its gradient would only repeat the curve's own.

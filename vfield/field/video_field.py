@@ -188,13 +188,21 @@ class VideoField(nn.Module):
         Raises:
             UserError: when uvt has another shape, or an instant cannot be hidden.
         """
+        base, residual = self.layers(uvt, footprint, hide=hide)
+        return base + residual
+
+    def layers(self, uvt: Tensor, footprint: Footprint | None = None, *, hide: bool = False) -> tuple[Tensor, Tensor]:
+        """The two parts of `forward`, each (n, 3): what the keyframes say, and what the decoder adds to it."""
         uvt = self._within(uvt)
         if len(uvt) == 0:
-            return uvt.clone()
+            return uvt.clone(), uvt.clone()
         footprint = footprint or Footprint.of_size(*self.size)
         order, read = self._gather(uvt, footprint, hide, moving=False)
-        rgb = self._decode(uvt if order is None else uvt[order], footprint, read)
-        return rgb if order is None else torch.empty_like(rgb).index_copy(0, order, rgb)
+        parts = self._decode(uvt if order is None else uvt[order], footprint, read)
+        if order is None:
+            return parts
+        base, residual = (torch.empty_like(part).index_copy(0, order, part) for part in parts)
+        return base, residual
 
     def disagreement(self, uvt: Tensor, *, hide: bool = False) -> Tensor:
         """How the two keyframes around each point differ in colour where the motion says it is: (n, 3).
@@ -324,7 +332,8 @@ class VideoField(nn.Module):
                 colour = torch.stack([view * shares[:, i : i + 1] for i, view in enumerate(views)]).sum(dim=0)
             else:
                 colour = torch.lerp(left, right, weight[:, None])
-            features += [colour - 0.5, disagreement]
+            # The decoder looks on: what it would like must not move the motion or the shares.
+            features += [colour.detach() - 0.5, disagreement.detach()]
         if self.latents is not None:
             left = self.latents(segment.left, left_uv)
             right = left if held else self.latents(segment.right, right_uv)
@@ -342,17 +351,21 @@ class VideoField(nn.Module):
         inside = (alpha > 0) & (alpha < 1)
         return torch.where(inside[:, None], shares, ends)
 
-    def _decode(self, uvt: Tensor, footprint: Footprint, read: _Read) -> Tensor:
-        """RGB (n, 3) of points and what was read for them, in the same order."""
-        if self.colours is not None and not bool(read.gate.any()):
-            return read.colour
+    def _decode(self, uvt: Tensor, footprint: Footprint, read: _Read) -> tuple[Tensor, Tensor]:
+        """Base and residual (n, 3) of points and what was read for them, in the same order."""
+        if self.colours is not None and (self._is_mute() or not bool(read.gate.any())):
+            return read.colour, torch.zeros_like(read.colour)
         features = torch.cat([self.fourier(uvt, footprint), read.features], dim=-1)
         instants, index = torch.unique_consecutive(uvt[:, 2], return_inverse=True)
         condition = self.shared(instants) if self.shared is not None else uvt.new_zeros(1, 0)
         residual = self.decoder(features, condition, index)
         if self.colours is None:
-            return 0.5 + residual
-        return read.colour + read.gate[:, None] * residual
+            return torch.full_like(residual, 0.5), residual
+        return read.colour, read.gate[:, None] * residual
+
+    def _is_mute(self) -> bool:
+        """Whether the decoder adds nothing, and need not be asked: not before it has learnt, nor when turned off."""
+        return not self.training and not any(bool(p.any()) for p in self.decoder.head.parameters())
 
 
 def _along(motion: MotionField, leg: Leg, uv: Tensor) -> Tensor:

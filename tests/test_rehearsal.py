@@ -1,0 +1,234 @@
+"""Rehearsing: who is hidden, what it scores, and that nothing stays in force that does harm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import pytest
+import torch
+from scenes import clip_of, moving, perturb, picture, start_of, translating
+from torch import Tensor, nn
+
+from vfield import rehearsal as module
+from vfield.clip import to_float
+from vfield.coords import pixel_uv, uv_to_xy, with_t
+from vfield.field.latents import LocalConfig
+from vfield.field.motion import MotionConfig
+from vfield.field.video_field import FieldConfig
+from vfield.rehearsal import Rehearsal, divided, sample_uv, settle, squared_errors
+
+SIZE = (48, 64)
+
+
+def rehearsal_of(frames: Tensor, config: FieldConfig | None = None) -> Rehearsal:
+    found = start_of(clip_of(frames), config or FieldConfig()).rehearsal
+    assert found is not None
+    return found
+
+
+def accelerating() -> Tensor:
+    """Seven frames that each keyframe alone, which knows one velocity only, would lead astray."""
+    return moving(SIZE, [((k - 3.0) ** 2, 2.0 * k) for k in range(7)])
+
+
+def dipping(depth: float) -> Tensor:
+    """A still picture whose brightness is a parabola: each frame is darker than its neighbours' mean by `depth`."""
+    levels = [depth * (k - 3) ** 2 for k in range(7)]
+    return torch.stack([0.2 + 0.5 * picture(SIZE) + level for level in levels])
+
+
+def last_layers(rehearsal: Rehearsal) -> dict[str, nn.Linear]:
+    assert rehearsal.field.visibility is not None
+    return {"decoder": rehearsal.field.decoder.head, "visibility": rehearsal.field.visibility.last}
+
+
+def values_of(layer: nn.Linear) -> list[Tensor]:
+    return [parameter.detach().clone() for parameter in layer.parameters()]
+
+
+def score(rehearsal: Rehearsal) -> float:
+    return float(-10 * squared_errors(rehearsal, rehearsal.checking).log10().mean())
+
+
+# --------------------------------------------------------------------------------------------- who is hidden
+
+
+@pytest.mark.parametrize("hideable", [[], [1], [4, 7]])
+def test_few_are_all_learnt_from(hideable: list[int]) -> None:
+    assert divided(hideable) == (hideable, [])
+
+
+@pytest.mark.parametrize("count", [3, 4, 7, 20, 34, 35, 100, 1000])
+def test_every_fourth_is_kept_for_checking_and_never_learnt_from(count: int) -> None:
+    hideable = [3 * k + 1 for k in range(count)]
+    learning, checking = divided(hideable)
+    assert sorted(learning + checking) == hideable
+    assert learning == sorted(learning)
+    assert 1 <= len(checking) <= min(8, -(-count // 4))
+    places = [hideable.index(frame) for frame in checking]
+    assert all(place % 4 == 2 for place in places)
+    # Spread over the whole of it.
+    assert len({b - a for a, b in pairwise(places)}) <= 1
+    assert places[-1] >= count / 2 - 1
+    assert len(checking) >= 5 or count < 20
+
+
+# --------------------------------------------------------------------------------------------- squared errors
+
+
+@pytest.mark.parametrize("size", [SIZE, (33, 47), (17, 10)])
+@pytest.mark.parametrize("most", [1 << 20, 40])
+def test_squared_errors_are_those_of_a_whole_picture_made_point_by_point(
+    size: tuple[int, int], most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_SAMPLED_POINTS", most)
+    rehearsal = rehearsal_of(translating(size, 5))
+    perturb(rehearsal.field)
+    height, width = rehearsal.frames.shape[-2:]
+    uv = sample_uv(height, width)
+    xy = uv_to_xy(uv, height, width)
+    column, row = xy.round().long().unbind(dim=-1)
+    torch.testing.assert_close(xy, xy.round(), atol=1e-4, rtol=0)
+    assert len(uv) == height * width if height * width <= most else most / 2 <= len(uv) <= 4 * most
+    found = squared_errors(rehearsal, [3, 1])
+    assert found.shape == (2,)
+    for error, frame in zip(found, (3, 1), strict=True):
+        t = float(rehearsal.t[frame])
+        with torch.no_grad():
+            made = rehearsal.field(with_t(pixel_uv(height, width), t), hide=True)
+        made = made.clamp(0, 1).reshape(height, width, 3)
+        truth = to_float(rehearsal.frames[frame]).permute(1, 2, 0)
+        expected = (made - truth)[row, column].double().square().mean()
+        assert expected > 1e-4
+        assert float(error) == pytest.approx(float(expected), rel=1e-4)
+
+
+def test_the_sample_of_a_large_picture_covers_it_evenly() -> None:
+    for size in ((270, 480), (540, 960), (500, 20)):
+        xy = uv_to_xy(sample_uv(*size), *size)
+        assert 1 << 13 <= len(xy) <= 1 << 16
+        assert (xy.amin(dim=0) < 0.5).all()
+        assert (xy.amax(dim=0) > torch.tensor([size[1], size[0]]) - 6).all()
+        assert (xy.mean(dim=0) - torch.tensor([size[1], size[0]]) / 2).abs().max() < 4
+
+
+def test_scores_know_no_colours_beyond_white_and_black() -> None:
+    rehearsal = rehearsal_of(torch.ones(4, 3, *SIZE))
+    with torch.no_grad():
+        rehearsal.field.decoder.head.bias.fill_(0.5)
+    assert (squared_errors(rehearsal, [1, 2]) == 0).all()
+
+
+# --------------------------------------------------------------------------------------------- settling
+
+
+def alone_for_ever(layers: dict[str, nn.Linear]) -> None:
+    """Visibility takes every point from each keyframe alone."""
+    layers["visibility"].bias.copy_(torch.tensor([-30.0, 30.0]))
+
+
+def never_alone(layers: dict[str, nn.Linear]) -> None:
+    layers["visibility"].bias.copy_(torch.tensor([30.0, -30.0]))
+
+
+def noise(layers: dict[str, nn.Linear]) -> None:
+    perturb(layers["decoder"], 3.0)
+
+
+def tints(layers: dict[str, nn.Linear], level: float) -> None:
+    layers["decoder"].bias.fill_(level)
+
+
+DEPTH = 0.02
+
+
+@pytest.mark.parametrize(
+    ("frames", "learn", "name", "force"),
+    [
+        (accelerating, alone_for_ever, "visibility", 0.0),
+        (accelerating, never_alone, "visibility", 1.0),
+        (accelerating, noise, "decoder", 0.0),
+        (lambda: dipping(DEPTH), lambda layers: tints(layers, -DEPTH), "decoder", 1.0),
+        (lambda: dipping(DEPTH), lambda layers: tints(layers, -2 * DEPTH), "decoder", 0.5),
+        (lambda: dipping(DEPTH), lambda layers: tints(layers, DEPTH), "decoder", 0.0),
+    ],
+)
+def test_what_helps_stays_in_force_and_what_harms_is_turned_off(
+    frames: Callable[[], Tensor], learn: Callable[[dict[str, nn.Linear]], None], name: str, force: float
+) -> None:
+    rehearsal = rehearsal_of(frames())
+    layers = last_layers(rehearsal)
+    start = score(rehearsal)
+    with torch.no_grad():
+        learn(layers)
+    learnt = {key: values_of(layer) for key, layer in layers.items()}
+    before = score(rehearsal)
+    forces = settle(rehearsal)
+    assert forces.keys() == layers.keys()
+    assert forces[name] == force
+    for key, layer in layers.items():
+        for value, was in zip(values_of(layer), learnt[key], strict=True):
+            torch.testing.assert_close(value, forces[key] * was)
+    # Up to the benefit of the doubt.
+    assert score(rehearsal) >= max(start, before) - 0.2
+    assert force == 1 or score(rehearsal) > before + 1
+    assert force == 0 or score(rehearsal) > start + 0.05
+
+
+def test_a_harmful_decoder_does_not_drag_a_good_visibility_down_with_it() -> None:
+    rehearsal = rehearsal_of(accelerating())
+    layers = last_layers(rehearsal)
+    with torch.no_grad():
+        never_alone(layers)
+        noise(layers)
+    assert settle(rehearsal) == {"decoder": 0.0, "visibility": 1.0}
+    assert not layers["decoder"].weight.any()
+    assert not layers["decoder"].bias.any()
+
+
+def test_settling_again_changes_nothing() -> None:
+    rehearsal = rehearsal_of(accelerating())
+    layers = last_layers(rehearsal)
+    with torch.no_grad():
+        alone_for_ever(layers)
+        noise(layers)
+    settle(rehearsal)
+    settled = score(rehearsal)
+    settle(rehearsal)
+    assert score(rehearsal) == settled
+
+
+def test_the_field_itself_is_settled_with_its_rehearsal() -> None:
+    start = start_of(clip_of(accelerating()))
+    assert start.rehearsal is not None
+    with torch.no_grad():
+        noise(last_layers(start.rehearsal))
+    settle(start.rehearsal)
+    assert not start.field.decoder.head.weight.any()
+
+
+def test_with_nothing_to_check_nothing_is_settled() -> None:
+    rehearsal = rehearsal_of(translating(SIZE, 4))
+    assert rehearsal.checking == []
+    perturb(rehearsal.field)
+    learnt = values_of(rehearsal.field.decoder.head)
+    assert settle(rehearsal) == {}
+    for value, was in zip(values_of(rehearsal.field.decoder.head), learnt, strict=True):
+        assert torch.equal(value, was)
+
+
+@pytest.mark.parametrize(
+    ("config", "parts"),
+    [
+        (FieldConfig(), ["decoder", "visibility"]),
+        (FieldConfig(motion=MotionConfig(visibility=False)), ["decoder"]),
+        (FieldConfig(motion=MotionConfig(enabled=False)), ["decoder"]),
+        # Where the decoder makes everything there is no field without it.
+        (FieldConfig(local=LocalConfig(colours=False)), []),
+    ],
+)
+def test_only_what_can_be_done_without_is_settled(config: FieldConfig, parts: Sequence[str]) -> None:
+    rehearsal = rehearsal_of(translating(SIZE, 6), config)
+    perturb(rehearsal.field)
+    assert sorted(settle(rehearsal)) == sorted(parts)
