@@ -16,7 +16,7 @@ from vfield.coords import pixel_uv, uv_to_xy, with_t
 from vfield.field.latents import LocalConfig
 from vfield.field.motion import MotionConfig
 from vfield.field.video_field import FieldConfig
-from vfield.rehearsal import Rehearsal, divided, sample_uv, settle, squared_errors
+from vfield.rehearsal import Rehearsal, apply_forces, divided, find_forces, sample_uv, squared_errors
 
 SIZE = (48, 64)
 
@@ -45,6 +45,13 @@ def last_layers(rehearsal: Rehearsal) -> dict[str, nn.Linear]:
 
 def values_of(layer: nn.Linear) -> list[Tensor]:
     return [parameter.detach().clone() for parameter in layer.parameters()]
+
+
+def settle(rehearsal: Rehearsal) -> dict[str, float]:
+    """Find the force of each part and turn it down to that."""
+    forces = find_forces(rehearsal)
+    apply_forces(rehearsal.field, forces)
+    return forces
 
 
 def score(rehearsal: Rehearsal) -> float:
@@ -185,6 +192,26 @@ def test_a_harmful_decoder_does_not_drag_a_good_visibility_down_with_it() -> Non
     assert settle(rehearsal) == {"decoder": 0.0, "visibility": 1.0}
     assert not layers["decoder"].weight.any()
     assert not layers["decoder"].bias.any()
+
+
+def test_finding_forces_leaves_everything_as_it_was() -> None:
+    rehearsal = rehearsal_of(accelerating())
+    perturb(rehearsal.field)
+    before = {name: value.clone() for name, value in rehearsal.field.state_dict().items()}
+    first = find_forces(rehearsal)
+    after = rehearsal.field.state_dict()
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+    assert find_forces(rehearsal) == first
+
+
+def test_a_part_without_a_force_keeps_all_of_it() -> None:
+    rehearsal = rehearsal_of(accelerating())
+    perturb(rehearsal.field)
+    learnt = {key: values_of(layer) for key, layer in last_layers(rehearsal).items()}
+    apply_forces(rehearsal.field, {"decoder": 0.25})
+    for name, force in (("decoder", 0.25), ("visibility", 1.0)):
+        for value, was in zip(values_of(last_layers(rehearsal)[name]), learnt[name], strict=True):
+            assert torch.equal(value, force * was)
 
 
 def test_settling_again_changes_nothing() -> None:

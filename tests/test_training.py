@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 import torch
+from scenes import crossing
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
@@ -28,7 +29,7 @@ from torch.nn.modules.module import register_module_forward_hook
 from vfield.board import HeldOut
 from vfield.checkpoint import FIELD_NAME, load_field, read_tensors
 from vfield.cli import train_main
-from vfield.clip import Clip, to_uint8
+from vfield.clip import Clip, to_float, to_uint8
 from vfield.config import load_config
 from vfield.coords import keyframe_t
 from vfield.errors import UserError
@@ -152,6 +153,27 @@ def test_a_fit_gets_better_at_frames_that_it_may_not_see(clip: Clip) -> None:
     assert after.is_main
     assert not after.interrupted
     assert hidden_loss(clip, config, after.field) < 0.97 * hidden_loss(clip, config, before.field)
+
+
+def test_a_fit_learns_which_keyframe_shows_what_a_moving_square_uncovers() -> None:
+    """Every second frame is held out; the square has moved 6 pixels, and so has what it covers and uncovers."""
+    size, side, top, step = (80, 128), 40, 20, 6
+    lefts = [8 + step * k for k in range(11)]
+    frames = to_uint8(crossing(size, lefts, side, top))
+    observed = clip_of(frames[::2], rate=Fraction(25, 2))
+
+    def psnr_in_the_strips(steps: int) -> float:
+        config = Config(training=replace(Config().training, steps=steps, device="cpu"))
+        field = fit(observed, config, progress=False).field
+        apart = []
+        for k in range(1, len(frames), 2):
+            made = next(render(field, size, [k / 25]))
+            difference = (to_float(made) - to_float(frames[k]))[:, top : top + side]
+            for edge in (lefts[k] - step, lefts[k] + side):
+                apart.append(difference[..., edge : edge + step].square().mean())
+        return float(-10 * torch.stack(apart).mean().log10())
+
+    assert psnr_in_the_strips(60) > psnr_in_the_strips(0) + 2
 
 
 def test_a_fit_keeps_the_observed_frames(clip: Clip, plain: VideoField) -> None:

@@ -124,11 +124,12 @@ def _is_flash(luma: Tensor, steps: Tensor, first: int, count: int) -> bool:
         return False
     around = torch.cat([steps[max(0, first - 1 - _NEIGHBOURS) : first - 1], steps[stop : stop + _NEIGHBOURS]])
     least = max(_FLASH_LEVEL, _FLASH_SLOPE * float(around.median()) if len(around) else 0.0)
-    rises = luma[first:stop, None] - luma[[first - 1, stop]]  # (count, 2, h, w): from the frame before, the one after
-    for lift in (rises.amin((0, 1)), (-rises).amin((0, 1))):
-        level = lift.mean()
-        share, against = (lift > _FLASH_STEP).float().mean(), (lift < -_FLASH_STEP).float().mean()
-        if level > least and share > _FLASH_SHARE and against < _FLASH_AGAINST:
+    # (2, h, w): from the frame before, and from the one after.
+    rises = luma[[first, stop - 1]] - luma[[first - 1, stop]]
+    for rise in (rises, -rises):
+        level = rise.mean((1, 2)).amin()
+        share, against = (rise > _FLASH_STEP).float().mean((1, 2)), (rise < -_FLASH_STEP).float().mean((1, 2))
+        if level > least and share.amin() > _FLASH_SHARE and against.amax() < _FLASH_AGAINST:
             return True
     return False
 

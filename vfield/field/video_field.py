@@ -337,7 +337,7 @@ class VideoField(nn.Module):
         if self.latents is not None:
             left = self.latents(segment.left, left_uv)
             right = left if held else self.latents(segment.right, right_uv)
-            features.append(torch.lerp(left, right, weight[:, None]))
+            features.append(torch.lerp(left, right, weight.detach()[:, None]))
         gate = 4 * alpha * (1 - alpha) if self.colours is not None else torch.ones_like(alpha)
         seconds = self.timeline.seconds(segment)
         velocity = (right_uv - left_uv) * uv.new_tensor([self.size[1], self.size[0]]) / seconds
