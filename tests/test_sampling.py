@@ -206,8 +206,8 @@ def test_a_clip_of_one_frame_is_all_observed() -> None:
 @pytest.mark.parametrize(
     ("values", "named"),
     [
-        ({"patches": 0}, "at least 1, got 0, 48"),
-        ({"patch_size": 0}, "at least 1, got 8, 0"),
+        ({"patches": 0}, "at least 1, got 0, 24"),
+        ({"patch_size": 0}, "at least 1, got 32, 0"),
         ({"hidden_share": 1.5}, r"in \[0, 1\], got 1.5"),
         ({"hidden_share": -0.1}, r"in \[0, 1\], got -0.1"),
     ],

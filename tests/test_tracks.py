@@ -142,7 +142,7 @@ def test_flows_of_the_frames_are_carried_to_the_middle_of_the_gap() -> None:
     offset = (uv_to_xy(pixel_uv(*SIZE), *SIZE) - torch.tensor([39.5, 31.5])).permute(2, 0, 1)
     store = FlowStore(torch.zeros(2, 3, *SIZE), FlowConfig())
     store._flows = {(0, 1): rate * offset, (1, 0): -rate / (1 + rate) * offset}
-    found = _gap_curves(store, torch.tensor([0.0, 1.0]), Gap(0, 1, None, None), CELL)
+    found = _gap_curves(store, torch.tensor([0.0, 1.0]), Gap(0, 1, None, None), CELL, True)
     uv = pixel_uv(9, 9, region=(0.25, 0.25, 0.75, 0.75)).reshape(-1, 2)
     expected = rate / (1 + rate / 2) * (uv_to_xy(uv, *SIZE) - torch.tensor([39.5, 31.5]))
     torch.testing.assert_close(read(found)[:, :2], expected, atol=1e-2, rtol=0)
@@ -180,7 +180,7 @@ def with_exact_flows(direction: int) -> Curves:
         flow = torch.zeros(2, *SCENE)
         flow[0, TOP : TOP + SIDE, lefts[source] : lefts[source] + SIDE] = lefts[target] - lefts[source]
         store._flows[source, target] = flow
-    return _gap_curves(store, torch.arange(4) / 25, Gap(1, 2, 0, 3), 2)
+    return _gap_curves(store, torch.arange(4) / 25, Gap(1, 2, 0, 3), 2, True)
 
 
 def pixels_unsettled(found: Curves, side: int) -> Tensor:

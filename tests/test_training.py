@@ -517,7 +517,7 @@ def test_the_loss_the_rates_and_the_scores_are_logged(events: EventAccumulator) 
     tags = set(events.Tags()["scalars"])
     assert {f"loss/{name}" for name in ("total", "observed", "hidden", "agreement", "smoothness")} <= tags
     assert {"psnr/batch", "psnr/observed", "ssim/observed", "psnr/held out", "ssim/held out"} <= tags
-    assert {"training/learning rate, networks", "training/learning rate, motion"} <= tags
+    assert {"training/learning rate, networks", "psnr/expected on unseen frames"} <= tags
     assert "training/points per second" in tags
 
 

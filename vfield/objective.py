@@ -48,12 +48,16 @@ class ObjectiveConfig:
 
 
 class Terms(NamedTuple):
-    """Weighted loss terms, each a scalar whose mean over processes is the whole batch's."""
+    """Weighted loss terms, each a scalar whose mean over processes is the whole batch's.
+
+    `error` is no term of the loss: the mean squared error of the field's answers in this batch, for people.
+    """
 
     observed: Tensor
     hidden: Tensor
     agreement: Tensor
     smoothness: Tensor
+    error: Tensor
 
     def total(self) -> Tensor:
         """The loss."""
@@ -79,9 +83,12 @@ class Objective(nn.Module):
         # and processes that share a batch must agree on which gradients there are.
         zero = 0 * torch.stack([parameter.reshape(-1)[:1].sum() for parameter in self.parameters()]).sum()
         observed = hidden = agreement = smoothness = zero
+        error = zero.detach()
         if seen:
             prediction = self.field(batch.uvt[:seen])
-            observed = config.observed * squared(prediction, batch.rgb[:seen]).sum() / count
+            apart = squared(prediction, batch.rgb[:seen]).sum() / count
+            observed = config.observed * apart
+            error = error + apart.detach()
         if batch.hidden and self.rehearsal is not None:
             base, residual = self.rehearsal.layers(batch.uvt[seen:], hide=True)
             target = batch.rgb[seen:]
@@ -90,6 +97,7 @@ class Objective(nn.Module):
                 base.detach() + residual, target, _HIDDEN_EPSILON
             )
             hidden = config.hidden * apart.sum() / count
+            error = error + squared((base + residual).detach(), target).sum() / count
         motion = self.field.motion
         if motion is not None and len(motion.levels) and config.agreement and self.field.colours is not None:
             apart = self.field.disagreement(batch.between)
@@ -100,4 +108,4 @@ class Objective(nn.Module):
                     # A grid of one cell has no neighbours, and the mean of nothing is not a number.
                     if term.numel():
                         smoothness = smoothness + config.smoothness * term.mean()
-        return Terms(observed, hidden, agreement, smoothness)
+        return Terms(observed, hidden, agreement, smoothness, error)

@@ -30,8 +30,8 @@ class SamplingConfig:
         hidden_share: fraction of the patches whose keyframe is hidden from the field (the in-between task).
     """
 
-    patches: int = 8
-    patch_size: int = 48
+    patches: int = 32
+    patch_size: int = 24
     hidden_share: float = 0.75
 
     def __post_init__(self) -> None:

@@ -40,7 +40,13 @@ class Start(NamedTuple):
 
 
 def start_field(
-    clip: Clip, config: FieldConfig, flow: FlowConfig, seed: int, progress: Progress = lambda curves, _: curves
+    clip: Clip,
+    config: FieldConfig,
+    flow: FlowConfig,
+    seed: int,
+    progress: Progress = lambda curves, _: curves,
+    *,
+    rehearse: bool = True,
 ) -> Start:
     """Build the starting field of a clip.
 
@@ -53,6 +59,7 @@ def start_field(
         flow: settings of the classical flow.
         seed: of the random starting values.
         progress: wraps the loop over gaps, the slow part.
+        rehearse: False makes no rehearsal: nothing will be learnt.
     """
     moving = config.motion.enabled and config.has_local
     seen, shots = _seen(clip, moving)
@@ -60,15 +67,16 @@ def start_field(
     frames = seen.frames if len(chosen) == len(seen) else seen.frames[chosen]
     times = keyframe_t(seen.pts_seconds)[chosen]
     # Hiding needs every frame to be a keyframe: otherwise the frames between keyframes already are the task.
-    hiding = gaps_hiding(shots) if config.local.keyframe_stride == 1 and config.has_local else {}
+    hiding = gaps_hiding(shots) if rehearse and config.local.keyframe_stride == 1 and config.has_local else {}
+    views = config.motion.visibility and config.local.colours
     small = _halved(frames) if hiding else frames
     gaps = gaps_between(shots)
     total = len(gaps) + len(hiding)
     made = iter(
         progress(
             chain(
-                find_curves(frames, times, gaps, config.motion.cell, flow),
-                find_curves(small, times, list(hiding.values()), config.motion.cell, flow),
+                find_curves(frames, times, gaps, config.motion.cell, flow, views=views),
+                find_curves(small, times, list(hiding.values()), config.motion.cell, flow, views=views),
             ),
             total,
         )

@@ -26,7 +26,7 @@ from torchvision.transforms.functional import gaussian_blur
 from vfield.clip import to_float
 from vfield.coords import pixel_uv, uv_to_xy
 from vfield.field.latents import sample_bilinear, spline_coefficients
-from vfield.field.motion import Curves
+from vfield.field.motion import EVIDENCE_CHANNELS, LONE_CHANNELS, Curves
 from vfield.field.timeline import Gap
 from vfield.flow import FlowConfig, dense_flow
 
@@ -129,7 +129,9 @@ class _Side(NamedTuple):
     reach: float
 
 
-def find_curves(frames: Tensor, t: Tensor, gaps: Sequence[Gap], cell: int, config: FlowConfig) -> Iterator[Curves]:
+def find_curves(
+    frames: Tensor, t: Tensor, gaps: Sequence[Gap], cell: int, config: FlowConfig, *, views: bool = True
+) -> Iterator[Curves]:
     """The starting curves of each gap, one at a time.
 
     Args:
@@ -138,6 +140,7 @@ def find_curves(frames: Tensor, t: Tensor, gaps: Sequence[Gap], cell: int, confi
         gaps: ordered by their left keyframe.
         cell: size of a cell of the result in pixels.
         config: settings of the flow.
+        views: False leaves out what only a choice of views needs, velocities of single sides and evidence: they are 0.
 
     Yields:
         Curves with one row, on a grid of (h / cell, w / cell), rounded up.
@@ -146,10 +149,10 @@ def find_curves(frames: Tensor, t: Tensor, gaps: Sequence[Gap], cell: int, confi
     for gap in gaps:
         first = gap.left if gap.before is None else gap.before
         store.forget_before(first)
-        yield _gap_curves(store, t, gap, cell)
+        yield _gap_curves(store, t, gap, cell, views)
 
 
-def _gap_curves(store: FlowStore, t: Tensor, gap: Gap, cell: int) -> Curves:
+def _gap_curves(store: FlowStore, t: Tensor, gap: Gap, cell: int, views: bool) -> Curves:
     height, width = store.frames.shape[-2:]
     # Twice as fine as the result: flows are smooth, and the mean of four candidates is less noisy than one.
     rows, columns = 2 * -(-height // cell), 2 * -(-width // cell)
@@ -166,16 +169,17 @@ def _gap_curves(store: FlowStore, t: Tensor, gap: Gap, cell: int) -> Curves:
         velocity = _velocity(grid, pair, bend)
         left_xy, right_xy = grid.xy - velocity / 2 + bend / 4, grid.xy + velocity / 2 + bend / 4
         bend, twist, beyond = _outer(store, t, gap, grid, velocity, left_xy, right_xy)
-    joint = _Joint(velocity, bend, beyond)
-    sides = _sides(store, t, gap, grid, pair, velocity)
-    evidence = _evidence(grid, pair, joint, sides)
     curve = torch.cat([velocity, bend, twist], dim=-1)
+    lone, evidence = torch.zeros_like(curve[:, :LONE_CHANNELS]), curve.new_zeros(len(curve), EVIDENCE_CHANNELS)
+    if views:
+        sides = _sides(store, t, gap, grid, pair, velocity)
+        lone = torch.cat([side.velocity for side in sides], dim=-1)
+        evidence = _evidence(grid, pair, _Joint(velocity, bend, beyond), sides)
 
     def settle(values: Tensor) -> Tensor:
         planes = values.T.reshape(1, -1, rows, columns)
         return F.avg_pool2d(planes, 2)
 
-    lone = torch.cat([side.velocity for side in sides], dim=-1)
     return Curves(spline_coefficients(settle(curve)), settle(lone), settle(evidence).half())
 
 

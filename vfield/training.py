@@ -232,7 +232,9 @@ class _Run:
         self.expectation: Expectation | None = None
         self.forces: dict[str, float] | None = None
         seed = config.training.seed
-        self.field, self.rehearsal, seen = start_field(clip, config.field, config.flow, seed, self._follow)
+        self.field, self.rehearsal, seen = start_field(
+            clip, config.field, config.flow, seed, self._follow, rehearse=config.training.steps != 0
+        )
         if len(seen) < len(clip) and accelerator.is_main_process:
             left_out = len(clip) - len(seen)
             _LOG.info("%d of %d frames repeat the one before; motion runs past them", left_out, len(clip))
@@ -342,13 +344,13 @@ class _Run:
         while (done := self.done()) < 1:
             if done >= _CHECK_AT:
                 self._check()
-            terms, seen, squared_error = self._step(done)
+            terms, seen = self._step(done)
             points += seen * self.accelerator.num_processes
             bar.update(self._units() - bar.n)
             if self.step % _LOG_EVERY_STEPS == 0:
                 rate = points / (time.monotonic() - since)
                 points, since = 0, time.monotonic()
-                self._log(terms, squared_error, rate, bar)
+                self._log(terms, rate, bar)
             if self._any(asked.is_set):
                 self.interrupted = True
                 return
@@ -359,8 +361,8 @@ class _Run:
                 self._picture()
                 pictured = time.monotonic()
 
-    def _step(self, done: float) -> tuple[Terms, int, float]:
-        """One optimisation step: the last batch's terms, points seen here, mean squared error."""
+    def _step(self, done: float) -> tuple[Terms, int]:
+        """One optimisation step: the last batch's terms, and how many points were seen here."""
         fall = (1 + math.cos(math.pi * done)) / 2
         for group in self.optimizer.param_groups:
             group["lr"] = group["base"] * fall
@@ -379,12 +381,10 @@ class _Run:
                 self.optimizer.zero_grad()
             seen += len(batch.uvt)
         self.step += 1
-        weights = self.config.objective
         terms = Terms(*(term.detach() for term in terms))
-        error = float(terms.observed) / (weights.observed or 1) + float(terms.hidden) / (weights.hidden or 1)
         if not math.isfinite(float(terms.total())):
             raise self._diverged()
-        return terms, seen, error
+        return terms, seen
 
     def _diverged(self) -> UserError:
         rate = self.config.training.learning_rate
@@ -410,12 +410,12 @@ class _Run:
         unit = "step" if training.steps is not None else "s"
         return tqdm(total=total, initial=self._units(), desc="fit", unit=unit, disable=not self.show)
 
-    def _log(self, terms: Terms, squared_error: float, points_per_second: float, bar: tqdm[Any]) -> None:
-        psnr = -10 * math.log10(max(squared_error, 1e-10))
+    def _log(self, terms: Terms, points_per_second: float, bar: tqdm[Any]) -> None:
+        psnr = -10 * math.log10(max(float(terms.error), 1e-10))
         bar.set_postfix(loss=f"{float(terms.total()):.2e}", psnr=f"{psnr:.2f}")
         if self.board is None:
             return
-        values = {f"loss/{name}": float(value) for name, value in terms._asdict().items()}
+        values = {f"loss/{name}": float(value) for name, value in terms._asdict().items() if name != "error"}
         values["loss/total"] = float(terms.total())
         values["psnr/batch"] = psnr
         values["training/points per second"] = points_per_second

@@ -34,7 +34,8 @@ COMMON_EVIDENCE = 8
 SIDE_EVIDENCE = 7
 EVIDENCE_CHANNELS = COMMON_EVIDENCE + 2 * SIDE_EVIDENCE
 _TRACE_STEPS = 2
-# Views speak in log-odds; this many make one 400 times as likely as another.
+_MIDDLE = 1e-5  # of a gap: times are float32
+# Views speak in log-odds, each at most this much for or against itself: a factor of 400.
 _MOST_ODDS = 6.0
 _BORDER_ODDS = 3.0  # a pixel beyond the border
 _LONE_ODDS = -3.0  # a keyframe on its own is the exception
@@ -142,19 +143,22 @@ class MotionField(nn.Module):
         """
         pixels = uv.new_tensor([self.size[1], self.size[0]])
         tau = (alpha - 0.5)[:, None]
-        grid, evidence = self._corrected(gap), self.evidence[gap].to(uv.dtype)
+        grid = self._corrected(gap)
         p = uv
-        if bool(tau.any()):
+        if _moved(tau):
             # Where the curve starts is found first and then held: its gradient would only repeat the curve's own.
             with torch.no_grad():
                 for _ in range(_TRACE_STEPS):
-                    curve, _ = self._curve(grid, evidence, p)
-                    p = uv - displacement(curve, tau) / pixels
-        curve, clues = self._curve(grid, evidence, p)
+                    p = uv - displacement(self._curve(grid, p), tau) / pixels
+        curve = self._curve(grid, p)
         here = displacement(curve, tau)
         half = torch.full_like(tau, 0.5)
         left = uv + (displacement(curve, -half) - here) / pixels
         right = uv + (displacement(curve, half) - here) / pixels
+        if not self.config.visibility:
+            return Match(left, right, left, right, uv.new_zeros(len(uv), EVIDENCE_CHANNELS))
+        evidence = self.evidence[gap].to(uv.dtype)
+        clues = sample_bilinear(evidence, uv_to_xy(p, *evidence.shape[-2:]))
         lone_left = uv - (half + tau) * self._lone(self.lone[gap, :2], uv, tau) / pixels
         lone_right = uv + (half - tau) * self._lone(self.lone[gap, 2:], uv, tau) / pixels
         return Match(left, right, lone_left, lone_right, clues)
@@ -167,20 +171,18 @@ class MotionField(nn.Module):
             grid = torch.cat([grid[:4] + change, grid[4:]])
         return grid
 
-    def _curve(self, grid: Tensor, evidence: Tensor, uv: Tensor) -> tuple[Tensor, Tensor]:
-        """Curve (n, 6) and evidence (n, 22) of the points that are at uv at the middle of the gap."""
-        xy = uv_to_xy(uv, *grid.shape[-2:])
-        curve = sample_grid(grid, xy)
-        clues = sample_bilinear(evidence, xy)
+    def _curve(self, grid: Tensor, uv: Tensor) -> Tensor:
+        """Curve (n, 6) of the points that are at uv at the middle of the gap."""
+        curve = sample_grid(grid, uv_to_xy(uv, *grid.shape[-2:]))
         if not self.config.curved:
-            return torch.cat([curve[:, :2], torch.zeros_like(curve[:, 2:])], dim=-1), clues
-        return curve, clues
+            return torch.cat([curve[:, :2], torch.zeros_like(curve[:, 2:])], dim=-1)
+        return curve
 
     def _lone(self, grid: Tensor, uv: Tensor, tau: Tensor) -> Tensor:
         """The velocity (n, 2) in pixels that one keyframe alone knows of, of the points at uv at instant tau."""
         pixels = uv.new_tensor([self.size[1], self.size[0]])
         velocity = sample_bilinear(grid, uv_to_xy(uv, *grid.shape[-2:]))
-        if bool(tau.any()):
+        if _moved(tau):
             for _ in range(_TRACE_STEPS):
                 velocity = sample_bilinear(grid, uv_to_xy(uv - tau * velocity / pixels, *grid.shape[-2:]))
         return velocity
@@ -245,6 +247,11 @@ class Visibility(nn.Module):
         """How far points (n, 2) lie beyond the picture's border, (n, 1) in pixels, at most 10."""
         pixels = uv.new_tensor([self.size[1], self.size[0]])
         return ((uv - uv.clamp(0, 1)) * pixels).norm(dim=-1, keepdim=True).clamp(max=10).detach()
+
+
+def _moved(tau: Tensor) -> bool:
+    """Whether any point is asked for away from the middle of its gap, where curves are anchored, beyond rounding."""
+    return bool((tau.abs() > _MIDDLE).any())
 
 
 def split_evidence(evidence: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -135,6 +135,7 @@ class VideoField(nn.Module):
         self.size = (int(keyframes.shape[-2]), int(keyframes.shape[-1]))
         self.timeline = Timeline(t, shots)
         self.hidden_rows: dict[int, int] = {}
+        self._rehearses = False
         self.fourier = FourierFeatures(config.fourier, duration_seconds, generator)
         self.shared = GlobalLatent(config.shared, duration_seconds, generator) if config.shared.enabled else None
         self.colours = ColourKeyframes(keyframes) if config.local.colours else None
@@ -163,6 +164,7 @@ class VideoField(nn.Module):
         # A copy of the table of parts: the parts are shared, the two fields differ in which they hold.
         twin._modules = dict(self._modules)
         twin.size = (int(keyframes.shape[-2]), int(keyframes.shape[-1]))
+        twin._rehearses = True
         twin.hidden_rows = {keyframe: row for row, keyframe in enumerate(hidden)}
         if self.colours is not None:
             twin.colours = ColourKeyframes(keyframes)
@@ -263,6 +265,8 @@ class VideoField(nn.Module):
 
         `moving` asks for motion at keyframes' own instants too, where colours need none.
         """
+        if self._rehearses and not hide:
+            raise UserError("a rehearsal only answers for keyframes that are hidden")
         segments = self._hidden_keyframes(uvt[:, 2]) if hide else self.timeline.find(uvt[:, 2])
         values, counts = torch.unique_consecutive(segments, return_counts=True)
         order = None
