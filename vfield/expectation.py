@@ -25,9 +25,6 @@ from vfield.rehearsal import Rehearsal, sample_uv, squared_errors
 
 # Errors are not told apart below this (60 dB): frames of bytes are no more exact.
 _LEAST = 1e-6
-# How much better than the disagreement, in dB, an error is believed to be. Small pictures flatter: halving them takes
-# grain out of the truth, which whole frames have.
-_MOST_GAIN = 2.5
 # Below this the field says that its motion cannot be trusted.
 DOUBTFUL_PSNR = 26.0
 
@@ -102,7 +99,7 @@ def expect(field: VideoField, rehearsal: Rehearsal | None) -> Expectation | None
         if not segments:
             continue
         here = [i for i, frame in enumerate(hidden) if frame in shot]
-        gain = (better[here].mean() if here else better.mean()).clamp(max=_MOST_GAIN)
+        gain = better[here].mean() if here else better.mean()
         t = field.timeline.t.tolist()
         middles = [(t[segment.left] + t[segment.right]) / 2 for segment in segments]
         expected = _decibels(torch.stack([_apart(field, middle, hide=False) for middle in middles])) + gain
