@@ -374,7 +374,7 @@ def export(
     *,
     device: torch.device | str = "cpu",
     progress: bool = True,
-    chunk_points: int = 1 << 18,
+    chunk_points: int = 1 << 16,
 ) -> ExportReport:
     """Render a field to a video file, a GIF or a folder of PNG files.
 

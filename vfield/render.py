@@ -90,7 +90,7 @@ def render(
     instants: Iterable[float],
     *,
     region: Region = WHOLE,
-    chunk_points: int = 1 << 18,
+    chunk_points: int = 1 << 16,
     device: torch.device | str = "cpu",
 ) -> Iterator[Tensor]:
     """Frames of a field, one at a time.

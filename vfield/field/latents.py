@@ -27,7 +27,7 @@ from vfield.clip import to_float
 from vfield.coords import Footprint, uv_to_xy
 from vfield.errors import UserError
 
-_FILTER_RADIUS = 16  # the inverse spline filters fall by 0.36 a tap or faster: 1e-7 at the end
+_LEAST_TAP = 1e-7  # the inverse spline filters fall by 0.36 a tap or faster; smaller taps are left out
 
 
 def sample_grid(coefficients: Tensor, xy: Tensor) -> Tensor:
@@ -43,36 +43,58 @@ def sample_grid(coefficients: Tensor, xy: Tensor) -> Tensor:
         (n, c). Differentiable in both arguments.
     """
     height, width = coefficients.shape[-2:]
-    limit = xy.new_tensor([width, height]) - 0.5
-    xy = torch.minimum(xy.clamp(min=-0.5), limit)
-    base = xy.floor()
-    f = xy - base
-    g = 1 - f
-    # Weights of the four taps pair up: a bilinear read between taps 0, 1 (and 2, 3) gives both at once.
-    w0, w3 = g**3 / 6, f**3 / 6
-    w2 = (-3 * f**3 + 3 * f**2 + 3 * f + 1) / 6
-    left_weight = 1 - w2 - w3
-    right_weight = w2 + w3
-    left = base - w0 / left_weight
-    right = base + 1 + w3 / right_weight
-    x = torch.stack([left[:, 0], right[:, 0], left[:, 0], right[:, 0]])
-    y = torch.stack([left[:, 1], left[:, 1], right[:, 1], right[:, 1]])
-    weights = torch.stack([left_weight[:, 0], right_weight[:, 0]] * 2) * torch.stack(
-        [left_weight[:, 1], left_weight[:, 1], right_weight[:, 1], right_weight[:, 1]]
-    )
-    normalised = torch.stack([(2 * x + 1) / width - 1, (2 * y + 1) / height - 1], dim=-1)
+    left, right, across = _paired_taps(xy[:, 0], width)
+    above, below, down = _paired_taps(xy[:, 1], height)
+    corners = [torch.stack([x, y], dim=-1) for y in (above, below) for x in (left, right)]
+    # One corner an entry of the batch: grid_sample's threads share the batch, not the points.
     taps = F.grid_sample(
-        coefficients[None], normalised[None], mode="bilinear", padding_mode="reflection", align_corners=False
+        coefficients.expand(4, -1, -1, -1),
+        torch.stack(corners)[:, None],
+        mode="bilinear",
+        padding_mode="reflection",
+        align_corners=False,
     )
-    return (taps[0] * weights).sum(dim=1).T
+    left_above, right_above, left_below, right_below = rearrange(taps, "corner c 1 n -> corner c n")
+    return torch.lerp(torch.lerp(left_above, right_above, across), torch.lerp(left_below, right_below, across), down).T
+
+
+def _paired_taps(position: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The four taps of a cubic B-spline along one axis, as two linear reads.
+
+    A linear read between taps 0 and 1 gives both at once in the proportion of their weights, and likewise 2 and 3.
+
+    Args:
+        position: (n,) in cells; held within half a cell of the outer centres.
+        size: number of cells.
+
+    Returns:
+        Where to read, twice (n,), in grid_sample's normalised units; and the share (n,) of the second read.
+    """
+    position = position.clamp(-0.5, size - 0.5)
+    base = position.floor()
+    f = position - base
+    g = 1 - f
+    w0, w3 = g * g * g / 6, f * f * f / 6
+    second = ((3 - 3 * f) * f + 3) * f / 6 + 1 / 6 + w3
+    first = 1 - second
+    # Cell k lies at (2 k + 1) / size - 1.
+    scale, offset = 2 / size, 1 / size - 1
+    return (base - w0 / first) * scale + offset, (base + 1 + w3 / second) * scale + offset, second
 
 
 def sample_bilinear(grid: Tensor, xy: Tensor) -> Tensor:
     """Read a grid of samples at scattered points, bilinearly: (c, h, w), (n, 2) in cells -> (n, c)."""
     height, width = grid.shape[-2:]
     normalised = (2 * xy + 1) / xy.new_tensor([width, height]) - 1
-    read = F.grid_sample(grid[None], normalised[None, None], padding_mode="border", align_corners=False)
-    return read[0, :, 0].T
+    # Two halves where the number is even: grid_sample's threads share the batch, not the points.
+    halves = 2 - len(xy) % 2
+    read = F.grid_sample(
+        grid.expand(halves, -1, -1, -1),
+        rearrange(normalised, "(half n) c -> half 1 n c", half=halves),
+        padding_mode="border",
+        align_corners=False,
+    )
+    return rearrange(read, "half c 1 n -> (half n) c")
 
 
 def resize_grid(grid: Tensor, rows: int, columns: int) -> Tensor:
@@ -118,21 +140,25 @@ def footprint_filter(from_width: float, to_width: float) -> Tensor:
 
     ratio = response(to_width) / (response(from_width) * response(0.0))
     impulse = torch.fft.ifft(ratio).real
-    radius = min(_FILTER_RADIUS + math.ceil(max(from_width, to_width)), 127)
-    taps = torch.cat([impulse[-radius:], impulse[: radius + 1]])
+    radius = min(int((impulse[:128].abs() > _LEAST_TAP).nonzero().max()), 127)
+    taps = torch.cat([impulse[len(impulse) - radius :], impulse[: radius + 1]])
     return taps / taps.sum()
 
 
 def _filter_axis(grid: Tensor, taps: Tensor, dim: int) -> Tensor:
-    """Convolve (..., h, w) along one of the last two axes, mirrored about the outer cell edges."""
+    """Convolve (..., h, w) with symmetric taps along one of the last two axes, mirrored about the outer cell edges."""
     size = grid.shape[dim]
     radius = len(taps) // 2
     index = torch.arange(-radius, size + radius, device=grid.device) % (2 * size)
     index = torch.where(index < size, index, 2 * size - 1 - index)
     padded = grid.index_select(dim, index)
-    kernel = taps.to(grid)[None, None, :, None] if dim == -2 else taps.to(grid)[None, None, None, :]
-    planes = rearrange(padded, "... h w -> (...) 1 h w")
-    return F.conv2d(planes, kernel).reshape(grid.shape)
+    weights = taps.tolist()
+    # Sums of shifted pictures: convolutions of one channel are some five times slower.
+    filtered = padded.narrow(dim, radius, size) * weights[radius]
+    for k in range(1, radius + 1):
+        for shifted in (radius - k, radius + k):
+            filtered.add_(padded.narrow(dim, shifted, size), alpha=weights[radius + k])
+    return filtered
 
 
 def spline_coefficients(
