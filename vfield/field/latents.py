@@ -20,7 +20,6 @@ from typing import Self
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from torch import Tensor, nn
 
 from vfield.clip import to_float
@@ -137,7 +136,7 @@ def _filter_axis(grid: Tensor, taps: Tensor, dim: int) -> Tensor:
     beyond = grid.index_select(dim, torch.where(beyond < size, beyond, 2 * size - 1 - beyond))
     before, after = beyond.split([radius, beyond.shape[dim] - radius], dim=dim)
     padded = torch.cat([before, grid, after], dim=dim)
-    # A product with a narrow band for each block of cells: 10 times as fast as conv2d, which has one channel to work on.
+    # A product with a narrow band for each block of cells: 8 times as fast as conv2d on planes of one channel.
     band = torch.zeros(block, block + 2 * radius)
     for tap, value in enumerate(taps.tolist()):
         band.diagonal(tap).fill_(value)
@@ -168,7 +167,7 @@ def _average_axis(picture: Tensor, cells: int, dim: int) -> Tensor:
         return to_float(picture)
     edges = torch.arange(cells + 1, dtype=torch.float64, device=picture.device) * size / cells
     total = None
-    # Pixel by pixel of every cell at once. One that no edge cuts has as many pixels as the sizes say, others up to 2 more.
+    # Pixel by pixel of every cell at once. A cell that cuts pixels reaches into up to two more.
     for step in range(size // cells + (2 if size % cells else 0)):
         pixel = edges[:-1].floor().long() + step
         inside = torch.minimum(edges[1:], pixel + 1.0) - torch.maximum(edges[:-1], pixel.double())
