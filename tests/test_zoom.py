@@ -115,7 +115,7 @@ def test_keyframes_are_met_and_velocity_is_continuous(seed: int) -> None:
     assert crop(path[-1][0] + 9) == crop(path[-1][0])
     for at, _ in path[1:-1]:
         before, here, after = (torch.tensor(crop(at + shift), dtype=torch.float64) for shift in (-step, 0, step))
-        # Accelerations reach a hundred thousand pixels a second squared: over a step that is a hundredth of a pixel a second.
+        # Accelerations reach a hundred thousand pixels a second squared: 0.01 a second over a step.
         torch.testing.assert_close((here - before) / step, (after - here) / step, atol=0.02, rtol=0)
 
 
