@@ -17,7 +17,8 @@ from PIL import Image
 from scenes import RATE, clip_of, translating
 from torch import Tensor
 
-from vfield.benchmark.interpolation import Case, interpolation
+from vfield.benchmark.cases import Case
+from vfield.benchmark.interpolation import interpolation
 from vfield.benchmark.suite import SUITE, read_suite
 from vfield.benchmark.tables import case_table, figures, mean_tables, overview
 from vfield.cli import benchmark_main
@@ -79,7 +80,7 @@ def test_the_figures_are_those_of_the_frames_held_out(cases: list[tuple[Case, Te
     truth = to_uint8(translating(SIZE, FRAMES))
     for case, _ in cases:
         hidden = [i for i in range(FRAMES) if i % case.factor]
-        made = blend_frames(truth[:: case.factor], Fraction(25, case.factor), case.factor)
+        made = blend_frames(truth[:: case.holdout], Fraction(25, case.holdout), case.holdout)
         assert case.rows[-1].held_out == score(made[hidden], truth[hidden])
         # What a preset learns does not reach the start.
         assert case.rows[2].held_out != case.rows[0].held_out
@@ -146,7 +147,7 @@ def test_means_are_over_clips_not_over_frames() -> None:
 
 
 def test_the_suite_is_the_part_that_it_says(demo_clip: Path) -> None:
-    clips = read_suite(["bigbuckbunny"], [Path("nowhere"), demo_clip.parent])
+    clips = read_suite(["bigbuckbunny"], [Path("nowhere"), demo_clip.parent], 49)
     assert list(clips) == ["bigbuckbunny"]
     clip = clips["bigbuckbunny"]
     assert (len(clip), clip.height, clip.width) == (49, 360, 640)
@@ -154,24 +155,24 @@ def test_the_suite_is_the_part_that_it_says(demo_clip: Path) -> None:
 
 
 def test_clips_outside_the_suite_are_taken_by_path(demo_clip: Path, texture: Path) -> None:
-    assert len(read_suite([str(texture)], [])["texture"]) == FRAMES
-    assert len(read_suite([str(demo_clip)], [])["bigbuckbunny"]) == 49
+    assert len(read_suite([str(texture)], [], 49)["texture"]) == FRAMES
+    assert len(read_suite([str(demo_clip)], [], 33)["bigbuckbunny"]) == 33
 
 
 def test_missing_clips_are_said_and_left_out(texture: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, logger="vfield"):
-        assert list(read_suite(["bear", str(texture), "gone.mp4"], [Path("nowhere")])) == ["texture"]
+        assert list(read_suite(["bear", str(texture), "gone.mp4"], [Path("nowhere")], 49)) == ["texture"]
     assert [record.getMessage() for record in caplog.records] == [
         "bear is not there and is left out",
         "gone.mp4 is not there and is left out",
     ]
     with pytest.raises(UserError, match=r"none of the clips is there: bear, bikes; .* nowhere and elsewhere"):
-        read_suite(["bear", "bikes"], [Path("nowhere"), Path("elsewhere")])
+        read_suite(["bear", "bikes"], [Path("nowhere"), Path("elsewhere")], 49)
 
 
 def test_two_clips_of_one_name_are_refused(texture: Path) -> None:
     with pytest.raises(UserError, match="called texture"):
-        read_suite([str(texture), str(texture)], [])
+        read_suite([str(texture), str(texture)], [], 49)
 
 
 # ------------------------------------------------------------------------------------------------ the command
