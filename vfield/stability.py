@@ -45,7 +45,7 @@ class TrueMotion:
             for before, after in pairwise(shot):
                 self._flows[after] = dense_flow(truth[after], truth[before])
 
-    def stability(self, frames: Tensor) -> float:
+    def stability(self, frames: Tensor) -> float | None:
         """-10 log10 of the mean of (D_judged - D_true)^2, over channels, pixels and pairs of frames.
 
         The mean is taken before the logarithm, unlike that of `vfield.metrics.psnr`: where the clip shows a frame
@@ -56,7 +56,7 @@ class TrueMotion:
             frames: (t, 3, h, w) made in the place of the true ones, uint8 or float in [0, 1].
 
         Returns:
-            dB for a range of 1, at most `IDENTICAL_PSNR`; higher is steadier. nan where there is no pair: a single
+            dB for a range of 1, at most `IDENTICAL_PSNR`; higher is steadier. None where there is no pair: a single
             frame, or nothing but cuts.
 
         Raises:
@@ -75,7 +75,7 @@ class TrueMotion:
             if inside.any():
                 means.append(float(change[inside].double().mean()))
         if not means:
-            return math.nan
+            return None
         mean = sum(means) / len(means)
         return IDENTICAL_PSNR if mean == 0 else min(IDENTICAL_PSNR, -10 * math.log10(mean))
 
