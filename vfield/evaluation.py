@@ -5,21 +5,16 @@ The figures are means over frames of each frame's metric on 8-bit RGB (`vfield.m
 
 from __future__ import annotations
 
-import ctypes
-import gc
 import logging
 import math
-import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
-import psutil
 import torch
 from torch import Tensor
 
@@ -28,8 +23,19 @@ from vfield.clip import Clip, to_uint8
 from vfield.coords import keyframe_t
 from vfield.errors import UserError
 from vfield.field.video_field import VideoField
+from vfield.meter import meter
 from vfield.metrics import Scores, psnr, score
-from vfield.peers import blend_frames, dis_warp, minterpolate, repeat_frames, resize, rife
+from vfield.peers import (
+    Reduction,
+    blend_frames,
+    dis_warp,
+    minterpolate,
+    real_esrgan,
+    reduce_frames,
+    repeat_frames,
+    resize,
+    rife,
+)
 from vfield.render import render
 from vfield.training import Config, FitResult, fit
 
@@ -42,10 +48,15 @@ BETWEEN_PEERS: dict[str, Callable[[Tensor, Fraction, int], Tensor]] = {
     "DIS": dis_warp,
     "RIFE": rife,
 }
-SCALE_PEERS: dict[str, Literal["bicubic", "lanczos"]] = {"bicubic": "bicubic", "Lanczos": "lanczos"}
+SCALE_PEERS: dict[str, Callable[[Tensor, int, int], Tensor]] = {
+    "bicubic": partial(resize, kernel="bicubic"),
+    "Lanczos": partial(resize, kernel="lanczos"),
+    "Real-ESRGAN": real_esrgan,
+}
 
-# RIFE takes longer than all others together and is not everywhere: the benchmark has it.
+# RIFE and Real-ESRGAN take longer than all others together and are not everywhere: the benchmark has them.
 _EVALUATED = ("repeat", "blend", "minterpolate", "DIS")
+_ENLARGED = ("bicubic", "Lanczos")
 
 
 @dataclass(frozen=True)
@@ -54,7 +65,8 @@ class Row:
 
     Attributes:
         name: the method.
-        observed: scores on the frames that it was given; None where the question makes no sense.
+        observed: scores at the instants that it was given: of the frames that it was given, at their size, or where
+            also frames in between were asked for, of those at the size asked for. None where that makes no sense.
         held_out: scores on what it never saw: frames in between, or the large frames.
         fit_seconds: time to prepare; 0 for methods that have no preparation.
         render_seconds: time to make every judged frame.
@@ -62,6 +74,7 @@ class Row:
         psnr_each: dB of each frame that `held_out` is the mean over.
         note: why there are no figures; empty where there are.
         expected_psnr: dB that the field expected of `held_out` before it was judged; None for what expects nothing.
+        stability: dB of `vfield.stability`, over all frames in order; None where it was not measured.
     """
 
     name: str
@@ -73,6 +86,7 @@ class Row:
     psnr_each: tuple[float, ...] = ()
     note: str = ""
     expected_psnr: float | None = None
+    stability: float | None = None
 
 
 class Judged(NamedTuple):
@@ -89,26 +103,47 @@ class Judged(NamedTuple):
 
 @dataclass(frozen=True)
 class Split:
-    """A clip divided for judging. Frames after the last observed one have nothing beyond them and are left out.
+    """A clip divided into what a method is given and what it is asked for.
+
+    Frames after the last observed one have nothing beyond them and are left out.
 
     Attributes:
-        observed: every k-th frame.
-        held_out: the frames between, and their instants.
-        everything: (n, 3, h, w) observed and held-out frames in order.
+        observed: every k-th frame, reduced where larger ones are asked for.
+        everything: (n, 3, h, w) observed and held-out frames in order, at the clip's own size.
         t: their instants, seconds since the first.
-        holdout: k.
+        holdout: k; 1 where every frame is observed.
     """
 
     observed: Clip
-    held_out: HeldOut
     everything: Tensor
     t: list[float]
     holdout: int
 
     @property
+    def size(self) -> tuple[int, int]:
+        """Height and width that are asked for."""
+        return int(self.everything.shape[-2]), int(self.everything.shape[-1])
+
+    @property
+    def enlarges(self) -> bool:
+        """Whether larger pictures are asked for than are given."""
+        return self.size != (self.observed.height, self.observed.width)
+
+    @property
     def hidden_indices(self) -> list[int]:
-        """Which of `everything` are held out."""
+        """Which of `everything` are at instants that were held out."""
         return [i for i in range(len(self.everything)) if i % self.holdout]
+
+    @property
+    def judged_indices(self) -> list[int]:
+        """Which of `everything` are judged: those held out, or all where only their size was."""
+        return self.hidden_indices or list(range(len(self.everything)))
+
+    @property
+    def held_out(self) -> HeldOut:
+        """The frames between the observed ones, and their instants."""
+        hidden = self.hidden_indices
+        return HeldOut(self.everything[hidden], [self.t[i] for i in hidden])
 
 
 def split(clip: Clip, holdout: int) -> Split:
@@ -122,16 +157,34 @@ def split(clip: Clip, holdout: int) -> Split:
     if len(clip) < holdout + 1:
         raise UserError(f"--holdout {holdout} needs at least {holdout + 1} frames, the clip has {len(clip)}")
     last = (len(clip) - 1) // holdout * holdout
-    whole = clip.select(range(last + 1))
-    hidden = [i for i in range(last) if i % holdout]
-    t = keyframe_t(whole.pts_seconds).tolist()
-    return Split(
-        observed=whole.select(range(0, last + 1, holdout)),
-        held_out=HeldOut(whole.frames[hidden], [t[i] for i in hidden]),
-        everything=whole.frames,
-        t=t,
-        holdout=holdout,
-    )
+    seen = clip.select(range(0, last + 1, holdout))
+    return Split(seen, clip.frames[: last + 1], keyframe_t(clip.pts_seconds[: last + 1]).tolist(), holdout)
+
+
+def whole(clip: Clip) -> Split:
+    """Observe every frame; what is asked for must then be larger, see `reduced`."""
+    return Split(clip, clip.frames, keyframe_t(clip.pts_seconds).tolist(), holdout=1)
+
+
+def reduced(parts: Split, scale: float, reduction: Reduction = "area") -> Split:
+    """The same question with the observed frames reduced, so that larger ones are asked for.
+
+    Args:
+        parts: frames at the clip's own size.
+        scale: how many times smaller, a side; the size is rounded to pixels.
+        reduction: how.
+
+    Raises:
+        UserError: when the scale is not above 1 or leaves nothing.
+    """
+    seen = parts.observed
+    if not 1 < scale < math.inf:
+        raise UserError(f"--scale must be more than 1 to judge enlarging, got {scale}")
+    size = (round(seen.height / scale), round(seen.width / scale))
+    if min(size) < 1:
+        raise UserError(f"--scale {scale} leaves nothing of a {seen.width}x{seen.height} picture")
+    frames = reduce_frames(to_uint8(seen.frames), *size, reduction)
+    return replace(parts, observed=replace(seen, frames=frames))
 
 
 def judge_held_out(field: VideoField, held_out: HeldOut) -> Scores:
@@ -165,7 +218,7 @@ def evaluate_between(
 def judge_fit(
     name: str, parts: Split, config: Config, out: Path | None = None, records: Mapping[str, str] | None = None
 ) -> tuple[Judged, FitResult]:
-    """Fit to the observed frames, make all and judge them.
+    """Fit to the observed frames, make what is asked for and judge it.
 
     Args:
         name: of the row.
@@ -174,42 +227,59 @@ def judge_fit(
         out: run folder; None keeps everything in memory.
         records: texts to keep with the run, by file name.
     """
-    with _meter() as memory:
-        fitted = fit(parts.observed, config, out=out, records=records, held_out=parts.held_out)
+    with meter() as memory:
+        # The board shows held-out frames at the field's own size.
+        held_out = None if parts.enlarges else parts.held_out
+        fitted = fit(parts.observed, config, out=out, records=records, held_out=held_out)
         began = time.monotonic()
-        frames = _pictures(fitted.field, fitted.field.size, parts.t)
+        frames = _pictures(fitted.field, parts.size, parts.t)
         seconds = time.monotonic() - began
-    row = _between_row(name, frames, parts, fitted.seconds, seconds, memory())
-    if fitted.expectation is not None:
+    row = _row(name, frames, parts, fitted.seconds, seconds, memory())
+    if parts.holdout == 1:
+        given = to_uint8(parts.observed.frames)
+        row = replace(row, observed=score(_pictures(fitted.field, fitted.field.size, parts.t), given))
+    if fitted.expectation is not None and not parts.enlarges:
         row = replace(row, expected_psnr=fitted.expectation.psnr)
     return Judged(row, frames), fitted
 
 
 def judge_peer(name: str, parts: Split) -> Judged:
-    """Let one of `BETWEEN_PEERS` make all frames from the observed ones and judge them.
+    """Let a peer make what is asked for from the observed frames, and judge it.
+
+    Args:
+        name: in `SCALE_PEERS` where every frame is observed, in `BETWEEN_PEERS` otherwise. Where larger frames are
+            asked for, too, the peer makes the frames in between at the small size and Lanczos enlarges them all:
+            that is the usual order, and the cheaper one.
+        parts: the divided clip.
 
     Raises:
         UserError: when the peer cannot work on such pictures, or is not installed.
     """
-    with _meter() as memory:
+    given = to_uint8(parts.observed.frames)
+    with meter() as memory:
         began = time.monotonic()
-        frames = BETWEEN_PEERS[name](to_uint8(parts.observed.frames), parts.observed.frame_rate, parts.holdout)
+        if parts.holdout == 1:
+            frames = SCALE_PEERS[name](given, *parts.size)
+        else:
+            frames = BETWEEN_PEERS[name](given, parts.observed.frame_rate, parts.holdout)
+            if parts.enlarges:
+                frames = resize(frames, *parts.size, "lanczos")
         seconds = time.monotonic() - began
-    return Judged(_between_row(name, frames, parts, 0.0, seconds, memory()), frames)
+    return Judged(_row(name, frames, parts, 0.0, seconds, memory()), frames)
 
 
-def _between_row(name: str, made: Tensor, parts: Split, fit_seconds: float, seconds: float, megabytes: float) -> Row:
+def _row(name: str, made: Tensor, parts: Split, fit_seconds: float, seconds: float, megabytes: float) -> Row:
     truth = to_uint8(parts.everything)
-    hidden = parts.hidden_indices
+    judged = parts.judged_indices
     seen = list(range(0, len(truth), parts.holdout))
     return Row(
         name,
-        score(made[seen], truth[seen]),
-        score(made[hidden], truth[hidden]),
+        score(made[seen], truth[seen]) if parts.holdout > 1 else None,
+        score(made[judged], truth[judged]),
         fit_seconds,
         seconds,
         megabytes,
-        tuple(psnr(made[hidden], truth[hidden]).tolist()),
+        tuple(psnr(made[judged], truth[judged]).tolist()),
     )
 
 
@@ -217,65 +287,11 @@ def evaluate_scale(
     clip: Clip, scale: float, config: Config, out: Path | None = None, records: Mapping[str, str] | None = None
 ) -> list[Row]:
     """Reduce by area averaging, fit to the small frames, ask for the large ones: vfield first, then the peers."""
-    if not 1 < scale < math.inf:
-        raise UserError(f"--scale must be more than 1 to judge enlarging, got {scale}")
-    height, width = clip.height, clip.width
-    small_size = (round(height / scale), round(width / scale))
-    if min(small_size) < 1:
-        raise UserError(f"--scale {scale} leaves nothing of a {width}x{height} picture")
-    truth = to_uint8(clip.frames)
-    small = resize(truth, *small_size, "area")
-    reduced = Clip(small, clip.pts_seconds, clip.end_seconds, clip.frame_rate, clip.color, clip.pixel_aspect)
-    instants = keyframe_t(clip.pts_seconds).tolist()
-    with _meter() as memory:
-        fitted = fit(reduced, config, out=out, records=records)
-        began = time.monotonic()
-        large = _pictures(fitted.field, (height, width), instants)
-        seconds = time.monotonic() - began
-    same = _pictures(fitted.field, small_size, instants)
-    each = tuple(psnr(large, truth).tolist())
-    rows = [Row("vfield", score(same, small), score(large, truth), fitted.seconds, seconds, memory(), each)]
+    parts = reduced(whole(clip), scale)
+    judged, fitted = judge_fit("vfield", parts, config, out, records)
     if not fitted.is_main:
-        return rows
-    for name, kernel in SCALE_PEERS.items():
-        with _meter() as memory:
-            began = time.monotonic()
-            large = resize(small, height, width, kernel)
-            seconds = time.monotonic() - began
-        each = tuple(psnr(large, truth).tolist())
-        rows.append(Row(name, None, score(large, truth), 0.0, seconds, memory(), each))
-    return rows
-
-
-@contextmanager
-def _meter() -> Iterator[Callable[[], float]]:
-    """Samples this process's memory; the function it gives returns the peak above the start, in megabytes."""
-    _give_back_freed_memory()
-    process = psutil.Process()
-    start = peak = process.memory_info().rss
-    over = threading.Event()
-
-    def watch() -> None:
-        nonlocal peak
-        while not over.wait(0.02):
-            peak = max(peak, process.memory_info().rss)
-
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
-        yield lambda: (peak - start) / 1e6
-    finally:
-        over.set()
-        thread.join()
-
-
-def _give_back_freed_memory() -> None:
-    """What the method before left in the allocator would hide what this one takes."""
-    gc.collect()
-    if sys.platform == "linux":
-        # Only glibc has it, and not every Linux has glibc.
-        with suppress(OSError, AttributeError):
-            ctypes.CDLL("libc.so.6").malloc_trim(0)
+        return [judged.row]
+    return [judged.row, *(judge_peer(name, parts).row for name in _ENLARGED)]
 
 
 def table(rows: list[Row]) -> str:

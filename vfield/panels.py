@@ -139,15 +139,21 @@ def most_detailed(frame: Tensor, side: int) -> tuple[int, int, int]:
     side = min(side, *frame.shape[-2:])
     luma = F.pad(to_float(frame).mean(dim=0, keepdim=True), (0, 1, 0, 1), mode="replicate")
     across, down = luma[:, :-1].diff(dim=-1), luma[:, :, :-1].diff(dim=-2)
-    return _busiest(across.square() + down.square(), side)
+    return (*busiest(across.square() + down.square(), side, side), side)
 
 
-def _busiest(energy: Tensor, side: int) -> tuple[int, int, int]:
-    """The square of a map (1, h, w) that holds most of it: y and x of its corner, and its side."""
-    stride = max(1, side // 8)
-    held = F.avg_pool2d(energy, side, stride)[0]
+def busiest(energy: Tensor, height: int, width: int) -> tuple[int, int]:
+    """The region of a map (1, h, w) that holds most of it: y and x of its corner.
+
+    Args:
+        energy: the map, not negative.
+        height: of the region, pixels, at most h.
+        width: of the region, pixels, at most w.
+    """
+    stride = (max(1, height // 8), max(1, width // 8))
+    held = F.avg_pool2d(energy, (height, width), stride)[0]
     row, column = divmod(int(held.argmax()), held.shape[1])
-    return row * stride, column * stride, side
+    return row * stride[0], column * stride[1]
 
 
 def enlarge_lanczos(frame: Tensor, crop: tuple[int, int, int]) -> Tensor:
@@ -181,7 +187,7 @@ def side_by_side(saved: SavedField, path: Path, *, device: torch.device | str = 
     before, between, after = render(field, size, [start, middle, end], device=device)
     faded = (before + after) / 2
     side = min(_CROP, *size)
-    y, x, _ = _busiest((faded - between).square().mean(dim=0, keepdim=True), side)
+    y, x = busiest((faded - between).square().mean(dim=0, keepdim=True), side, side)
     crops = [magnify(picture[:, y : y + side, x : x + side], ENLARGE) for picture in (faded, between)]
     above = [("two frames faded", crops[0]), ("field, half-way between them", crops[1])]
     y, x, _ = most_detailed(before, side)

@@ -13,8 +13,8 @@ from typing import Any
 import psutil
 import torch
 
-from vfield.benchmark.interpolation import Case
-from vfield.benchmark.tables import Cells, by_factor, case_table, figures, mean_tables, overview
+from vfield.benchmark.cases import Benchmark, Case
+from vfield.benchmark.tables import Cells, by_setting, case_figures, case_table, mean_tables, overview
 from vfield.devices import usable_device
 from vfield.evaluation import as_json
 from vfield.folders import replaced
@@ -23,12 +23,33 @@ RESULTS_NAME = "results.json"
 TABLE_NAME = "table.md"
 PICTURES_NAME = "pictures"
 
+_STABILITY = (
+    "Stability: how the error changes from frame to frame along the true motion, as a PSNR; "
+    "flicker and shimmer lower it."
+)
+_EXPLAINED: dict[Benchmark, str] = {
+    "interpolation": (
+        "At a factor of k every k-th frame is seen and the others are judged; t is where between two seen frames. "
+        "PSNR and SSIM are means over the held-out frames, in RGB."
+    ),
+    "upscaling": (
+        "At a factor of k the frames are reduced by k, by area averaging or by bicubic with antialiasing, and asked "
+        f"for at their own size. PSNR and SSIM are means over all frames, in RGB. {_STABILITY}"
+    ),
+    "space-time": (
+        "At a factor of k every k-th frame is seen, at a k-th of its size, and all are asked for at their own. PSNR "
+        "and SSIM are means over the frames never seen, in RGB; t is where between two seen frames; all dB is the "
+        f"PSNR over all frames. {_STABILITY}"
+    ),
+}
+
 
 @dataclass(frozen=True)
 class Conditions:
     """What figures depend on besides the clips and the code.
 
     Attributes:
+        benchmark: what was asked for.
         date: when they were taken, ISO 8601.
         command: what was run.
         cpu: name of the processor.
@@ -39,6 +60,7 @@ class Conditions:
         python: version of Python.
     """
 
+    benchmark: Benchmark
     date: str
     command: str
     cpu: str
@@ -49,10 +71,11 @@ class Conditions:
     python: str
 
     @staticmethod
-    def here(command: str, device: str) -> Conditions:
+    def here(benchmark: Benchmark, command: str, device: str) -> Conditions:
         """Those of this machine, now."""
         kind = usable_device(device).type
         return Conditions(
+            benchmark=benchmark,
             date=datetime.now().astimezone().isoformat(timespec="seconds"),
             command=command,
             cpu=_cpu_name(),
@@ -80,10 +103,7 @@ def write_results(folder: Path, cases: Sequence[Case], conditions: Conditions) -
 
 
 def _case_json(case: Case) -> dict[str, Any]:
-    rows = [
-        {**row, "psnr_at": figures(judged, case.factor).at}
-        for row, judged in zip(as_json(case.rows), case.rows, strict=True)
-    ]
+    rows = [{**row, "psnr_at": figures.at} for row, figures in zip(as_json(case.rows), case_figures(case), strict=True)]
     return {**asdict(case), "rows": rows, "picture": f"{PICTURES_NAME}/{case.picture}"}
 
 
@@ -95,10 +115,13 @@ def markdown(cases: Sequence[Case], conditions: Conditions) -> str:
     parts = [
         f"Taken on {conditions.date[:10]} ({where}; PyTorch {conditions.torch}) by",
         f"    {conditions.command}",
-        "At a factor of k every k-th frame is seen and the others are judged; t is where between two seen frames. "
-        "PSNR and SSIM are means over the held-out frames, in RGB.",
+        _EXPLAINED[conditions.benchmark],
     ]
-    parts += [_markdown_table(overview(alike)) for alike in by_factor(cases).values() if len(alike) > 1]
+    for alike in by_setting(cases).values():
+        if len(alike) > 1:
+            parts.append(_markdown_table(overview(alike)))
+            if conditions.benchmark != "interpolation":
+                parts.append(_markdown_table(overview(alike, "stability")))
     shown = {str(case): case_table(case) for case in cases} | mean_tables(cases)
     for title, cells in shown.items():
         parts += [f"### {title}", _markdown_table(cells)]

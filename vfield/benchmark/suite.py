@@ -13,8 +13,6 @@ from vfield.video_io import read_clip
 
 _LOG = logging.getLogger("vfield")
 
-_FRAMES = 49  # of a clip that is not in the suite
-
 
 @dataclass(frozen=True)
 class SuiteClip:
@@ -22,29 +20,30 @@ class SuiteClip:
 
     Attributes:
         file: its name.
-        frames: how many, from the first on.
+        most_frames: never more than so many, from the first on; None leaves it to the benchmark.
         size: (height, width) to reduce the frames to; None keeps theirs.
     """
 
     file: str
-    frames: int
+    most_frames: int | None = None
     size: tuple[int, int] | None = None
 
 
 SUITE = {
-    "bigbuckbunny": SuiteClip("bigbuckbunny.mp4", 49, (360, 640)),
-    "bikes": SuiteClip("bikes.mp4", 49),
-    "carphone": SuiteClip("carphone.mp4", 49),
-    "bear": SuiteClip("bear.mp4", 33),
+    "bigbuckbunny": SuiteClip("bigbuckbunny.mp4", size=(360, 640)),
+    "bikes": SuiteClip("bikes.mp4"),
+    "carphone": SuiteClip("carphone.mp4"),
+    "bear": SuiteClip("bear.mp4", most_frames=33),
 }
 
 
-def read_suite(wanted: Sequence[str], folders: Sequence[Path]) -> dict[str, Clip]:
+def read_suite(wanted: Sequence[str], folders: Sequence[Path], frames: int) -> dict[str, Clip]:
     """Read clips by their names in the suite or by their paths; what is missing is said and left out.
 
     Args:
-        wanted: names or paths. Of clips outside the suite the first 49 frames are taken, at their own size.
+        wanted: names or paths. Clips outside the suite are taken at their own size.
         folders: where the suite's clips may lie; the first that has one counts.
+        frames: how many to take of each, from the first on.
 
     Raises:
         UserError: when there is none of them, two have the same name, or one is no video.
@@ -52,7 +51,7 @@ def read_suite(wanted: Sequence[str], folders: Sequence[Path]) -> dict[str, Clip
     found: dict[str, tuple[Path, SuiteClip]] = {}
     missing = []
     for word in wanted:
-        part = SUITE.get(word, SuiteClip(word, _FRAMES))
+        part = SUITE.get(word, SuiteClip(word))
         candidates = [folder / part.file for folder in folders] if word in SUITE else [Path(word)]
         path = next((candidate for candidate in candidates if candidate.is_file()), None)
         if path is None:
@@ -66,4 +65,7 @@ def read_suite(wanted: Sequence[str], folders: Sequence[Path]) -> dict[str, Clip
         raise UserError(f"none of the clips is there: {', '.join(missing)}; those of the suite may lie in {places}")
     for word in missing:
         _LOG.warning("%s is not there and is left out", word)
-    return {name: read_clip(path, size=part.size, max_frames=part.frames) for name, (path, part) in found.items()}
+    return {
+        name: read_clip(path, size=part.size, max_frames=min(frames, part.most_frames or frames))
+        for name, (path, part) in found.items()
+    }

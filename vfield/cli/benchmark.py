@@ -2,88 +2,177 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import shutil
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from jsonargparse import ArgumentParser
+from torch import Tensor
 
-from vfield.benchmark.interpolation import Case, interpolation
+from vfield.benchmark.cases import Benchmark, Case
+from vfield.benchmark.interpolation import interpolation
 from vfield.benchmark.results import PICTURES_NAME, RESULTS_NAME, TABLE_NAME, Conditions, write_results
 from vfield.benchmark.suite import SUITE, read_suite
 from vfield.benchmark.tables import case_table, mean_tables
+from vfield.benchmark.upscaling import space_time, upscaling
 from vfield.cli.options import check_folder, command_parser, parse
+from vfield.clip import Clip
 from vfield.config import load_config
 from vfield.devices import DeviceName
 from vfield.errors import UserError
-from vfield.evaluation import BETWEEN_PEERS, aligned
+from vfield.evaluation import BETWEEN_PEERS, SCALE_PEERS, aligned
 from vfield.panels import save_png
+from vfield.peers import REDUCTIONS, Reduction
 from vfield.training import Config, check_device
+
+Name = TypeVar("Name", bound=str)
 
 _DATA = Path("data")
 _PRESETS = Path("configs")
-_PEERS = ["blend", "minterpolate", "DIS", "RIFE"]
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What tells one benchmark's command from another's.
+
+    Attributes:
+        about: a line for its help.
+        frames: how many of each clip, at most.
+        factors: the default.
+        factor_help: what a factor means.
+        peers: the default.
+        known_peers: all that there are.
+        reductions: the default; None where nothing is reduced.
+        hides_frames: whether a factor says which frames are seen.
+    """
+
+    about: str
+    frames: int
+    factors: list[float] | list[int]
+    factor_help: str
+    peers: list[str]
+    known_peers: Collection[str]
+    reductions: list[Reduction] | None
+    hides_frames: bool
+
+
+_KINDS: dict[Benchmark, _Kind] = {
+    "interpolation": _Kind(
+        about="Judge frames in between, from the root of the repository.",
+        frames=49,
+        factors=[2, 4],
+        factor_help="see every K-th frame, judge on the others",
+        peers=["blend", "minterpolate", "DIS", "RIFE"],
+        known_peers=BETWEEN_PEERS,
+        reductions=None,
+        hides_frames=True,
+    ),
+    "upscaling": _Kind(
+        about="Judge larger frames, from the root of the repository.",
+        frames=33,
+        factors=[1.5, 2.0, 3.0, 4.0],
+        factor_help="see frames a K-th as high and wide, judge at their own size; any number above 1",
+        peers=["bicubic", "Lanczos", "Real-ESRGAN"],
+        known_peers=SCALE_PEERS,
+        reductions=["area", "bicubic"],
+        hides_frames=False,
+    ),
+    "space-time": _Kind(
+        about="Judge larger frames together with frames in between, from the root of the repository.",
+        frames=33,
+        factors=[2],
+        factor_help="see every K-th frame at a K-th of its height and width, judge on the others at their own size",
+        peers=["minterpolate", "RIFE"],
+        known_peers=BETWEEN_PEERS,
+        reductions=["area"],
+        hides_frames=True,
+    ),
+}
 
 
 def run(words: list[str]) -> int:
     """Hand the words on to the benchmark that the first of them names."""
     if words and words[0] in ("-h", "--help"):
-        print(f"usage: benchmark {{{','.join(_BENCHMARKS)}}} ...\n\nAdd --help after a name for its options.")
+        print(f"usage: benchmark {{{','.join(_KINDS)}}} ...\n\nAdd --help after a name for its options.")
         return 0
-    if not words or words[0] not in _BENCHMARKS:
-        raise UserError(f"name what to judge: benchmark {' or '.join(_BENCHMARKS)}")
-    return _BENCHMARKS[words[0]](words[1:])
+    name = next((name for name in _KINDS if words and name == words[0]), None)
+    if name is None:
+        raise UserError(f"name what to judge: benchmark {' or '.join(_KINDS)}")
+    return _judge(name, words[1:])
 
 
-def _interpolation_parser() -> ArgumentParser:
-    parser = command_parser("benchmark interpolation", "Judge frames in between, from the root of the repository.")
+def _parser(name: Benchmark) -> ArgumentParser:
+    kind = _KINDS[name]
+    parser = command_parser(f"benchmark {name}", kind.about)
     parser.add_argument(
         "--clips", nargs="+", type=str, default=list(SUITE), metavar="CLIP", help="names in the suite, or files"
     )
     parser.add_argument(
         "--clip-folder", type=str, default="../shared/clips", metavar="DIR", help="suite clips that are not in data/"
     )
-    parser.add_argument(
-        "--factors", nargs="+", type=int, default=[2, 4], metavar="K", help="see every K-th frame, judge on the others"
-    )
+    number = int if kind.hides_frames else float
+    parser.add_argument("--factors", nargs="+", type=number, default=kind.factors, metavar="K", help=kind.factor_help)
+    if kind.reductions is not None:
+        parser.add_argument(
+            "--reductions",
+            nargs="+",
+            type=str,
+            default=kind.reductions,
+            metavar="HOW",
+            help=f"of {', '.join(REDUCTIONS)}",
+        )
     parser.add_argument(
         "--preset", nargs="+", type=str, default=["balanced"], metavar="NAME", help="presets in configs/, or files"
     )
     parser.add_argument(
-        "--peers", nargs="*", type=str, default=_PEERS, metavar="PEER", help=f"of {', '.join(BETWEEN_PEERS)}"
+        "--peers", nargs="*", type=str, default=kind.peers, metavar="PEER", help=f"of {', '.join(kind.known_peers)}"
     )
     parser.add_argument("--device", type=DeviceName, default="cpu", help="where to fit: auto, cpu, cuda or mps")
     parser.add_argument(
-        "--out", type=str, default="runs/benchmark-interpolation", metavar="DIR", help="folder for the results"
+        "--out", type=str, default=f"runs/benchmark-{name}", metavar="DIR", help="folder for the results"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace earlier results in the folder")
     return parser
 
 
-def _interpolation(words: list[str]) -> int:
-    parsed = parse(_interpolation_parser(), words)
+def _judge(name: Benchmark, words: list[str]) -> int:
+    kind = _KINDS[name]
+    parsed = parse(_parser(name), words)
     folder = Path(parsed.out)
     presets = {word: _preset(word, parsed.device) for word in parsed.preset}
-    peers = [_peer(word) for word in parsed.peers]
-    if min(parsed.factors) < 2:
-        raise UserError(f"--factors must be at least 2 (every second frame seen), got {min(parsed.factors)}")
+    peers = [_one_of(kind.known_peers, "peers", word) for word in parsed.peers]
+    factors = list(dict.fromkeys(parsed.factors))
+    _check_factors(kind, factors)
+    reductions: list[Reduction] = []
+    if kind.reductions is not None:
+        reductions = list(dict.fromkeys(_one_of(REDUCTIONS, "reductions", word) for word in parsed.reductions))
     check_folder(folder, parsed.overwrite, mark=RESULTS_NAME, kept="benchmark")
-    clips = read_suite(parsed.clips, [_DATA, Path(parsed.clip_folder)])
-    most = max(parsed.factors)
-    for name, clip in clips.items():
-        if len(clip) <= most:
-            raise UserError(f"--factors {most} needs at least {most + 1} frames, {name} has {len(clip)}")
-    command = shlex.join(["python", "scripts/benchmark.py", "interpolation", *words])
-    conditions = Conditions.here(command, parsed.device)
+    clips = read_suite(parsed.clips, [_DATA, Path(parsed.clip_folder)], kind.frames)
+    for clip_name, clip in clips.items():
+        _check_clip(kind, max(factors), clip_name, clip)
+    made = {
+        "interpolation": lambda: interpolation(clips, factors, presets, peers),
+        "upscaling": lambda: upscaling(clips, factors, reductions, presets, peers),
+        "space-time": lambda: space_time(clips, factors, reductions, presets, peers),
+    }[name]()
+    command = shlex.join(["python", "scripts/benchmark.py", name, *words])
+    _keep(folder, made, Conditions.here(name, command, parsed.device))
+    return 0
+
+
+def _keep(folder: Path, made: Iterable[tuple[Case, Tensor]], conditions: Conditions) -> None:
+    """Write and print every case as soon as it is there."""
     cases: list[Case] = []
     folder.mkdir(parents=True, exist_ok=True)
     # Written before the first case, so that the folder is known for what it is however early a run ends.
     write_results(folder, cases, conditions)
     shutil.rmtree(folder / PICTURES_NAME, ignore_errors=True)
     (folder / PICTURES_NAME).mkdir()
-    for case, picture in interpolation(clips, list(dict.fromkeys(parsed.factors)), presets, peers):
+    for case, picture in made:
         cases.append(case)
         save_png(picture, folder / PICTURES_NAME / case.picture)
         write_results(folder, cases, conditions)
@@ -91,7 +180,21 @@ def _interpolation(words: list[str]) -> int:
     for title, cells in mean_tables(cases).items():
         print(f"\n{title}\n{aligned(cells)}")
     print(f"\n{folder / TABLE_NAME}, {folder / RESULTS_NAME} and a picture of each in {folder / PICTURES_NAME}")
-    return 0
+
+
+def _check_factors(kind: _Kind, factors: Sequence[float]) -> None:
+    if kind.hides_frames and min(factors) < 2:
+        raise UserError(f"--factors must be at least 2 (every second frame seen), got {min(factors)}")
+    for factor in factors:
+        if not 1 < factor < math.inf:
+            raise UserError(f"--factors must be more than 1, got {factor:g}")
+
+
+def _check_clip(kind: _Kind, most: float, name: str, clip: Clip) -> None:
+    if kind.hides_frames and len(clip) <= most:
+        raise UserError(f"--factors {most} needs at least {most + 1} frames, {name} has {len(clip)}")
+    if kind.reductions is not None and round(min(clip.height, clip.width) / most) < 1:
+        raise UserError(f"--factors {most:g} leaves nothing of {name}, {clip.width}x{clip.height}")
 
 
 def _preset(word: str, device: DeviceName) -> Config:
@@ -101,11 +204,9 @@ def _preset(word: str, device: DeviceName) -> Config:
     return config
 
 
-def _peer(word: str) -> str:
-    names = {name.lower(): name for name in BETWEEN_PEERS}
-    if word.lower() not in names:
-        raise UserError(f"--peers knows {', '.join(BETWEEN_PEERS)}, got {word!r}")
-    return names[word.lower()]
-
-
-_BENCHMARKS: dict[str, Callable[[list[str]], int]] = {"interpolation": _interpolation}
+def _one_of(known: Collection[Name], option: str, word: str) -> Name:
+    """The name that a word means, in any case of its letters."""
+    for name in known:
+        if name.lower() == word.lower():
+            return name
+    raise UserError(f"--{option} knows {', '.join(known)}, got {word!r}")
