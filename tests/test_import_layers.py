@@ -30,6 +30,7 @@ LAYERS = [
     "field",
     "tracks",
     "rehearsal",
+    "enlarging",
     "expectation",
     "start",
     "sampling",
@@ -55,7 +56,10 @@ LAYERS = [
 
 # The order inside a package, likewise. A package without an order here may import freely within itself.
 INNER_LAYERS = {
-    "field": ["timeline", "fourier", "latents", "motion", "conditioning", "decoder", "video_field", "__init__"],
+    "field": [
+        *["timeline", "fourier", "latents", "motion", "conditioning", "decoder", "detail", "video_field"],
+        "__init__",
+    ],
     "benchmark": ["suite", "cases", "interpolation", "upscaling", "tables", "results", "__init__"],
     "cli": ["values", "options", "train", "render", "flow", "snapshot", "evaluate", "benchmark", "__init__"],
 }

@@ -25,7 +25,7 @@ from vfield.field.motion import Curves
 from vfield.field.video_field import FieldConfig, VideoField
 
 FIELD_NAME = "field.safetensors"
-_FORMAT = "vfield 2"
+_FORMAT = "vfield 3"
 
 
 class SavedField(NamedTuple):

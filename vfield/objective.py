@@ -5,6 +5,7 @@ The terms:
 - observed: the field at observed pixels.
 - hidden: the field at pixels of keyframes that it may not look at (the in-between task).
 - agreement: at instants between keyframes, the two keyframes should show the same colour along the motion.
+- detail: the encoder of detail on patches of frames at half their size (`vfield.enlarging`).
 - smoothness: learnt motion corrections vary little between neighbouring cells.
 """
 
@@ -16,6 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from vfield.enlarging import Patches
 from vfield.errors import UserError
 from vfield.field.video_field import VideoField
 from vfield.losses import charbonnier, squared, total_variation
@@ -23,6 +25,7 @@ from vfield.sampling import Batch
 
 # Errors under about this count squared, larger ones by their size: what cannot be made right must not rule the rest.
 _HIDDEN_EPSILON = 2 / 255
+_DETAIL_EPSILON = 0.5  # likewise, in units of the clip's own detail
 
 
 @dataclass(frozen=True)
@@ -32,17 +35,19 @@ class ObjectiveConfig:
     Attributes:
         observed: weight of the squared error at observed pixels.
         hidden: weight of the smooth absolute error at pixels of hidden keyframes.
+        detail: weight of the smooth absolute error of the finer cells, in units of the clip's own detail.
         agreement: weight of the disagreement of the two keyframes along the motion.
         smoothness: weight of the total variation of the learnt motion corrections, per pixel of displacement.
     """
 
     observed: float = 1.0
     hidden: float = 1.0
+    detail: float = 1.0
     agreement: float = 0.0
     smoothness: float = 0.01
 
     def __post_init__(self) -> None:
-        weights = (self.observed, self.hidden, self.agreement, self.smoothness)
+        weights = (self.observed, self.hidden, self.detail, self.agreement, self.smoothness)
         if min(weights) < 0:
             raise UserError(f"objective weights must not be negative, got {weights}")
 
@@ -55,13 +60,14 @@ class Terms(NamedTuple):
 
     observed: Tensor
     hidden: Tensor
+    detail: Tensor
     agreement: Tensor
     smoothness: Tensor
     error: Tensor
 
     def total(self) -> Tensor:
         """The loss."""
-        return self.observed + self.hidden + self.agreement + self.smoothness
+        return self.observed + self.hidden + self.detail + self.agreement + self.smoothness
 
 
 class Objective(nn.Module):
@@ -74,15 +80,20 @@ class Objective(nn.Module):
         self.rehearsal = rehearsal
         self.config = config
 
-    def forward(self, batch: Batch) -> Terms:
-        """Loss terms of one batch, over all its points: the terms of a whole are the means of its shares' terms."""
+    def forward(self, batch: Batch, patches: Patches | None = None) -> Terms:
+        """Loss terms of one batch, over all its points: the terms of a whole are the means of its shares' terms.
+
+        Args:
+            batch: points.
+            patches: for the encoder of detail; None where it does not learn.
+        """
         config = self.config
         count = 3 * len(batch.uvt)
         seen = len(batch.uvt) - batch.hidden
         # Every parameter takes part in every step, if only with nothing: an observed instant may touch none of them,
         # and processes that share a batch must agree on which gradients there are.
         zero = 0 * torch.stack([parameter.reshape(-1)[:1].sum() for parameter in self.parameters()]).sum()
-        observed = hidden = agreement = smoothness = zero
+        observed = hidden = detail = agreement = smoothness = zero
         error = zero.detach()
         if seen:
             prediction = self.field(batch.uvt[:seen])
@@ -98,6 +109,9 @@ class Objective(nn.Module):
             )
             hidden = config.hidden * apart.sum() / count
             error = error + squared((base + residual).detach(), target).sum() / count
+        if patches is not None and self.field.detail is not None:
+            found = self.field.detail(patches.evidence)
+            detail = config.detail * charbonnier(found, patches.residual, _DETAIL_EPSILON).mean()
         motion = self.field.motion
         if motion is not None and len(motion.levels) and config.agreement and self.field.colours is not None:
             apart = self.field.disagreement(batch.between)
@@ -108,4 +122,4 @@ class Objective(nn.Module):
                     # A grid of one cell has no neighbours, and the mean of nothing is not a number.
                     if term.numel():
                         smoothness = smoothness + config.smoothness * term.mean()
-        return Terms(observed, hidden, agreement, smoothness, error)
+        return Terms(observed, hidden, detail, agreement, smoothness, error)

@@ -98,7 +98,7 @@ def find_forces(rehearsal: Rehearsal) -> dict[str, float]:
     if not rehearsal.checking:
         return {}
     forces: dict[str, float] = {}
-    layers = _last_layers(rehearsal.field)
+    layers = {name: layer for name, layer in _last_layers(rehearsal.field).items() if name in _HANDICAP}
     learnt = {name: [p.detach().clone() for p in layer.parameters()] for name, layer in layers.items()}
     for name, layer in layers.items():
         scores = {}
@@ -119,16 +119,18 @@ def apply_forces(field: VideoField, forces: Mapping[str, float]) -> None:
         _turn(layer, list(layer.parameters()), forces.get(name, 1.0))
 
 
-def _last_layers(field: VideoField) -> dict[str, nn.Linear]:
-    layers = {}
+def _last_layers(field: VideoField) -> dict[str, nn.Module]:
+    layers: dict[str, nn.Module] = {}
     if field.colours is not None:
         layers["decoder"] = field.decoder.head
     if field.visibility is not None:
         layers["visibility"] = field.visibility.last
+    if field.detail is not None:
+        layers["detail"] = field.detail.last
     return layers
 
 
 @torch.no_grad()
-def _turn(layer: nn.Linear, learnt: Sequence[Tensor], force: float) -> None:
+def _turn(layer: nn.Module, learnt: Sequence[Tensor], force: float) -> None:
     for parameter, value in zip(layer.parameters(), learnt, strict=True):
         parameter.copy_(force * value)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from vfield.clip import Clip, to_float, to_uint8
 from vfield.coords import keyframe_t
+from vfield.enlarging import Enlarging, make_enlarging
 from vfield.field.motion import Curves
 from vfield.field.timeline import gaps_between, gaps_hiding
 from vfield.field.video_field import FieldConfig, VideoField
@@ -31,11 +32,13 @@ class Start(NamedTuple):
     Attributes:
         field: the field.
         rehearsal: None where no frame can be hidden.
+        enlarging: None where no detail is to be learnt.
         seen: what to learn from: the clip without the frames that motion runs past.
     """
 
     field: VideoField
     rehearsal: Rehearsal | None
+    enlarging: Enlarging | None
     seen: Clip
 
 
@@ -59,7 +62,7 @@ def start_field(
         flow: settings of the classical flow.
         seed: of the random starting values.
         progress: wraps the loop over gaps, the slow part.
-        rehearse: False makes no rehearsal: nothing will be learnt.
+        rehearse: False makes nothing to learn from: nothing will be learnt.
     """
     moving = config.motion.enabled and config.has_local
     seen, shots = _seen(clip, moving)
@@ -69,14 +72,16 @@ def start_field(
     # Hiding needs every frame to be a keyframe: otherwise the frames between keyframes already are the task.
     hiding = gaps_hiding(shots) if rehearse and config.local.keyframe_stride == 1 and config.has_local else {}
     views = config.motion.visibility and config.local.colours
-    small = _halved(frames) if hiding else frames
+    enlarges = rehearse and config.detail.enabled and config.local.colours
+    small = _halved(frames) if hiding or enlarges else frames
     gaps = gaps_between(shots)
-    total = len(gaps) + len(hiding)
+    total = len(gaps) + len(hiding) + (len(gaps) if enlarges else 0)
     made = iter(
         progress(
             chain(
                 find_curves(frames, times, gaps, config.motion.cell, flow, views=views),
                 find_curves(small, times, list(hiding.values()), config.motion.cell, flow, views=views),
+                find_curves(small, times, gaps if enlarges else [], config.motion.cell, flow, views=False),
             ),
             total,
         )
@@ -84,7 +89,8 @@ def start_field(
         else ()
     )
     curves = _collect(islice(made, len(gaps)), frames, config) if moving else None
-    hidden = _collect(made, small, config) if moving else None
+    hidden = _collect(islice(made, len(hiding)), small, config) if moving else None
+    joined = _collect(made, small, config) if moving else None
     # Layers draw their first weights from the global generator: seeded for them, and left as it was.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -97,17 +103,28 @@ def start_field(
             curves=curves,
             generator=torch.Generator().manual_seed(seed),
         )
-    if not hiding:
-        return Start(field, None, seen)
-    twin = field.rehearsal(small, hidden, list(hiding))
-    return Start(field, Rehearsal(twin, small, times, *divided(list(hiding))), seen)
+    rehearsal = enlarging = None
+    if hiding:
+        twin = field.rehearsal(small, hidden, list(hiding))
+        rehearsal = Rehearsal(twin, small, times, *divided(list(hiding)))
+    if enlarges:
+        enlarging = make_enlarging(field.at_size(small, joined), _even(frames))
+        if enlarging is not None and field.detail is not None:
+            field.detail.scale.fill_(enlarging.scale)
+    return Start(field, rehearsal, enlarging, seen)
+
+
+def _even(frames: Tensor) -> Tensor:
+    """Frames (n, 3, h, w) without their last row or column where its number is odd, unless it is the only one."""
+    height, width = (max(side - side % 2, 1) for side in frames.shape[-2:])
+    return frames[..., :height, :width]
 
 
 def _halved(frames: Tensor) -> Tensor:
-    """Frames at half their size, rounded up, by area averaging: (n, 3, h, w) -> (n, 3, h / 2, w / 2) uint8."""
-    height, width = frames.shape[-2:]
-    size = (-(-height // 2), -(-width // 2))
-    return torch.cat([to_uint8(F.interpolate(to_float(frame), size=size, mode="area")) for frame in frames.split(1)])
+    """Frames at half their size, by area averaging: (n, 3, h, w) -> (n, 3, h / 2, w / 2) uint8."""
+    even = _even(frames)
+    size = [-(-side // 2) for side in even.shape[-2:]]
+    return torch.cat([to_uint8(F.interpolate(to_float(frame), size=size, mode="area")) for frame in even.split(1)])
 
 
 def _seen(clip: Clip, moving: bool) -> tuple[Clip, list[range]]:

@@ -23,6 +23,7 @@ from vfield.checkpoint import FIELD_NAME, read_tensors, save_field, write_tensor
 from vfield.clip import Clip
 from vfield.coords import keyframe_t
 from vfield.devices import DeviceName, usable_device
+from vfield.enlarging import Patches, find_detail_force
 from vfield.errors import UserError
 from vfield.expectation import Expectation, expect
 from vfield.field.motion import Curves
@@ -232,7 +233,7 @@ class _Run:
         self.expectation: Expectation | None = None
         self.forces: dict[str, float] | None = None
         seed = config.training.seed
-        self.field, self.rehearsal, seen = start_field(
+        self.field, self.rehearsal, self.enlarging, seen = start_field(
             clip, config.field, config.flow, seed, self._follow, rehearse=config.training.steps != 0
         )
         if len(seen) < len(clip) and accelerator.is_main_process:
@@ -310,10 +311,12 @@ class _Run:
 
     def _check(self) -> None:
         """Find out which learnt parts help on frames that were kept for it; then those frames are learnt from, too."""
-        if self.rehearsal is None or self.forces is not None:
+        if self.forces is not None or (self.rehearsal is None and self.enlarging is None):
             return
         self.field.eval()
-        self.forces = find_forces(self.rehearsal)
+        self.forces = {} if self.rehearsal is None else find_forces(self.rehearsal)
+        if self.enlarging is not None and self.field.detail is not None:
+            self.forces["detail"] = find_detail_force(self.field.detail, self.enlarging)
         self.field.train()
         self.sampler = self._sampler()
         if self.forces and self.accelerator.is_main_process:
@@ -375,7 +378,7 @@ class _Run:
             )
             batch = drawn.to(self.accelerator.device)
             with self.accelerator.accumulate(self.objective):
-                terms: Terms = self.objective(batch)
+                terms: Terms = self.objective(batch, self._patches(part))
                 self.accelerator.backward(terms.total())
                 self.optimizer.step()
                 self.optimizer.zero_grad()
@@ -385,6 +388,19 @@ class _Run:
         if not math.isfinite(float(terms.total())):
             raise self._diverged()
         return terms, seen
+
+    def _patches(self, part: int) -> Patches | None:
+        """What the encoder of detail sees in this part of this step."""
+        if self.enlarging is None:
+            return None
+        accelerator, training = self.accelerator, self.config.training
+        return self.enlarging.patches(
+            training.seed,
+            self.step * training.accumulation + part,
+            self.forces is not None,
+            accelerator.process_index,
+            accelerator.num_processes,
+        ).to(accelerator.device)
 
     def _diverged(self) -> UserError:
         rate = self.config.training.learning_rate

@@ -16,7 +16,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Self
+from typing import NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
@@ -306,12 +306,26 @@ class _Recent:
         self._kept.clear()
 
 
+class Finer(NamedTuple):
+    """A level at twice the keyframes' size.
+
+    Attributes:
+        version: changes whenever what is made does.
+        make: keyframe -> (3, 2 h, 2 w) means over its cells, of which four make a pixel.
+    """
+
+    version: int
+    make: Callable[[int], Tensor]
+
+
 class ColourKeyframes(nn.Module):
     """The keyframes' own colours, read through any footprint.
 
     Wide footprints read a coarser level of the keyframe: its averages over cells of 2, 4, 8, ... pixels, in each axis
     on its own (a pyramid after Williams, "Pyramidal parametrics", 1983). Cells divide the picture evenly, so where the
     size is odd they are a little narrower than that.
+
+    Footprints narrower than a pixel may read a finer level, which somebody else makes (`vfield.field.detail`).
 
     Levels, and coefficients for the footprint in use, are made when a keyframe is first read and kept, newest first,
     within a bound of memory, since neighbouring points ask for the same keyframes again and again.
@@ -336,36 +350,48 @@ class ColourKeyframes(nn.Module):
         self._forget()
         return super()._apply(fn, recurse)
 
-    def coefficients(self, keyframe: int, footprint: Footprint) -> Tensor:
+    def coefficients(self, keyframe: int, footprint: Footprint, finer: Finer | None = None) -> Tensor:
         """Spline coefficients (3, rows, columns) of one keyframe as seen through the footprint.
 
-        They are laid over the unit square, as fine as the frame itself, or coarser for a wide footprint.
+        They are laid over the unit square, as fine as the frame itself, coarser for a wide footprint, or twice as fine
+        for one that is narrower than a pixel on either side, where there is a finer level.
         """
         size = self.frames.shape[-2:]
         spans = (footprint.dv, footprint.du)
-        rows, columns = (_level_cells(pixels, span) for pixels, span in zip(size, spans, strict=True))
+        narrow = any(span * pixels < 1 - 1e-6 for pixels, span in zip(size, spans, strict=True))
+        if finer is not None and narrow:
+            rows, columns = 2 * size[0], 2 * size[1]
+        else:
+            finer = None
+            rows, columns = (_level_cells(pixels, span) for pixels, span in zip(size, spans, strict=True))
         to_width = (round(footprint.dv * rows, 6), round(footprint.du * columns, 6))
+        version = -1 if finer is None else finer.version
 
         def made() -> Tensor:
             # Kept for later calls, which may learn, or want full precision.
             device = self.frames.device.type
             with torch.inference_mode(False), torch.no_grad(), torch.autocast(device, enabled=False):
-                return spline_coefficients(self._level(keyframe, rows, columns), (1.0, 1.0), to_width)
+                level = self._level(keyframe, rows, columns, finer)
+                return spline_coefficients(level, (1.0, 1.0), to_width)
 
-        return self._cache.get((keyframe, rows, columns, *to_width), self.cache_bytes, made)
+        return self._cache.get((keyframe, rows, columns, *to_width, version), self.cache_bytes, made)
 
-    def _level(self, keyframe: int, rows: int, columns: int) -> Tensor:
+    def _level(self, keyframe: int, rows: int, columns: int, finer: Finer | None) -> Tensor:
         """One keyframe (3, rows, columns) by its averages over so many cells."""
         frame = self.frames[keyframe]
+        if finer is not None:
+            key = (keyframe, rows, columns, finer.version)
+            return self._levels.get(key, self.cache_bytes // 4, lambda: finer.make(keyframe))
         if frame.shape[-2:] == (rows, columns):
             return to_float(frame)
         # Each from the frame itself and in floating point: halving bytes again and again would round again and again.
-        key = (keyframe, rows, columns)
-        return self._levels.get(key, self.cache_bytes // 4, lambda: area_averages(frame, rows, columns))
+        return self._levels.get(
+            (keyframe, rows, columns), self.cache_bytes // 4, lambda: area_averages(frame, rows, columns)
+        )
 
-    def forward(self, keyframe: int, uv: Tensor, footprint: Footprint) -> Tensor:
+    def forward(self, keyframe: int, uv: Tensor, footprint: Footprint, finer: Finer | None = None) -> Tensor:
         """Colours (n, 3) of one keyframe at uv (n, 2), averaged over the footprint."""
-        coefficients = self.coefficients(keyframe, footprint)
+        coefficients = self.coefficients(keyframe, footprint, finer)
         return sample_grid(coefficients, uv_to_xy(uv, *coefficients.shape[-2:]))
 
 

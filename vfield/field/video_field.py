@@ -23,8 +23,9 @@ from torch import Tensor, nn
 from vfield.coords import Footprint
 from vfield.errors import UserError
 from vfield.field.decoder import Decoder, DecoderConfig
+from vfield.field.detail import Detail, DetailConfig, Sighting, gather, neighbours, sight
 from vfield.field.fourier import FourierConfig, FourierFeatures
-from vfield.field.latents import ColourKeyframes, GlobalConfig, GlobalLatent, LatentGrids, LocalConfig
+from vfield.field.latents import ColourKeyframes, Finer, GlobalConfig, GlobalLatent, LatentGrids, LocalConfig
 from vfield.field.motion import Curves, Match, MotionConfig, MotionField, Visibility
 from vfield.field.timeline import Leg, Segment, Timeline
 
@@ -39,6 +40,7 @@ class FieldConfig:
         local: the local latents.
         motion: the motion field.
         decoder: the MLP.
+        detail: the encoder of a level finer than the keyframes.
     """
 
     fourier: FourierConfig = FourierConfig()
@@ -46,6 +48,7 @@ class FieldConfig:
     local: LocalConfig = LocalConfig()
     motion: MotionConfig = MotionConfig()
     decoder: DecoderConfig = DecoderConfig()
+    detail: DetailConfig = DetailConfig()
 
     @property
     def has_local(self) -> bool:
@@ -139,6 +142,7 @@ class VideoField(nn.Module):
         self.fourier = FourierFeatures(config.fourier, duration_seconds, generator)
         self.shared = GlobalLatent(config.shared, duration_seconds, generator) if config.shared.enabled else None
         self.colours = ColourKeyframes(keyframes) if config.local.colours else None
+        self.detail = Detail(config.detail) if config.detail.enabled and config.local.colours else None
         self.latents = LatentGrids(config.local, len(t), *self.size, generator) if config.local.levels else None
         with_motion = config.motion.enabled and config.has_local
         if with_motion and curves is None:
@@ -150,28 +154,36 @@ class VideoField(nn.Module):
         inputs = self.fourier.width + self._local_width
         self.decoder = Decoder(config.decoder, inputs, self.shared.width if self.shared else 0, outputs=3)
 
-    def rehearsal(self, keyframes: Tensor, curves: Curves | None, hidden: Sequence[int]) -> VideoField:
-        """A field of the same clip at another size, with the same learnt parts, that can hide keyframes.
-
-        What is learnt in one is learnt in both. Only `forward(..., hide=True)` may be asked of it.
+    def at_size(self, keyframes: Tensor, curves: Curves | None) -> VideoField:
+        """A field of the same clip at another size, with the same learnt parts: what is learnt in one is in both.
 
         Args:
             keyframes: (k, 3, h', w'), the same keyframes.
-            curves: across the hidden ones, row i for hidden[i]; None without motion.
-            hidden: indices of keyframes that may be hidden.
+            curves: of every gap; None without motion.
         """
         twin = copy.copy(self)
         # A copy of the table of parts: the parts are shared, the two fields differ in which they hold.
         twin._modules = dict(self._modules)
         twin.size = (int(keyframes.shape[-2]), int(keyframes.shape[-1]))
-        twin._rehearses = True
-        twin.hidden_rows = {keyframe: row for row, keyframe in enumerate(hidden)}
         if self.colours is not None:
             twin.colours = ColourKeyframes(keyframes)
         if self.motion is not None and curves is not None:
             twin.motion = MotionField(replace(self.config.motion, levels=()), curves, *twin.size)
         if self.visibility is not None:
             twin.visibility = self.visibility.resized(*twin.size)
+        return twin
+
+    def rehearsal(self, keyframes: Tensor, curves: Curves | None, hidden: Sequence[int]) -> VideoField:
+        """Like `at_size`, but the field can hide keyframes. Only `forward(..., hide=True)` may be asked of it.
+
+        Args:
+            keyframes: (k, 3, h', w'), the same keyframes.
+            curves: across the hidden ones, row i for hidden[i]; None without motion.
+            hidden: indices of keyframes that may be hidden.
+        """
+        twin = self.at_size(keyframes, curves)
+        twin._rehearses = True
+        twin.hidden_rows = {keyframe: row for row, keyframe in enumerate(hidden)}
         return twin
 
     def forward(self, uvt: Tensor, footprint: Footprint | None = None, *, hide: bool = False) -> Tensor:
@@ -253,6 +265,31 @@ class VideoField(nn.Module):
             known = known & ((there >= 0) & (there <= 1)).all(dim=-1)
         return Followed(torch.where(known[:, None], there, uv), known)
 
+    def detail_evidence(self, keyframe: int) -> tuple[Tensor, Tensor]:
+        """What the encoder of detail sees of a keyframe (c, h, w), and the spline that it adds to (3, 2 h, 2 w)."""
+        assert self.colours is not None
+        return gather(self.colours, keyframe, self._sightings(keyframe))
+
+    def _finer(self) -> Finer | None:
+        """The level at twice the keyframes' size, where the field has learnt to make one."""
+        detail, colours = self.detail, self.colours
+        if detail is None or colours is None or detail.is_mute:
+            return None
+        return Finer(detail.version, lambda keyframe: detail.finer(colours, keyframe, self._sightings(keyframe)))
+
+    def _sightings(self, keyframe: int) -> list[Sighting | None]:
+        """Where a keyframe's neighbours show its points; None for those beyond a cut, or that motion does not join."""
+        assert self.detail is not None
+        t = self.timeline.t.tolist()
+        shot = next(shot for shot in self.timeline.shots if keyframe in shot)
+        device = next(self.buffers()).device
+        return [
+            sight(self.follow, t, keyframe, other, self.size, device)
+            if self.motion is not None and other in shot
+            else None
+            for other in neighbours(keyframe, self.detail.config.radius)
+        ]
+
     def _within(self, uvt: Tensor) -> Tensor:
         """The points, checked, their instants held within the keyframes'."""
         if uvt.ndim != 2 or uvt.shape[-1] != 3:
@@ -302,7 +339,7 @@ class VideoField(nn.Module):
     def _read_still(self, uvt: Tensor, footprint: Footprint, segment: Segment) -> _Read:
         """Read the left keyframe in place: at its own instant nothing else counts."""
         assert self.colours is not None
-        colour = self.colours(segment.left, uvt[:, :2], footprint)
+        colour = self.colours(segment.left, uvt[:, :2], footprint, self._finer())
         zero = uvt.new_zeros(len(uvt))
         features = uvt.new_zeros(len(uvt), self._local_width)
         return _Read(colour, features, zero, torch.zeros_like(colour), uvt.new_zeros(len(uvt), 2), zero)
@@ -321,15 +358,16 @@ class VideoField(nn.Module):
         colour = disagreement = none
         features = []
         if self.colours is not None:
-            left = self.colours(segment.left, left_uv, footprint)
-            right = self.colours(segment.right, right_uv, footprint)
+            finer = self._finer()
+            left = self.colours(segment.left, left_uv, footprint, finer)
+            right = self.colours(segment.right, right_uv, footprint, finer)
             disagreement = right - left
             if match is not None and self.visibility is not None:
                 views = (
                     left,
                     right,
-                    self.colours(segment.left, match.lone_left_uv, footprint),
-                    self.colours(segment.right, match.lone_right_uv, footprint),
+                    self.colours(segment.left, match.lone_left_uv, footprint, finer),
+                    self.colours(segment.right, match.lone_right_uv, footprint, finer),
                 )
                 shares = self._shares(self.visibility, match, views, alpha)
                 weight = shares[:, 1] + shares[:, 3]

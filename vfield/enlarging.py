@@ -1,0 +1,142 @@
+"""The between-pixels task: enlarge the clip's frames at half their size, and be compared with the frames themselves.
+
+The source's own pixels are the truth. What is seen of the small frames, along motion that was found at that size, is
+made once and kept; a batch is patches of it. Some small frames are kept for checking: what was learnt and does not help
+there will be turned down or off. See `vfield.field.detail` for the method.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from vfield.clip import to_float
+from vfield.errors import UserError
+from vfield.field.detail import Detail
+from vfield.field.video_field import VideoField
+
+# What is kept of the small frames, spread over the clip: bytes, and frames.
+_MOST_BYTES = 512 << 20
+_MOST_FRAMES = 48
+_CHECK_EVERY = 4
+_FORCES = (1.0, 0.5, 0.0)
+# Patches of small frames in a step, over all processes, and their side in pixels.
+_PATCHES = 8
+_PATCH_SIZE = 32
+_LEAST_SIDE = 8
+
+
+class Patches(NamedTuple):
+    """What the encoder sees (p, c, s, s), and the residual that it should find (p, 3, 2 s, 2 s), in its units."""
+
+    evidence: Tensor
+    residual: Tensor
+
+    def to(self, device: torch.device) -> Patches:
+        """The same patches on another device."""
+        return Patches(self.evidence.to(device), self.residual.to(device))
+
+
+class Enlarging(NamedTuple):
+    """Small frames to learn from.
+
+    Attributes:
+        evidence: (n, c, h, w) float16, what the encoder sees of them.
+        residual: (n, 3, 2 h, 2 w) float16, the source's frames less the splines of the small ones, in units of `scale`.
+        scale: root mean square of that difference, on a scale of 0 to 1.
+        learning: which of them to learn from.
+        checking: which are not learnt from until it has been checked.
+    """
+
+    evidence: Tensor
+    residual: Tensor
+    scale: float
+    learning: list[int]
+    checking: list[int]
+
+    def patches(self, seed: int, step: int, checked: bool, rank: int = 0, processes: int = 1) -> Patches:
+        """The share of one step's patches that belongs to process `rank` of `processes`.
+
+        Args:
+            seed: of the whole sequence.
+            step: number of the step.
+            checked: whether the frames kept for checking may be learnt from by now.
+            rank: of the process.
+            processes: how many there are; each gets an equal share.
+        """
+        if _PATCHES % processes:
+            raise UserError(
+                f"{_PATCHES} patches of detail cannot be shared equally by {processes} processes; use 1, 2, 4 or 8, or "
+                "--field.detail.enabled false"
+            )
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
+        frames = self.learning + self.checking if checked else self.learning
+        height, width = self.evidence.shape[-2:]
+        rows, columns = min(_PATCH_SIZE, height), min(_PATCH_SIZE, width)
+
+        def draw(below: int) -> int:
+            return int(torch.randint(below, (1,), generator=generator))
+
+        corners = [
+            (frames[draw(len(frames))], draw(height - rows + 1), draw(width - columns + 1)) for _ in range(_PATCHES)
+        ]
+        mine = corners[rank::processes]
+        seen = [self.evidence[k, :, y : y + rows, x : x + columns] for k, y, x in mine]
+        wanted = [self.residual[k, :, 2 * y : 2 * (y + rows), 2 * x : 2 * (x + columns)] for k, y, x in mine]
+        return Patches(torch.stack(seen).float(), torch.stack(wanted).float())
+
+
+@torch.no_grad()
+def make_enlarging(small: VideoField, frames: Tensor) -> Enlarging | None:
+    """See the small frames.
+
+    Args:
+        small: the field of the small frames (`VideoField.at_size`).
+        frames: (n, 3, 2 h, 2 w) the source's, uint8 or float in [0, 1].
+
+    Returns:
+        None where the frames are too small to tell anything, or nothing is lost by making them small.
+    """
+    height, width = small.size
+    if min(height, width) < _LEAST_SIDE:
+        return None
+    evidence: list[Tensor] = []
+    residual: list[Tensor] = []
+    first, _ = small.detail_evidence(0)
+    for k in _spread(len(frames), 2 * first.numel()):
+        seen, base = small.detail_evidence(k)
+        evidence.append(seen.half())
+        residual.append(to_float(frames[k]) - base)
+    apart = torch.stack(residual)
+    scale = float(apart.square().mean().sqrt())
+    if scale < 1e-4:
+        return None
+    checking = list(range(len(evidence)))[_CHECK_EVERY // 2 :: _CHECK_EVERY]
+    learning = [i for i in range(len(evidence)) if i not in checking]
+    return Enlarging(torch.stack(evidence), (apart / scale).half(), scale, learning, checking)
+
+
+def _spread(frames: int, bytes_each: int) -> list[int]:
+    """Indices of frames spread over the clip, as many as memory is allowed for."""
+    most = max(1, min(frames, _MOST_FRAMES, _MOST_BYTES // bytes_each))
+    return sorted({round(i * (frames - 1) / max(most - 1, 1)) for i in range(most)})
+
+
+@torch.no_grad()
+def find_detail_force(detail: Detail, enlarging: Enlarging) -> float:
+    """With how much of its force, 0 to 1, the encoder does best on the small frames kept for checking.
+
+    Its answers are linear in its last layer, so that any force is a multiple of them.
+    """
+    if not enlarging.checking:
+        return 1.0
+    device = detail.scale.device
+    errors = torch.zeros(len(_FORCES))
+    for k in enlarging.checking:
+        made = detail(enlarging.evidence[k][None].float().to(device))[0].cpu()
+        wanted = enlarging.residual[k].float()
+        # Like the PSNR of a clip, a mean of logarithms: one hard frame must not decide for all.
+        errors += torch.stack([(force * made - wanted).square().mean() for force in _FORCES]).log10()
+    return _FORCES[int(errors.argmin())]

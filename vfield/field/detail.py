@@ -1,0 +1,250 @@
+"""Detail: the keyframes' latents at twice their size, predicted from the frames themselves.
+
+A pixel is the mean of the scene over its footprint, so a frame alone does not say how colour is divided within a pixel.
+Two things do: the neighbouring frames, which saw the same points at other sub-pixel positions, and the clip's habit of
+looking alike at other sizes. Both are learnt from the clip alone, by asking for the source's own pixels from frames at
+half the size ("zero-shot" super-resolution: Shocher, Cohen and Irani 2018; in space and time: Zuckerman et al. 2020).
+
+An encoder, a small convolutional network, looks at a keyframe and at its neighbours, brought to it along the motion,
+and divides every pixel into 2 x 2 cells:
+
+    fine = spline(frame) + residual,     residual = scale (r - mean of r over the pixel's four cells)
+
+The spline already has the frame's own averages, and the residual has none, so a fine frame averaged down *is* the
+source's: nothing has to be projected back (Irani and Peleg 1991). The fine cells are read like any other level of
+latents, by splines and through any footprint: the field stays one continuous function, and any size may be asked for.
+
+For each keyframe the encoder sees, at the source's resolution, its colours, its spline at the four cells of each pixel
+(less the pixel), and for each neighbour: its spline at those four points along the motion (less the keyframe's), where
+in its own pixel the point falls (cosine and sine of the phase, each x and y: Tao et al. 2017 call for sub-pixel motion)
+and by how much the way there and back misses.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from vfield.clip import to_float
+from vfield.coords import Footprint, pixel_uv
+from vfield.errors import UserError
+from vfield.field.latents import ColourKeyframes
+
+CELLS = 4  # that a pixel is divided into
+_FINE = 3 * CELLS
+_OWN = 3 + _FINE
+_SIGHTING = _FINE + 5
+# Motion is smooth: it is followed at every second pixel.
+_FOLLOW_STRIDE = 2
+_UNSEEN_PX = 20.0  # how far from its start a point counts as returned that a neighbour does not show
+# Differences are seen in units of twice the clip's own detail, up to so many: a wrong match must not shout.
+_LOUDEST = 6.0
+_BAND_PIXELS = 1 << 18
+
+
+@dataclass(frozen=True)
+class DetailConfig:
+    """The encoder of the level at twice the keyframes' size.
+
+    Attributes:
+        enabled: False reads keyframes enlarged by splines alone.
+        radius: how many neighbours on each side it looks at.
+        channels: of its hidden layers.
+        blocks: residual blocks of two convolutions each.
+    """
+
+    enabled: bool = True
+    radius: int = 2
+    channels: int = 32
+    blocks: int = 2
+
+    def __post_init__(self) -> None:
+        if self.radius < 0 or self.channels < 1 or self.blocks < 0:
+            raise UserError(
+                "detail.radius and detail.blocks must not be negative and detail.channels at least 1, "
+                f"got {self.radius}, {self.blocks} and {self.channels}"
+            )
+
+
+class Sighting(NamedTuple):
+    """Where a neighbour shows a keyframe's points, on a raster laid over the picture.
+
+    Attributes:
+        keyframe: the neighbour.
+        displacement: (2, rows, columns) to the position there, x and y in source pixels.
+        miss: (1, rows, columns) source pixels by which the way there and back misses its start.
+    """
+
+    keyframe: int
+    displacement: Tensor
+    miss: Tensor
+
+
+def sight(
+    follow: Callable[[Tensor, float, float], tuple[Tensor, Tensor]],
+    t: Sequence[float],
+    keyframe: int,
+    other: int,
+    pixels: tuple[int, int],
+    device: torch.device,
+) -> Sighting:
+    """Follow a keyframe's points to another one and back.
+
+    Args:
+        follow: positions (n, 2) in u, v, at one instant and for another -> where they are, and whether that is known.
+        t: instants of the keyframes in seconds.
+        keyframe: whose points.
+        other: the neighbour.
+        pixels: (height, width) of the keyframes.
+        device: where the field lies.
+    """
+    rows, columns = (-(-side // _FOLLOW_STRIDE) for side in pixels)
+    uv = pixel_uv(rows, columns).reshape(-1, 2).to(device)
+    there, known = follow(uv, t[keyframe], t[other])
+    back, known_back = follow(there, t[other], t[keyframe])
+    to_pixels = uv.new_tensor([pixels[1], pixels[0]])
+    miss = ((back - uv) * to_pixels).norm(dim=-1, keepdim=True)
+    miss = torch.where((known & known_back)[:, None], miss, torch.full_like(miss, _UNSEEN_PX))
+    found = torch.cat([(there - uv) * to_pixels, miss], dim=-1)
+    displacement, miss = _raster(found, rows).split([2, 1])
+    return Sighting(other, displacement, miss)
+
+
+def gather(
+    colours: ColourKeyframes, keyframe: int, sightings: Sequence[Sighting | None], rows: range | None = None
+) -> tuple[Tensor, Tensor]:
+    """What the encoder sees of a keyframe, and the spline that it adds to.
+
+    Args:
+        colours: the keyframes.
+        keyframe: which one.
+        sightings: of its neighbours, in the order of `neighbours`; None where there is none.
+        rows: rows of the keyframe to look at; None for all.
+
+    Returns:
+        Evidence (c, rows, w) and the spline at the fine cells (3, 2 rows, 2 w).
+    """
+    frame = to_float(colours.frames[keyframe])
+    height, width = frame.shape[-2:]
+    rows = range(height) if rows is None else rows
+    half = Footprint(du=0.5 / width, dv=0.5 / height)
+    fine = pixel_uv(2 * height, 2 * width)[2 * rows.start : 2 * rows.stop].reshape(-1, 2).to(frame.device)
+    base = _raster(colours(keyframe, fine, half), 2 * len(rows))
+    own = frame[:, rows.start : rows.stop]
+    seen = [own - 0.5, _cells_last(base) - own.repeat_interleave(CELLS, dim=0)]
+    to_uv = 1 / frame.new_tensor([width, height])
+    for sighting in sightings:
+        if sighting is None:
+            absent = own.new_zeros(_SIGHTING, *own.shape[-2:])
+            absent[-1] = math.log1p(_UNSEEN_PX)
+            seen.append(absent)
+            continue
+        moved = _resized(sighting.displacement, 2 * height, 2 * width)[:, 2 * rows.start : 2 * rows.stop]
+        there = colours(sighting.keyframe, fine + rearrange(moved, "c h w -> (h w) c") * to_uv, half)
+        phase = 2 * math.pi * _resized(sighting.displacement, height, width)[:, rows.start : rows.stop]
+        miss = _resized(sighting.miss, height, width)[:, rows.start : rows.stop]
+        seen += [_cells_last(_raster(there, 2 * len(rows)) - base), phase.cos() / 2, phase.sin() / 2, miss.log1p()]
+    return torch.cat(seen), base
+
+
+def neighbours(keyframe: int, radius: int) -> list[int]:
+    """The keyframes that an encoder looks at beside its own, nearest first; some may not exist."""
+    return [keyframe + side * step for step in range(1, radius + 1) for side in (-1, 1)]
+
+
+class Detail(nn.Module):
+    """(n, c, h, w) evidence -> (n, 3, 2 h, 2 w) residual, in units of `scale`; zero at the start."""
+
+    scale: Tensor
+    loudness: Tensor
+
+    def __init__(self, config: DetailConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.register_buffer("scale", torch.ones(()))
+        channels = config.channels
+        seen = _OWN + 2 * config.radius * _SIGHTING
+        self.head = nn.Conv2d(seen, channels, 3, padding=1)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(channels, channels, 3, padding=1),
+                nn.LeakyReLU(0.1),
+                nn.Conv2d(channels, channels, 3, padding=1),
+            )
+            for _ in range(config.blocks)
+        )
+        self.last = nn.Conv2d(channels, _FINE, 3, padding=1)
+        nn.init.zeros_(self.last.weight)
+        assert self.last.bias is not None
+        nn.init.zeros_(self.last.bias)
+        # Which channels are differences of colours, to be seen in units of the clip's own detail.
+        differences = torch.zeros(seen, dtype=torch.bool)
+        for first in (3, *range(_OWN, seen, _SIGHTING)):
+            differences[first : first + _FINE] = True
+        self.register_buffer("differences", differences, persistent=False)
+
+    differences: Tensor
+
+    def forward(self, evidence: Tensor) -> Tensor:
+        """The residual of each fine cell; its mean over each pixel is zero."""
+        heard = (evidence / (2 * self.scale)).clamp(-_LOUDEST, _LOUDEST)
+        x = self.head(torch.where(self.differences[:, None, None], heard, evidence))
+        x = F.leaky_relu(x, 0.1)
+        for block in self.blocks:
+            x = x + block(x)
+        residual = rearrange(self.last(F.leaky_relu(x, 0.1)), "n (c cell) h w -> n c cell h w", cell=CELLS)
+        residual = residual - residual.mean(dim=2, keepdim=True)
+        return F.pixel_shuffle(rearrange(residual, "n c cell h w -> n (c cell) h w"), 2)
+
+    @property
+    def is_mute(self) -> bool:
+        """Whether it adds nothing: not before it has learnt, nor when turned off."""
+        return not any(bool(parameter.any()) for parameter in self.last.parameters())
+
+    @property
+    def version(self) -> int:
+        """Counts the changes of what it has learnt."""
+        return sum(parameter._version for parameter in self.parameters())
+
+    @property
+    def reach(self) -> int:
+        """By how many pixels the evidence around a pixel has a say in it."""
+        return 2 + 2 * len(self.blocks)
+
+    @torch.no_grad()
+    def finer(self, colours: ColourKeyframes, keyframe: int, sightings: Sequence[Sighting | None]) -> Tensor:
+        """A keyframe at twice its size: (3, 2 h, 2 w) means over the fine cells.
+
+        Made in bands of bounded memory, which see beyond their edges as far as a pixel reaches.
+        """
+        height, width = colours.frames.shape[-2:]
+        band = max(1, _BAND_PIXELS // width)
+        parts = []
+        for top in range(0, height, band):
+            bottom = min(top + band, height)
+            seen = range(max(0, top - self.reach), min(height, bottom + self.reach))
+            evidence, base = gather(colours, keyframe, sightings, seen)
+            made = base + self.scale * self(evidence[None])[0]
+            parts.append(made[:, 2 * (top - seen.start) : 2 * (bottom - seen.start)])
+        return torch.cat(parts, dim=1)
+
+
+def _raster(values: Tensor, rows: int) -> Tensor:
+    """(rows columns, c) -> (c, rows, columns)."""
+    return rearrange(values, "(h w) c -> c h w", h=rows)
+
+
+def _cells_last(fine: Tensor) -> Tensor:
+    """(c, 2 h, 2 w) -> (4 c, h, w): the four cells of a pixel as channels."""
+    return F.pixel_unshuffle(fine[None], 2)[0]
+
+
+def _resized(raster: Tensor, rows: int, columns: int) -> Tensor:
+    return F.interpolate(raster[None], size=(rows, columns), mode="bilinear", align_corners=False)[0]
