@@ -294,9 +294,10 @@ class _Recent:
 
     def get(self, key: tuple[float, ...], most_bytes: int, make: Callable[[], Tensor]) -> Tensor:
         """What is kept under a key, or is made for it and kept."""
-        if key not in self._kept:
-            self._kept[key] = make()
-        self._kept.move_to_end(key)
+        if key in self._kept:
+            self._kept.move_to_end(key)
+            return self._kept[key]
+        self._kept[key] = make()
         while len(self) > 2 and sum(kept.numel() * kept.element_size() for kept in self._kept.values()) > most_bytes:
             self._kept.popitem(last=False)
         return self._kept[key]
