@@ -14,6 +14,10 @@ The spline already has the frame's own averages, and the residual has none, so a
 source's: nothing has to be projected back (Irani and Peleg 1991). The fine cells are read like any other level of
 latents, by splines and through any footprint: the field stays one continuous function, and any size may be asked for.
 
+What it makes of a frame errs in its own way. So in the end each fine frame is averaged with its neighbours' along the
+motion, as far as they agree, and again without a say in the pixels' own means: detail that was predicted five times
+errs less, and moves with the scene instead of boiling.
+
 For each keyframe the encoder sees, at the source's resolution, its colours, its spline at the four cells of each pixel
 (less the pixel), and for each neighbour: its spline at those four points along the motion (less the keyframe's), where
 in its own pixel the point falls (cosine and sine of the phase, each x and y: Tao et al. 2017 call for sub-pixel motion)
@@ -23,9 +27,9 @@ and by how much the way there and back misses.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
@@ -33,9 +37,9 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from vfield.clip import to_float
-from vfield.coords import Footprint, pixel_uv
+from vfield.coords import Footprint, pixel_uv, uv_to_xy
 from vfield.errors import UserError
-from vfield.field.latents import ColourKeyframes
+from vfield.field.latents import ColourKeyframes, Recent, sample_grid, spline_coefficients
 
 CELLS = 4  # that a pixel is divided into
 _FINE = 3 * CELLS
@@ -46,7 +50,11 @@ _FOLLOW_STRIDE = 2
 _UNSEEN_PX = 20.0  # how far from its start a point counts as returned that a neighbour does not show
 # Differences are seen in units of twice the clip's own detail, up to so many: a wrong match must not shout.
 _LOUDEST = 6.0
+# A neighbour's detail that differs by so many times the clip's own, or that misses by a pixel, counts by 1 / e.
+_AGREEING = 3.0
+_AGREEING_CELLS = 5  # side of the neighbourhood that is judged
 _BAND_PIXELS = 1 << 18
+_KEPT_BYTES = 256 << 20
 
 
 @dataclass(frozen=True)
@@ -85,6 +93,10 @@ class Sighting(NamedTuple):
     keyframe: int
     displacement: Tensor
     miss: Tensor
+
+
+Sightings = Callable[[int], list[Sighting | None]]
+"""From a keyframe to where its neighbours show it; None for one that is not there."""
 
 
 def sight(
@@ -169,6 +181,7 @@ class Detail(nn.Module):
         super().__init__()
         self.config = config
         self.register_buffer("scale", torch.ones(()))
+        self._made = Recent()
         channels = config.channels
         seen = _OWN + 2 * config.radius * _SIGHTING
         self.head = nn.Conv2d(seen, channels, 3, padding=1)
@@ -218,22 +231,84 @@ class Detail(nn.Module):
         """By how many pixels the evidence around a pixel has a say in it."""
         return 2 + 2 * len(self.blocks)
 
-    @torch.no_grad()
-    def finer(self, colours: ColourKeyframes, keyframe: int, sightings: Sequence[Sighting | None]) -> Tensor:
-        """A keyframe at twice its size: (3, 2 h, 2 w) means over the fine cells.
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        self._made.clear()
+        return super()._apply(fn, recurse)
 
-        Made in bands of bounded memory, which see beyond their edges as far as a pixel reaches.
+    @torch.no_grad()
+    def finer(self, colours: ColourKeyframes, keyframe: int, sightings: Sightings) -> Tensor:
+        """A keyframe at twice its size.
+
+        Args:
+            colours: the keyframes.
+            keyframe: which one.
+            sightings: those of any keyframe, in the order of `neighbours`.
+
+        Returns:
+            (3, 2 h, 2 w) means over the fine cells; the mean of a pixel's four is the pixel.
         """
+        seen = sightings(keyframe)
+        fine = self._predicted(colours, keyframe, sightings)
         height, width = colours.frames.shape[-2:]
-        band = max(1, _BAND_PIXELS // width)
+        total, shares = torch.zeros_like(fine), torch.ones_like(fine[:1])
+        for sighting in seen:
+            if sighting is None:
+                continue
+            other = spline_coefficients(self._predicted(colours, sighting.keyframe, sightings), (1.0, 1.0), (1.0, 1.0))
+            for rows, around in _bands(height, width, _AGREEING_CELLS):
+                own = fine[:, 2 * around.start : 2 * around.stop]
+                change = _moved(other, sighting, around, (height, width)) - own
+                share = self._agreement(change, sighting, around, (height, width))
+                inner = slice(2 * (rows.start - around.start), 2 * (rows.stop - around.start))
+                total[:, 2 * rows.start : 2 * rows.stop] += (share * change)[:, inner]
+                shares[:, 2 * rows.start : 2 * rows.stop] += share[:, inner]
+        return fine + _within_pixels(total / shares)
+
+    def _predicted(self, colours: ColourKeyframes, keyframe: int, sightings: Sightings) -> Tensor:
+        """What the encoder makes of one keyframe, (3, 2 h, 2 w)."""
+        size = colours.frames.shape[-2:]
+        return self._made.get(
+            (keyframe, *size, self.version), _KEPT_BYTES, lambda: self._encoded(colours, keyframe, sightings(keyframe))
+        )
+
+    def _encoded(self, colours: ColourKeyframes, keyframe: int, sightings: Sequence[Sighting | None]) -> Tensor:
         parts = []
-        for top in range(0, height, band):
-            bottom = min(top + band, height)
-            seen = range(max(0, top - self.reach), min(height, bottom + self.reach))
-            evidence, base = gather(colours, keyframe, sightings, seen)
+        for rows, around in _bands(*colours.frames.shape[-2:], self.reach):
+            evidence, base = gather(colours, keyframe, sightings, around)
             made = base + self.scale * self(evidence[None])[0]
-            parts.append(made[:, 2 * (top - seen.start) : 2 * (bottom - seen.start)])
+            parts.append(made[:, 2 * (rows.start - around.start) : 2 * (rows.stop - around.start)])
         return torch.cat(parts, dim=1)
+
+    def _agreement(self, change: Tensor, sighting: Sighting, rows: range, pixels: tuple[int, int]) -> Tensor:
+        """How far a neighbour's fine cells are believed, (1, 2 rows, 2 w) from 0 to 1."""
+        apart = _within_pixels(change).abs().mean(dim=0, keepdim=True)
+        side = _AGREEING_CELLS
+        apart = F.avg_pool2d(apart, side, stride=1, padding=side // 2, count_include_pad=False)
+        miss = _resized(sighting.miss, 2 * pixels[0], 2 * pixels[1])[:, 2 * rows.start : 2 * rows.stop]
+        return torch.exp(-((apart / (_AGREEING * self.scale)) ** 2) - miss**2)
+
+
+def _bands(height: int, width: int, reach: int) -> Iterator[tuple[range, range]]:
+    """Bands of rows that keep memory bounded: those to make, and those to look at, `reach` further on each side."""
+    band = max(1, _BAND_PIXELS // width)
+    for top in range(0, height, band):
+        bottom = min(top + band, height)
+        yield range(top, bottom), range(max(0, top - reach), min(height, bottom + reach))
+
+
+def _moved(fine: Tensor, sighting: Sighting, rows: range, pixels: tuple[int, int]) -> Tensor:
+    """A neighbour's fine cells, by their spline coefficients, where it shows a keyframe's: (3, 2 rows, 2 w)."""
+    height, width = pixels
+    cells = slice(2 * rows.start, 2 * rows.stop)
+    uv = pixel_uv(2 * height, 2 * width)[cells].reshape(-1, 2).to(fine.device)
+    displacement = _resized(sighting.displacement, 2 * height, 2 * width)[:, cells]
+    there = uv_to_xy(uv, 2 * height, 2 * width) + 2 * rearrange(displacement, "c h w -> (h w) c")
+    return _raster(sample_grid(fine, there), 2 * len(rows))
+
+
+def _within_pixels(fine: Tensor) -> Tensor:
+    """Fine cells (c, 2 h, 2 w) less the mean of the four of each pixel."""
+    return fine - F.interpolate(F.avg_pool2d(fine[None], 2), scale_factor=2, mode="nearest")[0]
 
 
 def _raster(values: Tensor, rows: int) -> Tensor:

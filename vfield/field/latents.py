@@ -289,7 +289,7 @@ class LocalConfig:
             )
 
 
-class _Recent:
+class Recent:
     """Tensors by key, those used last, within a bound of memory but two at least."""
 
     def __init__(self) -> None:
@@ -344,8 +344,8 @@ class ColourKeyframes(nn.Module):
         super().__init__()
         self.register_buffer("frames", frames)
         self.cache_bytes = 256 << 20
-        self._cache = _Recent()
-        self._levels = _Recent()
+        self._cache = Recent()
+        self._levels = Recent()
         self.register_load_state_dict_post_hook(lambda module, _: module._forget())
 
     def _forget(self) -> None:

@@ -275,7 +275,7 @@ class VideoField(nn.Module):
         detail, colours = self.detail, self.colours
         if detail is None or colours is None or detail.is_mute:
             return None
-        return Finer(detail.version, lambda keyframe: detail.finer(colours, keyframe, self._sightings(keyframe)))
+        return Finer(detail.version, lambda keyframe: detail.finer(colours, keyframe, self._sightings))
 
     def _sightings(self, keyframe: int) -> list[Sighting | None]:
         """Where a keyframe's neighbours show its points; None for those beyond a cut, or that motion does not join."""
