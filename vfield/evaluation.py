@@ -232,12 +232,13 @@ def judge_fit(
         held_out = None if parts.enlarges else parts.held_out
         fitted = fit(parts.observed, config, out=out, records=records, held_out=held_out)
         began = time.monotonic()
-        frames = _pictures(fitted.field, parts.size, parts.t)
+        instants = fitted.field.held(parts.t) if parts.holdout == 1 else parts.t
+        frames = _pictures(fitted.field, parts.size, instants)
         seconds = time.monotonic() - began
     row = _row(name, frames, parts, fitted.seconds, seconds, memory())
     if parts.holdout == 1:
         given = to_uint8(parts.observed.frames)
-        row = replace(row, observed=score(_pictures(fitted.field, fitted.field.size, parts.t), given))
+        row = replace(row, observed=score(_pictures(fitted.field, fitted.field.size, instants), given))
     if fitted.expectation is not None and not parts.enlarges:
         row = replace(row, expected_psnr=fitted.expectation.psnr)
     return Judged(row, frames), fitted

@@ -361,7 +361,8 @@ def export(
         output_rate=rate,
         slowmo=slowmo,
     )
-    clock = _clock(plan, constant=rate is not None or slowmo != 1)
+    retimed = rate is not None or slowmo != 1
+    clock = _clock(plan, constant=retimed)
     _check_not_source(path, facts)
     sound = _sound(config, facts, path, first, last)
     writer = VideoWriter(
@@ -378,10 +379,18 @@ def export(
         audio=sound.plan,
         time_base=clock.time_base,
     )
+    instants = [seconds_to_t(seconds, facts.pts_seconds[0]) for seconds in plan.source_seconds]
+    if not retimed:
+        # At the clip's own times its frames are shown as they are, those that repeat the one before included.
+        own = set(facts.pts_seconds)
+        held = saved.field.held(instants)
+        instants = [
+            at if seconds in own else t for seconds, t, at in zip(plan.source_seconds, instants, held, strict=True)
+        ]
     frames = render(
         _on_device(saved, device),
         (height, width),
-        (seconds_to_t(seconds, facts.pts_seconds[0]) for seconds in plan.source_seconds),
+        instants,
         region=region,
         chunk_points=chunk_points,
         device=device,

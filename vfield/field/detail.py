@@ -273,7 +273,8 @@ class Detail(nn.Module):
 
     def _encoded(self, colours: ColourKeyframes, keyframe: int, sightings: Sequence[Sighting | None]) -> Tensor:
         parts = []
-        for rows, around in _bands(*colours.frames.shape[-2:], self.reach):
+        height, width = colours.frames.shape[-2:]
+        for rows, around in _bands(height, width, self.reach):
             evidence, base = gather(colours, keyframe, sightings, around)
             made = base + self.scale * self(evidence[None])[0]
             parts.append(made[:, 2 * (rows.start - around.start) : 2 * (rows.stop - around.start)])

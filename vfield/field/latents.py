@@ -332,7 +332,7 @@ class ColourKeyframes(nn.Module):
     on its own (a pyramid after Williams, "Pyramidal parametrics", 1983). Cells divide the picture evenly, so where the
     size is odd they are a little narrower than that.
 
-    Footprints narrower than a pixel may read a finer level, which somebody else makes (`vfield.field.detail`).
+    Reads may ask for a finer level, which somebody else makes (`vfield.field.detail`).
 
     Levels, and coefficients for the footprint in use, are made when a keyframe is first read and kept, newest first,
     within a bound of memory, since neighbouring points ask for the same keyframes again and again.
@@ -360,16 +360,14 @@ class ColourKeyframes(nn.Module):
     def coefficients(self, keyframe: int, footprint: Footprint, finer: Finer | None = None) -> Tensor:
         """Spline coefficients (3, rows, columns) of one keyframe as seen through the footprint.
 
-        They are laid over the unit square, as fine as the frame itself, coarser for a wide footprint, or twice as fine
-        for one that is narrower than a pixel on either side, where there is a finer level.
+        They are laid over the unit square, as fine as the frame itself, coarser for a wide footprint, or on the finer
+        level where one is given.
         """
         size = self.frames.shape[-2:]
         spans = (footprint.dv, footprint.du)
-        narrow = any(span * pixels < 1 - 1e-6 for pixels, span in zip(size, spans, strict=True))
-        if finer is not None and narrow:
+        if finer is not None:
             rows, columns = 2 * size[0], 2 * size[1]
         else:
-            finer = None
             rows, columns = (_level_cells(pixels, span) for pixels, span in zip(size, spans, strict=True))
         to_width = (round(footprint.dv * rows, 6), round(footprint.du * columns, 6))
         version = -1 if finer is None else finer.version

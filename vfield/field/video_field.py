@@ -59,6 +59,8 @@ class FieldConfig:
 # A field learns its residual across gaps of two intervals and is asked across gaps of one.
 _RESIDUAL_SCALE = 1 / 4
 
+_ROUNDING = 1e-6  # of footprints, in pixels
+
 # Each round of looking for a point inside a gap shrinks the error by the motion's own gradient, over half a gap.
 _FOLLOW_ROUNDS = 3
 
@@ -265,15 +267,36 @@ class VideoField(nn.Module):
             known = known & ((there >= 0) & (there <= 1)).all(dim=-1)
         return Followed(torch.where(known[:, None], there, uv), known)
 
+    def held(self, instants: Sequence[float]) -> list[float]:
+        """The source frames' own instants, with the frames that motion runs past shown as they were: held.
+
+        For showing the clip at its own times. A frame that repeats the one before is no keyframe; half-way between
+        keyframes the field would move on.
+        """
+        if self.config.local.keyframe_stride > 1:
+            return list(instants)
+        asked = torch.tensor(instants, dtype=torch.float32)
+        last = torch.searchsorted(self.timeline.t.cpu(), asked, right=True) - 1
+        return [float(t) for t in self.timeline.t[last.clamp(min=0)]]
+
     def detail_evidence(self, keyframe: int) -> tuple[Tensor, Tensor]:
         """What the encoder of detail sees of a keyframe (c, h, w), and the spline that it adds to (3, 2 h, 2 w)."""
         assert self.colours is not None
         return gather(self.colours, keyframe, self._sightings(keyframe))
 
-    def _finer(self) -> Finer | None:
-        """The level at twice the keyframes' size, where the field has learnt to make one."""
+    def _finer(self, footprint: Footprint, between: bool) -> Finer | None:
+        """The level at twice the keyframes' size, where the field has learnt to make one and it shows.
+
+        It does in footprints narrower than a pixel. Between keyframes, whose pixels are then cut, also in those of one.
+        """
         detail, colours = self.detail, self.colours
-        if detail is None or colours is None or detail.is_mute:
+        narrowest = min(footprint.dv * self.size[0], footprint.du * self.size[1])
+        if (
+            detail is None
+            or colours is None
+            or detail.is_mute
+            or narrowest > 1 + (_ROUNDING if between else -_ROUNDING)
+        ):
             return None
         return Finer(detail.version, lambda keyframe: detail.finer(colours, keyframe, self._sightings))
 
@@ -339,7 +362,7 @@ class VideoField(nn.Module):
     def _read_still(self, uvt: Tensor, footprint: Footprint, segment: Segment) -> _Read:
         """Read the left keyframe in place: at its own instant nothing else counts."""
         assert self.colours is not None
-        colour = self.colours(segment.left, uvt[:, :2], footprint, self._finer())
+        colour = self.colours(segment.left, uvt[:, :2], footprint, self._finer(footprint, between=False))
         zero = uvt.new_zeros(len(uvt))
         features = uvt.new_zeros(len(uvt), self._local_width)
         return _Read(colour, features, zero, torch.zeros_like(colour), uvt.new_zeros(len(uvt), 2), zero)
@@ -358,7 +381,7 @@ class VideoField(nn.Module):
         colour = disagreement = none
         features = []
         if self.colours is not None:
-            finer = self._finer()
+            finer = self._finer(footprint, between=segment.gap is not None)
             left = self.colours(segment.left, left_uv, footprint, finer)
             right = self.colours(segment.right, right_uv, footprint, finer)
             disagreement = right - left
