@@ -288,12 +288,14 @@ class VideoField(nn.Module):
         """The level at twice the keyframes' size, where the field has learnt to make one and it shows.
 
         It does in footprints narrower than a pixel. Between keyframes, whose pixels are then cut, also in those of one.
+        Not in a rehearsal: its motion only runs across hidden keyframes, which their neighbours' detail would look at.
         """
         detail, colours = self.detail, self.colours
         narrowest = min(footprint.dv * self.size[0], footprint.du * self.size[1])
         if (
             detail is None
             or colours is None
+            or self._rehearses
             or detail.is_mute
             or narrowest > 1 + (_ROUNDING if between else -_ROUNDING)
         ):
