@@ -14,6 +14,7 @@ from vfield.benchmark.interpolation import Case, interpolation
 from vfield.benchmark.results import PICTURES_NAME, RESULTS_NAME, TABLE_NAME, Conditions, write_results
 from vfield.benchmark.suite import SUITE, read_suite
 from vfield.benchmark.tables import case_table, mean_tables
+from vfield.cli import benchmark_denoising
 from vfield.cli.options import check_folder, command_parser, parse
 from vfield.config import load_config
 from vfield.devices import DeviceName
@@ -108,4 +109,7 @@ def _peer(word: str) -> str:
     return names[word.lower()]
 
 
-_BENCHMARKS: dict[str, Callable[[list[str]], int]] = {"interpolation": _interpolation}
+_BENCHMARKS: dict[str, Callable[[list[str]], int]] = {
+    "interpolation": _interpolation,
+    "denoising": benchmark_denoising.run,
+}
