@@ -46,7 +46,7 @@ class DenoiseConfig:
 
     Attributes:
         strength: standard deviation of the noise in grey levels (0 to 255); 0 leaves the frames as they are. "auto"
-            measures it and leaves them where it finds less than `least`.
+            measures it and leaves the shots alone where it finds less than `least`.
         least: grey levels under which noise counts as content: film grain, and what coding leaves.
 
     Raises:
@@ -70,8 +70,9 @@ class Denoised(NamedTuple):
 
     Attributes:
         clip: the clip, the very same where nothing was taken out.
-        found: standard deviation of the noise that was measured, grey levels; None where it was not asked for.
-        removed: that of the noise that was taken out; 0 for none.
+        found: standard deviation of the noise that was measured, grey levels, in the shot that has most; None where
+            it was not asked for.
+        removed: that of the noise that was taken out, likewise; 0 for none.
     """
 
     clip: Clip
@@ -80,7 +81,11 @@ class Denoised(NamedTuple):
 
     def __str__(self) -> str:
         if self.removed == 0:
-            return "no noise taken out" if self.found is None else f"noise of about {self.found:.1f} grey levels: kept"
+            return (
+                "no noise taken out"
+                if self.found is None
+                else f"noise of about {self.found:.1f} grey levels: kept as content"
+            )
         return f"noise of about {self.removed:.0f} grey levels: taken out"
 
 
@@ -103,26 +108,35 @@ def denoise(clip: Clip, config: DenoiseConfig | None = None, progress: Progress 
         return Denoised(clip, None, 0.0)
     shots = flashes_apart(clip.frames, find_shots(clip.frames))
     repeats = set(find_repeats(clip.frames, shots))
-    distinct = [[frame for frame in shot if frame not in repeats] for shot in shots if len(shot) > 0]
-    noise = estimate_noise(clip.frames, distinct)
-    found: float | None = None
+    # Each shot by itself: a clean one stays as it is beside a noisy one.
+    found: dict[tuple[int, ...], Noise] = {}
+    for shot in shots:
+        distinct = tuple(frame for frame in shot if frame not in repeats)
+        if distinct:
+            found[distinct] = estimate_noise(clip.frames[list(distinct)])
     if config.strength == "auto":
-        found = noise.level
-        if found < config.least:
-            return Denoised(clip, found, 0.0)
+        level = max(noise.level for noise in found.values())
+        removed = {frames: noise for frames, noise in found.items() if noise.level >= config.least}
+        if not removed:
+            return Denoised(clip, level, 0.0)
     else:
-        noise = noise.scaled(config.strength)
-    total = sum(map(len, distinct)) * (_PASSES + 1)
+        level = None
+        removed = {frames: noise.scaled(config.strength) for frames, noise in found.items()}
+    total = sum(map(len, removed)) * (_PASSES + 1)
     cleaned = clip.frames.clone()
     steps = iter(progress(range(total), total))
-    for frames in distinct:
-        made = _denoised(to_levels(clip.frames[frames]), noise, steps) / WHITE
-        cleaned[frames] = made if cleaned.is_floating_point() else to_uint8(made)
+    for frames, noise in removed.items():
+        made = _denoised(to_levels(clip.frames[list(frames)]), noise, steps) / WHITE
+        cleaned[list(frames)] = made.clamp(0, 1) if cleaned.is_floating_point() else to_uint8(made)
+    # A repeat within a shot that was left alone is left alone, too.
+    treated = {frame for frames in removed for frame in frames}
     for frame in sorted(repeats):
-        cleaned[frame] = cleaned[frame - 1]
+        if frame - 1 in treated:
+            cleaned[frame] = cleaned[frame - 1]
+            treated.add(frame)
     # Let the display end.
     next(steps, None)
-    return Denoised(replace(clip, frames=cleaned), found, noise.level)
+    return Denoised(replace(clip, frames=cleaned), level, max(noise.level for noise in removed.values()))
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""How much noise a clip has, told from the clip alone, and what clipping at black and white does to noise.
+"""How much noise a shot has, told from the shot alone, and what clipping at black and white does to noise.
 
 Noise is what differs from pixel to pixel and also from frame to frame. Texture is alike in the next frame, once its
 motion is followed; what motion gets wrong lies at edges and leaves flat places alone. So both are asked for: the
@@ -11,7 +11,7 @@ Units are grey levels: 0 is black and 255 white, whatever the clip's bit depth.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -35,15 +35,17 @@ _BLOCK = 8  # side of a block, in samples of every second pixel
 _QUANTILE = 0.25  # of the blocks
 # What this quantile of white noise reads, in standard deviations: 64 samples a block scatter, the least are chosen,
 # and motion rounded to pixels shows some of them twice. Measured on noise of 5 to 50 levels on four clips and on grey.
-_BIAS = 0.92
+_BIAS = 0.95
+_BEST_OF_FIVE = 0.9  # part of the variance that the best of five shifts shows
 _MOST_CLIPPED = 0.5  # of a block's pixels: beyond it, too little is seen of the noise
 _COARSE = 1.2  # noise this many times stronger at half the size is not white, and the coarse reading counts
+_TELLING = 4  # noise this many times weaker than what is said says nothing of its kind
 _SMOOTHING = 2  # pixels; noise must not drive the flow
 _NEARLY = 0.5  # grey levels from black or white that count as clipped
 
 
 class Noise(NamedTuple):
-    """Standard deviations of a clip's noise.
+    """Standard deviations of a shot's noise.
 
     Attributes:
         level: in grey levels, over R, G and B together, of what differs from pixel to pixel.
@@ -60,8 +62,8 @@ class Noise(NamedTuple):
         return Noise(level, (level, level, level))
 
     def scaled(self, level: float) -> Noise:
-        """The same kind of noise at another level; white where there is none to be like."""
-        if self.level == 0:
+        """The same kind of noise at another level; white where there is too little to tell its kind."""
+        if self.level < level / _TELLING:
             return Noise.white(level)
         first, second, third = (level / self.level * value for value in self.opponent)
         return Noise(level, (first, second, third))
@@ -82,21 +84,19 @@ def to_levels(frames: Tensor) -> Tensor:
     return WHITE * to_float(frames)
 
 
-def estimate_noise(frames: Tensor, shots: Sequence[Sequence[int]]) -> Noise:
-    """The noise of a clip.
+def estimate_noise(frames: Tensor) -> Noise:
+    """The noise of a shot.
 
     Method: the operator of Immerkaer, "Fast noise variance estimation", CVIU 1996, on frames and on differences along
     DIS flow rounded to whole pixels, which leaves noise white.
 
     Args:
-        frames: (t, 3, h, w), uint8 or float in [0, 1].
-        shots: indices of the frames of each shot, without those that repeat the one before. Only neighbours in a shot
-            are compared.
+        frames: (t, 3, h, w), uint8 or float in [0, 1]: one shot, without frames that repeat the one before.
 
     Returns:
-        The noise; zero where no two frames may be compared, or the pictures are too small or too dark to tell.
+        The noise; zero for a single frame, or where the pictures are too small or too dark to tell.
     """
-    pairs = [pair for shot in shots for pair in zip(shot[:-1], shot[1:], strict=True)]
+    pairs = list(pairwise(range(len(frames))))
     step = max(1, len(pairs) // _PAIRS)
     fine: list[Tensor] = []
     coarse: list[Tensor] = []
@@ -104,7 +104,8 @@ def estimate_noise(frames: Tensor, shots: Sequence[Sequence[int]]) -> Noise:
         picture, moved = _aligned(to_levels(frames[one]), to_levels(frames[other]))
         fine.append(_readings(picture, moved))
         # A mean of four has half the deviation.
-        coarse.append(4 * _readings(*(F.avg_pool2d(each, 2) for each in (picture, moved))))
+        halves = F.avg_pool2d(torch.stack([picture, moved]), 2, ceil_mode=True)
+        coarse.append(4 * _readings(halves[0], halves[1]))
     level, opponent = _quantile(fine)
     coarser = _quantile(coarse)[1]
     first, second, third = (
@@ -134,13 +135,28 @@ def _readings(picture: Tensor, moved: Tensor) -> Tensor:
     height, width = picture.shape[1:]
     if min(height, width) < reach + 2:
         return picture.new_zeros(2, 3, 0)
-    both = to_opponent(torch.stack([picture, (picture - moved) / math.sqrt(2)]))
-    kernel = _HIGH_PASS.to(both)[None, None].expand(3, 1, 3, 3)
-    energy = F.avg_pool2d(F.conv2d(both, kernel, stride=2, groups=3).square(), _BLOCK)
+    by_space = _block_energies(picture)
+    by_time = torch.stack([_block_energies((picture - near) / math.sqrt(2)) for near in _shifted(moved)])
+    # Fine patterns are only seen to fit when they fit to the pixel, which flow on smoothed pictures cannot promise.
+    best = by_time.sum(dim=1).argmin(dim=0).expand(1, 3, -1, -1)
+    energy = torch.stack([by_space, by_time.gather(0, best)[0] / _BEST_OF_FIVE])
     clipped = ((picture <= _NEARLY) | (picture >= WHITE - _NEARLY)).float().mean(dim=0, keepdim=True)
     share = F.avg_pool2d(clipped[:, 1:, 1:], reach)[0, : energy.shape[2], : energy.shape[3]]
     seen = share <= _MOST_CLIPPED
     return (energy / _variance_left(share))[:, :, seen]
+
+
+def _block_energies(picture: Tensor) -> Tensor:
+    """(3, h, w) to (3, rows, columns): mean square of what passes the high pass, in opponent channels."""
+    kernel = _HIGH_PASS.to(picture)[None, None].expand(3, 1, 3, 3)
+    return F.avg_pool2d(F.conv2d(to_opponent(picture)[None], kernel, stride=2, groups=3).square(), _BLOCK)[0]
+
+
+def _shifted(picture: Tensor) -> list[Tensor]:
+    """A picture as it is and shifted by a pixel to each side, border pixels repeated."""
+    height, width = picture.shape[1:]
+    padded = F.pad(picture[None], (1, 1, 1, 1), mode="replicate")[0]
+    return [padded[:, y : y + height, x : x + width] for y, x in ((1, 1), (0, 1), (2, 1), (1, 0), (1, 2))]
 
 
 def _quantile(readings: list[Tensor]) -> tuple[float, tuple[float, float, float]]:
@@ -202,7 +218,7 @@ class Clipped:
 
     @staticmethod
     def of(frames: Tensor, smooth: Tensor, level: float) -> Clipped:
-        """Clipped at those ends at which the clip has as many pixels as the noise would bring there.
+        """Clipped at those ends at which the shot has as many pixels as the noise would bring there.
 
         Args:
             frames: (n, 3, h, w) noisy frames, grey levels.

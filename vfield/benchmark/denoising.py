@@ -72,8 +72,8 @@ def _rows(name: str, clip: Clip, level: float) -> Iterator[DenoisingRow]:
     noisy = with_noise(clip.frames, level)
 
     def row(method: str, frames: Tensor, seconds: float, note: str = "") -> DenoisingRow:
-        each = (float(metric(frames, clip.frames).mean()) for metric in (psnr, ssim))
-        return DenoisingRow(name, level, method, *each, seconds, note)
+        to_clean = float(psnr(frames, clip.frames).mean())
+        return DenoisingRow(name, level, method, to_clean, float(ssim(frames, clip.frames).mean()), seconds, note)
 
     yield row("noisy", noisy, 0.0)
     began = time.monotonic()
