@@ -194,6 +194,21 @@ def test_what_comes_later_and_what_is_shorter_wins(video: list[str]) -> None:
     assert (settings(Path("b")).training.seed, settings(Path("b")).sampling.patch_size) == (8, 16)
 
 
+@pytest.mark.parametrize(("said", "meant"), [("auto", "auto"), ("off", 0.0), ("12.5", 12.5)])
+def test_noise_is_taken_out_as_told(
+    video: list[str], said: str, meant: float | str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="vfield")
+    assert train_main([*TINY, *video, "--steps", "0", "--denoise", said, "--out", "run"]) == 0
+    assert settings(Path("run")).denoising.strength == meant
+    lines = [line for line in caplog.messages if line.startswith("noise of about")]
+    assert [line.partition(": ")[2] for line in lines] == {
+        "auto": ["kept as content"],
+        "off": [],
+        "12.5": ["taken out"],
+    }[said]
+
+
 def test_minutes_replace_the_steps(video: list[str], capfd: pytest.CaptureFixture[str]) -> None:
     assert train_main([*TINY, *video, "--minutes", "0.01", "--out", "run"]) == 0
     training = settings(Path("run")).training
@@ -365,6 +380,9 @@ def test_a_name_too_long_for_the_system(refused: Callable[[Command, Sequence[str
         (["--training", "3"], "training"),
         (["--steps", "-1"], "-1"),
         (["--steps", "1.5"], "1.5"),
+        (["--denoise", "strongly"], "'strongly'"),
+        (["--denoise", "-3"], "-3"),
+        (["--denoise", "nan"], "nan"),
         (["--minutes", "0"], "minutes"),
         (["--minutes", "nan"], "minutes"),
         (["--seed", "99999999999999999999"], "seed"),

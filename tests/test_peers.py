@@ -23,6 +23,7 @@ from vfield.peers import (
     blend_frames,
     dis_warp,
     minterpolate,
+    non_local_means,
     real_esrgan,
     reduce_frames,
     repeat_frames,
@@ -235,6 +236,19 @@ def test_enlarging_restores_a_smooth_picture_better_with_lanczos() -> None:
     lanczos = psnr(resize(small, 96, 128, "lanczos"), truth)
     assert bicubic.min() > 25
     assert (lanczos > bicubic).all()
+
+
+def test_non_local_means_takes_noise_out_of_every_frame_and_keeps_colours_apart() -> None:
+    truth = torch.tensor([200, 120, 40], dtype=torch.uint8).view(1, 3, 1, 1).repeat(4, 1, 40, 48)
+    noise = 15 * torch.randn(truth.shape, generator=torch.Generator().manual_seed(0))
+    noisy = (truth + noise).round().clamp(0, 255).to(torch.uint8)
+    made = non_local_means(noisy, 15, 15)
+    assert made.dtype == torch.uint8
+    assert (psnr(made, truth) > psnr(noisy, truth) + 8).all()
+    # Frames keep their order.
+    assert (made[:, 0].float().mean((1, 2)) - noisy[:, 0].float().mean((1, 2))).abs().max() < 3
+    with pytest.raises(UserError, match="at least 3 frames, got 2"):
+        non_local_means(truth[:2], 15, 15)
 
 
 def test_wrong_arguments_are_named() -> None:

@@ -32,6 +32,7 @@ from vfield.cli import train_main
 from vfield.clip import Clip, to_float, to_uint8
 from vfield.config import load_config
 from vfield.coords import keyframe_t
+from vfield.denoise import DenoiseConfig
 from vfield.errors import UserError
 from vfield.evaluation import split
 from vfield.field.video_field import VideoField
@@ -437,6 +438,21 @@ def test_fits_of_different_precision_follow_one_another(clip: Clip, plain: Video
     assert apart(half, plain) > 0
     assert apart(fit(clip, trained(mixed_precision="no"), progress=False).field, plain) == 0
     assert apart(fit(clip, trained(mixed_precision="bf16"), progress=False).field, half) == 0
+
+
+def test_noise_is_taken_out_before_the_field_is_started(clip: Clip) -> None:
+    noise = 15 * torch.randn(clip.frames.shape, generator=torch.Generator().manual_seed(0))
+    noisy = replace(clip, frames=(clip.frames + noise).round().clamp(0, 255).to(torch.uint8))
+    config = replace(TINY, training=replace(TINY.training, steps=0))
+    config = replace(config, field=replace(config.field, local=replace(config.field.local, keyframe_stride=1)))
+    kept, cleaned = (
+        fit(noisy, replace(config, denoising=DenoiseConfig(strength)), progress=False).field for strength in (0, 15)
+    )
+    scores = [
+        psnr(torch.stack(list(render(field, field.size, keyframe_t(clip.pts_seconds).tolist()))), clip.frames).mean()
+        for field in (kept, cleaned)
+    ]
+    assert scores[1] > scores[0] + 5
 
 
 def test_batches_are_accumulated(clip: Clip, plain: VideoField) -> None:

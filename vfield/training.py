@@ -22,6 +22,7 @@ from vfield.board import Board, HeldOut
 from vfield.checkpoint import FIELD_NAME, read_tensors, save_field, write_tensors
 from vfield.clip import Clip
 from vfield.coords import keyframe_t
+from vfield.denoise import DenoiseConfig, denoise
 from vfield.devices import DeviceName, usable_device
 from vfield.enlarging import Patches, find_detail_force
 from vfield.errors import UserError
@@ -103,6 +104,7 @@ class Config:
         sampling: what a batch holds.
         objective: the loss terms.
         training: the loop.
+        denoising: noise taken out of the clip before anything else.
     """
 
     field: FieldConfig = FieldConfig()
@@ -110,6 +112,7 @@ class Config:
     sampling: SamplingConfig = SamplingConfig()
     objective: ObjectiveConfig = ObjectiveConfig()
     training: TrainingConfig = TrainingConfig()
+    denoising: DenoiseConfig = DenoiseConfig()
 
 
 class FitResult(NamedTuple):
@@ -166,7 +169,9 @@ def fit(
         if accelerator.is_main_process and out is not None:
             _begin_folder(out, records or {}, keep_events=resume)
             accelerator.init_trackers(_EVENTS)
-            run.board = Board(accelerator.get_tracker("tensorboard", unwrap=True), clip, held_out, accelerator.device)
+            run.board = Board(
+                accelerator.get_tracker("tensorboard", unwrap=True), run.clip, held_out, accelerator.device
+            )
             run.board.describe("\n".join((records or {}).values()), repr(clip))
         run.train()
         return FitResult(
@@ -227,6 +232,7 @@ class _Run:
         self.out = out
         self.facts = clip.facts
         self.show = progress and bool(accelerator.is_main_process)
+        self.clip = clip = self._denoised(clip)
         self.step = 0
         self.interrupted = False
         self.board: Board | None = None
@@ -248,6 +254,16 @@ class _Run:
         objective = Objective(self.field, twin, config.objective)
         optimizer = torch.optim.Adam(self._groups(), betas=(0.9, 0.99), eps=1e-8)
         self.objective, self.optimizer = accelerator.prepare(objective, optimizer)
+
+    def _denoised(self, clip: Clip) -> Clip:
+        denoised = denoise(
+            clip,
+            self.config.denoising,
+            lambda steps, total: tqdm(steps, total=total, desc="denoise", disable=not self.show, leave=False),
+        )
+        if self.accelerator.is_main_process and self.config.denoising.strength != 0:
+            _LOG.info("%s", denoised)
+        return denoised.clip
 
     def _sampler(self) -> PatchSampler:
         """Draws from all that may be learnt from: the frames kept for checking only once they have served."""

@@ -344,7 +344,7 @@ class Told(Detail):
         super().__init__(DetailConfig())
         self.fine = fine
 
-    def _predicted(self, colours: ColourKeyframes, keyframe: int, sightings: Sightings) -> Tensor:
+    def _encoded(self, colours: ColourKeyframes, keyframe: int, sightings: Sequence[Sighting | None]) -> Tensor:
         return self.fine[keyframe]
 
 

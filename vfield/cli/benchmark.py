@@ -19,6 +19,7 @@ from vfield.benchmark.results import PICTURES_NAME, RESULTS_NAME, TABLE_NAME, Co
 from vfield.benchmark.suite import SUITE, read_suite
 from vfield.benchmark.tables import case_table, mean_tables
 from vfield.benchmark.upscaling import space_time, upscaling
+from vfield.cli import benchmark_denoising
 from vfield.cli.options import check_folder, command_parser, parse
 from vfield.clip import Clip
 from vfield.config import load_config
@@ -33,6 +34,7 @@ Name = TypeVar("Name", bound=str)
 
 _DATA = Path("data")
 _PRESETS = Path("configs")
+_DENOISING = "denoising"
 
 
 @dataclass(frozen=True)
@@ -96,12 +98,15 @@ _KINDS: dict[Benchmark, _Kind] = {
 
 def run(words: list[str]) -> int:
     """Hand the words on to the benchmark that the first of them names."""
+    names = [*_KINDS, _DENOISING]
     if words and words[0] in ("-h", "--help"):
-        print(f"usage: benchmark {{{','.join(_KINDS)}}} ...\n\nAdd --help after a name for its options.")
+        print(f"usage: benchmark {{{','.join(names)}}} ...\n\nAdd --help after a name for its options.")
         return 0
+    if words and words[0] == _DENOISING:
+        return benchmark_denoising.run(words[1:])
     name = next((name for name in _KINDS if words and name == words[0]), None)
     if name is None:
-        raise UserError(f"name what to judge: benchmark {' or '.join(_KINDS)}")
+        raise UserError(f"name what to judge: benchmark {' or '.join(names)}")
     return _judge(name, words[1:])
 
 

@@ -103,6 +103,9 @@ def fit_options(parser: ArgumentParser) -> None:
     parser.add_argument("--out", type=str | None, metavar="DIR", help="run folder; default runs/NAME")
     parser.add_argument("--steps", type=int | None, help="optimisation steps")
     parser.add_argument("--minutes", type=float | None, help="time budget of the whole fit, instead of steps")
+    parser.add_argument(
+        "--denoise", type=str | None, metavar="auto|off|LEVELS", help="take out noise of so many grey levels first"
+    )
     parser.add_argument("--seed", type=int | None, help="seed of everything random")
     parser.add_argument("--device", type=str | None, help="auto, cpu, cuda or mps")
     parser.add_argument("--mixed-precision", type=str | None, help="no, bf16 or fp16; default as Accelerate is set")
@@ -123,7 +126,19 @@ def config_of(parsed: Namespace) -> Config:
     for name in ("steps", "seed", "device", "mixed_precision"):
         if getattr(parsed, name) is not None:
             training[name] = getattr(parsed, name)
+    if parsed.denoise is not None:
+        values["denoising"]["strength"] = _strength(parsed.denoise)
     return config_from_values(values)
+
+
+def _strength(text: str) -> float | str:
+    """What `--denoise` means in the config."""
+    if text == "auto":
+        return text
+    try:
+        return 0.0 if text == "off" else float(text)
+    except ValueError:
+        raise UserError(f"--denoise must be auto, off or a number of grey levels like 12, got {text!r}") from None
 
 
 def run_folder(parsed: Namespace, video: str) -> Path:

@@ -39,7 +39,7 @@ from torch import Tensor, nn
 from vfield.clip import to_float
 from vfield.coords import Footprint, pixel_uv, uv_to_xy
 from vfield.errors import UserError
-from vfield.field.latents import ColourKeyframes, Recent, sample_grid, spline_coefficients
+from vfield.field.latents import ColourKeyframes, Recent, sample_grid, spline_coefficients, tensor_bytes
 
 CELLS = 4  # that a pixel is divided into
 _FINE = 3 * CELLS
@@ -53,8 +53,9 @@ _LOUDEST = 6.0
 # A neighbour's detail that differs by so many times the clip's own, or that misses by a pixel, counts by 1 / e.
 _AGREEING = 3.0
 _AGREEING_CELLS = 5  # side of the neighbourhood that is judged
-_BAND_PIXELS = 1 << 18
-_KEPT_BYTES = 256 << 20
+# Of the source: what is made of so many fits a processor's cache.
+_BAND_PIXELS = 1 << 16
+_KEPT_BYTES = 512 << 20
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,20 @@ class Sighting(NamedTuple):
 
 Sightings = Callable[[int], list[Sighting | None]]
 """From a keyframe to where its neighbours show it; None for one that is not there."""
+
+
+class _Predicted(NamedTuple):
+    """What the encoder makes of a keyframe.
+
+    Attributes:
+        fine: (3, 2 h, 2 w) means over the fine cells.
+        coefficients: of the spline through them.
+        sightings: of the keyframe's neighbours.
+    """
+
+    fine: Tensor
+    coefficients: Tensor
+    sightings: list[Sighting | None]
 
 
 def sight(
@@ -183,7 +198,7 @@ class Detail(nn.Module):
         super().__init__()
         self.config = config
         self.register_buffer("scale", torch.ones(()))
-        self._made = Recent()
+        self._made: Recent[_Predicted] = Recent(lambda made: 2 * tensor_bytes(made.fine))
         channels = config.channels
         seen = _OWN + 2 * config.radius * _SIGHTING
         self.head = nn.Conv2d(seen, channels, 3, padding=1)
@@ -249,14 +264,13 @@ class Detail(nn.Module):
         Returns:
             (3, 2 h, 2 w) means over the fine cells; the mean of a pixel's four is the pixel.
         """
-        seen = sightings(keyframe)
-        fine = self._predicted(colours, keyframe, sightings)
+        fine, _, seen = self._predicted(colours, keyframe, sightings)
         height, width = colours.frames.shape[-2:]
         total, shares = torch.zeros_like(fine), torch.ones_like(fine[:1])
         for sighting in seen:
             if sighting is None:
                 continue
-            other = spline_coefficients(self._predicted(colours, sighting.keyframe, sightings), (1.0, 1.0), (1.0, 1.0))
+            other = self._predicted(colours, sighting.keyframe, sightings).coefficients
             for rows, around in _bands(height, width, _AGREEING_CELLS):
                 own = fine[:, 2 * around.start : 2 * around.stop]
                 change = _moved(other, sighting, around, (height, width)) - own
@@ -266,12 +280,15 @@ class Detail(nn.Module):
                 shares[:, 2 * rows.start : 2 * rows.stop] += share[:, inner]
         return fine + _within_pixels(total / shares)
 
-    def _predicted(self, colours: ColourKeyframes, keyframe: int, sightings: Sightings) -> Tensor:
-        """What the encoder makes of one keyframe, (3, 2 h, 2 w)."""
-        size = colours.frames.shape[-2:]
-        return self._made.get(
-            (keyframe, *size, self.version), _KEPT_BYTES, lambda: self._encoded(colours, keyframe, sightings(keyframe))
-        )
+    def _predicted(self, colours: ColourKeyframes, keyframe: int, sightings: Sightings) -> _Predicted:
+        """What the encoder makes of one keyframe; kept, since its neighbours ask for it, too."""
+
+        def made() -> _Predicted:
+            seen = sightings(keyframe)
+            fine = self._encoded(colours, keyframe, seen)
+            return _Predicted(fine, spline_coefficients(fine, (1.0, 1.0), (1.0, 1.0)), seen)
+
+        return self._made.get((keyframe, *colours.frames.shape[-2:], self.version), _KEPT_BYTES, made)
 
     def _encoded(self, colours: ColourKeyframes, keyframe: int, sightings: Sequence[Sighting | None]) -> Tensor:
         parts = []

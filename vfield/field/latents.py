@@ -16,7 +16,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple, Self
+from typing import Generic, NamedTuple, Self, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +26,8 @@ from torch import Tensor, nn
 from vfield.clip import to_float
 from vfield.coords import Footprint, uv_to_xy
 from vfield.errors import UserError
+
+Made = TypeVar("Made")
 
 _LEAST_TAP = 1e-7  # the inverse spline filters fall by 0.36 a tap or faster; smaller taps are left out
 _FILTER_BLOCK = 64  # cells
@@ -289,28 +291,35 @@ class LocalConfig:
             )
 
 
-class Recent:
-    """Tensors by key, those used last, within a bound of memory but two at least."""
+class Recent(Generic[Made]):
+    """Tensors, or tuples of them, by key: those used last, within a bound of memory but two at least."""
 
-    def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[float, ...], Tensor] = OrderedDict()
+    def __init__(self, measure: Callable[[Made], int]) -> None:
+        """Keep nothing yet; `measure` says how many bytes something takes."""
+        self._kept: OrderedDict[tuple[float, ...], Made] = OrderedDict()
+        self._measure = measure
 
     def __len__(self) -> int:
         return len(self._kept)
 
-    def get(self, key: tuple[float, ...], most_bytes: int, make: Callable[[], Tensor]) -> Tensor:
+    def get(self, key: tuple[float, ...], most_bytes: int, make: Callable[[], Made]) -> Made:
         """What is kept under a key, or is made for it and kept."""
         if key in self._kept:
             self._kept.move_to_end(key)
             return self._kept[key]
         self._kept[key] = make()
-        while len(self) > 2 and sum(kept.numel() * kept.element_size() for kept in self._kept.values()) > most_bytes:
+        while len(self) > 2 and sum(map(self._measure, self._kept.values())) > most_bytes:
             self._kept.popitem(last=False)
         return self._kept[key]
 
     def clear(self) -> None:
         """Keep nothing."""
         self._kept.clear()
+
+
+def tensor_bytes(tensor: Tensor) -> int:
+    """The memory that a tensor's values take."""
+    return tensor.numel() * tensor.element_size()
 
 
 class Finer(NamedTuple):
@@ -344,8 +353,8 @@ class ColourKeyframes(nn.Module):
         super().__init__()
         self.register_buffer("frames", frames)
         self.cache_bytes = 256 << 20
-        self._cache = Recent()
-        self._levels = Recent()
+        self._cache = Recent(tensor_bytes)
+        self._levels = Recent(tensor_bytes)
         self.register_load_state_dict_post_hook(lambda module, _: module._forget())
 
     def _forget(self) -> None:

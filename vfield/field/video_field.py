@@ -347,7 +347,10 @@ class VideoField(nn.Module):
             if (segment.gap is None or value % 2) and self.colours is not None:
                 parts.append(self._read_still(points, footprint, segment))
             else:
-                parts.append(self._read(points, self.timeline.alpha(segment, points[:, 2]), footprint, segment))
+                # Where only motion is asked for, no finer colours need be made.
+                finer = None if moving else self._finer(footprint, between=segment.gap is not None)
+                alpha = self.timeline.alpha(segment, points[:, 2])
+                parts.append(self._read(points, alpha, footprint, segment, finer))
         if len(parts) == 1:
             return order, parts[0]
         return order, _Read(*(torch.cat(pieces) for pieces in zip(*parts, strict=True)))
@@ -372,7 +375,7 @@ class VideoField(nn.Module):
         features = uvt.new_zeros(len(uvt), self._local_width)
         return _Read(colour, features, zero, torch.zeros_like(colour), uvt.new_zeros(len(uvt), 2), zero)
 
-    def _read(self, uvt: Tensor, alpha: Tensor, footprint: Footprint, segment: Segment) -> _Read:
+    def _read(self, uvt: Tensor, alpha: Tensor, footprint: Footprint, segment: Segment, finer: Finer | None) -> _Read:
         """Read both keyframes of a segment at motion-aligned positions."""
         uv = uvt[:, :2]
         none = uvt.new_zeros(len(uvt), 0)
@@ -386,7 +389,6 @@ class VideoField(nn.Module):
         colour = disagreement = none
         features = []
         if self.colours is not None:
-            finer = self._finer(footprint, between=segment.gap is not None)
             left = self.colours(segment.left, left_uv, footprint, finer)
             right = self.colours(segment.right, right_uv, footprint, finer)
             disagreement = right - left
