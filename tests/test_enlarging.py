@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -115,7 +116,7 @@ def test_frames_are_spread_over_the_clip_within_a_bound_of_memory() -> None:
     assert _spread(9, 1 << 40) == [0]
     many = _spread(1000, 1)
     assert (len(many), many[0], many[-1]) == (48, 0, 999)
-    assert {b - a for a, b in zip(many, many[1:], strict=False)} <= {21, 22}
+    assert {b - a for a, b in pairwise(many)} <= {21, 22}
 
 
 # --------------------------------------------------------------------------------------------- patches
@@ -262,7 +263,6 @@ def test_a_short_fit_enlarges_better_than_lanczos_and_no_less_steadily() -> None
     quality = [float(psnr(frames, truth).mean()) for frames in made]
     motion = TrueMotion(truth)
     steadiness = [motion.stability(frames) or 0.0 for frames in made]
-    print(quality, steadiness)
     assert quality[0] > quality[1] + 0.5
     assert quality[0] > quality[2] + 1
     assert steadiness[0] >= steadiness[2]
