@@ -14,8 +14,19 @@ from torch import Tensor
 from vfield.clip import Clip, to_uint8
 from vfield.config import load_config
 from vfield.errors import UserError
-from vfield.evaluation import Row, as_json, evaluate_between, evaluate_scale, judge_peer, reduced, split, table, whole
-from vfield.metrics import Scores, score
+from vfield.evaluation import (
+    Row,
+    as_json,
+    evaluate_between,
+    evaluate_scale,
+    judge_fit,
+    judge_peer,
+    reduced,
+    split,
+    table,
+    whole,
+)
+from vfield.metrics import IDENTICAL_PSNR, Scores, score
 from vfield.peers import blend_frames, reduce_frames, resize
 from vfield.training import Config
 from vfield.video_io import read_clip
@@ -144,6 +155,15 @@ def test_enlarging_is_no_worse_than_lanczos(demo_clip: Path) -> None:
     assert [row.observed for row in rows[1:]] == [None, None]
     truth = to_uint8(clip.frames)
     assert rows[2].held_out == score(resize(resize(truth, 90, 160, "area"), 180, 320, "lanczos"), truth)
+
+
+def test_frames_that_were_held_are_judged_as_they_are_shown() -> None:
+    clip = clip_of(moving(4).repeat_interleave(2, dim=0))
+    judged, fitted = judge_fit("vfield", reduced(whole(clip), 2), with_steps(0))
+    assert len(fitted.field.timeline.t) == 4
+    assert torch.equal(judged.frames[::2], judged.frames[1::2])
+    assert judged.row.observed is not None
+    assert judged.row.observed.psnr == IDENTICAL_PSNR
 
 
 def test_a_picture_whose_sides_do_not_divide_can_be_judged() -> None:

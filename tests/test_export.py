@@ -242,6 +242,21 @@ def test_slow_motion_shows_every_source_frame_at_its_instant(tmp_path: Path, sav
     assert torch.equal(again.frames[15], again.frames[17])
 
 
+def test_held_frames_are_held_at_the_clips_own_times_and_run_past_at_others(tmp_path: Path) -> None:
+    distinct = moving(5)
+    held = fitted(clip_of(repeat(distinct, "t c h w -> (t 2) c h w"), start=Fraction(3)))
+    assert len(held.field.timeline.t) == 5
+    again = made(held, tmp_path / "own.mkv", codec="ffv1")
+    assert same(again.frames[::2], distinct)
+    assert torch.equal(again.frames[1::2], again.frames[::2])
+    # From within a held frame to one that is not a frame's own instant.
+    part = made(held, tmp_path / "part.mkv", codec="ffv1", start=0.13, end=0.3)
+    assert same(part.frames[1:], distinct[[2, 2, 3, 3]])
+    faster = made(held, tmp_path / "faster.mkv", codec="ffv1", fps=Fraction(50))
+    assert same(faster.frames[::4], distinct)
+    assert not any(same(faster.frames[k + 2], faster.frames[k]) for k in (0, 4, 8))
+
+
 def test_uneven_times_survive(tmp_path: Path) -> None:
     times = tuple(Fraction(n, 1000) for n in (500, 533, 600, 617, 700))
     clip = clip_of(moving(5), Fraction(20), pts_seconds=times, end_seconds=Fraction(780, 1000))

@@ -13,7 +13,9 @@ from torch import Tensor
 
 from vfield.clip import Clip
 from vfield.coords import keyframe_t
+from vfield.enlarging import Enlarging, Patches
 from vfield.errors import UserError
+from vfield.field.detail import DetailConfig
 from vfield.field.latents import LocalConfig
 from vfield.field.motion import MotionConfig
 from vfield.field.video_field import FieldConfig, VideoField
@@ -37,6 +39,11 @@ class Prepared(NamedTuple):
     field: VideoField
     twin: VideoField | None
     sampler: PatchSampler
+    enlarging: Enlarging | None
+
+    def patches(self, step: int = 0, rank: int = 0, processes: int = 1) -> Patches:
+        assert self.enlarging is not None
+        return self.enlarging.patches(0, step, False, rank, processes)
 
     def objective(self, config: ObjectiveConfig = EVERYTHING) -> Objective:
         return Objective(self.field, self.twin, config)
@@ -56,7 +63,8 @@ def prepared(
     twin, small, learning = None, clip.frames, list[int]()
     if rehearsal is not None:
         twin, small, learning = rehearsal.field, rehearsal.frames, rehearsal.learning
-    return Prepared(field, twin, PatchSampler(clip.frames, keyframe_t(clip.pts_seconds), small, learning, sampling, 0))
+    sampler = PatchSampler(clip.frames, keyframe_t(clip.pts_seconds), small, learning, sampling, 0)
+    return Prepared(field, twin, sampler, start.enlarging)
 
 
 def assert_equal_terms(found: Iterable[Tensor], expected: Iterable[Tensor], tolerance: float = 1e-6) -> None:
@@ -71,8 +79,9 @@ def smooth_size(errors: Tensor) -> Tensor:
 
 def test_terms_are_what_they_are_written_out() -> None:
     field, twin, sampler = ready = prepared()
-    batch = sampler.batch(0)
-    terms = ready.objective(ObjectiveConfig(observed=2.0, hidden=3.0, agreement=0.5, smoothness=0.25))(batch)
+    batch, patches = sampler.batch(0), ready.patches()
+    config = ObjectiveConfig(observed=2.0, hidden=3.0, detail=0.7, agreement=0.5, smoothness=0.25)
+    terms = ready.objective(config)(batch, patches)
     seen = len(batch.uvt) - batch.hidden
     assert twin is not None
     observed = field(batch.uvt[:seen]) - batch.rgb[:seen]
@@ -82,6 +91,9 @@ def test_terms_are_what_they_are_written_out() -> None:
     base, residual = twin.layers(batch.uvt[seen:], hide=True)
     hidden = smooth_size(base - batch.rgb[seen:]) + smooth_size(base + residual - batch.rgb[seen:])
     torch.testing.assert_close(terms.hidden, 3 * hidden.sum() / count)
+    assert field.detail is not None
+    finer = field.detail(patches.evidence) - patches.residual
+    torch.testing.assert_close(terms.detail, 0.7 * ((finer**2 + 0.25).sqrt() - 0.5).mean())
     apart = field.disagreement(batch.between)
     torch.testing.assert_close(terms.agreement, 0.5 * ((apart**2 + 1e-4).sqrt() - 1e-2).mean())
     assert field.motion is not None
@@ -92,7 +104,7 @@ def test_terms_are_what_they_are_written_out() -> None:
             if step.numel():
                 smoothness = smoothness + 0.25 * ((step**2 + 1e-4).sqrt() - 1e-2).mean()
     torch.testing.assert_close(terms.smoothness, smoothness, atol=1e-7, rtol=1e-4)
-    torch.testing.assert_close(terms.total(), sum(terms[:4], torch.zeros(())))
+    torch.testing.assert_close(terms.total(), sum(terms[:5], torch.zeros(())))
     answers = torch.cat([observed, base + residual - batch.rgb[seen:]])
     torch.testing.assert_close(terms.error, answers.square().sum() / count)
 
@@ -102,8 +114,11 @@ def test_the_mean_over_shares_is_the_whole_batch(processes: int) -> None:
     ready = prepared()
     objective, sampler = ready.objective(), ready.sampler
     with torch.no_grad():
-        whole = objective(sampler.batch(3))
-        shares = [objective(sampler.batch(3, rank, processes)) for rank in range(processes)]
+        whole = objective(sampler.batch(3), ready.patches(3))
+        shares = [
+            objective(sampler.batch(3, rank, processes), ready.patches(3, rank, processes)) for rank in range(processes)
+        ]
+    assert whole.detail > 0
     assert_equal_terms((torch.stack(parts).mean() for parts in zip(*shares, strict=True)), whole)
 
 
@@ -111,20 +126,20 @@ def test_gradients_of_shares_average_to_that_of_the_whole_batch() -> None:
     ready = prepared()
     field, sampler, objective = ready.field, ready.sampler, ready.objective()
 
-    def gradients(*batches: Batch) -> list[Tensor]:
+    def gradients(*shares: tuple[Batch, Patches]) -> list[Tensor]:
         field.zero_grad()
-        for batch in batches:
-            (objective(batch).total() / len(batches)).backward()
+        for batch, patches in shares:
+            (objective(batch, patches).total() / len(shares)).backward()
         return [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in field.parameters()]
 
-    shared = gradients(*(sampler.batch(3, rank, 2) for rank in range(2)))
-    assert_equal_terms(shared, gradients(sampler.batch(3)))
+    shared = gradients(*((sampler.batch(3, rank, 2), ready.patches(3, rank, 2)) for rank in range(2)))
+    assert_equal_terms(shared, gradients((sampler.batch(3), ready.patches(3))))
 
 
 def test_a_perfect_fit_of_a_still_clip_costs_nothing() -> None:
     ready = prepared(still(), perturbed=False)
     terms = ready.objective()(ready.sampler.batch(0))
-    assert_equal_terms(terms, [torch.zeros(())] * 5, tolerance=1e-7)
+    assert_equal_terms(terms, [torch.zeros(())] * 6, tolerance=1e-7)
 
 
 def test_a_perfect_fit_of_a_still_clip_is_where_it_stays() -> None:
@@ -134,14 +149,14 @@ def test_a_perfect_fit_of_a_still_clip_is_where_it_stays() -> None:
         assert parameter.grad is None or parameter.grad.abs().max() < 1e-5, name
 
 
-@pytest.mark.parametrize("term", Terms._fields[:4])
+@pytest.mark.parametrize("term", Terms._fields[:5])
 def test_a_weight_scales_its_own_term_only(term: str) -> None:
     ready = prepared()
-    batch = ready.sampler.batch(1)
+    batch, patches = ready.sampler.batch(1), ready.patches(1)
     config = ObjectiveConfig(agreement=0.5, smoothness=0.5)
     with torch.no_grad():
-        plain = ready.objective(config)(batch)
-        doubled = ready.objective(replace(config, **{term: 2 * getattr(config, term)}))(batch)
+        plain = ready.objective(config)(batch, patches)
+        doubled = ready.objective(replace(config, **{term: 2 * getattr(config, term)}))(batch, patches)
     assert all(value > 0 for value in plain)
     assert_equal_terms(doubled, plain._replace(**{term: 2 * getattr(plain, term)}))
 
@@ -267,6 +282,24 @@ def test_what_is_hidden_teaches_only_what_both_fields_share() -> None:
     assert not any(name.startswith("motion.") for name in learnt)
 
 
+def test_detail_teaches_its_encoder_alone_and_all_of_it() -> None:
+    ready = prepared()
+    weights = ObjectiveConfig(observed=0.0, hidden=0.0, agreement=0.0, smoothness=0.0)
+    ready.objective(weights)(ready.sampler.batch(0), ready.patches()).total().backward()
+    for name, parameter in ready.field.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.any() == name.startswith("detail."), name
+
+
+def test_without_patches_detail_costs_nothing() -> None:
+    ready = prepared()
+    terms = ready.objective()(ready.sampler.batch(0))
+    assert terms.detail == 0
+    plain = prepared(config=replace(CORRECTED, detail=DetailConfig(enabled=False)))
+    assert plain.enlarging is None
+    assert plain.objective()(plain.sampler.batch(0)).detail == 0
+
+
 def test_every_parameter_is_held_once_and_has_a_gradient_at_every_step() -> None:
     ready = prepared()
     objective = ready.objective()
@@ -279,5 +312,5 @@ def test_every_parameter_is_held_once_and_has_a_gradient_at_every_step() -> None
 
 
 def test_negative_weights_are_named() -> None:
-    with pytest.raises(UserError, match=r"got \(1.0, -1, 0.0, 0.01\)"):
+    with pytest.raises(UserError, match=r"got \(1.0, -1, 1.0, 0.0, 0.01\)"):
         ObjectiveConfig(hidden=-1)

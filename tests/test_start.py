@@ -138,13 +138,15 @@ def test_the_small_frames_are_means_over_areas(size: tuple[int, int], deep: bool
     frames = translating(size, 3)
     rehearsal = started(clip_of(frames if deep else to_uint8(frames))).rehearsal
     assert rehearsal is not None
-    half = (-(-size[0] // 2), -(-size[1] // 2))
+    # An odd row or column is left out, unless there is no other.
+    half = (max(size[0] // 2, 1), max(size[1] // 2, 1))
     assert rehearsal.frames.shape == (3, 3, *half)
     assert rehearsal.frames.dtype == torch.uint8
     assert rehearsal.field.size == half
     torch.testing.assert_close(rehearsal.t, torch.arange(3) / 25)
-    if size == SIZE:
-        means = reduce(255 * frames, "n c (h 2) (w 2) -> n c h w", "mean")
+    if min(size) > 1:
+        even = frames[..., : 2 * half[0], : 2 * half[1]]
+        means = reduce(255 * even, "n c (h 2) (w 2) -> n c h w", "mean")
         torch.testing.assert_close(rehearsal.frames.float(), means, atol=1.01, rtol=0)
 
 
@@ -153,6 +155,31 @@ def test_short_clips(frames: int, hideable: list[int]) -> None:
     start = started(clip_of(translating(SIZE, frames)))
     assert gaps_of(start) == frames - 1
     assert hidden_by(start) == hideable
+
+
+# --------------------------------------------------------------------------------------------- detail
+
+
+def test_what_is_seen_of_small_frames_is_along_their_own_motion() -> None:
+    start = started(clip_of(translating((64, 64), 6, (3.0, -1.0))))
+    assert start.enlarging is not None
+    # The phases of the next frame (the second neighbour): 1.5 and -0.5 small pixels away are half a turn each.
+    cosines, sines = start.enlarging.evidence[2, 15 + 17 + 12 : 15 + 17 + 16].float().split(2)
+    assert cosines[:, 8:-8, 8:-8].mean() < -0.45
+    assert sines[:, 8:-8, 8:-8].mean().abs() < 0.1
+
+
+def test_a_stride_leaves_detail_to_the_keyframes() -> None:
+    start = started(clip_of(translating(SIZE, 6)), strided(2))
+    assert start.rehearsal is None
+    assert start.enlarging is not None
+    assert len(start.enlarging.evidence) == 4
+
+
+def test_where_nothing_will_be_learnt_nothing_is_prepared() -> None:
+    start = start_field(clip_of(translating(SIZE, 4)), DEFAULT, FlowConfig(), 0, rehearse=False)
+    assert start.rehearsal is None
+    assert start.enlarging is None
 
 
 # --------------------------------------------------------------------------------------------- without motion
@@ -185,8 +212,8 @@ def test_progress_sees_every_gap() -> None:
             yield curve
 
     start_field(clip_of(translating(SIZE, 5)), FieldConfig(), FlowConfig(), 0, count)
-    # Four gaps between neighbours, and three that hiding opens.
-    assert seen == [7] * 7
+    # Four gaps between neighbours, three that hiding opens, and the four again between small frames.
+    assert seen == [11] * 11
 
 
 def test_the_cell_of_the_curves_is_the_configured_one() -> None:

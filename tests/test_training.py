@@ -531,7 +531,7 @@ def events(tmp_path_factory: pytest.TempPathFactory) -> EventAccumulator:
 
 def test_the_loss_the_rates_and_the_scores_are_logged(events: EventAccumulator) -> None:
     tags = set(events.Tags()["scalars"])
-    assert {f"loss/{name}" for name in ("total", "observed", "hidden", "agreement", "smoothness")} <= tags
+    assert {f"loss/{name}" for name in ("total", "observed", "hidden", "detail", "agreement", "smoothness")} <= tags
     assert {"psnr/batch", "psnr/observed", "ssim/observed", "psnr/held out", "ssim/held out"} <= tags
     assert {"training/learning rate, networks", "psnr/expected on unseen frames"} <= tags
     assert "training/points per second" in tags
@@ -543,7 +543,7 @@ def test_what_is_logged_is_plausible(events: EventAccumulator) -> None:
 
     assert [event.step for event in events.Scalars("loss/total")] == [10, 20]
     assert [event.step for event in events.Scalars("psnr/held out")] == [0, 20]
-    parts = [values(f"loss/{name}") for name in ("observed", "hidden", "agreement", "smoothness")]
+    parts = [values(f"loss/{name}") for name in ("observed", "hidden", "detail", "agreement", "smoothness")]
     assert values("loss/total") == pytest.approx([sum(terms) for terms in zip(*parts, strict=True)])
     first, last = values("training/learning rate, networks")
     assert 0 <= last < first < TINY.training.learning_rate

@@ -165,7 +165,7 @@ def test_evidence_of_a_known_translation() -> None:
     own = rearrange(evidence[3:15], "(c cell) h w -> c cell h w", cell=4)
     assert own.abs().max() > 0.01
     torch.testing.assert_close(own.mean(dim=1), torch.zeros(3, *SIZE), atol=2e-4, rtol=0)
-    inside = (..., slice(6, -6), slice(6, -6))
+    inside = (..., slice(8, -8), slice(8, -8))
     for i, step in enumerate(NEIGHBOURS):
         seen = seen_of(evidence, i)
         assert seen[:12][inside].abs().max() < 0.01
@@ -299,7 +299,7 @@ def test_points_are_independent(instant: float) -> None:
     with torch.no_grad():
         whole = field(uvt, half)
         parts = torch.cat([field(part, half) for part in uvt[order].split([1, 250, 349])])
-    torch.testing.assert_close(parts, whole[order], atol=1e-5, rtol=0)
+    torch.testing.assert_close(parts, whole[order], atol=1e-5, rtol=1e-5)
 
 
 def test_what_is_kept_follows_what_is_learnt() -> None:
@@ -344,7 +344,7 @@ class Told(Detail):
         super().__init__(DetailConfig())
         self.fine = fine
 
-    def _predicted(self, colours: ColourKeyframes, keyframe: int, sightings: Sightings) -> Tensor:
+    def _encoded(self, colours: ColourKeyframes, keyframe: int, sightings: Sequence[Sighting | None]) -> Tensor:
         return self.fine[keyframe]
 
 

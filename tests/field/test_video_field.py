@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from einops import rearrange, reduce
+from einops import rearrange, reduce, repeat
 from scenes import DEFAULT, RATE, clip_of, field_of, moving, perturb, random_points, start_of, translating, with_cut
 from torch import Tensor
 
@@ -17,6 +17,7 @@ from vfield.clip import to_float, to_uint8
 from vfield.coords import Footprint, pixel_uv, with_t
 from vfield.errors import UserError
 from vfield.field.decoder import DecoderConfig
+from vfield.field.detail import DetailConfig
 from vfield.field.fourier import FourierConfig
 from vfield.field.latents import GlobalConfig, LocalConfig
 from vfield.field.motion import COMMON_EVIDENCE, SIDE_EVIDENCE, Curves, MotionConfig
@@ -28,8 +29,10 @@ FRAMES = 6
 STEP = (2.0, -1.0)
 SECONDS = FRAMES / float(RATE)
 
+PLAIN = FieldConfig(detail=DetailConfig(enabled=False))
 CONFIGS = {
     "default": DEFAULT,
+    "no detail": PLAIN,
     "no fourier": FieldConfig(fourier=FourierConfig(kind="none")),
     "no global latent": FieldConfig(shared=GlobalConfig(enabled=False)),
     "no levels": FieldConfig(local=LocalConfig(levels=())),
@@ -115,11 +118,24 @@ def test_between_observed_instants_the_decoder_has_a_say() -> None:
 
 
 def test_the_field_is_continuous_in_time_at_a_keyframe() -> None:
-    field = made()
+    field = made(PLAIN)
     for t in (0.04, 0.12):
         before, here, after = (frame_at(field, t + shift) for shift in (-1e-6, 0.0, 1e-6))
         torch.testing.assert_close(before, here, atol=5e-3, rtol=0)
         torch.testing.assert_close(after, here, atol=5e-3, rtol=0)
+
+
+def test_beside_a_keyframe_detail_is_averaged_away_but_for_a_little() -> None:
+    """Between keyframes pixels are read from the finer level: a mean over four cells, nearly the pixel itself."""
+    field = made(perturbed=False)
+    assert field.detail is not None
+    perturb(field.detail, 0.1)
+    field.detail.scale.fill_(0.02)
+    here = frame_at(field, 0.08)
+    detail = frame_at(field, 0.08, (2 * SIZE[0], 2 * SIZE[1])) - repeat(here, "c h w -> c (h 2) (w 2)")
+    for shift in (-1e-6, 1e-6):
+        change = frame_at(field, 0.08 + shift) - here
+        assert change.square().mean().sqrt() < 0.1 * detail.square().mean().sqrt()
 
 
 # --------------------------------------------------------------------------------------------- points alone
@@ -354,11 +370,19 @@ def test_motion_without_curves_is_refused() -> None:
 
 
 def test_the_decoder_sees_the_global_latent_and_the_local_ones() -> None:
-    field = made()
+    field = made(PLAIN)
     field(random_points(200, SECONDS)).square().sum().backward()
     for name, parameter in field.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.abs().max() > 0, name
+
+
+def test_the_source_times_are_shown_with_held_frames_held() -> None:
+    field = field_of(clip_of(translating(SIZE, 4), [Fraction(k, 25) for k in (0, 1, 4, 5)]))
+    instants = [0.0, 0.04, 0.08, 0.12, 0.16, 0.2, 0.24, -0.04]
+    assert field.held(instants) == pytest.approx([0.0, 0.04, 0.04, 0.04, 0.16, 0.2, 0.2, 0.0])
+    strided = field_of(clip_of(translating(SIZE, 5)), FieldConfig(local=LocalConfig(keyframe_stride=2)))
+    assert strided.held([0.0, 0.04, 0.08]) == [0.0, 0.04, 0.08]
 
 
 # --------------------------------------------------------------------------------------------- hiding

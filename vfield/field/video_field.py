@@ -325,27 +325,31 @@ class VideoField(nn.Module):
     def _gather(self, uvt: Tensor, footprint: Footprint, hide: bool, moving: bool) -> tuple[Tensor | None, _Read]:
         """Read the keyframes for all points, segment by segment; the order used, or None for the order given.
 
-        `moving` asks for motion at keyframes' own instants too, where colours need none.
+        Points at keyframes' own instants are read apart from those in between, which may read another level: what a
+        point shows must not depend on what is asked along with it. `moving` asks for motion there too, where colours
+        need none.
         """
         if self._rehearses and not hide:
             raise UserError("a rehearsal only answers for keyframes that are hidden")
-        segments = self._hidden_keyframes(uvt[:, 2]) if hide else self.timeline.find(uvt[:, 2])
-        values, counts = torch.unique_consecutive(segments, return_counts=True)
+        t = uvt[:, 2].contiguous()
+        segments = self._hidden_keyframes(t) if hide else self.timeline.find(t)
+        still = torch.zeros_like(segments) if hide or moving else torch.isin(t, self.timeline.t.to(t.device)).long()
+        groups = 2 * segments + still
+        values, counts = torch.unique_consecutive(groups, return_counts=True)
         order = None
         if len(values) > len(torch.unique(values)):
-            order = torch.argsort(segments, stable=True)
+            order = torch.argsort(groups, stable=True)
             uvt = uvt[order]
-            values, counts = torch.unique_consecutive(segments[order], return_counts=True)
+            values, counts = torch.unique_consecutive(groups[order], return_counts=True)
         parts = []
         for value, points in zip(values.tolist(), uvt.split(counts.tolist()), strict=True):
-            segment = self._segment(value, hide)
-            alpha = self.timeline.alpha(segment, points[:, 2])
-            still = segment.gap is None or not (moving or bool(alpha.any()))
-            if still and self.colours is not None:
+            segment = self._segment(value // 2, hide)
+            if (segment.gap is None or value % 2) and self.colours is not None:
                 parts.append(self._read_still(points, footprint, segment))
             else:
                 # Where only motion is asked for, no finer colours need be made.
                 finer = None if moving else self._finer(footprint, between=segment.gap is not None)
+                alpha = self.timeline.alpha(segment, points[:, 2])
                 parts.append(self._read(points, alpha, footprint, segment, finer))
         if len(parts) == 1:
             return order, parts[0]
