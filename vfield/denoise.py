@@ -13,7 +13,7 @@ without grouping over space. Deterministic; on the CPU.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
@@ -34,6 +34,7 @@ _SIDE = 8  # of a patch, pixels
 _STRIDE = 4  # between patches, pixels
 _CUT_OFF = 2.7  # standard deviations under which a coefficient is taken for noise
 _PASSES = 3
+_LOOKED_AT = 8  # frames that tell whether the noise was clipped
 _WINDOW = 2.0  # beta of the Kaiser window under which patches overlap
 
 # Wraps a loop of known length in a progress display.
@@ -126,7 +127,7 @@ def denoise(clip: Clip, config: DenoiseConfig | None = None, progress: Progress 
     cleaned = clip.frames.clone()
     steps = iter(progress(range(total), total))
     for frames, noise in removed.items():
-        made = _denoised(to_levels(clip.frames[list(frames)]), noise, steps) / WHITE
+        made = _denoised(clip.frames[list(frames)], noise, steps) / WHITE
         cleaned[list(frames)] = made.clamp(0, 1) if cleaned.is_floating_point() else to_uint8(made)
     # A repeat within a shot that was left alone is left alone, too.
     treated = {frame for frames in removed for frame in frames}
@@ -140,37 +141,38 @@ def denoise(clip: Clip, config: DenoiseConfig | None = None, progress: Progress 
 
 
 @torch.no_grad()
-def _denoised(frames: Tensor, noise: Noise, steps: Iterable[int]) -> Tensor:
-    """(n, 3, h, w) frames of one shot, grey levels, without their noise."""
-    height, width = frames.shape[2:]
-    count = iter(steps)
+def _denoised(frames: Tensor, noise: Noise, steps: Iterator[int]) -> Tensor:
+    """(n, 3, h, w) frames of one shot without their noise, as float32 grey levels; `steps` is advanced once a frame."""
     variance = torch.tensor(noise.opponent).square()[:, None, None]
-    white = variance.expand(3, height, width)
-    alone = []
-    for frame in frames:
-        next(count, None)
-        alone.append(_shrunk(frame[None], None, white, 0))
-    estimate = torch.stack(alone)
-    clipped = Clipped.of(frames, estimate, noise.level)
+    estimate = torch.empty(frames.shape)
+    for frame, picture in enumerate(frames):
+        next(steps, None)
+        alone = to_levels(picture)
+        estimate[frame] = _shrunk(alone[None], None, variance.expand_as(alone), 0)
+    some = slice(None, None, max(1, len(frames) // _LOOKED_AT))
+    clipped = Clipped.of(to_levels(frames[some]), estimate[some], noise.level)
     for number in range(_PASSES):
-        looks = clipped.unbiased(estimate) / WHITE
-        made = []
+        estimate /= WHITE
+        looks = torch.stack([to_uint8(clipped.unbiased(WHITE * picture) / WHITE) for picture in estimate])
+        made = torch.empty_like(estimate)
         for frame in range(len(frames)):
-            next(count, None)
+            next(steps, None)
             near = range(max(0, frame - _REACH), min(len(frames), frame + _REACH + 1))
             flows = {other: dense_flow(looks[frame], looks[other], MEDIUM) for other in near if other != frame}
-            pilot = _stack(estimate, frame, near, flows) if number > 0 else None
-            left = clipped.variance_left(estimate[frame]).mean(dim=0)
-            made.append(_shrunk(_stack(frames, frame, near, flows), pilot, variance * left, near.index(frame)))
-        estimate = torch.stack(made)
+            stack = _aligned(frames, frame, near, flows)
+            # The first estimate has no help from other frames: too little to weigh by.
+            pilot = _aligned(estimate, frame, near, flows) if number > 0 else None
+            left = clipped.variance_left(WHITE * estimate[frame]).mean(dim=0)
+            made[frame] = _shrunk(stack, pilot, variance * left, near.index(frame))
+        estimate = made
     return clipped.unbiased(estimate)
 
 
-def _stack(frames: Tensor, frame: int, near: Sequence[int], flows: dict[int, Tensor]) -> Tensor:
-    """(k, 3, h, w): a frame and those near it, moved onto it."""
+def _aligned(frames: Tensor, frame: int, near: Sequence[int], flows: dict[int, Tensor]) -> Tensor:
+    """(k, 3, h, w) grey levels: a frame and those near it, moved onto it."""
     return torch.stack(
         [
-            frames[other] if other == frame else WHITE * warp(frames[other] / WHITE, flows[other], "cubic")
+            to_levels(frames[other]) if other == frame else WHITE * warp(frames[other], flows[other], "cubic")
             for other in near
         ]
     )
