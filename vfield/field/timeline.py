@@ -101,6 +101,10 @@ class Timeline:
         starts = self._starts.to(t.device)
         return (torch.searchsorted(starts, t.double().contiguous(), right=True) - 1).clamp(min=0)
 
+    def at_start(self, segments: Tensor, t: Tensor) -> Tensor:
+        """Whether each t (n,) is the very instant at which its segment, by `find`, begins: (n,) bool."""
+        return t.double() == self._starts.to(t.device)[segments]
+
     def alpha(self, segment: Segment, t: Tensor) -> Tensor:
         """How far each t (n,) has gone from the left keyframe (0) to the right one (1); 0 where one is held."""
         if segment.gap is None:

@@ -333,7 +333,7 @@ class VideoField(nn.Module):
             raise UserError("a rehearsal only answers for keyframes that are hidden")
         t = uvt[:, 2].contiguous()
         segments = self._hidden_keyframes(t) if hide else self.timeline.find(t)
-        still = torch.zeros_like(segments) if hide or moving else torch.isin(t, self.timeline.t.to(t.device)).long()
+        still = torch.zeros_like(segments) if hide or moving else self.timeline.at_start(segments, t).long()
         groups = 2 * segments + still
         values, counts = torch.unique_consecutive(groups, return_counts=True)
         order = None
