@@ -78,7 +78,8 @@ def smooth_size(errors: Tensor) -> Tensor:
 
 
 def test_terms_are_what_they_are_written_out() -> None:
-    field, twin, sampler = ready = prepared()
+    ready = prepared()
+    field, twin, sampler = ready.field, ready.twin, ready.sampler
     batch, patches = sampler.batch(0), ready.patches()
     config = ObjectiveConfig(observed=2.0, hidden=3.0, detail=0.7, agreement=0.5, smoothness=0.25)
     terms = ready.objective(config)(batch, patches)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -79,7 +80,7 @@ def there_and_nowhere_else(keyframes: int, displacement: Sequence[float], size: 
 
 
 @pytest.mark.parametrize("wrong", [{"radius": -1}, {"blocks": -1}, {"channels": 0}])
-def test_impossible_encoders_are_refused(wrong: dict[str, int]) -> None:
+def test_impossible_encoders_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=f"detail.*{next(iter(wrong.values()))}"):
         DetailConfig(**wrong)
 
@@ -94,13 +95,15 @@ def test_neighbours_are_in_order_of_distance() -> None:
 )
 def test_the_residual_adds_nothing_to_a_pixel(config: DetailConfig) -> None:
     detail = Detail(config)
-    assert detail.is_mute
+    mute = detail.is_mute
+    assert mute
     seen = len(detail.differences)
     assert seen == 15 + 17 * 2 * config.radius
     evidence = torch.randn(2, seen, 9, 11, generator=torch.Generator().manual_seed(0))
     assert not detail(evidence).any()
     perturb(detail, 0.1)
-    assert not detail.is_mute
+    mute = detail.is_mute
+    assert not mute
     found = detail(evidence)
     assert found.shape == (2, 3, 18, 22)
     assert found.std() > 0.1
