@@ -41,9 +41,8 @@ def run(words: list[str]) -> int:
     folder = Path(parsed.out)
     check_folder(folder, parsed.overwrite, mark=RESULTS_NAME, kept="benchmark")
     clips = read_suite(parsed.clips, [Path("data"), Path(parsed.clip_folder)], parsed.frames)
-    conditions = Conditions.here(
-        "denoising", shlex.join(["python", "scripts/benchmark.py", "denoising", *words]), "cpu"
-    )
+    command = shlex.join(["python", "scripts/benchmark.py", "denoising", *words])
+    conditions = Conditions.here("denoising", command, "cpu")
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
     for row in denoising(clips, parsed.levels):
