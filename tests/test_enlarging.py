@@ -180,16 +180,16 @@ def test_small_pictures_are_seen_whole() -> None:
 # --------------------------------------------------------------------------------------------- with what force
 
 
-def told(factor: float) -> tuple[Detail, Enlarging]:
+def told(factor: float, side: int = 24) -> tuple[Detail, Enlarging]:
     """An encoder that always answers with one pattern, and frames for which `factor` times that would be right."""
     detail = Detail(DetailConfig(radius=0))
     pattern = torch.tensor([[1.0, -1.0, 0.5, -0.5], [0.0, 2.0, -1.0, -1.0], [-3.0, 1.0, 1.0, 1.0]])
     assert detail.last.bias is not None
     with torch.no_grad():
         detail.last.bias.copy_(pattern.flatten())
-    cells = F.pixel_shuffle(pattern.reshape(1, 12, 1, 1).expand(7, -1, 8, 8), 2)
+    cells = F.pixel_shuffle(pattern.reshape(1, 12, 1, 1).expand(7, -1, side, side), 2)
     noise = 0.05 * torch.randn(cells.shape, generator=torch.Generator().manual_seed(0))
-    evidence = torch.zeros(7, 15, 8, 8)
+    evidence = torch.zeros(7, 15, side, side)
     return detail, Enlarging(evidence, factor * cells + noise, 1.0, [0, 1, 3, 4, 5], [2, 6])
 
 
@@ -212,6 +212,13 @@ def test_one_hard_frame_does_not_decide_for_all() -> None:
     seen.residual[2] *= -20
     checking = [2, 3, 4, 5, 6]
     assert find_detail_force(detail, seen._replace(checking=checking)) == 1.0
+
+
+@pytest.mark.parametrize(("side", "force"), [(15, 0.25), (18, 0.5), (24, 1.0), (40, 1.0)])
+def test_very_small_frames_are_believed_less(side: int, force: float) -> None:
+    detail, seen = told(1.0, side)
+    assert find_detail_force(detail, seen) == force
+    assert find_detail_force(detail, seen._replace(checking=[])) == force
 
 
 def test_with_nothing_kept_it_keeps_its_force() -> None:

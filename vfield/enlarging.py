@@ -25,7 +25,11 @@ _FORCES = (1.0, 0.5, 0.0)
 # Patches of small frames in a step, over all processes, and their side in pixels.
 _PATCHES = 8
 _PATCH_SIZE = 32
-_LEAST_SIDE = 8
+# Sides of small frames, in pixels: under the first they tell nothing, from the second on they are believed in full.
+# Few pixels are soon known by heart, and frames kept for checking, much like the others, do not show it; and motion,
+# matched by patches of 12 pixels, errs more at half of such a size than at the size itself.
+_LEAST_SIDE = 12
+_ENOUGH_SIDE = 24
 
 
 class Patches(NamedTuple):
@@ -100,7 +104,7 @@ def make_enlarging(small: VideoField, frames: Tensor) -> Enlarging | None:
         None where the frames are too small to tell anything, or nothing is lost by making them small.
     """
     height, width = small.size
-    if min(height, width) < _LEAST_SIDE:
+    if min(height, width) <= _LEAST_SIDE:
         return None
     evidence: list[Tensor] = []
     residual: list[Tensor] = []
@@ -128,10 +132,13 @@ def _spread(frames: int, bytes_each: int) -> list[int]:
 def find_detail_force(detail: Detail, enlarging: Enlarging) -> float:
     """With how much of its force, 0 to 1, the encoder does best on the small frames kept for checking.
 
-    Its answers are linear in its last layer, so that any force is a multiple of them.
+    Its answers are linear in its last layer, so that any force is a multiple of them. What was learnt from very small
+    frames is given less.
     """
+    side = min(enlarging.evidence.shape[-2:])
+    most = min(1.0, (side - _LEAST_SIDE) / (_ENOUGH_SIDE - _LEAST_SIDE))
     if not enlarging.checking:
-        return 1.0
+        return most
     device = detail.scale.device
     errors = torch.zeros(len(_FORCES))
     for k in enlarging.checking:
@@ -139,4 +146,4 @@ def find_detail_force(detail: Detail, enlarging: Enlarging) -> float:
         wanted = enlarging.residual[k].float()
         # Like the PSNR of a clip, a mean of logarithms: one hard frame must not decide for all.
         errors += torch.stack([(force * made - wanted).square().mean() for force in _FORCES]).log10()
-    return _FORCES[int(errors.argmin())]
+    return most * _FORCES[int(errors.argmin())]
