@@ -55,7 +55,8 @@ def numbered(frames: int, size: tuple[int, int] = (50, 70)) -> Enlarging:
 def test_what_is_wanted_is_the_source(size: tuple[int, int], deep: bool) -> None:
     """The spline of a small frame and the residual make the frame itself, less an odd row or column."""
     frames = translating(size, 6)
-    start = start_of(clip_of(frames if deep else to_uint8(frames)))
+    frames = frames if deep else to_uint8(frames)
+    start = start_of(clip_of(frames))
     seen = enlarging_of(start)
     rows, columns = size[0] // 2, size[1] // 2
     assert seen.evidence.shape == (6, 83, rows, columns)
@@ -64,7 +65,7 @@ def test_what_is_wanted_is_the_source(size: tuple[int, int], deep: bool) -> None
     assert float(seen.residual.float().square().mean()) == pytest.approx(1, abs=0.01)
     assert start.field.detail is not None
     assert float(start.field.detail.scale) == pytest.approx(seen.scale)
-    even = frames[..., : 2 * rows, : 2 * columns]
+    even = to_float(frames)[..., : 2 * rows, : 2 * columns]
     small = reduce(even, "n c (h 2) (w 2) -> n c h w", "mean")
     # Small frames are bytes.
     torch.testing.assert_close(seen.evidence[:, :3].float(), small - 0.5, atol=3e-3, rtol=0)
@@ -232,7 +233,7 @@ def test_with_nothing_kept_it_keeps_its_force() -> None:
 def shapes(frames: int, height: int, width: int) -> Tensor:
     """Discs and boxes with hard edges that move by fractions of a pixel: (frames, 3, height, width), area averages."""
     generator = torch.Generator().manual_seed(3)
-    fine = 4
+    fine = 2
     y, x = torch.meshgrid(torch.arange(height * fine) / fine, torch.arange(width * fine) / fine, indexing="ij")
     kinds = [
         (torch.rand(2, generator=generator) * 1.4 - 0.2, 2 + 8 * torch.rand(2, generator=generator), k % 2)
@@ -259,18 +260,18 @@ def doubled(field: VideoField, frames: int) -> Tensor:
 
 
 def test_a_short_fit_enlarges_better_than_lanczos_and_no_less_steadily() -> None:
-    truth = to_uint8(shapes(10, 112, 144))
+    truth = to_uint8(shapes(9, 96, 128))
     clip = clip_of(to_uint8(reduce(to_float(truth), "n c (h 2) (w 2) -> n c h w", "mean")))
     config = replace(TINY, field=replace(TINY.field, detail=DetailConfig()))
-    config = replace(config, training=replace(config.training, steps=80, learning_rate=4e-3))
+    config = replace(config, training=replace(config.training, steps=50, learning_rate=4e-3))
     learnt = fit(clip, config, progress=False).field
     untaught = fit(clip, replace(config, training=replace(config.training, steps=0)), progress=False).field
-    lanczos = resize(clip.frames, 112, 144, "lanczos")
-    made = [doubled(learnt, 10), doubled(untaught, 10), lanczos]
+    lanczos = resize(clip.frames, 96, 128, "lanczos")
+    made = [doubled(learnt, 9), doubled(untaught, 9), lanczos]
     quality = [float(psnr(frames, truth).mean()) for frames in made]
     motion = TrueMotion(truth)
     steadiness = [motion.stability(frames) or 0.0 for frames in made]
-    assert quality[0] > quality[1] + 0.5
+    assert quality[0] > quality[1] + 1
     assert quality[0] > quality[2] + 1
     assert steadiness[0] >= steadiness[2]
 

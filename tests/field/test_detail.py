@@ -150,6 +150,17 @@ def test_a_wrong_match_does_not_shout() -> None:
 # --------------------------------------------------------------------------------------------- what it sees
 
 
+def smooth(frames: int) -> Tensor:
+    """(t, 3, h, w): waves of at least 7 pixels that move by STEP pixels a frame."""
+    y, x = torch.meshgrid(torch.arange(SIZE[0]).float(), torch.arange(SIZE[1]).float(), indexing="ij")
+    pictures = []
+    for k in range(frames):
+        across, down = x - k * STEP[0], y - k * STEP[1]
+        waves = [(0.7 * across + 0.5 * down + c).cos() + (0.4 * across - 0.8 * down + 2 * c).sin() for c in range(3)]
+        pictures.append(0.5 + 0.2 * torch.stack(waves))
+    return torch.stack(pictures)
+
+
 def shifted(uv: Tensor, t_from: float, t_to: float) -> tuple[Tensor, Tensor]:
     """The exact motion of a picture that moves by STEP pixels a frame."""
     there = uv + (t_to - t_from) * 25 * torch.tensor(STEP) / torch.tensor([SIZE[1], SIZE[0]])
@@ -158,7 +169,8 @@ def shifted(uv: Tensor, t_from: float, t_to: float) -> tuple[Tensor, Tensor]:
 
 def test_evidence_of_a_known_translation() -> None:
     t = [k / 25 for k in range(FRAMES)]
-    colours = ColourKeyframes(translating(SIZE, FRAMES, STEP))
+    # Held away from black and white, where it would be cut off and have edges.
+    colours = ColourKeyframes(smooth(FRAMES))
     sightings = [sight(shifted, t, 2, 2 + step, SIZE, torch.device("cpu")) for step in NEIGHBOURS]
     evidence, base = gather(colours, 2, sightings)
     assert evidence.shape == (15 + 4 * 17, *SIZE)
@@ -371,16 +383,19 @@ def test_predictions_are_averaged_along_the_motion() -> None:
     # Fine frames that move by 2.5 pixels, five cells; each has an error of its own.
     size = (2 * SIZE[0], 2 * SIZE[1])
     truth = torch.stack([picture(size), picture(size, (5.0, 0.0))])
-    detail = Told(truth + 0.02 * torch.stack([within_pixels(seed) for seed in range(2)]))
-    detail.scale.fill_(1e4)
+    told = truth + 0.01 * torch.stack([within_pixels(seed) for seed in range(2)])
     colours = ColourKeyframes(torch.stack([averaged(frame) for frame in truth]))
-    found = [detail.finer(colours, 0, there_and_nowhere_else(2, (x, 0.0), SIZE)) for x in (2.5, 0.0, -2.5)]
+    found = []
+    for x in (2.5, 0.0, -2.5):
+        detail = Told(told)
+        detail.scale.fill_(1e4)
+        found.append(detail.finer(colours, 0, there_and_nowhere_else(2, (x, 0.0), SIZE)))
     error = [float((fine - truth[0])[..., 8:-16].square().mean()) for fine in found]
-    alone = float((detail.fine[0] - truth[0])[..., 8:-16].square().mean())
+    alone = float((told[0] - truth[0])[..., 8:-16].square().mean())
     # Half the variance, but for what splines take of noise that fine; without the way there it is worse than alone.
     assert error[0] < 0.6 * alone
     assert min(error[1:]) > alone
-    torch.testing.assert_close(averaged(found[0]), averaged(detail.fine[0]), atol=1e-5, rtol=0)
+    torch.testing.assert_close(averaged(found[0]), averaged(told[0]), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize(("scale", "miss"), [(1e-4, 0.0), (1e4, 6.0)])
@@ -400,4 +415,4 @@ def test_of_frames_that_are_alike_the_average_is_the_prediction() -> None:
     detail.scale.fill_(0.1)
     sightings = there_and_nowhere_else(5, (0.0, 0.0), SIZE)
     alone = detail._encoded(colours, 2, sightings(2)).detach()
-    torch.testing.assert_close(detail.finer(colours, 2, sightings), alone, atol=1e-5, rtol=0)
+    torch.testing.assert_close(detail.finer(colours, 2, sightings), alone, atol=5e-5, rtol=0)

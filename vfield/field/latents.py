@@ -60,7 +60,10 @@ def sample_grid(coefficients: Tensor, xy: Tensor) -> Tensor:
         align_corners=False,
     )
     left_above, right_above, left_below, right_below = rearrange(taps, "corner c 1 n -> corner c n")
-    return torch.lerp(torch.lerp(left_above, right_above, across), torch.lerp(left_below, right_below, across), down).T
+    # Not torch.lerp, whose rounding depends on how many points there are.
+    upper = left_above + across * (right_above - left_above)
+    lower = left_below + across * (right_below - left_below)
+    return (upper + down * (lower - upper)).T
 
 
 def _paired_taps(position: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
