@@ -105,7 +105,7 @@ def test_without_the_encoder_nothing_is_seen(config: FieldConfig) -> None:
 
 @pytest.mark.parametrize(("frames", "checking"), [(1, []), (2, []), (3, [2]), (6, [2]), (7, [2, 6]), (12, [2, 6, 10])])
 def test_every_fourth_is_kept_for_checking(frames: int, checking: list[int]) -> None:
-    seen = enlarging_of(start_of(clip_of(translating((16, 16), frames))))
+    seen = enlarging_of(start_of(clip_of(translating((32, 32), frames))))
     assert seen.checking == checking
     assert sorted(seen.learning + seen.checking) == list(range(frames))
     assert seen.learning

@@ -144,7 +144,6 @@ class VideoField(nn.Module):
         self.fourier = FourierFeatures(config.fourier, duration_seconds, generator)
         self.shared = GlobalLatent(config.shared, duration_seconds, generator) if config.shared.enabled else None
         self.colours = ColourKeyframes(keyframes) if config.local.colours else None
-        self.detail = Detail(config.detail) if config.detail.enabled and config.local.colours else None
         self.latents = LatentGrids(config.local, len(t), *self.size, generator) if config.local.levels else None
         with_motion = config.motion.enabled and config.has_local
         if with_motion and curves is None:
@@ -155,6 +154,7 @@ class VideoField(nn.Module):
         self._local_width = (6 if self.colours else 0) + (self.latents.width if self.latents else 0)
         inputs = self.fourier.width + self._local_width
         self.decoder = Decoder(config.decoder, inputs, self.shared.width if self.shared else 0, outputs=3)
+        self.detail = Detail(config.detail) if config.detail.enabled and config.local.colours else None
 
     def at_size(self, keyframes: Tensor, curves: Curves | None) -> VideoField:
         """A field of the same clip at another size, with the same learnt parts: what is learnt in one is in both.
