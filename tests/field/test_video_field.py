@@ -143,7 +143,9 @@ def test_beside_a_keyframe_detail_is_averaged_away_but_for_a_little() -> None:
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_points_are_independent(name: str) -> None:
-    field = made(CONFIGS[name])
+    field = made(CONFIGS[name], perturbed=False)
+    # Moved less than elsewhere: with colours in the dozens, rounding alone would exceed the bounds.
+    perturb(field, 0.2)
     uvt = random_points(120, SECONDS)
     uvt[::7, 2] = field.timeline.t[2]
     with torch.no_grad():
