@@ -262,7 +262,8 @@ def test_a_finer_keyframe_averages_to_the_keyframe(size: tuple[int, int], frames
     for keyframe in range(frames):
         fine = doubled(field, keyframe)
         torch.testing.assert_close(averaged(fine), pictures[keyframe], atol=1e-5, rtol=0)
-        torch.testing.assert_close(frame_at(field, keyframe / 25, size), pictures[keyframe], atol=1e-5, rtol=0)
+        # Positions are float32: a hundredth of a grey level is rounding.
+        torch.testing.assert_close(frame_at(field, keyframe / 25, size), pictures[keyframe], atol=4e-5, rtol=0)
     mute = field_of(clip_of(pictures), PLAIN)
     assert (fine - doubled(mute, frames - 1)).abs().max() > 0.01
 
