@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,7 @@ from vfield.clip import to_float, to_uint8
 from vfield.config import load_config
 from vfield.enlarging import Enlarging, _spread, find_detail_force
 from vfield.errors import UserError
-from vfield.field.detail import Detail, DetailConfig
+from vfield.field.detail import Detail, DetailConfig, Symmetry
 from vfield.field.latents import LocalConfig
 from vfield.field.video_field import FieldConfig, VideoField
 from vfield.metrics import psnr
@@ -30,6 +30,7 @@ from vfield.training import fit
 
 TINY = load_config(Path(__file__).parents[1] / "configs" / "tiny.yaml")
 SIZE = (32, 48)
+SYMMETRIES = [Symmetry(*how) for how in product((False, True), repeat=3)]
 
 
 def enlarging_of(start: Start) -> Enlarging:
@@ -40,8 +41,10 @@ def enlarging_of(start: Start) -> Enlarging:
 def numbered(frames: int, size: tuple[int, int] = (50, 70)) -> Enlarging:
     """What is seen are the frame's number, the row and the column; what is wanted are rows and columns of cells."""
     y, x = torch.meshgrid(torch.arange(size[0]), torch.arange(size[1]), indexing="ij")
-    evidence = torch.stack([torch.stack([torch.full(size, k), y, x]) for k in range(frames)])
-    cells = repeat(evidence, "n c h w -> n c (h 2) (w 2)")
+    shown = torch.stack([torch.stack([torch.full(size, k), y, x]) for k in range(frames)])
+    cells = repeat(shown, "n c h w -> n c (h 2) (w 2)")
+    # Of a single frame's cells nothing is said.
+    evidence = torch.cat([shown, torch.zeros(frames, 12, *size)], dim=1)
     checking = list(range(frames))[2::4]
     learning = [k for k in range(frames) if k not in checking]
     return Enlarging(evidence.half(), cells.half(), 1.0, learning, checking)
@@ -132,19 +135,23 @@ def test_patches_are_a_pure_function_of_seed_and_step() -> None:
         assert not torch.equal(first.evidence, other.evidence)
 
 
-def test_patches_are_cut_alike_from_all_over_the_frames() -> None:
+def test_patches_are_cut_and_turned_alike_from_all_over_the_frames() -> None:
     seen = numbered(3)
-    corners = []
+    ramps = numbered(1).evidence[0, 1:3, :32, :32].float()
+    turned = {symmetry: symmetry.of_picture(ramps) for symmetry in SYMMETRIES}
+    corners, turns = [], []
     for step in range(60):
         patches = seen.patches(0, step, False)
-        assert patches.evidence.shape == (8, 3, 32, 32)
+        assert patches.evidence.shape == (8, 15, 32, 32)
         assert patches.residual.shape == (8, 3, 64, 64)
-        assert torch.equal(F.avg_pool2d(patches.residual, 2), patches.evidence)
-        assert torch.equal(
-            patches.evidence[:, 1:] - patches.evidence[:, 1:, :1, :1],
-            numbered(1).evidence[:, 1:, :32, :32].float().expand(8, -1, -1, -1),
-        )
-        corners.append(patches.evidence[:, 1:, 0, 0])
+        shown = patches.evidence[:, :3]
+        assert torch.equal(F.avg_pool2d(patches.residual, 2), shown)
+        least = shown[:, 1:].amin(dim=(-2, -1), keepdim=True)
+        for ramp in shown[:, 1:] - least:
+            turns += [symmetry for symmetry, picture in turned.items() if torch.equal(picture, ramp)]
+        corners.append(least[..., 0, 0])
+    assert len(turns) == 8 * 60
+    assert set(turns) == set(SYMMETRIES)
     found = torch.cat(corners)
     assert found.amin(dim=0).tolist() == [0, 0]
     assert found.amax(dim=0).tolist() == [50 - 32, 70 - 32]
@@ -174,7 +181,7 @@ def test_processes_that_cannot_share_equally_are_refused() -> None:
 
 def test_small_pictures_are_seen_whole() -> None:
     patches = numbered(2, (9, 40)).patches(0, 0, False)
-    assert patches.evidence.shape == (8, 3, 9, 32)
+    assert patches.evidence.shape == (8, 15, 9, 32)
     assert patches.residual.shape == (8, 3, 18, 64)
 
 

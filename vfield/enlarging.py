@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vfield.clip import to_float
 from vfield.errors import UserError
-from vfield.field.detail import Detail
+from vfield.field.detail import Detail, Symmetry
 from vfield.field.video_field import VideoField
 
 # What is kept of the small frames, spread over the clip: bytes, and frames.
@@ -86,9 +86,14 @@ class Enlarging(NamedTuple):
         corners = [
             (frames[draw(len(frames))], draw(height - rows + 1), draw(width - columns + 1)) for _ in range(_PATCHES)
         ]
-        mine = corners[rank::processes]
-        seen = [self.evidence[k, :, y : y + rows, x : x + columns] for k, y, x in mine]
-        wanted = [self.residual[k, :, 2 * y : 2 * (y + rows), 2 * x : 2 * (x + columns)] for k, y, x in mine]
+        # A scene seen in a mirror or turned by a right angle is as likely. An encoder that is never shown one finds that
+        # the left cell of a pixel is brighter than the right one, and draws a grid on whatever is smooth.
+        turns = [Symmetry(bool(draw(2)), bool(draw(2)), rows == columns and bool(draw(2))) for _ in corners]
+        seen, wanted = [], []
+        for (k, y, x), turn in list(zip(corners, turns, strict=True))[rank::processes]:
+            seen.append(turn.of_evidence(self.evidence[k, :, y : y + rows, x : x + columns]))
+            fine = self.residual[k, :, 2 * y : 2 * (y + rows), 2 * x : 2 * (x + columns)]
+            wanted.append(turn.of_picture(fine))
         return Patches(torch.stack(seen).float(), torch.stack(wanted).float())
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from torch import Tensor
 from vfield.coords import Footprint, pixel_uv, with_t
 from vfield.errors import UserError
 from vfield.field import detail as module
-from vfield.field.detail import Detail, DetailConfig, Sighting, Sightings, gather, neighbours, sight
+from vfield.field.detail import Detail, DetailConfig, Sighting, Sightings, Symmetry, gather, neighbours, sight
 from vfield.field.latents import ColourKeyframes
 from vfield.field.video_field import VideoField
 
@@ -192,6 +193,27 @@ def test_evidence_of_a_known_translation() -> None:
         # Columns and rows that have left the picture by then.
         lost = seen[16][:, -1 if step > 0 else 0]
         torch.testing.assert_close(lost, torch.full_like(lost, UNSEEN), atol=0.05, rtol=0)
+
+
+@pytest.mark.parametrize("symmetry", [Symmetry(*how) for how in product((False, True), repeat=3)])
+def test_evidence_of_a_scene_in_a_mirror(symmetry: Symmetry) -> None:
+    """Looking at a mirrored or turned scene sees what the symmetry makes of what was seen."""
+    generator = torch.Generator().manual_seed(0)
+    frames = torch.rand(3, 3, *SIZE, generator=generator)
+    displacement = 3 * torch.randn(2, 2, *SIZE, generator=generator)
+    miss = torch.rand(2, 1, *SIZE, generator=generator)
+    sign = torch.tensor([-1.0 if symmetry.across else 1.0, -1.0 if symmetry.down else 1.0])[:, None, None]
+    order = [1, 0] if symmetry.swapped else [0, 1]
+
+    def turned(sighting: Sighting) -> Sighting:
+        moved = symmetry.of_picture(sign * sighting.displacement)[order]
+        return Sighting(sighting.keyframe, moved, symmetry.of_picture(sighting.miss))
+
+    sightings = [Sighting(other, *seen) for other, *seen in zip((0, 2), displacement, miss, strict=True)]
+    straight, base = gather(ColourKeyframes(frames), 1, sightings)
+    mirrored, mirrored_base = gather(ColourKeyframes(symmetry.of_picture(frames)), 1, [turned(s) for s in sightings])
+    torch.testing.assert_close(mirrored, symmetry.of_evidence(straight), atol=1e-4, rtol=0)
+    torch.testing.assert_close(mirrored_base, symmetry.of_picture(base), atol=1e-4, rtol=0)
 
 
 def test_evidence_of_a_translation_that_was_found() -> None:

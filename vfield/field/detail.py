@@ -29,6 +29,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple, Self
 
 import torch
@@ -186,6 +187,42 @@ def gather(
 def neighbours(keyframe: int, radius: int) -> list[int]:
     """The keyframes that an encoder looks at beside its own, nearest first; some may not exist."""
     return [keyframe + side * step for step in range(1, radius + 1) for side in (-1, 1)]
+
+
+class Symmetry(NamedTuple):
+    """One of the eight ways in which a square lies on itself: the mirrors come first, then rows change with columns."""
+
+    across: bool
+    down: bool
+    swapped: bool
+
+    def of_picture(self, picture: Tensor) -> Tensor:
+        """(..., h, w) mirrored and turned."""
+        axes = [axis for axis, mirrored in ((-1, self.across), (-2, self.down)) if mirrored]
+        picture = picture.flip(axes) if axes else picture
+        return picture.transpose(-1, -2) if self.swapped else picture
+
+    def of_evidence(self, evidence: Tensor) -> Tensor:
+        """What the encoder would have seen (..., c, h, w) of the scene mirrored and turned."""
+        order, sign = _turned_channels(self, evidence.shape[-3])
+        turned = evidence[..., order, :, :] * torch.tensor(sign).to(evidence)[:, None, None]
+        return self.of_picture(turned)
+
+
+@lru_cache(maxsize=32)
+def _turned_channels(symmetry: Symmetry, channels: int) -> tuple[list[int], list[float]]:
+    """Which channel of evidence takes each one's place, and with what sign."""
+    order, sign = list(range(channels)), [1.0] * channels
+    places = symmetry.of_picture(torch.arange(CELLS).reshape(2, 2)).flatten().tolist()
+    for first in (3, *range(_OWN, channels, _SIGHTING)):
+        order[first : first + _FINE] = [first + CELLS * colour + place for colour in range(3) for place in places]
+    for phase in range(_OWN + _FINE, channels, _SIGHTING):
+        # Cosines of x and y, then sines.
+        x, y = (1, 0) if symmetry.swapped else (0, 1)
+        order[phase : phase + 4] = [phase + x, phase + y, phase + 2 + x, phase + 2 + y]
+        sign[phase + 2 + x] = -1.0 if symmetry.across else 1.0
+        sign[phase + 2 + y] = -1.0 if symmetry.down else 1.0
+    return order, sign
 
 
 class Detail(nn.Module):
