@@ -86,8 +86,8 @@ class Enlarging(NamedTuple):
         corners = [
             (frames[draw(len(frames))], draw(height - rows + 1), draw(width - columns + 1)) for _ in range(_PATCHES)
         ]
-        # A scene seen in a mirror or turned by a right angle is as likely. An encoder that is never shown one finds that
-        # the left cell of a pixel is brighter than the right one, and draws a grid on whatever is smooth.
+        # A scene in a mirror or turned by a right angle is as likely. An encoder that is never shown one finds that the
+        # left cell of a pixel is brighter than the right one, and draws a grid on whatever is smooth.
         turns = [Symmetry(bool(draw(2)), bool(draw(2)), rows == columns and bool(draw(2))) for _ in corners]
         seen, wanted = [], []
         for (k, y, x), turn in list(zip(corners, turns, strict=True))[rank::processes]:
