@@ -7,6 +7,7 @@ there will be turned down or off. See `vfield.field.detail` for the method.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -25,6 +26,7 @@ _FORCES = (1.0, 0.5, 0.0)
 # Patches of small frames in a step, over all processes, and their side in pixels.
 _PATCHES = 8
 _PATCH_SIZE = 32
+_TURN_EVERY = 4
 # Sides of small frames, in pixels: under the first they tell nothing, from the second on they are believed in full.
 # Few pixels are soon known by heart, and frames kept for checking, much like the others, do not show it; and motion,
 # matched by patches of 12 pixels, errs more at half of such a size than at the size itself.
@@ -86,15 +88,24 @@ class Enlarging(NamedTuple):
         corners = [
             (frames[draw(len(frames))], draw(height - rows + 1), draw(width - columns + 1)) for _ in range(_PATCHES)
         ]
-        # A scene in a mirror or turned by a right angle is as likely. An encoder that is never shown one finds that the
-        # left cell of a pixel is brighter than the right one, and draws a grid on whatever is smooth.
-        turns = [Symmetry(bool(draw(2)), bool(draw(2)), rows == columns and bool(draw(2))) for _ in corners]
+        turns = [_turn(draw, rows == columns) for _ in corners]
         seen, wanted = [], []
         for (k, y, x), turn in list(zip(corners, turns, strict=True))[rank::processes]:
             seen.append(turn.of_evidence(self.evidence[k, :, y : y + rows, x : x + columns]))
             fine = self.residual[k, :, 2 * y : 2 * (y + rows), 2 * x : 2 * (x + columns)]
             wanted.append(turn.of_picture(fine))
         return Patches(torch.stack(seen).float(), torch.stack(wanted).float())
+
+
+def _turn(draw: Callable[[int], int], square: bool) -> Symmetry:
+    """Now and then a scene is shown in a mirror, or turned by a right angle.
+
+    An encoder that is never shown one may find that left cells of pixels are brighter than right ones, and draws a grid
+    on what is smooth. One that often is knows less of which way grass grows.
+    """
+    if draw(_TURN_EVERY):
+        return Symmetry(False, False, False)
+    return Symmetry(bool(draw(2)), bool(draw(2)), square and bool(draw(2)))
 
 
 @torch.no_grad()
