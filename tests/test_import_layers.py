@@ -63,6 +63,7 @@ INNER_LAYERS = {
         "__init__",
     ],
     "benchmark": ["suite", "cases", "interpolation", "upscaling", "tables", "results", "denoising", "__init__"],
+    "training": ["settings", "members", "saves", "run", "fits", "__init__"],
     "cli": [
         *["values", "options", "train", "render", "flow", "snapshot", "evaluate", "benchmark_denoising", "benchmark"],
         "__init__",
