@@ -35,6 +35,7 @@ LAYERS = [
     "enlarging",
     "expectation",
     "start",
+    "codes",
     "sampling",
     "losses",
     "objective",
@@ -65,7 +66,19 @@ INNER_LAYERS = {
     "benchmark": ["suite", "cases", "interpolation", "upscaling", "tables", "results", "denoising", "__init__"],
     "training": ["settings", "members", "saves", "run", "fits", "__init__"],
     "cli": [
-        *["values", "options", "train", "render", "flow", "snapshot", "evaluate", "benchmark_denoising", "benchmark"],
+        *[
+            "values",
+            "options",
+            "sources",
+            "train",
+            "adapt",
+            "render",
+            "flow",
+            "snapshot",
+            "evaluate",
+            "benchmark_denoising",
+            "benchmark",
+        ],
         "__init__",
     ],
 }
