@@ -93,11 +93,11 @@ def test_draws_have_the_mean_and_covariance_of_the_codes() -> None:
     first = a_field(0)
     fields = [first, *(a_field(seed, like=first) for seed in (1, 2, 3))]
     generator = torch.Generator().manual_seed(5)
-    drawn = torch.stack([code(sampled(fields, generator)) for _ in range(3000)])
+    drawn = torch.stack([code(sampled(fields, generator, local=False)) for _ in range(600)])
     codes = torch.stack([code(field) for field in fields])
     spread = torch.cov(codes.T)
-    assert torch.allclose(drawn.mean(dim=0), codes.mean(dim=0), atol=0.1 * float(spread.diagonal().max().sqrt()))
-    assert torch.allclose(torch.cov(drawn.T), spread, atol=0.1 * float(spread.abs().max()))
+    assert torch.allclose(drawn.mean(dim=0), codes.mean(dim=0), atol=0.2 * float(spread.diagonal().max().sqrt()))
+    assert torch.allclose(torch.cov(drawn.T), spread, atol=0.3 * float(spread.abs().max()))
 
 
 def test_drawn_cells_have_the_covariance_of_the_cells() -> None:

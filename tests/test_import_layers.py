@@ -66,19 +66,8 @@ INNER_LAYERS = {
     "benchmark": ["suite", "cases", "interpolation", "upscaling", "tables", "results", "denoising", "__init__"],
     "training": ["settings", "members", "saves", "run", "fits", "__init__"],
     "cli": [
-        *[
-            "values",
-            "options",
-            "sources",
-            "train",
-            "adapt",
-            "render",
-            "flow",
-            "snapshot",
-            "evaluate",
-            "benchmark_denoising",
-            "benchmark",
-        ],
+        *["values", "options", "sources", "train", "adapt", "render", "flow", "snapshot", "evaluate"],
+        *["benchmark_denoising", "benchmark"],
         "__init__",
     ],
 }

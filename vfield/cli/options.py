@@ -92,7 +92,7 @@ def source_options(parser: ArgumentParser, video: str, several: bool = False) ->
     """Which part of which clip, at which size; the clip, or several, is the option `--{video}`."""
     if several:
         told = (
-            "the clip, for example clip.mp4 or clip.mp4#t=2,5.5 (seconds); several, or a folder, for one field of all"
+            "the clip: clip.mp4, or clip.mp4#t=2,5.5 for a part (seconds); several, or a folder, for one field of all"
         )
         parser.add_argument(f"--{video}", type=str, nargs="+", metavar="FILE", help=told)
     else:
