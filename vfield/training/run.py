@@ -39,8 +39,8 @@ _TRAINING_CACHE_BYTES = 3 << 30
 # How much slower the shared parts learn than the codes where a new clip may tune them.
 _TUNE_RATE = 0.1
 
-# Told after every step: the field, how many steps were done, and the seconds that they took, its own left out.
-Watch = Callable[[VideoField, int, float], None]
+# Told after every step: the field, and how many steps were done. The time that it takes is not the fit's.
+Watch = Callable[[VideoField, int], None]
 
 
 class Task(NamedTuple):
@@ -259,7 +259,7 @@ class Run:
         if self.task.watch is None:
             return
         before = time.monotonic()
-        self.task.watch(self.members[0].field, self.step, before - self.began)
+        self.task.watch(self.members[0].field, self.step)
         self.began += time.monotonic() - before
 
     def _patches(self, member: Member, number: int) -> Patches | None:
