@@ -16,16 +16,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
 
-from vfield.checkpoint import FIELD_NAME, load_field, read_tensors
+from vfield.checkpoint import FIELD_NAME, clip_folders, load_field, read_tensors
 from vfield.cli import main
 from vfield.clip import Clip
 from vfield.config import load_config
 from vfield.errors import UserError
 from vfield.field.video_field import VideoField
+from vfield.lab.adapt import FILES
 from vfield.objective import JointObjective, Objective
 from vfield.render import render
 from vfield.sampling import turn
-from vfield.training import RESUME_NAME, Config, adapt, clip_folders, fit, fit_many
+from vfield.training import RESUME_NAME, Config, adapt, fit, fit_many
 from vfield.training.members import Member, own_parameters, shared_parameters
 from vfield.video_io import VideoWriter
 
@@ -88,10 +89,10 @@ def config(request: pytest.FixtureRequest) -> Config:
 
 
 @pytest.fixture(scope="module")
-def folder(clips: dict[str, Clip], config: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run of the clips."""
+def folder(clips: dict[str, Clip], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of the clips, with keyframe colours."""
     out = tmp_path_factory.mktemp("many") / "run"
-    fit_many(clips, config, out=out, progress=False)
+    fit_many(clips, set_up(), out=out, progress=False)
     return out
 
 
@@ -192,10 +193,8 @@ class Killed(BaseException):
     """Unwinds a fit at once."""
 
 
-def test_a_killed_run_goes_on_as_if_nothing_had_been(
-    clips: dict[str, Clip], config: Config, folder: Path, tmp_path: Path
-) -> None:
-    steps = 0
+def test_a_killed_run_goes_on_as_if_nothing_had_been(clips: dict[str, Clip], folder: Path, tmp_path: Path) -> None:
+    config, steps = set_up(), 0
 
     def die(module: nn.Module, *_: object) -> None:
         nonlocal steps
@@ -218,10 +217,24 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(
         assert same_field(load_field(out / name).field, load_field(folder / name).field, 1e-6)
 
 
-def test_a_save_of_other_clips_is_not_gone_on_with(clips: dict[str, Clip], config: Config, folder: Path) -> None:
-    fewer = {name: clip for name, clip in clips.items() if name != "still"}
+def test_a_save_of_other_clips_is_not_gone_on_with(clips: dict[str, Clip], folder: Path) -> None:
+    fewer = {name: clip for name, clip in clips.items() if name != "long"}
     with pytest.raises(UserError, match="another clip or config"):
-        fit_many(fewer, config, out=folder, progress=False, resume=True)
+        fit_many(fewer, set_up(), out=folder, progress=False, resume=True)
+
+
+def test_clips_of_an_earlier_run_are_not_taken_for_this_ones(clips: dict[str, Clip], tmp_path: Path) -> None:
+    none = set_up(colours=False, steps=0)
+    few = {"a": clips["still"], "b": clips["still"]}
+    fit_many(few, none, out=tmp_path, progress=False)
+    fit_many({"b": few["b"], "c": few["a"]}, none, out=tmp_path, progress=False)
+    assert clip_folders(tmp_path) == [tmp_path / "b", tmp_path / "c"]
+    assert not (tmp_path / "a").exists()
+    with pytest.raises(UserError, match="2 clips"):
+        load_field(tmp_path)
+    fit(clips["still"], none, out=tmp_path, progress=False)
+    assert clip_folders(tmp_path) == []
+    assert load_field(tmp_path).facts == clips["still"].facts
 
 
 def test_every_clip_is_shown_in_tensorboard(clips: dict[str, Clip], folder: Path) -> None:
@@ -268,14 +281,13 @@ def test_a_decoder_that_knows_the_kind_of_clip_is_ahead_of_one_that_knows_nothin
 
 
 def test_with_keyframe_colours_a_silent_decoder_needs_no_steps(clips: dict[str, Clip]) -> None:
-    shared = fit(clips["long"], set_up(), progress=False).field
+    shared = fit(clips["high"], set_up(steps=0), progress=False).field
     for parameter in shared.decoder.head.parameters():
         nn.init.zeros_(parameter)
     result = adapt(shared, clips["high"], set_up(), progress=False)
     assert result.steps == 0
     assert result.expectation is not None
-    tuned = adapt(shared, clips["high"], set_up(), tune=True, progress=False)
-    assert tuned.steps == 6
+    assert adapt(shared, clips["high"], set_up(steps=1), tune=True, progress=False).steps == 1
 
 
 def test_a_field_without_codes_cannot_be_adapted(clips: dict[str, Clip]) -> None:
@@ -343,6 +355,20 @@ def test_a_folder_of_clips_is_trained_adapted_and_rendered(
     assert "not resumed" in told
     assert "leave out --config" in told
     assert not (tmp_path / "no").exists()
+
+
+def test_fits_are_compared(files: Path, trained: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    words = ["lab", "adapt", str(trained), "--video", str(files / "long.mkv"), "--holdout", "2", "--device", "cpu"]
+    assert main([*words, "--steps", "4", "--every", "2", "--out", str(tmp_path / "lab")]) == 0
+    assert {path.name for path in (tmp_path / "lab").iterdir()} == set(FILES)
+    courses = json.loads((tmp_path / "lab" / "adapt.json").read_text())
+    assert {name: course["steps"] for name, course in courses.items()} == dict.fromkeys(
+        ["nothing", "codes", "tuned"], [1, 2, 4]
+    )
+    for course in courses.values():
+        assert len(course["held_out"]) == 3
+        assert course["seconds"] == sorted(course["seconds"])
+    assert f"{courses['codes']['observed'][-1]:.2f} dB" in capfd.readouterr().out
 
 
 def test_clips_of_one_name_and_parts_of_one_clip_are_told_apart(files: Path, words: list[str], tmp_path: Path) -> None:

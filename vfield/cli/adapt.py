@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vfield.checkpoint import load_field
+from vfield.checkpoint import clip_folders, load_field
 from vfield.cli.options import (
     check_folder,
     command_parser,
@@ -19,7 +19,7 @@ from vfield.cli.sources import RUN_NAME, Source
 from vfield.cli.train import report
 from vfield.config import CONFIG_NAME, config_text, load_values
 from vfield.errors import UserError
-from vfield.training import adapt, check_device, clip_folders
+from vfield.training import adapt, check_device
 
 
 def run(words: list[str]) -> int:

@@ -21,7 +21,7 @@ RUN_NAME = "run.json"
 _SUFFIXES = {".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".webm"}
 _FRAGMENT = re.compile(r"(?P<path>.+)#t=(?P<start>\d+(\.\d+)?)?(,(?P<end>\d+(\.\d+)?))?")
 # Names in a run folder that no clip may take.
-_TAKEN = {"tensorboard"}
+_TAKEN = {"config.yaml", "field.safetensors", "resume.safetensors", RUN_NAME, "tensorboard"}
 
 
 class Seen(NamedTuple):

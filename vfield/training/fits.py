@@ -13,7 +13,7 @@ from accelerate.state import AcceleratorState, GradientState
 from accelerate.utils import DistributedDataParallelKwargs
 
 from vfield.board import HeldOut
-from vfield.checkpoint import FIELD_NAME
+from vfield.checkpoint import FIELD_NAME, clip_folders
 from vfield.clip import Clip
 from vfield.devices import usable_device
 from vfield.errors import UserError
@@ -184,22 +184,24 @@ def _fitted(task: Task, resume: bool) -> dict[str, FitResult]:
 def _begin_folder(out: Path, records: Mapping[str, str], names: list[str], keep_events: bool) -> None:
     """Make the run folder, or clear an earlier run's events out of it, and write the records."""
     try:
-        for folder in (out, *(out / name for name in names)):
-            folder.mkdir(parents=True, exist_ok=True)
-            if not keep_events:
-                shutil.rmtree(folder / EVENTS_NAME, ignore_errors=True)
+        out.mkdir(parents=True, exist_ok=True)
         if not keep_events:
+            shutil.rmtree(out / EVENTS_NAME, ignore_errors=True)
             (out / RESUME_NAME).unlink(missing_ok=True)
+            for folder in clip_folders(out):
+                shutil.rmtree(folder / EVENTS_NAME, ignore_errors=True)
+            # Fields of another choice of clips would be taken for some of this one.
+            others = {out, *clip_folders(out)} - {out / name for name in names}
+            for folder in others:
+                (folder / FIELD_NAME).unlink(missing_ok=True)
+                if not any(folder.iterdir()):
+                    folder.rmdir()
+        for name in names:
+            (out / name).mkdir(exist_ok=True)
         for name, text in records.items():
             (out / name).write_text(text)
     except OSError as error:
         raise UserError(f"cannot write to {out}: {error.strerror}; name another folder") from error
-
-
-def clip_folders(out: Path) -> list[Path]:
-    """The folders of the clips' fields in the folder of a run of several; those of other runs are left out."""
-    found = sorted(path.parent for path in out.glob(f"*/{FIELD_NAME}"))
-    return [folder for folder in found if not list(folder.glob("*.json"))]
 
 
 def check_device(config: TrainingConfig) -> None:
