@@ -191,10 +191,9 @@ def _begin_folder(out: Path, records: Mapping[str, str], names: list[str], keep_
             for folder in clip_folders(out):
                 shutil.rmtree(folder / EVENTS_NAME, ignore_errors=True)
             # Fields of another choice of clips would be taken for some of this one.
-            others = {out, *clip_folders(out)} - {out / name for name in names}
-            for folder in others:
+            for folder in {out, *clip_folders(out)} - {out / name for name in names}:
                 (folder / FIELD_NAME).unlink(missing_ok=True)
-                if not any(folder.iterdir()):
+                if folder != out and not any(folder.iterdir()):
                     folder.rmdir()
         for name in names:
             (out / name).mkdir(exist_ok=True)
