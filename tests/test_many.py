@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -44,7 +45,7 @@ def waves(count: int, height: int, width: int, rate: Fraction, phase: float) -> 
     return Clip(pictures, tuple(i / rate for i in range(count)), count / rate, rate)
 
 
-def set_up(colours: bool = True, **training: object) -> Config:
+def set_up(colours: bool = True, **training: Any) -> Config:
     local = replace(TINY.field.local, colours=colours)
     loop = replace(TINY.training, device="cpu", **{"steps": 6, **training})
     return replace(TINY, field=replace(TINY.field, local=local), training=loop)
@@ -308,8 +309,8 @@ def files(clips: dict[str, Clip], tmp_path_factory: pytest.TempPathFactory) -> P
     place = tmp_path_factory.mktemp("clips")
     for name in ("long", "high"):
         clip = clips[name]
-        size = {"height": clip.height, "width": clip.width}
-        with VideoWriter(place / f"{name}.mkv", **size, frame_rate=clip.frame_rate, color=clip.color) as to:
+        facts: dict[str, Any] = {"frame_rate": clip.frame_rate, "color": clip.color}
+        with VideoWriter(place / f"{name}.mkv", height=clip.height, width=clip.width, **facts) as to:
             for frame in clip.frames:
                 to.write(frame)
     (place / "notes.txt").write_text("no clip")
