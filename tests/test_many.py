@@ -78,9 +78,9 @@ def _one_thread() -> Iterator[None]:
 def clips() -> dict[str, Clip]:
     """Of three sizes, rates and lengths; the last is a picture."""
     return {
-        "long": waves(5, 32, 48, Fraction(25), 0.0),
-        "high": waves(4, 52, 30, Fraction(30000, 1001), 1.0),
-        "still": waves(1, 40, 40, Fraction(10), 2.0),
+        "long": waves(4, 26, 36, Fraction(25), 0.0),
+        "high": waves(3, 32, 26, Fraction(30000, 1001), 1.0),
+        "still": waves(1, 16, 20, Fraction(10), 2.0),
     }
 
 
@@ -267,10 +267,12 @@ def test_only_codes_change_where_the_shared_parts_are_held(clips: dict[str, Clip
 
 def test_a_decoder_that_knows_the_kind_of_clip_is_ahead_of_one_that_knows_nothing() -> None:
     """Both have as many steps; one only has codes to find."""
-    clips = {f"{phase}": waves(4, 32, 32, Fraction(25), float(phase)) for phase in range(3)}
-    new = waves(4, 32, 32, Fraction(25), 1.5)
-    longer = set_up(colours=False, steps=150, learning_rate=2e-2)
-    shorter = set_up(colours=False, steps=20, learning_rate=2e-2)
+    clips = {f"{phase}": waves(3, 24, 24, Fraction(25), float(phase)) for phase in range(3)}
+    new = waves(3, 24, 24, Fraction(25), 1.5)
+    config = set_up(colours=False, learning_rate=0.05)
+    parts = replace(config.field, local=replace(config.field.local, levels=(4,), channels=4))
+    config = replace(config, field=replace(parts, decoder=replace(parts.decoder, width=16)))
+    longer, shorter = (replace(config, training=replace(config.training, steps=steps)) for steps in (60, 15))
     shared = fit_many(clips, longer, progress=False)["0"].field
 
     def error(field: VideoField) -> float:
@@ -278,7 +280,7 @@ def test_a_decoder_that_knows_the_kind_of_clip_is_ahead_of_one_that_knows_nothin
         return float((pictures - new.frames[[0, 2]] / 255).square().mean())
 
     from_nothing = error(fit(new, shorter, progress=False).field)
-    assert error(adapt(shared, new, shorter, progress=False).field) < 0.6 * from_nothing
+    assert error(adapt(shared, new, shorter, progress=False).field) < 0.7 * from_nothing
 
 
 def test_with_keyframe_colours_a_silent_decoder_needs_no_steps(clips: dict[str, Clip]) -> None:
@@ -339,7 +341,7 @@ def test_a_folder_of_clips_is_trained_adapted_and_rendered(
     }
     assert main(["render", str(trained / "high"), "-o", str(tmp_path / "high.mkv")]) == 0
     assert main(["train", "--resume", "--out", str(trained)]) == 0
-    new, out = str(files / "long.mkv#t=0.04,0.2"), tmp_path / "new"
+    new, out = str(files / "long.mkv#t=0.04,0.16"), tmp_path / "new"
     assert main(["adapt", str(trained), "--video", new, "--device", "cpu", "--out", str(out), "--holdout", "2"]) == 0
     told = capfd.readouterr().out
     assert "done after 4 steps" in told
@@ -377,7 +379,7 @@ def test_clips_of_one_name_and_parts_of_one_clip_are_told_apart(files: Path, wor
     parts = [f"{long}#t=,0.08", f"{long}#t=0.08"]
     assert main(["train", *words, "--video", *parts, "--steps", "1", "--out", str(out)]) == 0
     assert len(load_field(out / "long").facts.pts_seconds) == 2
-    assert len(load_field(out / "long-2").facts.pts_seconds) == 3
+    assert len(load_field(out / "long-2").facts.pts_seconds) == 2
     assert main(["train", *words, "--video", parts[0], "--start", "0", "--out", str(tmp_path / "no")]) == 2
     (tmp_path / "empty").mkdir()
     assert main(["train", *words, "--video", str(tmp_path / "empty"), "--out", str(tmp_path / "no")]) == 2
