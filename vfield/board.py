@@ -6,7 +6,7 @@ whole source pixels, so that an error shown is the field's and not that of a res
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
@@ -135,6 +135,12 @@ class Board:
         self._raster = _Raster.within(clip.height, clip.width, _WIDEST)
         self._crop = most_detailed(clip.frames[self._middle], _CROP)
         self._enlarged = enlarge_lanczos(clip.frames[self._middle], self._crop)
+
+    def scalars(self, values: Mapping[str, float], step: int) -> None:
+        """Write numbers by name."""
+        for tag, value in values.items():
+            self.writer.add_scalar(tag, value, step)
+        self.writer.flush()
 
     def describe(self, config_text: str, facts_text: str) -> None:
         """Write down what is being fitted, and how.

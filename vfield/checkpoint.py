@@ -86,6 +86,12 @@ def save_field(path: Path, field: VideoField, facts: ClipFacts, expectation: Exp
     write_tensors(path, dict(field.state_dict()), described)
 
 
+def clip_folders(out: Path) -> list[Path]:
+    """The folders of the clips' fields in that of a run of several. One with a config is a run of its own."""
+    found = sorted(path.parent for path in out.glob(f"*/{FIELD_NAME}"))
+    return [folder for folder in found if not any(folder.glob("*.yaml"))]
+
+
 def load_field(path: str | Path, device: str = "cpu") -> SavedField:
     """Read a field file, or the one in a run folder.
 
@@ -99,6 +105,8 @@ def load_field(path: str | Path, device: str = "cpu") -> SavedField:
     put_on = usable_device(device)
     path = Path(path)
     if path.is_dir():
+        if not (path / FIELD_NAME).is_file() and (several := clip_folders(path)):
+            raise UserError(f"{path} is the run of {len(several)} clips; name one of their folders, like {several[0]}")
         if not (path / FIELD_NAME).is_file():
             raise UserError(f"{path} is not a run folder: it has no {FIELD_NAME}")
         path = path / FIELD_NAME

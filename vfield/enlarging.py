@@ -145,21 +145,27 @@ def _spread(frames: int, bytes_each: int) -> list[int]:
 
 
 @torch.no_grad()
-def find_detail_force(detail: Detail, enlarging: Enlarging) -> float:
+def find_detail_force(detail: Detail, enlarging: Enlarging, *others: tuple[Detail, Enlarging]) -> float:
     """With how much of its force, 0 to 1, the encoder does best on the small frames kept for checking.
 
     Its answers are linear in its last layer, so that any force is a multiple of them. What was learnt from very small
-    frames is given less.
+    frames alone is given less.
+
+    Args:
+        detail: the encoder.
+        enlarging: what it learnt from.
+        others: likewise of other clips that share its network; all are judged together.
     """
-    side = min(enlarging.evidence.shape[-2:])
+    clips = [(detail, enlarging), *others]
+    side = max(min(small.evidence.shape[-2:]) for _, small in clips)
     most = min(1.0, (side - _LEAST_SIDE) / (_ENOUGH_SIDE - _LEAST_SIDE))
-    if not enlarging.checking:
+    if not any(small.checking for _, small in clips):
         return most
-    device = detail.scale.device
     errors = torch.zeros(len(_FORCES))
-    for k in enlarging.checking:
-        made = detail(enlarging.evidence[k][None].float().to(device))[0].cpu()
-        wanted = enlarging.residual[k].float()
-        # Like the PSNR of a clip, a mean of logarithms: one hard frame must not decide for all.
-        errors += torch.stack([(force * made - wanted).square().mean() for force in _FORCES]).log10()
+    for encoder, small in clips:
+        for k in small.checking:
+            made = encoder(small.evidence[k][None].float().to(encoder.scale.device))[0].cpu()
+            wanted = small.residual[k].float()
+            # Like the PSNR of a clip, a mean of logarithms: one hard frame must not decide for all.
+            errors += torch.stack([(force * made - wanted).square().mean() for force in _FORCES]).log10()
     return most * _FORCES[int(errors.argmin())]

@@ -11,6 +11,7 @@ The terms:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -123,3 +124,26 @@ class Objective(nn.Module):
                     if term.numel():
                         smoothness = smoothness + config.smoothness * term.mean()
         return Terms(observed, hidden, detail, agreement, smoothness, error)
+
+
+class JointObjective(nn.Module):
+    """The objectives of all clips of a run. Each call asks one of them, and every parameter takes part in it."""
+
+    def __init__(self, parts: Sequence[Objective]) -> None:
+        """Hold one objective a clip."""
+        super().__init__()
+        self.parts = nn.ModuleList(parts)
+
+    def forward(self, member: int, batch: Batch, patches: Patches | None = None) -> Terms:
+        """Loss terms of a batch of one clip.
+
+        Args:
+            member: number of the clip.
+            batch: its points.
+            patches: as in `Objective`.
+        """
+        terms: Terms = self.parts[member](batch, patches)
+        if len(self.parts) == 1:
+            return terms
+        zero = 0 * torch.stack([parameter.reshape(-1)[:1].sum() for parameter in self.parameters()]).sum()
+        return terms._replace(observed=terms.observed + zero)

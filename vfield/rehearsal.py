@@ -86,8 +86,10 @@ def _sample_step(height: int, width: int) -> int:
     return max(1, math.isqrt(height * width // _SAMPLED_POINTS))
 
 
-def find_forces(rehearsal: Rehearsal) -> dict[str, float]:
+def find_forces(*rehearsals: Rehearsal) -> dict[str, float]:
     """With how much of its force each learnt part does best on the frames kept for checking.
+
+    Several clips that share the parts, one rehearsal each, are judged together.
 
     A part's force multiplies its last layer, which is zero at the start: none of it is the start itself. The parts are
     left as they were.
@@ -95,16 +97,18 @@ def find_forces(rehearsal: Rehearsal) -> dict[str, float]:
     Returns:
         The force of each part by name, 0 to 1; empty where nothing was kept for checking.
     """
-    if not rehearsal.checking:
+    checked = [rehearsal for rehearsal in rehearsals if rehearsal.checking]
+    if not checked:
         return {}
     forces: dict[str, float] = {}
-    layers = {name: layer for name, layer in _last_layers(rehearsal.field).items() if name in _HANDICAP}
+    layers = {name: layer for name, layer in _last_layers(checked[0].field).items() if name in _HANDICAP}
     learnt = {name: [p.detach().clone() for p in layer.parameters()] for name, layer in layers.items()}
     for name, layer in layers.items():
         scores = {}
         for force in _FORCES:
             _turn(layer, learnt[name], force)
-            psnr = -10 * squared_errors(rehearsal, rehearsal.checking).clamp(min=1e-10).log10().mean()
+            errors = torch.cat([squared_errors(rehearsal, rehearsal.checking) for rehearsal in checked])
+            psnr = -10 * errors.clamp(min=1e-10).log10().mean()
             scores[force] = float(psnr) + _HANDICAP[name] * force
         forces[name] = max(scores, key=scores.__getitem__)
         _turn(layer, learnt[name], forces[name])

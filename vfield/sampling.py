@@ -43,6 +43,18 @@ class SamplingConfig:
             raise UserError(f"sampling.hidden_share must be in [0, 1], got {self.hidden_share}")
 
 
+def turn(seed: int, number: int, members: int) -> int:
+    """Which of several clips batch `number` is of: each once a round, in an order that differs from round to round.
+
+    Like a batch it is a pure function, so that all processes agree, as does a run that was resumed.
+    """
+    if members == 1:
+        return 0
+    round_, place = divmod(number, members)
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + round_)
+    return int(torch.randperm(members, generator=generator)[place])
+
+
 class Batch(NamedTuple):
     """Points to learn from. Observed ones come first, then hidden ones.
 

@@ -22,6 +22,8 @@ from vfield.repeats import find_repeats
 from vfield.shots import find_shots, flashes_apart
 from vfield.tracks import find_curves
 
+_NO_DETAIL = 1e-4  # of a clip, on a scale of 0 to 1
+
 # Wraps a loop of known length in a progress display.
 Progress = Callable[[Iterable[Curves], int], Iterable[Curves]]
 
@@ -50,6 +52,7 @@ def start_field(
     progress: Progress = lambda curves, _: curves,
     *,
     rehearse: bool = True,
+    like: VideoField | None = None,
 ) -> Start:
     """Build the starting field of a clip.
 
@@ -63,6 +66,7 @@ def start_field(
         seed: of the random starting values.
         progress: wraps the loop over gaps, the slow part.
         rehearse: False makes nothing to learn from: nothing will be learnt.
+        like: another clip's field, whose shared parts this one uses, too; None for parts of its own.
     """
     moving = config.motion.enabled and config.has_local
     seen, shots = _seen(clip, moving)
@@ -103,6 +107,8 @@ def start_field(
             curves=curves,
             generator=torch.Generator().manual_seed(seed),
         )
+    if like is not None:
+        field.adopt(like)
     rehearsal = enlarging = None
     if hiding:
         twin = field.rehearsal(small, hidden, list(hiding))
@@ -111,6 +117,9 @@ def start_field(
         enlarging = make_enlarging(field.at_size(small, joined), _even(frames))
         if enlarging is not None and field.detail is not None:
             field.detail.scale.fill_(enlarging.scale)
+        elif like is not None and field.detail is not None:
+            # Nothing can be told of this clip's own detail: another's must not be laid over it.
+            field.detail.scale.fill_(_NO_DETAIL)
     return Start(field, rehearsal, enlarging, seen)
 
 

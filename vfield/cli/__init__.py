@@ -9,16 +9,18 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 
-from vfield.cli import benchmark, evaluate, flow, render, snapshot, train
+from vfield.cli import adapt, benchmark, evaluate, flow, lab, render, snapshot, train
 from vfield.cli.options import fail, guarded
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "train": train.run,
+    "adapt": adapt.run,
     "render": render.run,
     "flow": flow.run,
     "snapshot": snapshot.run,
     "evaluate": evaluate.run,
     "benchmark": benchmark.run,
+    "lab": lab.run,
 }
 
 

@@ -88,9 +88,15 @@ def exact_number(name: str, text: str) -> Fraction:
     return Fraction(text)
 
 
-def source_options(parser: ArgumentParser, video: str) -> None:
-    """Which part of which clip, at which size; the clip is the option `--{video}`."""
-    parser.add_argument(f"--{video}", type=str, metavar="FILE", help="the clip, for example clip.mp4")
+def source_options(parser: ArgumentParser, video: str, several: bool = False) -> None:
+    """Which part of which clip, at which size; the clip, or several, is the option `--{video}`."""
+    if several:
+        told = (
+            "the clip: clip.mp4, or clip.mp4#t=2,5.5 for a part (seconds); several, or a folder, for one field of all"
+        )
+        parser.add_argument(f"--{video}", type=str, nargs="+", metavar="FILE", help=told)
+    else:
+        parser.add_argument(f"--{video}", type=str, metavar="FILE", help="the clip, for example clip.mp4")
     parser.add_argument("--start", type=float | None, metavar="SECONDS", help="learn from here on")
     parser.add_argument("--end", type=float | None, metavar="SECONDS", help="learn up to here")
     parser.add_argument("--size", type=str | None, metavar="WxH", help="reduce the frames first, for example 640x360")
@@ -141,9 +147,10 @@ def _strength(text: str) -> float | str:
         raise UserError(f"--denoise must be auto, off or a number of grey levels like 12, got {text!r}") from None
 
 
-def run_folder(parsed: Namespace, video: str) -> Path:
-    """Where the run of a clip lies: `--out`, or a folder of the clip's name in `runs`."""
-    return Path(parsed.out) if parsed.out else Path("runs") / Path(video).stem
+def run_folder(parsed: Namespace, video: str | list[str]) -> Path:
+    """Where a run lies: `--out`, or in `runs` a folder of the clip's name; of several clips, "many"."""
+    name = Path(video.partition("#t=")[0]).stem if isinstance(video, str) else "many"
+    return Path(parsed.out) if parsed.out else Path("runs") / name
 
 
 def check_folder(folder: Path, overwrite: bool, mark: str = CONFIG_NAME, kept: str = "run", also: str = "") -> None:

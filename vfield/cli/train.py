@@ -1,13 +1,13 @@
-"""Fit a field to a clip."""
+"""Fit a field to a clip, or one field to several."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
 from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
+from vfield.board import HeldOut
 from vfield.checkpoint import FIELD_NAME
 from vfield.cli.options import (
     check_folder,
@@ -19,51 +19,16 @@ from vfield.cli.options import (
     run_folder,
     source_options,
 )
-from vfield.cli.values import parse_size
-from vfield.clip import Clip
+from vfield.cli.sources import RUN_NAME, Source, expanded, recorded_source
 from vfield.config import CONFIG_NAME, config_text, load_values
 from vfield.errors import UserError
-from vfield.evaluation import judge_held_out, split
-from vfield.training import RESUME_NAME, check_device, fit
-from vfield.video_io import probe, read_clip
-
-RUN_NAME = "run.json"
-
-
-@dataclass(frozen=True)
-class Source:
-    """Which frames of which file a run learns from: kept with the run, so that resuming needs no repeating.
-
-    Attributes:
-        video: path of the clip.
-        start: seconds into the clip; None for its beginning.
-        end: seconds into the clip to stop before; None for its end.
-        size: "WIDTHxHEIGHT" to reduce the frames to; None keeps theirs.
-        holdout: learn from every k-th frame and judge on the others; None learns from all.
-    """
-
-    video: str
-    start: float | None = None
-    end: float | None = None
-    size: str | None = None
-    holdout: int | None = None
-
-    def read(self) -> Clip:
-        """Read the clip."""
-        size = None if self.size is None else parse_size(self.size)
-        if size is not None:
-            info = probe(self.video)
-            if size[0] > info.height or size[1] > info.width:
-                raise UserError(
-                    f"--size {self.size} is larger than the clip's {info.width}x{info.height}: fit at its own size "
-                    "and enlarge in the export"
-                )
-        return read_clip(self.video, start_seconds=self.start, end_seconds=self.end, size=size)
+from vfield.evaluation import judge_held_out
+from vfield.training import RESUME_NAME, FitResult, check_device, fit, fit_many
 
 
 def _train_parser() -> ArgumentParser:
     parser = command_parser("train", "Fit a neural field to a video clip.")
-    source_options(parser, "video")
+    source_options(parser, "video", several=True)
     parser.add_argument("--resume", action="store_true", help="go on from the last save in --out")
     fit_options(parser)
     return parser
@@ -73,10 +38,13 @@ def run(words: list[str]) -> int:
     """Fit, save, and say what was reached on frames held out."""
     parser = _train_parser()
     parsed = parse(parser, words)
-    source: Source | None = None
+    if parsed.video is not None:
+        parsed.video = expanded(parsed.video)
     if parsed.resume:
         folder = _resumable(parsed)
-        source = _recorded_source(folder)
+        source = recorded_source(folder)
+        if source.adapted is not None:
+            raise UserError(f"{folder} was made by vfield adapt, which is not resumed; adapt again, with --overwrite")
         for name in ("video", "start", "end", "size", "holdout"):
             given = getattr(parsed, name)
             if given is not None and given != getattr(source, name):
@@ -91,33 +59,55 @@ def run(words: list[str]) -> int:
         folder = run_folder(parsed, source.video)
     config = config_of(parsed)
     check_device(config.training)
-    clip = source.read()
-    parts = split(clip, source.holdout) if source.holdout is not None else None
-    observed, held_out = (clip, None) if parts is None else (parts.observed, parts.held_out)
+    clips = source.read_all()
     if not parsed.resume and is_main_process():
         check_folder(folder, parsed.overwrite, also="--resume to go on or ")
-    records = {CONFIG_NAME: config_text(config), RUN_NAME: json.dumps(asdict(source), indent=1)}
+    records = {CONFIG_NAME: config_text(config), RUN_NAME: source.text()}
     # A run that was stopped before its first save has nothing to lose by starting again.
     resume = parsed.resume and (folder / RESUME_NAME).is_file()
-    result = fit(observed, config, out=folder, records=records, held_out=held_out, resume=resume)
-    if result.is_main:
-        ended = "stopped" if result.interrupted else "done"
-        print(f"{ended} after {result.steps} steps and {result.seconds:.0f} s: {folder / FIELD_NAME}")
-        if result.expectation is not None:
-            print(f"expected on frames never seen: PSNR {result.expectation}")
-        if held_out is not None:
-            scores = judge_held_out(result.field, held_out)
-            print(f"frames never seen: PSNR {scores.psnr:.2f} dB, SSIM {scores.ssim:.4f} over {scores.frames} frames")
-        print(f"watch:  tensorboard --logdir {folder}")
-        print(f"export: vfield render {folder} --slowmo 4 -o slow.mp4")
+    held_out = {name: seen.held_out for name, seen in clips.items()}
+    if isinstance(source.video, str):
+        ((name, seen),) = clips.items()
+        fitted = fit(seen.observed, config, out=folder, records=records, held_out=seen.held_out, resume=resume)
+        report({name: fitted}, held_out, {name: folder}, folder)
+    else:
+        observed = {name: seen.observed for name, seen in clips.items()}
+        results = fit_many(observed, config, out=folder, records=records, held_out=held_out, resume=resume)
+        report(results, held_out, {name: folder / name for name in clips}, folder)
     return 0
 
 
-def _recorded_source(folder: Path) -> Source:
-    try:
-        return Source(**json.loads((folder / RUN_NAME).read_text()))
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{folder / RUN_NAME} is damaged ({error}); start without --resume") from error
+def report(
+    results: Mapping[str, FitResult],
+    held_out: Mapping[str, HeldOut | None],
+    folders: Mapping[str, Path],
+    run_folder: Path,
+) -> None:
+    """Say what was reached, once for all processes.
+
+    Args:
+        results: of each clip, by its name.
+        held_out: frames that each did not see.
+        folders: where each one's field lies.
+        run_folder: where the run lies.
+    """
+    first = next(iter(results.values()))
+    if not first.is_main:
+        return
+    ended = "stopped" if first.interrupted else "done"
+    where = run_folder / FIELD_NAME if len(results) == 1 else f"{len(results)} clips in {run_folder}"
+    print(f"{ended} after {first.steps} steps and {first.seconds:.0f} s: {where}")
+    for name, result in results.items():
+        prefix = f"{name}: " if len(results) > 1 else ""
+        if result.expectation is not None:
+            print(f"{prefix}expected on frames never seen: PSNR {result.expectation}")
+        unseen = held_out[name]
+        if unseen is not None:
+            scores = judge_held_out(result.field, unseen)
+            told = f"PSNR {scores.psnr:.2f} dB, SSIM {scores.ssim:.4f} over {scores.frames} frames"
+            print(f"{prefix}frames never seen: {told}")
+    print(f"watch:  tensorboard --logdir {run_folder}")
+    print(f"export: vfield render {next(iter(folders.values()))} --slowmo 4 -o slow.mp4")
 
 
 def _resumable(parsed: Namespace) -> Path:

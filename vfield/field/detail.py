@@ -26,6 +26,7 @@ and by how much the way there and back misses.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -269,6 +270,13 @@ class Detail(nn.Module):
         residual = rearrange(self.last(F.leaky_relu(x, 0.1)), "n (c cell) h w -> n c cell h w", cell=CELLS)
         residual = residual - residual.mean(dim=2, keepdim=True)
         return F.pixel_shuffle(rearrange(residual, "n c cell h w -> n (c cell) h w"), 2)
+
+    def for_clip(self) -> Detail:
+        """The same network for another clip, whose detail has a scale of its own."""
+        other = copy.copy(self)
+        other._buffers = {name: buffer if buffer is None else buffer.clone() for name, buffer in self._buffers.items()}
+        other._made = Recent(self._made.measure)
+        return other
 
     @property
     def is_mute(self) -> bool:

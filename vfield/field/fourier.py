@@ -14,6 +14,7 @@ so a coarse query is filtered in closed form instead of aliased.
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass
 from typing import Literal
@@ -78,6 +79,12 @@ class FourierFeatures(nn.Module):
         self.duration_seconds = max(duration_seconds, 1e-6)
         self.register_buffer("matrix", frequencies(config, generator))
         self.width = 2 * len(self.matrix) or 3
+
+    def for_duration(self, duration_seconds: float) -> FourierFeatures:
+        """The same features for a clip of another length, which they divide as they do this one's."""
+        other = copy.copy(self)
+        other.duration_seconds = max(duration_seconds, 1e-6)
+        return other
 
     def forward(self, uvt: Tensor, footprint: Footprint) -> Tensor:
         """Features averaged over the footprint.

@@ -300,7 +300,7 @@ class Recent(Generic[Made]):
     def __init__(self, measure: Callable[[Made], int]) -> None:
         """Keep nothing yet; `measure` says how many bytes something takes."""
         self._kept: OrderedDict[tuple[float, ...], Made] = OrderedDict()
-        self._measure = measure
+        self.measure = measure
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -311,7 +311,7 @@ class Recent(Generic[Made]):
             self._kept.move_to_end(key)
             return self._kept[key]
         self._kept[key] = make()
-        while len(self) > 2 and sum(map(self._measure, self._kept.values())) > most_bytes:
+        while len(self) > 2 and sum(map(self.measure, self._kept.values())) > most_bytes:
             self._kept.popitem(last=False)
         return self._kept[key]
 

@@ -156,6 +156,39 @@ class VideoField(nn.Module):
         self.decoder = Decoder(config.decoder, inputs, self.shared.width if self.shared else 0, outputs=3)
         self.detail = Detail(config.detail) if config.detail.enabled and config.local.colours else None
 
+    def shared_parts(self) -> dict[str, nn.Module]:
+        """The parts, by name, that have learnt something which is of no one clip: other clips' fields may use them.
+
+        A clip's own are its keyframes' colours, its motion, its local latents, its code and track, and its timeline.
+        """
+        parts = {name: getattr(self, name) for name in ("fourier", "visibility", "decoder", "detail")}
+        return {name: part for name, part in parts.items() if part is not None}
+
+    def adopt(self, other: VideoField) -> None:
+        """Use another clip's shared parts in place of one's own: what is learnt in one field is in both.
+
+        Args:
+            other: a field of the same config, of a clip of any size, rate and length.
+
+        Raises:
+            UserError: when the fields are not of one config.
+        """
+        if self.config != other.config:
+            raise UserError("fields that share what they learn must have one config, got two")
+        self.decoder = other.decoder
+        self.fourier = other.fourier.for_duration(self.fourier.duration_seconds)
+        if other.visibility is not None:
+            self.visibility = other.visibility.resized(*self.size)
+        if other.detail is not None:
+            self.detail = other.detail.for_clip()
+
+    def with_copied_parts(self) -> VideoField:
+        """The same field, except that its shared parts are copies: what they learn leaves this one as it is."""
+        twin = copy.copy(self)
+        copies = {name: copy.deepcopy(part) for name, part in self.shared_parts().items()}
+        twin._modules = {**self._modules, **copies}
+        return twin
+
     def at_size(self, keyframes: Tensor, curves: Curves | None) -> VideoField:
         """A field of the same clip at another size, with the same learnt parts: what is learnt in one is in both.
 

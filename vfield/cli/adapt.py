@@ -1,0 +1,78 @@
+"""Fit a new clip with what other clips have taught: only its codes are learnt."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vfield.checkpoint import clip_folders, load_field
+from vfield.cli.options import (
+    check_folder,
+    command_parser,
+    config_of,
+    fit_options,
+    is_main_process,
+    parse,
+    run_folder,
+    source_options,
+)
+from vfield.cli.sources import RUN_NAME, Source
+from vfield.cli.train import report
+from vfield.config import CONFIG_NAME, config_text, load_values
+from vfield.errors import UserError
+from vfield.training import adapt, check_device
+
+
+def run(words: list[str]) -> int:
+    """Adapt, save, and say what was reached on frames held out."""
+    parser = command_parser(
+        "adapt",
+        "Fit a new clip by its codes alone, with the decoder and whatever else a run's clips share held. The run's own "
+        "config is the default, its steps divided by the number of its clips.",
+    )
+    parser.add_argument("run", type=str, help="run folder of one clip or several, or field file, to take the rest from")
+    source_options(parser, "video")
+    parser.add_argument("--tune", action="store_true", help="let what is shared learn, too, at a tenth of the rate")
+    fit_options(parser)
+    parsed = parse(parser, words)
+    if parsed.video is None:
+        raise UserError("no clip given; add --video new.mp4")
+    fields = fields_of(Path(parsed.run))
+    parser.set_defaults(run_values(Path(parsed.run), len(fields)))
+    parsed = parse(parser, words)
+    config = config_of(parsed)
+    check_device(config.training)
+    shared = load_field(fields[0]).field
+    if config.field != shared.config:
+        raise UserError(f"the field's parts are those of {parsed.run}; leave out --config and options of --field")
+    source = Source(parsed.video, parsed.start, parsed.end, parsed.size, parsed.holdout, adapted=parsed.run)
+    folder = run_folder(parsed, parsed.video)
+    seen = source.read()
+    if is_main_process():
+        check_folder(folder, parsed.overwrite)
+    records = {CONFIG_NAME: config_text(config), RUN_NAME: source.text()}
+    result = adapt(shared, seen.observed, config, tune=parsed.tune, out=folder, records=records, held_out=seen.held_out)
+    name = Path(source.video if isinstance(source.video, str) else "").stem
+    report({name: result}, {name: seen.held_out}, {name: folder}, folder)
+    return 0
+
+
+def fields_of(path: Path) -> list[Path]:
+    """The field of a run, or those of a run of several clips.
+
+    Raises:
+        UserError: when there are none.
+    """
+    several = clip_folders(path) if path.is_dir() else []
+    return several or [path]
+
+
+def run_values(path: Path, clips: int) -> dict[str, dict[str, object]]:
+    """The values of a run's config, for one of its clips; none where there is no config."""
+    for folder in (path, path.parent):
+        if (folder / CONFIG_NAME).is_file():
+            values = load_values(folder / CONFIG_NAME)
+            training = values.get("training", {})
+            if training.get("steps") is not None:
+                training["steps"] = -(-training["steps"] // clips)
+            return values
+    return {}

@@ -1,0 +1,133 @@
+"""Which frames of which files a run learns from."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+from vfield.board import HeldOut
+from vfield.cli.values import parse_size
+from vfield.clip import Clip
+from vfield.errors import UserError
+from vfield.evaluation import split
+from vfield.video_io import probe, read_clip
+
+RUN_NAME = "run.json"
+# Files of a folder that are taken for clips.
+_SUFFIXES = {".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".webm"}
+_FRAGMENT = re.compile(r"(?P<path>.+)#t=(?P<start>\d+(\.\d+)?)?(,(?P<end>\d+(\.\d+)?))?")
+# Names in a run folder that no clip may take.
+_TAKEN = {"config.yaml", "field.safetensors", "resume.safetensors", RUN_NAME, "tensorboard"}
+
+
+class Seen(NamedTuple):
+    """What a run learns from, and what it is judged on."""
+
+    observed: Clip
+    held_out: HeldOut | None
+
+
+@dataclass(frozen=True)
+class Source:
+    """Which frames of which file a run learns from: kept with the run, so that resuming needs no repeating.
+
+    Attributes:
+        video: path of the clip, or paths of several. "clip.mp4#t=2,5.5" is the part from 2 to 5.5 seconds (as in W3C
+            Media Fragments).
+        start: seconds into the clip; None for its beginning.
+        end: seconds into the clip to stop before; None for its end.
+        size: "WIDTHxHEIGHT" to reduce the frames to; None keeps theirs.
+        holdout: learn from every k-th frame and judge on the others; None learns from all.
+        adapted: path of the run whose shared parts were taken over; None for a run that learnt its own.
+    """
+
+    video: str | list[str]
+    start: float | None = None
+    end: float | None = None
+    size: str | None = None
+    holdout: int | None = None
+    adapted: str | None = None
+
+    def read(self) -> Seen:
+        """Read the one clip."""
+        assert isinstance(self.video, str)
+        path, start, end = self._part(self.video)
+        size = None if self.size is None else parse_size(self.size)
+        if size is not None:
+            info = probe(path)
+            if size[0] > info.height or size[1] > info.width:
+                raise UserError(
+                    f"--size {self.size} is larger than the clip's {info.width}x{info.height}: fit at its own size "
+                    "and enlarge in the export"
+                )
+        clip = read_clip(path, start_seconds=start, end_seconds=end, size=size)
+        if self.holdout is None:
+            return Seen(clip, None)
+        parts = split(clip, self.holdout)
+        return Seen(parts.observed, parts.held_out)
+
+    def read_all(self) -> dict[str, Seen]:
+        """Read several clips, each by its name in the run."""
+        videos = [self.video] if isinstance(self.video, str) else self.video
+        names = clip_names(videos)
+        return {name: replace(self, video=video).read() for name, video in zip(names, videos, strict=True)}
+
+    def _part(self, video: str) -> tuple[str, float | None, float | None]:
+        """A file, and from when to when it is read."""
+        found = _FRAGMENT.fullmatch(video)
+        if found is None or Path(video).exists():
+            return video, self.start, self.end
+        if self.start is not None or self.end is not None:
+            raise UserError(f"{video} names its own part; leave out --start and --end")
+        start, end = (None if found[name] is None else float(found[name]) for name in ("start", "end"))
+        return found["path"], start, end
+
+    def text(self) -> str:
+        """The source as it is kept with a run."""
+        return json.dumps(asdict(self), indent=1)
+
+
+def recorded_source(folder: Path) -> Source:
+    """The source that was kept with a run."""
+    try:
+        return Source(**json.loads((folder / RUN_NAME).read_text()))
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{folder / RUN_NAME} is damaged ({error}); start without --resume") from error
+
+
+def expanded(videos: Sequence[str]) -> str | list[str]:
+    """The clips that were named, folders replaced by the clips in them: the one, or a list of several.
+
+    Raises:
+        UserError: when a folder holds none.
+    """
+    found: list[str] = []
+    for video in videos:
+        if not Path(video).is_dir():
+            found.append(video)
+            continue
+        inside = sorted(path for path in Path(video).iterdir() if path.suffix.lower() in _SUFFIXES and path.is_file())
+        if not inside:
+            raise UserError(f"{video} is a folder without clips ({', '.join(sorted(_SUFFIXES))}); name a video file")
+        found += map(str, inside)
+    return found[0] if len(found) == 1 else found
+
+
+def clip_names(videos: Sequence[str]) -> list[str]:
+    """A name for each clip of a run, after its file: different ones, also where case does not count."""
+    names: list[str] = []
+    taken = set(_TAKEN)
+    for video in videos:
+        found = _FRAGMENT.fullmatch(video)
+        stem = Path(video if found is None or Path(video).exists() else found["path"]).stem
+        name, number = stem, 1
+        while name.casefold() in taken:
+            number += 1
+            name = f"{stem}-{number}"
+        taken.add(name.casefold())
+        names.append(name)
+    return names

@@ -1,0 +1,1 @@
+"""Experiments that show what the theory gives, each with figures and a picture: `vfield lab NAME`."""

@@ -1,0 +1,184 @@
+"""How fast a new clip is fitted by its codes alone, and what lies between the codes of clips and around them.
+
+Three fits of one clip take the same steps: from nothing; by codes alone, with what a run's clips share held; and with
+that tuned, too. After every few steps the field is asked for frames, and the PSNR is set against the processor's time,
+which leaves out what the asking took and what other programs took away.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from vfield.board import HeldOut
+from vfield.clip import Clip
+from vfield.codes import interpolated, sampled
+from vfield.coords import keyframe_t
+from vfield.errors import UserError
+from vfield.field.video_field import VideoField
+from vfield.lab.figures import pyplot
+from vfield.metrics import psnr
+from vfield.render import render
+from vfield.training import Config, adapt, fit
+
+FILES = ("adapt.json", "adapt.png", "codes.png")
+_JUDGED = 5  # frames of each kind
+_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
+_NAMES = {"nothing": "from nothing", "codes": "codes alone", "tuned": "codes, and the rest tuned"}
+
+
+@dataclass
+class Course:
+    """How a fit went.
+
+    Attributes:
+        steps: done so far, at each look.
+        seconds: of the processor, the start of the motion included.
+        observed: PSNR in dB of frames that it learnt from, mean over up to five.
+        held_out: likewise of frames that it never saw; empty without.
+    """
+
+    steps: list[int] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    observed: list[float] = field(default_factory=list)
+    held_out: list[float] = field(default_factory=list)
+
+
+def compare(
+    shared: VideoField, clip: Clip, held_out: HeldOut | None, config: Config, every: int = 20
+) -> dict[str, Course]:
+    """Fit a clip in three ways, with the same steps.
+
+    Args:
+        shared: a field of the run to adapt from.
+        clip: the observed frames of the new clip.
+        held_out: frames to judge on, too; None without.
+        config: of each fit; the parts of the field are those of `shared`.
+        every: steps between looks.
+    """
+    config = replace(config, field=shared.config)
+    courses = {name: Course() for name in _NAMES}
+    fit(clip, config, progress=False, watch=_watching(courses["nothing"], clip, held_out, every))
+    for name in ("codes", "tuned"):
+        watch = _watching(courses[name], clip, held_out, every)
+        adapt(shared, clip, config, tune=name == "tuned", progress=False, watch=watch)
+    return courses
+
+
+def _watching(course: Course, clip: Clip, held_out: HeldOut | None, every: int) -> Callable[[VideoField, int], None]:
+    """Fills a course while a fit runs."""
+    t = keyframe_t(clip.pts_seconds).tolist()
+    spent = -time.process_time()
+
+    def watch(made: VideoField, step: int) -> None:
+        nonlocal spent
+        if step % every and step != 1:
+            return
+        now = time.process_time()
+        made.eval()
+        course.steps.append(step)
+        course.seconds.append(now + spent)
+        course.observed.append(_psnr(made, clip.frames, t))
+        if held_out is not None:
+            course.held_out.append(_psnr(made, held_out.frames, held_out.t))
+        made.train()
+        spent -= time.process_time() - now
+
+    return watch
+
+
+def _psnr(made: VideoField, frames: Tensor, t: Sequence[float]) -> float:
+    chosen = sorted({round(i * (len(t) - 1) / (_JUDGED - 1)) for i in range(_JUDGED)})
+    device = next(made.buffers()).device
+    pictures = torch.stack(list(render(made, made.size, [t[i] for i in chosen], device=device)))
+    return float(psnr(pictures, frames[chosen]).mean())
+
+
+def report(folder: Path, courses: dict[str, Course], members: Sequence[VideoField]) -> None:
+    """Write the figures, their picture, and a picture of codes between the first two clips and drawn anew.
+
+    Args:
+        folder: an empty folder.
+        courses: of the three fits.
+        members: the fields of the run.
+
+    Raises:
+        UserError: when matplotlib is not there.
+    """
+    plt = pyplot()
+    (folder / "adapt.json").write_text(json.dumps({name: asdict(course) for name, course in courses.items()}, indent=1))
+    figure, axes = plt.subplots(figsize=(6.4, 3.8), layout="constrained")
+    for number, (name, course) in enumerate(courses.items()):
+        axes.plot(course.seconds, course.observed, color=f"C{number}", label=_NAMES[name])
+        if course.held_out:
+            axes.plot(course.seconds, course.held_out, "--", color=f"C{number}")
+    held_out = any(course.held_out for course in courses.values())
+    axes.set_xlabel("processor seconds")
+    axes.set_ylabel("PSNR, dB" + (" (dashed: frames never seen)" if held_out else ""))
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(folder / "adapt.png", dpi=110)
+    plt.close(figure)
+    if len(members) > 1:
+        _picture_codes(folder / "codes.png", members)
+
+
+def _picture_codes(path: Path, members: Sequence[VideoField]) -> None:
+    """Rows: all codes, then only the global ones, from the first clip to the second; then draws from the Gaussian."""
+    plt = pyplot()
+    one, other = members[:2]
+    generator = torch.Generator().manual_seed(0)
+    rows = [
+        [(f"all codes, {share:g}", interpolated(one, other, share)) for share in _SHARES],
+        [(f"global code, {share:g}", interpolated(one, other, share, local=False)) for share in _SHARES],
+        [(f"drawn, all codes, {i + 1}", sampled(members, generator)) for i in range(2)]
+        + [(f"drawn, global code, {i + 1}", sampled(members, generator, local=False)) for i in range(3)],
+    ]
+    height, width = one.size
+    figure, grid = plt.subplots(
+        len(rows), len(_SHARES), figsize=(2.2 * len(_SHARES), 3 * (2.2 * height / width + 0.25)), layout="constrained"
+    )
+    for axes, (title, made) in zip(grid.flat, (cell for row in rows for cell in row), strict=True):
+        instant = float(made.timeline.t[len(made.timeline.t) // 2])
+        picture = next(render(made, made.size, [instant])).clamp(0, 1)
+        axes.imshow(rearrange(picture, "c h w -> h w c"))
+        axes.set_title(title, fontsize=8)
+        axes.axis("off")
+    figure.savefig(path, dpi=90)
+    plt.close(figure)
+
+
+def table(courses: dict[str, Course]) -> str:
+    """The courses as text: PSNR by time, and how long each took to be where the fit from nothing ended."""
+    goal = courses["nothing"].observed[-1] if courses["nothing"].observed else 0.0
+    lines = []
+    for name, course in courses.items():
+        if not course.steps:
+            lines.append(f"{_NAMES[name]}: no steps were needed")
+            continue
+        there = [i for i, value in enumerate(course.observed) if value >= goal]
+        when = f"{course.seconds[there[0]]:.1f} s, step {course.steps[there[0]]}" if there else "never"
+        unseen = f", never seen {course.held_out[-1]:.2f}" if course.held_out else ""
+        reached = f"{course.observed[-1]:.2f} dB{unseen} after {course.seconds[-1]:.1f} s"
+        lines.append(f"{_NAMES[name]}: {reached}; {goal:.2f} at {when}")
+    return "\n".join(lines)
+
+
+def check(clip: Clip, config: Config) -> None:
+    """Refuse what could not be compared.
+
+    Raises:
+        UserError: then.
+    """
+    pyplot()
+    if not config.training.steps:
+        raise UserError("comparing fits needs steps: give --steps, at least 1")
+    if len(clip) < 2:
+        raise UserError(f"comparing fits needs a clip of two frames or more, got {clip}")

@@ -1,0 +1,59 @@
+"""What resuming needs: the learnt values, the optimiser's state and how far the run was, in one file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vfield.checkpoint import read_tensors, write_tensors
+from vfield.errors import UserError
+
+RESUME_NAME = "resume.safetensors"
+
+
+def write_resume(out: Path, learnt: Mapping[str, Tensor], optimizer: Any, facts: dict[str, Any]) -> None:
+    """Write it to a run folder.
+
+    Args:
+        out: the folder.
+        learnt: the learnt values by name.
+        optimizer: a `torch.optim.Optimizer`, or what Accelerate made of one.
+        facts: what else to keep, JSON.
+    """
+    tensors = {f"field.{name}": tensor for name, tensor in learnt.items()}
+    for i, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{i}.{name}": value for name, value in state.items()}
+    write_tensors(out / RESUME_NAME, tensors, facts)
+
+
+def read_resume(out: Path | None, learnt: Mapping[str, Tensor], optimizer: Any) -> dict[str, Any]:
+    """Put what was saved back into the learnt values and the optimiser.
+
+    Returns:
+        The facts that were kept with it.
+
+    Raises:
+        UserError: when there is none, or it belongs to another config or clip.
+    """
+    if out is None or not (out / RESUME_NAME).is_file():
+        raise UserError(f"nothing to resume in {out}: it has no {RESUME_NAME}; start without --resume")
+    tensors, facts = read_tensors(out / RESUME_NAME)
+    saved = {name.removeprefix("field."): value for name, value in tensors.items() if name.startswith("field.")}
+    if {name: value.shape for name, value in learnt.items()} != {name: v.shape for name, v in saved.items()}:
+        raise UserError(f"{out / RESUME_NAME} belongs to another clip or config; start without --resume")
+    with torch.no_grad():
+        for name, value in saved.items():
+            learnt[name].copy_(value)
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        kind, _, rest = name.partition(".")
+        if kind == "optimizer":
+            index, _, key = rest.partition(".")
+            state.setdefault(int(index), {})[key] = value
+    whole = optimizer.state_dict()
+    optimizer.load_state_dict({"state": state, "param_groups": whole["param_groups"]})
+    return facts

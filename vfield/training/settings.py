@@ -1,0 +1,84 @@
+"""Everything that decides what a fit does, besides the clip."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from vfield.denoise import DenoiseConfig
+from vfield.devices import DeviceName
+from vfield.errors import UserError
+from vfield.field.video_field import FieldConfig
+from vfield.flow import FlowConfig
+from vfield.objective import ObjectiveConfig
+from vfield.sampling import SamplingConfig
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """The loop.
+
+    Attributes:
+        steps: optimisation steps; None to be bounded by `minutes` alone.
+        minutes: time budget for the whole fit, the start of the motion included; None for no bound.
+        learning_rate: of the networks and latents at the start; it falls to zero along a cosine.
+        motion_learning_rate: of the motion corrections, in source pixels.
+        seed: of everything random.
+        device: "auto" takes an accelerator where there is one.
+        mixed_precision: None leaves it to Accelerate's own settings.
+        accumulation: batches a step.
+        save_seconds: time between saves of the field and of what resuming needs.
+        picture_seconds: time between pictures in TensorBoard.
+    """
+
+    steps: int | None = 300
+    minutes: float | None = None
+    learning_rate: float = 2e-3
+    motion_learning_rate: float = 2e-3
+    seed: int = 0
+    device: DeviceName = "auto"
+    mixed_precision: Literal["no", "bf16", "fp16"] | None = None
+    accumulation: int = 1
+    save_seconds: float = 30.0
+    picture_seconds: float = 60.0
+
+    def __post_init__(self) -> None:
+        if self.steps is None and self.minutes is None:
+            raise UserError("training needs an end: give training.steps or training.minutes")
+        if self.steps is not None and self.steps < 0:
+            raise UserError(f"training.steps must not be negative, got {self.steps}")
+        if self.minutes is not None and not 0 < self.minutes < math.inf:
+            raise UserError(f"training.minutes must be positive, got {self.minutes}")
+        if min(self.learning_rate, self.motion_learning_rate) < 0:
+            raise UserError(
+                "training learning rates must not be negative, "
+                f"got {self.learning_rate} and {self.motion_learning_rate}"
+            )
+        if not 0 <= self.seed < 1 << 31:
+            raise UserError(f"training.seed must be from 0 to {(1 << 31) - 1}, got {self.seed}")
+        if self.accumulation < 1:
+            raise UserError(f"training.accumulation must be at least 1, got {self.accumulation}")
+        if min(self.save_seconds, self.picture_seconds) <= 0:
+            raise UserError("training.save_seconds and training.picture_seconds must be positive")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that decides what a fit does, besides the clip.
+
+    Attributes:
+        field: the parts of the field.
+        flow: the classical flow that starts its motion.
+        sampling: what a batch holds.
+        objective: the loss terms.
+        training: the loop.
+        denoising: noise taken out of the clip before anything else.
+    """
+
+    field: FieldConfig = FieldConfig()
+    flow: FlowConfig = FlowConfig()
+    sampling: SamplingConfig = SamplingConfig()
+    objective: ObjectiveConfig = ObjectiveConfig()
+    training: TrainingConfig = TrainingConfig()
+    denoising: DenoiseConfig = DenoiseConfig()
