@@ -59,7 +59,7 @@ LAYERS = [
 # The order inside a package, likewise. A package without an order here may import freely within itself.
 INNER_LAYERS = {
     "field": [
-        *["timeline", "fourier", "latents", "motion", "conditioning", "decoder", "detail", "video_field"],
+        *["timeline", "fourier", "splines", "latents", "motion", "conditioning", "decoder", "detail", "video_field"],
         "__init__",
     ],
     "benchmark": ["suite", "cases", "interpolation", "upscaling", "tables", "results", "denoising", "__init__"],
@@ -155,7 +155,7 @@ def test_grid_sample_has_one_caller() -> None:
         used |= {node.id for node in nodes if isinstance(node, ast.Name)}
         return used | {name[-1] for name in imports(path)}
 
-    assert {parts_of(path) for path in FILES if "grid_sample" in names(path)} <= {("field", "latents")}
+    assert {parts_of(path) for path in FILES if "grid_sample" in names(path)} <= {("field", "splines")}
 
 
 def test_wrong_imports_are_seen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
