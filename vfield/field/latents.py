@@ -63,10 +63,15 @@ class GlobalLatent(nn.Module):
 
     def forward(self, t: Tensor) -> Tensor:
         """The latent at instants t (m,) in seconds since the first frame: (m, width), code then track."""
-        position = (t / self.duration_seconds).clamp(0, 1) * (len(self.track) - 1)
-        left = position.floor().long().clamp(max=len(self.track) - 2)
-        track = torch.lerp(self.track[left], self.track[left + 1], (position - left)[:, None])
-        return torch.cat([self.code.expand(len(t), -1), track], dim=-1)
+        code, track = self.codes()
+        position = (t / self.duration_seconds).clamp(0, 1) * (len(track) - 1)
+        left = position.floor().long().clamp(max=len(track) - 2)
+        there = torch.lerp(track[left], track[left + 1], (position - left)[:, None])
+        return torch.cat([code.expand(len(t), -1), there], dim=-1)
+
+    def codes(self) -> tuple[Tensor, Tensor]:
+        """The clip's code (c,) and its track (knots, c)."""
+        return self.code, self.track
 
 
 @dataclass(frozen=True)
@@ -240,5 +245,9 @@ class LatentGrids(nn.Module):
     def forward(self, keyframe: int, uv: Tensor) -> Tensor:
         """Latents (n, width) of one keyframe at uv (n, 2)."""
         rows, columns = self._finest
-        grid = torch.cat([resize_grid(level[keyframe], rows, columns) for level in self.levels])
+        grid = torch.cat([resize_grid(level, rows, columns) for level in self.grids(keyframe)])
         return sample_grid(grid, uv_to_xy(uv, rows, columns))
+
+    def grids(self, keyframe: int) -> list[Tensor]:
+        """The levels (channels, rows, columns) of one keyframe."""
+        return [level[keyframe] for level in self.levels]
