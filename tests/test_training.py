@@ -30,7 +30,7 @@ from vfield.board import HeldOut
 from vfield.checkpoint import FIELD_NAME, load_field, read_tensors
 from vfield.cli import train_main
 from vfield.clip import Clip, to_float, to_uint8
-from vfield.config import load_config
+from vfield.config import config_from_values, load_config
 from vfield.coords import keyframe_t
 from vfield.denoise import DenoiseConfig
 from vfield.errors import UserError
@@ -260,6 +260,25 @@ def test_a_killed_fit_goes_on_from_its_last_save_as_if_nothing_had_been(
     assert result.steps == 12
     assert apart(result.field, plain) < 1e-6
     assert apart(load_field(tmp_path).field, result.field) == 0
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"decoder": {"conditioning": "batchnorm", "local_conditioning": "batchnorm"}},
+        {"codes": "autoencoder", "local": {"levels": [8], "channels": 2, "colours": False}},
+    ],
+    ids=["batch norm", "autoencoder"],
+)
+def test_what_a_fit_keeps_besides_weights_is_gone_on_with(tmp_path: Path, clip: Clip, values: dict[str, Any]) -> None:
+    config = replace(config_from_values({"field": {**values, "motion": {"enabled": False}}}), sampling=TINY.sampling)
+    config = replace(config, training=replace(config.training, steps=6, device="cpu", save_seconds=1e-9))
+    whole = fit(clip, config, progress=False).field
+    with pytest.raises(Killed), at_forward(4, die):
+        fit(clip, config, out=tmp_path, progress=False)
+    gone_on = fit(clip, config, out=tmp_path, resume=True, progress=False).field
+    for name, value in whole.state_dict().items():
+        torch.testing.assert_close(gone_on.state_dict()[name], value, atol=1e-6, rtol=0, msg=name)
 
 
 def test_a_run_killed_twice_goes_on_twice(tmp_path: Path, clip: Clip, plain: VideoField) -> None:
