@@ -34,20 +34,20 @@ class Codes(NamedTuple):
 
     Attributes:
         values: (m, z), the distinct codes.
-        index: (n,) int64, which row each point uses; None where row i is point i's own.
+        rows: (n,) int64, which of them each point uses; None where code i is point i's own.
     """
 
     values: Tensor
-    index: Tensor | None = None
+    rows: Tensor | None = None
 
     @property
     def is_single(self) -> bool:
         """Whether all points share one code."""
-        return self.index is not None and len(self.values) == 1
+        return self.rows is not None and len(self.values) == 1
 
-    def spread(self, rows: Tensor) -> Tensor:
-        """What was computed for each code (m, c), for each point (n, c)."""
-        return rows if self.index is None else rows[self.index]
+    def spread(self, made: Tensor) -> Tensor:
+        """What was made of each code (m, c), for each point (n, c)."""
+        return made if self.rows is None else made[self.rows]
 
 
 class Layer(NamedTuple):
@@ -120,7 +120,9 @@ class FiLM(Conditioner):
 class BatchNorm(FiLM):
     """Conditional batch norm: FiLM of normalised features.
 
-    In a fit of several processes each normalises its own share of a batch; what is running is the mean over them.
+    In a fit of several processes each normalises its own share of a batch; the running statistics are then brought to
+    the mean over them (`vfield.training`), so all processes hold the same field. Its fit differs from that of one
+    process, as it does between batch sizes.
     """
 
     running_mean: Tensor

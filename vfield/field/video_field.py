@@ -207,7 +207,7 @@ class VideoField(nn.Module):
 
     def standalone(self) -> tuple[FieldConfig, dict[str, Tensor]]:
         """Config and values of a field that says the same with nothing more: predicted codes, without their encoder."""
-        for part in (self.shared, self.latents):
+        for part in self.modules():
             if isinstance(part, Predicted):
                 part.predict()
         values = {name: value for name, value in self.state_dict().items() if ".encoder." not in name}
