@@ -13,8 +13,8 @@ from scenes import crossing, moving, picture, translating
 from torch import Tensor
 
 from vfield.coords import pixel_uv, uv_to_xy
-from vfield.field.latents import sample_bilinear, sample_grid
 from vfield.field.motion import COMMON_EVIDENCE, EVIDENCE_CHANNELS, SIDE_EVIDENCE, Curves, displacement
+from vfield.field.splines import sample_bilinear, sample_grid
 from vfield.field.timeline import Gap, gaps_between, gaps_hiding
 from vfield.flow import FlowConfig
 from vfield.tracks import FlowStore, _gap_curves, _Grid, _outer, find_curves

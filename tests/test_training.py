@@ -30,7 +30,7 @@ from vfield.board import HeldOut
 from vfield.checkpoint import FIELD_NAME, load_field, read_tensors
 from vfield.cli import train_main
 from vfield.clip import Clip, to_float, to_uint8
-from vfield.config import load_config
+from vfield.config import config_from_values, load_config
 from vfield.coords import keyframe_t
 from vfield.denoise import DenoiseConfig
 from vfield.errors import UserError
@@ -262,6 +262,25 @@ def test_a_killed_fit_goes_on_from_its_last_save_as_if_nothing_had_been(
     assert apart(load_field(tmp_path).field, result.field) == 0
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"decoder": {"conditioning": "batchnorm", "local_conditioning": "batchnorm"}},
+        {"codes": "autoencoder", "local": {"levels": [8], "channels": 2, "colours": False}},
+    ],
+    ids=["batch norm", "autoencoder"],
+)
+def test_what_a_fit_keeps_besides_weights_is_gone_on_with(tmp_path: Path, clip: Clip, values: dict[str, Any]) -> None:
+    config = replace(config_from_values({"field": {**values, "motion": {"enabled": False}}}), sampling=TINY.sampling)
+    config = replace(config, training=replace(config.training, steps=6, device="cpu", save_seconds=1e-9))
+    whole = fit(clip, config, progress=False).field
+    with pytest.raises(Killed), at_forward(4, die):
+        fit(clip, config, out=tmp_path, progress=False)
+    gone_on = fit(clip, config, out=tmp_path, resume=True, progress=False).field
+    for name, value in whole.state_dict().items():
+        torch.testing.assert_close(gone_on.state_dict()[name], value, atol=1e-6, rtol=0, msg=name)
+
+
 def test_a_run_killed_twice_goes_on_twice(tmp_path: Path, clip: Clip, plain: VideoField) -> None:
     config = trained(save_seconds=1e-9)
     for forward in (5, 4):
@@ -391,20 +410,45 @@ def test_ctrl_c_stops_cleanly_and_keeps_a_usable_field(tmp_path: Path, fitting: 
     assert not [path.name for path in folder.iterdir() if "partial" in path.name]
 
 
-def test_two_processes_give_the_field_of_one(tmp_path: Path, fitting: list[str], undisturbed: VideoField) -> None:
+def in_two_processes(script: list[str]) -> subprocess.CompletedProcess[str]:
     # `accelerate launch --cpu --num_processes 2` starts a single process and says nothing; with --multi_gpu it hands
     # over to torchrun, whatever the device.
     launch = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", "--multi_gpu", "--num_processes=2"]
     options = ["--num_machines=1", "--mixed_precision=no", "--dynamo_backend=no", "--main_process_port=0"]
-    train = [str(ROOT / "scripts" / "train.py"), *fitting, "--out", str(tmp_path / "run")]
-    ended = subprocess.run(
-        [*launch, *options, *train],
-        env=ALONE,
-        text=True,
-        capture_output=True,
-        timeout=120,
-    )
+    ended = subprocess.run([*launch, *options, *script], env=ALONE, text=True, capture_output=True, timeout=120)
     assert ended.returncode == 0, ended.stderr
+    return ended
+
+
+NORMALISED = """
+import os, sys
+import torch
+from vfield.clip import Clip
+from vfield.config import config_from_values
+from vfield.field.conditioning import running_statistics
+from vfield.training import fit
+from fractions import Fraction
+frames = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+clip = Clip(frames, tuple(Fraction(i, 25) for i in range(3)), Fraction(3, 25), Fraction(25))
+field = {"motion": {"enabled": False}, "decoder": {"conditioning": "batchnorm"}, "local": {"colours": False}}
+training = {"steps": 3, "device": "cpu"}
+result = fit(clip, config_from_values({"field": field, "training": training}), progress=False)
+torch.save(running_statistics(result.field), f"{sys.argv[1]}/{os.environ['RANK']}.pt")
+"""
+
+
+def test_two_processes_hold_the_same_running_statistics(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(NORMALISED)
+    in_two_processes([str(tmp_path / "script.py"), str(tmp_path)])
+    one, other = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
+    assert len(one) == 4
+    for name, value in one.items():
+        assert torch.equal(value, other[name])
+        assert not torch.equal(value, torch.full_like(value, float(name.endswith("var"))))
+
+
+def test_two_processes_give_the_field_of_one(tmp_path: Path, fitting: list[str], undisturbed: VideoField) -> None:
+    ended = in_two_processes([str(ROOT / "scripts" / "train.py"), *fitting, "--out", str(tmp_path / "run")])
     assert ended.stdout.count("done after 12 steps") == 1
     assert apart(load_field(tmp_path / "run").field, undisturbed) < 1e-5
     assert "warning" not in ended.stderr.lower()

@@ -76,14 +76,15 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 def save_field(path: Path, field: VideoField, facts: ClipFacts, expectation: Expectation | None = None) -> None:
     """Write a field file, on its own enough to render from."""
+    config, values = field.standalone()
     described = {
-        "config": asdict(field.config),
+        "config": asdict(config),
         "clip": _clip_to_json(facts),
         "t": field.timeline.t.tolist(),
         "shots": [[shot.start, shot.stop] for shot in field.timeline.shots],
         "expectation": None if expectation is None else asdict(expectation),
     }
-    write_tensors(path, dict(field.state_dict()), described)
+    write_tensors(path, values, described)
 
 
 def clip_folders(out: Path) -> list[Path]:

@@ -25,8 +25,8 @@ from torchvision.transforms.functional import gaussian_blur
 
 from vfield.clip import to_float
 from vfield.coords import pixel_uv, uv_to_xy
-from vfield.field.latents import sample_bilinear, spline_coefficients
 from vfield.field.motion import EVIDENCE_CHANNELS, LONE_CHANNELS, Curves
+from vfield.field.splines import sample_bilinear, spline_coefficients
 from vfield.field.timeline import Gap
 from vfield.flow import FlowConfig, dense_flow
 

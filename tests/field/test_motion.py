@@ -12,7 +12,6 @@ from torch import Tensor
 
 from vfield.coords import pixel_uv, uv_to_xy, xy_to_uv
 from vfield.errors import UserError
-from vfield.field.latents import sample_grid, spline_coefficients
 from vfield.field.motion import (
     EVIDENCE_CHANNELS,
     LONE_CHANNELS,
@@ -24,6 +23,7 @@ from vfield.field.motion import (
     displacement,
     split_evidence,
 )
+from vfield.field.splines import sample_grid, spline_coefficients
 
 SIZE = (40, 56)
 GRID = (10, 14)

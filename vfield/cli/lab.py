@@ -1,60 +1,24 @@
-"""Experiments: `vfield lab NAME ...`. Each has a function from its words to its exit code, and a line in `LABS`."""
+"""Experiments that show the theory at work."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from pathlib import Path
 
-from vfield.checkpoint import load_field
-from vfield.cli.adapt import fields_of, run_values
-from vfield.cli.options import command_parser, config_of, fail, fit_options, parse, source_options
-from vfield.cli.sources import Source
+from vfield.cli import lab_adapt, lab_races
 from vfield.errors import UserError
-from vfield.folders import check_folder, replaced
-from vfield.lab import adapt as adapting
-from vfield.training import check_device
 
-
-def adapt(words: list[str]) -> int:
-    """Compare fitting a new clip from nothing and by its codes alone."""
-    parser = command_parser("lab adapt", "Fit a new clip from nothing, by its codes alone, and tuned: PSNR by seconds.")
-    parser.add_argument("run", type=str, help="run folder to adapt from; of several clips for a picture of codes")
-    source_options(parser, "video")
-    parser.add_argument("--every", type=int, default=20, help="steps between looks; default 20")
-    fit_options(parser)
-    parsed = parse(parser, words)
-    if parsed.video is None or parsed.out is None:
-        raise UserError("name the new clip and where results go: --video new.mp4 --out DIR")
-    if parsed.every < 1:
-        raise UserError(f"--every must be at least 1, got {parsed.every}")
-    fields = fields_of(Path(parsed.run))
-    parser.set_defaults(run_values(Path(parsed.run), len(fields)))
-    config = config_of(parse(parser, words))
-    check_device(config.training)
-    folder = Path(parsed.out)
-    check_folder(folder, re.compile("|".join(map(re.escape, adapting.FILES))), "adapt", parsed.overwrite)
-    seen = Source(parsed.video, parsed.start, parsed.end, parsed.size, parsed.holdout).read()
-    adapting.check(seen.observed, config)
-    members = [load_field(path).field for path in fields]
-    courses = adapting.compare(members[0], seen.observed, seen.held_out, config, parsed.every)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with replaced(folder) as partial:
-        partial.mkdir()
-        adapting.report(partial, courses, members)
-    print(adapting.table(courses))
-    print(f"figures and pictures: {folder}")
-    return 0
-
-
-LABS: dict[str, Callable[[list[str]], int]] = {"adapt": adapt}
+EXPERIMENTS: dict[str, Callable[[list[str]], int]] = {
+    "conditioning": lab_races.conditioning,
+    "latents": lab_races.latents,
+    "adapt": lab_adapt.run,
+}
 
 
 def run(words: list[str]) -> int:
-    """Run the experiment that the first word names."""
-    if not words or words[0] in ("-h", "--help"):
-        print(f"usage: vfield lab {{{','.join(LABS)}}} ...\n\nAdd --help after an experiment for its options.")
-        return 0 if words else 2
-    if words[0] not in LABS:
-        return fail(f"unknown experiment {words[0]!r}; choose one of {', '.join(LABS)}")
-    return LABS[words[0]](words[1:])
+    """Hand the words on to the experiment that the first of them names."""
+    if words and words[0] in ("-h", "--help"):
+        print(f"usage: vfield lab {{{','.join(EXPERIMENTS)}}} ...\n\nAdd --help after a name for its options.")
+        return 0
+    if not words or words[0] not in EXPERIMENTS:
+        raise UserError(f"name an experiment: vfield lab {' or '.join(EXPERIMENTS)}")
+    return EXPERIMENTS[words[0]](words[1:])

@@ -41,7 +41,8 @@ from torch import Tensor, nn
 from vfield.clip import to_float
 from vfield.coords import Footprint, pixel_uv, uv_to_xy
 from vfield.errors import UserError
-from vfield.field.latents import ColourKeyframes, Recent, sample_grid, spline_coefficients, tensor_bytes
+from vfield.field.latents import ColourKeyframes, Recent, tensor_bytes
+from vfield.field.splines import sample_grid, spline_coefficients
 
 CELLS = 4  # that a pixel is divided into
 _FINE = 3 * CELLS

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from vfield.coords import uv_to_xy
 from vfield.errors import UserError
-from vfield.field.latents import resize_grid, sample_bilinear, sample_grid
+from vfield.field.splines import resize_grid, sample_bilinear, sample_grid
 
 CURVE_CHANNELS = 6  # v, a, j, each x and y
 LONE_CHANNELS = 4  # velocity from the left, velocity from the right

@@ -15,7 +15,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,7 @@ from vfield.coords import Footprint
 from vfield.errors import UserError
 from vfield.field.decoder import Decoder, DecoderConfig
 from vfield.field.detail import Detail, DetailConfig, Sighting, gather, neighbours, sight
+from vfield.field.encoder import EncodedGlobal, EncodedGrids, EncoderConfig, Predicted
 from vfield.field.fourier import FourierConfig, FourierFeatures
 from vfield.field.latents import ColourKeyframes, Finer, GlobalConfig, GlobalLatent, LatentGrids, LocalConfig
 from vfield.field.motion import Curves, Match, MotionConfig, MotionField, Visibility
@@ -41,6 +42,9 @@ class FieldConfig:
         motion: the motion field.
         decoder: the MLP.
         detail: the encoder of a level finer than the keyframes.
+        codes: where the global and the learnt local latents come from: they are learnt themselves ("autodecoder"), or
+            an encoder that is learnt predicts them from the keyframes ("autoencoder").
+        encoder: that encoder.
     """
 
     fourier: FourierConfig = FourierConfig()
@@ -49,6 +53,12 @@ class FieldConfig:
     motion: MotionConfig = MotionConfig()
     decoder: DecoderConfig = DecoderConfig()
     detail: DetailConfig = DetailConfig()
+    codes: Literal["autodecoder", "autoencoder"] = "autodecoder"
+    encoder: EncoderConfig = EncoderConfig()
+
+    def __post_init__(self) -> None:
+        if self.codes == "autoencoder" and not self.shared.enabled and not self.local.levels:
+            raise UserError("field.codes autoencoder needs something to predict: shared.enabled or local.levels")
 
     @property
     def has_local(self) -> bool:
@@ -152,9 +162,16 @@ class VideoField(nn.Module):
         see = with_motion and config.motion.visibility and config.local.colours
         self.visibility = Visibility(*self.size) if see else None
         self._local_width = (6 if self.colours else 0) + (self.latents.width if self.latents else 0)
-        inputs = self.fourier.width + self._local_width
-        self.decoder = Decoder(config.decoder, inputs, self.shared.width if self.shared else 0, outputs=3)
+        self.decoder = Decoder(
+            config.decoder, self.fourier.width, self.shared.width if self.shared else 0, 3, self._local_width
+        )
         self.detail = Detail(config.detail) if config.detail.enabled and config.local.colours else None
+        if config.codes == "autoencoder":
+            # In place of what was made above, so that nothing else is drawn differently.
+            if self.shared is not None:
+                self.shared = EncodedGlobal(config.shared, config.encoder, keyframes, t, duration_seconds, generator)
+            if self.latents is not None:
+                self.latents = EncodedGrids(config.local, config.encoder, keyframes, generator)
 
     def shared_parts(self) -> dict[str, nn.Module]:
         """The parts, by name, that have learnt something which is of no one clip: other clips' fields may use them.
@@ -220,6 +237,14 @@ class VideoField(nn.Module):
         twin._rehearses = True
         twin.hidden_rows = {keyframe: row for row, keyframe in enumerate(hidden)}
         return twin
+
+    def standalone(self) -> tuple[FieldConfig, dict[str, Tensor]]:
+        """Config and values of a field that says the same with nothing more: predicted codes, without their encoder."""
+        for part in self.modules():
+            if isinstance(part, Predicted):
+                part.predict()
+        values = {name: value for name, value in self.state_dict().items() if ".encoder." not in name}
+        return replace(self.config, codes="autodecoder"), values
 
     def forward(self, uvt: Tensor, footprint: Footprint | None = None, *, hide: bool = False) -> Tensor:
         """Ask for colours.
@@ -460,10 +485,9 @@ class VideoField(nn.Module):
         """Base and residual (n, 3) of points and what was read for them, in the same order."""
         if self.colours is not None and (self._is_mute() or not bool(read.gate.any())):
             return read.colour, torch.zeros_like(read.colour)
-        features = torch.cat([self.fourier(uvt, footprint), read.features], dim=-1)
         instants, index = torch.unique_consecutive(uvt[:, 2], return_inverse=True)
         condition = self.shared(instants) if self.shared is not None else uvt.new_zeros(1, 0)
-        residual = self.decoder(features, condition, index)
+        residual = self.decoder(self.fourier(uvt, footprint), condition, index, read.features)
         if self.colours is None:
             return torch.full_like(residual, 0.5), residual
         return read.colour, read.gate[:, None] * residual

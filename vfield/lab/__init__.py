@@ -1,1 +1,1 @@
-"""Experiments that show what the theory gives, each with figures and a picture: `vfield lab NAME`."""
+"""Experiments that show the theory of neural fields at work: curves and tables instead of videos."""

@@ -218,6 +218,6 @@ def _accelerator(config: TrainingConfig, out: Path | None) -> Accelerator:
         gradient_accumulation_steps=config.accumulation,
         log_with="tensorboard" if out is not None else None,
         project_dir=out,
-        # Buffers are the same everywhere from the start, and never change.
+        # Buffers are the same everywhere from the start, and never change but for what `Run` keeps equal.
         kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
     )

@@ -24,6 +24,7 @@ from vfield.clip import Clip
 from vfield.coords import keyframe_t
 from vfield.denoise import DenoiseConfig, denoise
 from vfield.expectation import Expectation
+from vfield.field.conditioning import running_statistics
 from vfield.field.motion import Curves
 from vfield.field.video_field import VideoField
 from vfield.objective import Objective
@@ -143,6 +144,7 @@ def learnt(members: Iterable[Member]) -> dict[str, Tensor]:
     """Every learnt value once, by a name that tells the clip, unless there is just one."""
     found: dict[int, tuple[str, Tensor]] = {}
     for member in members:
-        for name, parameter in member.field.named_parameters():
-            found.setdefault(id(parameter), (f"{member.name}/{name}" if member.name else name, parameter))
+        values = dict(member.field.named_parameters()) | running_statistics(member.field)
+        for name, value in values.items():
+            found.setdefault(id(value), (f"{member.name}/{name}" if member.name else name, value))
     return dict(found.values())

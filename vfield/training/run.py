@@ -20,6 +20,7 @@ from vfield.clip import Clip
 from vfield.enlarging import Patches, find_detail_force
 from vfield.errors import UserError
 from vfield.expectation import expect
+from vfield.field.conditioning import running_statistics
 from vfield.field.video_field import VideoField
 from vfield.interrupts import Flag, interrupts
 from vfield.objective import JointObjective, Terms
@@ -242,12 +243,20 @@ class Run:
                 self.optimizer.step()
                 self.optimizer.zero_grad()
             seen += len(batch.uvt)
+        self._share_statistics()
         self.step += 1
         terms = Terms(*(term.detach() for term in terms))
         if not math.isfinite(float(terms.total())):
             raise self._diverged()
         self.last = drawn[-1]
         return terms, seen
+
+    def _share_statistics(self) -> None:
+        """Bring what a step has changed besides parameters to the mean over processes, so that all hold one field."""
+        if self.accelerator.num_processes > 1:
+            buffers = [buffer for member in self.members for buffer in running_statistics(member.field).values()]
+            for buffer in {id(buffer): buffer for buffer in buffers}.values():
+                buffer.copy_(self.accelerator.reduce(buffer, "mean"))
 
     def _leave_alone(self, members: set[int]) -> None:
         """Clips that a step does not see keep their codes: without gradients, Adam's momentum moves them no further."""

@@ -1,0 +1,73 @@
+"""Races: what is seen, what is measured, and what is written."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from scenes import clip_of, translating
+
+from vfield.cli import main
+from vfield.errors import UserError
+from vfield.lab import conditioning
+from vfield.lab.curves import table
+from vfield.lab.race import course, marks, race
+
+ENTRIES = {(entry.group, entry.name): entry for entry in conditioning.entries(3000, 4, 5e-3, 0)}
+
+
+def test_a_course_is_the_middle_of_what_is_seen() -> None:
+    clip = clip_of(translating((24, 32), 6))
+    on = course("texture", clip, (10, 12), holdout=2)
+    assert torch.equal(on.observed.frames, clip.frames[[0, 2, 4], :, 7:17, 10:22])
+    assert torch.equal(on.held_out, clip.frames[[1, 3], :, 7:17, 10:22])
+    assert on.held_out_t == pytest.approx([1 / 25, 3 / 25])
+    assert course("texture", clip, (100, 100)).observed.frames.shape == clip.frames.shape
+    with pytest.raises(UserError, match="texture has 6 frames"):
+        course("texture", clip, (10, 12), holdout=6)
+
+
+def test_marks_begin_at_nothing_and_end_at_the_end() -> None:
+    for steps in (1, 3, 400):
+        assert marks(steps) == sorted(set(marks(steps)))
+        assert (marks(steps)[0], marks(steps)[-1]) == (0, steps)
+
+
+@pytest.mark.parametrize("who", [("global", "batchnorm"), ("local", "hypernetwork")], ids="-".join)
+def test_racers_learn(who: tuple[str, str]) -> None:
+    entry = ENTRIES[who]
+    on = course("texture", clip_of(translating((24, 32), 4)), (24, 32))
+    curve = race(entry, on, 30)
+    assert curve.steps == tuple(marks(30))
+    assert list(curve.seconds) == sorted(curve.seconds)
+    assert curve.psnr[-1] > curve.psnr[0] + 0.5
+    assert all(math.isnan(value) for value in curve.held_out_psnr)
+    assert curve.encoder_parameters == 0
+    # A code and 7 knots of 16; 2 of 4 frames and the last, each a grid of 6x8 and one of 2x2 with 8 channels.
+    assert curve.code_parameters == (16 * 8 if who[0] == "global" else 3 * 8 * (48 + 4))
+    assert "dB" in table([curve])
+
+
+def test_the_command_writes_figures_and_pictures(tmp_path: Path, demo_clip: Path) -> None:
+    words = ["lab", "latents", "--clips", str(demo_clip), "--frames", "3", "--crop", "24x16", "--steps", "1"]
+    words += ["--parameters", "3000", "--out", str(tmp_path / "out")]
+    assert main(words) == 0
+    curves = json.loads((tmp_path / "out" / "races.json").read_text())["curves"]
+    assert [curve["name"] for curve in curves] == ["none", "global", "local", "hybrid", "autodecoder", "autoencoder"]
+    assert curves[3]["psnr"] == curves[4]["psnr"]
+    assert curves[5]["encoder_parameters"] > 0
+    assert (tmp_path / "out" / "bigbuckbunny.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_bad_words_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for words, told in (
+        (["lab"], "name an experiment"),
+        (["lab", "conditioning", "--rank", "0"], "--rank must be at least 1"),
+        (["lab", "conditioning", "--steps", "0"], "--steps and --frames"),
+        (["lab", "conditioning", "--parameters", "9"], "too small"),
+    ):
+        assert main(words) == 2
+        assert told in capsys.readouterr().err
