@@ -109,7 +109,8 @@ def run(words: list[str]) -> int:
             scores = judge_held_out(result.field, held_out)
             print(f"frames never seen: PSNR {scores.psnr:.2f} dB, SSIM {scores.ssim:.4f} over {scores.frames} frames")
         print(f"watch:  tensorboard --logdir {folder}")
-        print(f"export: vfield render {folder} --slowmo 4 -o slow.mp4")
+        ask = "--scale 2 -o large.png" if len(clip) == 1 else "--slowmo 4 -o slow.mp4"
+        print(f"export: vfield render {folder} {ask}")
     return 0
 
 
