@@ -28,7 +28,8 @@ from vfield.start import start_field
 from vfield.video_io import VideoWriter, read_clip
 
 CONFIG = str(Path(__file__).parents[1] / "configs" / "image.yaml")
-SMALL = ["--steps", "250", "--field.decoder.width", "48", "--field.fourier.count", "48", "--sampling.patches", "48"]
+SMALL = ["--steps", "200", "--field.decoder.width", "48", "--field.fourier.count", "48", "--sampling.patches", "4"]
+SMALL += ["--field.fourier.space_bandwidth", "2"]
 SIZE = (24, 32)
 GREY, RGB, GREY_ALPHA, RGBA = 0, 2, 4, 6  # colour types of PNG
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 
-from vfield.cli import benchmark, evaluate, flow, render, snapshot, train
+from vfield.cli import benchmark, evaluate, flow, lab, render, snapshot, train
 from vfield.cli.options import fail, guarded
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
@@ -19,6 +19,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "snapshot": snapshot.run,
     "evaluate": evaluate.run,
     "benchmark": benchmark.run,
+    "lab": lab.run,
 }
 
 

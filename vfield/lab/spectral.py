@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -34,6 +34,7 @@ from vfield.field.fourier import FourierConfig, FourierFeatures, FourierKind
 from vfield.peers import resize
 
 KINDS: tuple[FourierKind, ...] = ("none", "basic", "positional", "gaussian")
+LEARNT = "gaussian, learnt"  # frequencies that start at the best bandwidth and are learnt with the rest
 SNAPSHOT_STEPS = 25
 _LEARNT = 0.5  # a band counts as learnt where less than this share of its power is missing
 
@@ -61,7 +62,7 @@ class SpectralConfig:
     width: int = 128
     depth: int = 3
     count: int = 128
-    sigmas: tuple[float, ...] = (1.0, 2.0, 4.0, 6.0, 8.0, 12.0, 16.0, 32.0, 64.0)
+    sigmas: tuple[float, ...] = (2.0, 4.0, 6.0, 8.0, 12.0, 16.0, 32.0)
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -104,6 +105,25 @@ class Swept(NamedTuple):
     def best(self) -> float:
         """The bandwidth with the best held-out PSNR."""
         return self.sigmas[max(range(len(self.sigmas)), key=self.held_out_psnr.__getitem__)]
+
+
+class SpectralResult(NamedTuple):
+    """What came of the experiment.
+
+    Attributes:
+        picture: (3, h, w) float32, the truth.
+        edges: of the bands of frequency, cycles across the picture.
+        traces: by the name of the map, those with a bandwidth at their best one; Gaussian frequencies also learnt.
+        sweeps: by the name of the map.
+    """
+
+    picture: Tensor
+    edges: list[float]
+    traces: dict[str, Trace]
+    sweeps: dict[str, Swept]
+
+
+Told = Callable[[str, Trace], None]
 
 
 class PictureField(nn.Module):
@@ -184,10 +204,9 @@ def band_power(picture: Tensor, edges: Sequence[float]) -> Tensor:
 
 def learnt_steps(trace: Trace) -> list[int | None]:
     """The step from which on less than half of each band's power was missing; None where there was none."""
-    last_missing = [[share >= _LEARNT for share in band].count(True) for band in trace.missing.T.tolist()]
     found: list[int | None] = []
-    for band, _ in enumerate(last_missing):
-        late = [i for i, share in enumerate(trace.missing[:, band].tolist()) if share >= _LEARNT]
+    for band in trace.missing.T.tolist():
+        late = [i for i, share in enumerate(band) if share >= _LEARNT]
         after = late[-1] + 1 if late else 0
         found.append(trace.steps[after] if after < len(trace.steps) else None)
     return found
@@ -249,14 +268,37 @@ def train(
     return field
 
 
-def sweep(picture: Tensor, kind: FourierKind, config: SpectralConfig) -> Swept:
-    """What each bandwidth reaches at the end of a fit."""
-    seen_psnr, held_out_psnr = [], []
+def sweep(picture: Tensor, kind: FourierKind, config: SpectralConfig, told: Told) -> tuple[Swept, Trace]:
+    """What each bandwidth reaches at the end of a fit, and the fit of the best one."""
+    traces = []
     for sigma in config.sigmas:
-        trace = watch(picture, map_config(kind, sigma, config.count), config)
-        seen_psnr.append(trace.seen_psnr[-1])
-        held_out_psnr.append(trace.held_out_psnr[-1])
-    return Swept(list(config.sigmas), seen_psnr, held_out_psnr)
+        traces.append(watch(picture, map_config(kind, sigma, config.count), config))
+        told(f"{kind}, sigma {sigma:g}", traces[-1])
+    reached = [(trace.seen_psnr[-1], trace.held_out_psnr[-1]) for trace in traces]
+    swept = Swept(list(config.sigmas), [seen for seen, _ in reached], [held_out for _, held_out in reached])
+    return swept, traces[swept.sigmas.index(swept.best)]
+
+
+def run_spectral(picture: Tensor, config: SpectralConfig, told: Told = lambda _name, _trace: None) -> SpectralResult:
+    """The whole experiment.
+
+    Args:
+        picture: (3, h, w) float32 in [0, 1].
+        config: what to do.
+        told: is given the name and the trace of each fit when it is done.
+    """
+    traces: dict[str, Trace] = {}
+    sweeps: dict[str, Swept] = {}
+    for kind in KINDS:
+        if kind in ("none", "basic"):
+            traces[kind] = watch(picture, map_config(kind, 1.0, config.count), config)
+            told(kind, traces[kind])
+        else:
+            sweeps[kind], traces[kind] = sweep(picture, kind, config, told)
+    learnt = replace(map_config("gaussian", sweeps["gaussian"].best, config.count), learnt=True)
+    traces[LEARNT] = watch(picture, learnt, config)
+    told(LEARNT, traces[LEARNT])
+    return SpectralResult(picture, band_edges(min(picture.shape[-2:])), traces, sweeps)
 
 
 def _psnr(error: Tensor) -> float:
