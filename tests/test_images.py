@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import struct
 import zlib
-from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -128,12 +128,17 @@ def test_a_picture_file_holds_one_picture(tmp_path: Path) -> None:
         export(saved, tmp_path / "out.png", ExportConfig(start=0.04, end=0.08), progress=False)
     with pytest.raises(UserError, match="crf 10 means nothing"):
         export(saved, tmp_path / "new.png", ExportConfig(start=0.04, end=0.08, crf=10), progress=False)
-    frames = to_float(clip.frames)
-    color = replace(ColorInfo(), bit_depth=8)
-    with (
-        pytest.raises(UserError, match="holds one picture"),
-        VideoWriter(tmp_path / "two.png", height=24, width=32, frame_rate=clip.frame_rate, color=color) as writer,
-    ):
-        writer.write(frames[0])
-        writer.write(frames[1])
     assert [path.name for path in tmp_path.iterdir()] == ["out.png"]
+
+
+def test_a_second_picture_is_refused_and_nothing_is_left(tmp_path: Path) -> None:
+    def write_two() -> None:
+        with VideoWriter(
+            tmp_path / "two.png", height=24, width=32, frame_rate=Fraction(25), color=ColorInfo()
+        ) as writer:
+            writer.write(scene(*SIZE))
+            writer.write(scene(*SIZE))
+
+    with pytest.raises(UserError, match="holds one picture"):
+        write_two()
+    assert list(tmp_path.iterdir()) == []

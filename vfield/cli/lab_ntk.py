@@ -19,8 +19,8 @@ def run(words: list[str]) -> int:
     """Read the options, compute the kernels, and write what they are."""
     parser = command_parser(
         "lab ntk",
-        "The tangent kernel of a wide field f(u, v) with each map of (u, v), on a line and on a grid over the picture, and "
-        "the training that it foretells. Writes kernels.png, eigenvalues.png, training.png and figures.json.",
+        "The tangent kernel of a wide field f(u, v) with each map of (u, v), on a line and on a grid over the picture, "
+        "and the training that it foretells. Writes kernels.png, eigenvalues.png, training.png and figures.json.",
     )
     parser.add_argument(
         "--image",
@@ -30,7 +30,7 @@ def run(words: list[str]) -> int:
         help="a picture, or a video for its first frame, whose middle row is learnt (default: data/bigbuckbunny.mp4)",
     )
     parser.add_argument("--out", type=str, default="runs/lab-ntk", metavar="DIR", help="folder (default: runs/lab-ntk)")
-    for name, kind, about in (
+    for name, number, about in (
         ("line-points", int, "points on the line"),
         ("side", int, "points along each side of the grid"),
         ("width", int, "units in each hidden layer"),
@@ -40,7 +40,7 @@ def run(words: list[str]) -> int:
         ("seed", int, "seed of weights and frequencies"),
     ):
         default = getattr(_DEFAULTS, name.replace("-", "_"))
-        parser.add_argument(f"--{name}", type=kind, default=default, help=f"{about} (default: {default:g})")
+        parser.add_argument(f"--{name}", type=number, default=default, help=f"{about} (default: {default:g})")
     parser.add_argument("--overwrite", action="store_true", help="replace earlier results in the folder")
     parsed = parse(parser, words)
     folder = Path(parsed.out)
@@ -62,7 +62,8 @@ def run(words: list[str]) -> int:
         line, grid, training = result.line[kind], result.grid[kind], result.training[kind]
         print(
             f"{kind}: not stationary {100 * line.unexplained:.1f} % (line), {100 * grid.unexplained:.1f} % (picture); "
-            f"eigenvalues above 1/100: {line.count_above} of {len(line.decay)}, {grid.count_above} of {len(grid.decay)}; "
+            f"eigenvalues above 1/100: {line.count_above} of {len(line.decay)}, "
+            f"{grid.count_above} of {len(grid.decay)}; "
             f"from infinite width {100 * line.apart:.1f} %; training as foretold to {100 * training.apart:.1f} %"
         )
     print(f"{folder}: kernels.png, eigenvalues.png, training.png, {FIGURES_NAME}")

@@ -1,33 +1,34 @@
 """The neural tangent kernel of a field, and what it foretells.
 
-Jacot, Gabriel and Hongler, "Neural Tangent Kernel: Convergence and Generalization in Neural Networks", 2018. With J(p) the
-gradient of the network's value at p by all its weights, the empirical kernel is
+Jacot, Gabriel and Hongler, "Neural Tangent Kernel: Convergence and Generalization in Neural Networks", 2018. With J(p)
+the gradient of the network's value at p by all its weights, the empirical kernel is
 
     K(p, q) = J(p) . J(q)
 
-A wide network hardly changes its kernel while it learns, so gradient descent at the rate eta on the loss
+A wide network hardly changes its kernel while it learns, so gradient descent at a small rate eta on the loss
 1/2 |f - y|^2 runs along
 
     f(t) - y = e^(-eta K t) (f(0) - y)            from f(0) = 0:  f(t) = (1 - e^(-eta K t)) y
 
 and the part of the error along an eigenvector with eigenvalue lambda falls as e^(-eta lambda t): small eigenvalues are
-what is learnt late, or never. In the limit of infinite width the kernel of the ReLU network below is known (Jacot et al.,
-theorem 1, with the arc-cosine kernels of Cho and Saul, "Kernel Methods for Deep Learning", 2009, equations 3 and 6).
+what is learnt late, or never. In the limit of infinite width the kernel of the ReLU network below is known (Jacot et
+al., theorem 1, with the arc-cosine kernels of order 0 and 1 of Cho and Saul, "Kernel Methods for Deep Learning", 2009).
 With S_0(p, q) = p.q / d and, in each hidden layer, the angle theta between p and q as the layer below sees them,
 
     S' = (pi - theta) / pi                                                 cos(theta) = S / sqrt(S(p, p) S(q, q))
     S <- sqrt(S(p, p) S(q, q)) (sin(theta) + (pi - theta) cos(theta)) / pi
     K <- K S' + S                                                          from K = S = S_0
 
-Of bare coordinates K depends on where p and q are. Of Fourier features, whose inner product is a function of p - q alone
-and whose length is everywhere the same, so is K: it is stationary, a filter with the features' bandwidth (Tancik et
-al., 2020, section 4).
+Of bare coordinates K depends on where p and q are. Of Fourier features, whose inner product is a function of p - q
+alone and whose length is everywhere the same, so is K: it is stationary, a filter with the features' bandwidth (Tancik
+et al., 2020, section 4).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -55,9 +56,7 @@ class TangentMLP(nn.Module):
         """
         super().__init__()
         sizes = [inputs, *[width] * depth, 1]
-        self.layers = nn.ParameterList(
-            torch.randn(b, a, generator=generator) for a, b in zip(sizes, sizes[1:], strict=False)
-        )
+        self.layers = nn.ParameterList(torch.randn(b, a, generator=generator) for a, b in pairwise(sizes))
 
     def forward(self, features: Tensor) -> Tensor:
         """The values (n,) at points (n, inputs)."""

@@ -47,7 +47,7 @@ class NtkConfig:
     depth: int = 2
     count: int = 128
     sigma: float = 4.0
-    steps: int = 1000
+    steps: int = 2000
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -176,14 +176,17 @@ def kernel_of(fourier: FourierConfig, uv: Tensor, grid: tuple[int, int], config:
 
 
 def train_on(fourier: FourierConfig, uv: Tensor, target: Tensor, kernel: Tensor, config: NtkConfig) -> Training:
-    """Gradient descent, at half of the fastest rate that does not diverge for the fastest direction, and its forecast."""
+    """Gradient descent on the line, and its forecast.
+
+    The rate is a tenth of the inverse of the largest eigenvalue: where steps are that small, descent follows the flow
+    that the forecast describes.
+    """
     field = TangentField(fourier, config.width, config.depth, config.seed)
     features = field.encode(uv)
-    rate = 1 / float(torch.linalg.eigvalsh(kernel.double())[-1])
+    rate = 0.1 / float(torch.linalg.eigvalsh(kernel.double())[-1])
     steps = sorted({0, *(round(config.steps ** (i / 12)) for i in range(13))})
     with torch.no_grad():
         start = field.mlp(features)
     foretold = predicted(kernel, start, target, rate, steps)
-    return Training(
-        steps, target, foretold, descend(field.mlp, list(field.mlp.parameters()), features, target, rate, steps)
-    )
+    real = descend(field.mlp, list(field.mlp.parameters()), features, target, rate, steps)
+    return Training(steps, target, foretold, real)

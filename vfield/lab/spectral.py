@@ -1,18 +1,18 @@
 """Spectral bias, measured: the same MLP on a picture, with and without Fourier features.
 
-A coordinate MLP is fitted to half of a picture's pixels, those of one colour on a chessboard, and judged on the others, as
-in Tancik et al., "Fourier Features Let Networks Learn High Frequency Functions in Low Dimensional Domains", 2020 (section
-6; they see a quarter). There held-out pixels of natural images rank the maps none < basic < positional < Gaussian, and
-the bandwidth sigma of the frequencies has an optimum: too small underfits, too large lets the network put anything
-between the pixels it has seen.
+A coordinate MLP is fitted to half of a picture's pixels, those of one colour on a chessboard, and judged on the others,
+as in Tancik et al., "Fourier Features Let Networks Learn High Frequency Functions in Low Dimensional Domains", 2020
+(section 6; they see every second row and column). There held-out pixels of natural images rank none < basic <
+positional < Gaussian, and the bandwidth sigma of the frequencies has an optimum: too small underfits, too large lets
+the network put anything between the pixels it has seen.
 
-How fast each frequency is learnt is told by the error's spectrum. With F the discrete Fourier transform, f the field and
-y the picture, the share of radial band b that is still missing is
+How fast each frequency is learnt is told by the error's spectrum. With F the discrete Fourier transform, f the field
+and y the picture, the share of radial band b that is still missing is
 
     missing(b) = sum_(k in b) |F(f - y)(k)|^2 / sum_(k in b) |F(y)(k)|^2
 
-(in the spirit of Rahaman et al., "On the Spectral Bias of Neural Networks", 2019, who follow single frequencies). Spectral
-bias is that the bands reach any given share in the order of their frequencies.
+(in the spirit of Rahaman et al., "On the Spectral Bias of Neural Networks", 2019, who follow single frequencies).
+Spectral bias is that the bands reach any given share in the order of their frequencies.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class SpectralConfig:
         learning_rate: at the start; it falls to zero along a cosine.
         width: units in each of the `depth` hidden layers.
         depth: hidden layers.
-        count: frequencies of the Gaussian map; half as many on each axis for the positional one, which makes it as wide.
+        count: frequencies of the Gaussian map; half as many on each axis for the positional one, so it is as wide.
         sigmas: bandwidths to try with both, cycles across the picture.
         seed: of everything random.
     """
@@ -127,7 +127,7 @@ Told = Callable[[str, Trace], None]
 
 
 class PictureField(nn.Module):
-    """f(u, v): (n, 2) positions in the unit square -> (n, 3) colours. The package's features and decoder, nothing else."""
+    """f(u, v): (n, 2) positions in the unit square -> (n, 3) colours, by the package's features and decoder alone."""
 
     def __init__(self, fourier: FourierConfig, decoder: DecoderConfig, seed: int) -> None:
         super().__init__()
@@ -241,7 +241,7 @@ def watch(picture: Tensor, fourier: FourierConfig, config: SpectralConfig) -> Tr
 def train(
     picture: Tensor, seen: Tensor, fourier: FourierConfig, config: SpectralConfig, look: Callable[[int, Tensor], None]
 ) -> PictureField:
-    """Fit a field to the seen pixels (h w,) of a picture (3, h, w), showing `look` the step and all pixels as it goes."""
+    """Fit a field to the seen pixels (h w,) of a picture (3, h, w); `look` is shown step and pixels on the way."""
     height, width = picture.shape[-2:]
     field = PictureField(fourier, DecoderConfig(config.width, config.depth, "none"), config.seed)
     colours = rearrange(picture, "c h w -> (h w) c")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ _FLOOR_DB = -20.0  # of the spectra's colours
 
 def snapshots(result: SpectralResult) -> Tensor:
     """Every map's picture beside the true one, at each snapshot: (s, 3, h', w') uint8."""
-    height, width = result.picture.shape[-2:]
+    width = result.picture.shape[-1]
     font_size = max(width // 11, 8)
     steps = result.traces[KINDS[0]].steps
     gap = torch.full((3, captioned(to_uint8(result.picture), "", font_size).shape[1], _GAP), 255, dtype=torch.uint8)
@@ -90,7 +91,7 @@ def _curves(result: SpectralResult, path: Path) -> None:
 def _spectra(result: SpectralResult, path: Path) -> None:
     figure, plots = axes(len(result.traces), width=3.4)
     edges = [0.0, *result.edges]
-    names = [f"{low:g} to {high:g}" for low, high in zip(edges, edges[1:], strict=False)] + [f"{edges[-1]:g} or more"]
+    names = [f"{low:g} to {high:g}" for low, high in pairwise(edges)] + [f"{edges[-1]:g} or more"]
     for plot, (name, trace) in zip(plots, result.traces.items(), strict=True):
         missing = 10 * trace.missing.clamp(min=1e-9).log10().T
         # One column a snapshot, as wide as the steps that follow it.

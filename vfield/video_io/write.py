@@ -213,7 +213,8 @@ def _kind_of(path: str | Path) -> str:
     if suffix not in ("", ".gif", ".png", *CONTAINERS):
         known = ", ".join((*CONTAINERS, ".gif"))
         raise UserError(
-            f"cannot write {path}: unknown suffix {suffix}; use {known}, .png for one picture, or none for a folder of them"
+            f"cannot write {path}: unknown suffix {suffix}; use {known}, .png for one picture, or none for a folder of "
+            "PNG files"
         )
     return suffix
 
