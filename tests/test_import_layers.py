@@ -188,7 +188,8 @@ def watch(event, arguments):
         written.append(str(arguments[0]))
 sys.addaudithook(watch)
 import vfield
-print(sorted({"av", "accelerate", "cv2", "tensorboard", "matplotlib"} & set(sys.modules)), threading.active_count(), written)
+heavy = {"av", "accelerate", "cv2", "matplotlib", "tensorboard"}
+print(sorted(heavy & set(sys.modules)), threading.active_count(), written)
 """
 
 

@@ -8,7 +8,7 @@ the gradient of the network's value at p by all its weights, the empirical kerne
 A wide network hardly changes its kernel while it learns, so gradient descent at a small rate eta on the loss
 1/2 |f - y|^2 runs along
 
-    f(t) - y = e^(-eta K t) (f(0) - y)            from f(0) = 0:  f(t) = (1 - e^(-eta K t)) y
+    f(t) = (1 - e^(-eta K t)) y            where f is what it shows less what it showed at first
 
 and the part of the error along an eigenvector with eigenvalue lambda falls as e^(-eta lambda t): small eigenvalues are
 what is learnt late, or never. In the limit of infinite width the kernel of the ReLU network below is known (Jacot et
@@ -168,21 +168,20 @@ def unexplained_by_difference(kernel: Tensor, differences: Tensor) -> float:
     return float(within / (values - values.mean()).square().sum())
 
 
-def predicted(kernel: Tensor, start: Tensor, target: Tensor, rate: float, steps: Sequence[int]) -> Tensor:
-    """What the linearised network shows after steps of gradient descent on 1/2 |f - y|^2: (len(steps), n).
+def predicted(kernel: Tensor, target: Tensor, rate: float, steps: Sequence[int]) -> Tensor:
+    """What the linearised network shows, from nothing, after steps of descent on 1/2 |f - y|^2: (len(steps), n).
 
     Args:
         kernel: (n, n).
-        start: (n,), what it shows at first.
         target: (n,), y.
         rate: eta.
         steps: t.
     """
     values, vectors = torch.linalg.eigh(kernel.double())
-    along = vectors.T @ (start - target).double()
+    along = vectors.T @ target.double()
     time = torch.tensor(steps, dtype=torch.float64)
-    left = (-rate * time[:, None] * values.clamp(min=0)).exp() * along
-    return (target.double() + left @ vectors.T).to(target.dtype)
+    done = 1 - (-rate * time[:, None] * values.clamp(min=0)).exp()
+    return ((done * along) @ vectors.T).to(target.dtype)
 
 
 def descend(
@@ -195,6 +194,8 @@ def descend(
 ) -> Tensor:
     """What a real network shows after the same steps of plain gradient descent: (len(steps), n). Its weights change.
 
+    What it showed at first is taken off, so that it, too, starts from nothing.
+
     Args:
         network: (n, d) -> (n,).
         weights: what is learnt.
@@ -204,8 +205,9 @@ def descend(
         steps: increasing; when to look.
     """
     shown = []
+    start = network(points).detach()
     for step in range(steps[-1] + 1):
-        made = network(points)
+        made = network(points) - start
         if step in steps:
             shown.append(made.detach().clone())
         gradients = torch.autograd.grad(0.5 * (made - target).square().sum(), list(weights))

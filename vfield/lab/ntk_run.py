@@ -43,8 +43,8 @@ class NtkConfig:
 
     line_points: int = 64
     side: int = 14
-    width: int = 512
-    depth: int = 2
+    width: int = 2048
+    depth: int = 1
     count: int = 128
     sigma: float = 4.0
     steps: int = 2000
@@ -185,8 +185,6 @@ def train_on(fourier: FourierConfig, uv: Tensor, target: Tensor, kernel: Tensor,
     features = field.encode(uv)
     rate = 0.1 / float(torch.linalg.eigvalsh(kernel.double())[-1])
     steps = sorted({0, *(round(config.steps ** (i / 12)) for i in range(13))})
-    with torch.no_grad():
-        start = field.mlp(features)
-    foretold = predicted(kernel, start, target, rate, steps)
+    foretold = predicted(kernel, target, rate, steps)
     real = descend(field.mlp, list(field.mlp.parameters()), features, target, rate, steps)
     return Training(steps, target, foretold, real)
