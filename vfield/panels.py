@@ -46,8 +46,8 @@ def panel(pictures: Sequence[Labelled]) -> Tensor:
     columns = min(2, len(pictures)) if width > height else len(pictures)
     factor = -(-_NARROWEST // width)
     font_size = columns * factor * width // _LETTERS_ACROSS
-    captioned = [captioned(to_uint8(magnify(picture, factor)), label, font_size) for label, picture in pictures]
-    return make_grid(captioned, nrow=columns, padding=_GAP, pad_value=255)
+    cells = [captioned(to_uint8(magnify(picture, factor)), label, font_size) for label, picture in pictures]
+    return make_grid(cells, nrow=columns, padding=_GAP, pad_value=255)
 
 
 def with_errors(truth: Labelled, made: Sequence[Labelled], gain: float) -> Tensor:

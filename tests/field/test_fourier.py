@@ -74,7 +74,7 @@ def test_bad_values_are_named() -> None:
         FourierConfig(count=0)
     with pytest.raises(UserError, match="space_bandwidth=-1"):
         FourierConfig(space_bandwidth=-1.0)
-    with pytest.raises(UserError, match="all fourier bandwidths are 0"):
+    with pytest.raises(UserError, match="fourier bandwidths are all 0"):
         FourierConfig(space_bandwidth=(0.0, 0.0), time_bandwidth=0.0)
     with pytest.raises(UserError, match=r"space_bandwidth=\(1.0, -2.0\)"):
         FourierConfig(space_bandwidth=(1.0, -2.0))

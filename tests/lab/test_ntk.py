@@ -57,7 +57,7 @@ def test_the_kernel_of_the_packages_own_field() -> None:
         hidden = field.encode(points)
         for layer in field.decoder.hidden:
             hidden = layer(hidden).relu()
-    torch.testing.assert_close(empirical_kernel(field, points), (hidden @ hidden.T + 1) / 3)
+    torch.testing.assert_close(empirical_kernel(field, points), hidden @ hidden.T + 1)
 
 
 def test_two_layers_by_the_arc_cosine_kernels() -> None:
@@ -74,7 +74,7 @@ def test_two_layers_by_the_arc_cosine_kernels() -> None:
             assert float(analytic_kernel(features, 1)[i, j]) == pytest.approx(expected, abs=1e-6)
 
 
-@pytest.mark.parametrize(("depth", "width", "within"), [(1, 16384, 0.03), (2, 1024, 0.06)])
+@pytest.mark.parametrize(("depth", "width", "within"), [(1, 16384, 0.03), (2, 1024, 0.1)])
 def test_a_wide_network_has_the_kernel_of_infinite_width(depth: int, width: int, within: float) -> None:
     features = torch.randn(10, 3, generator=generator())
     analytic = analytic_kernel(features, depth)
@@ -129,7 +129,7 @@ def test_stationarity_of_known_kernels() -> None:
 
 
 def test_features_make_the_kernel_stationary_and_slow_its_decay() -> None:
-    config = NtkConfig(line_points=24, side=6, width=128, depth=2, count=256)
+    config = NtkConfig(line_points=24, side=6, width=1024, depth=1, count=256)
     bare, mapped = (kernel_of(map_config(kind, 4.0, 256), line(24), (1, 24), config) for kind in ("none", "gaussian"))
     # In the limit of infinite width it is so exactly; a sampled kernel comes near.
     assert mapped.unexplained_analytic == pytest.approx(0, abs=1e-6)

@@ -63,9 +63,7 @@ class FourierConfig:
                 f"space_bandwidth={self.space_bandwidth}, time_bandwidth={self.time_bandwidth}"
             )
         if max(self.bandwidths) == 0:
-            raise UserError(
-                "fourier bandwidths are all 0, which leaves no axis; give space_bandwidth or time_bandwidth"
-            )
+            raise UserError("fourier bandwidths are all 0, which leaves no axis; raise space_bandwidth")
         if self.learnt and self.kind == "none":
             raise UserError("fourier.learnt needs frequencies to learn, and kind none has none; choose another kind")
 

@@ -62,7 +62,7 @@ class SpectralConfig:
     width: int = 128
     depth: int = 3
     count: int = 128
-    sigmas: tuple[float, ...] = (2.0, 4.0, 6.0, 8.0, 12.0, 16.0, 32.0)
+    sigmas: tuple[float, ...] = (2.0, 4.0, 6.0, 8.0, 16.0, 32.0, 64.0)
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torchvision.utils import make_grid
 
 from vfield.clip import to_uint8
 from vfield.folders import replaced
@@ -30,14 +31,13 @@ def snapshots(result: SpectralResult) -> Tensor:
     width = result.picture.shape[-1]
     font_size = max(width // 11, 8)
     steps = result.traces[KINDS[0]].steps
-    gap = torch.full((3, captioned(to_uint8(result.picture), "", font_size).shape[1], _GAP), 255, dtype=torch.uint8)
     frames = []
     for i, step in enumerate(steps):
-        cells = []
-        for kind in KINDS:
-            psnr = result.traces[kind].held_out_psnr[i]
-            cells += [captioned(to_uint8(result.traces[kind].pictures[i]), f"{kind} {psnr:.1f} dB", font_size), gap]
-        frames.append(torch.cat([*cells, captioned(to_uint8(result.picture), f"true, step {step}", font_size)], dim=-1))
+        traces = [(kind, result.traces[kind]) for kind in KINDS]
+        made = [(f"{kind} {trace.held_out_psnr[i]:.1f} dB", trace.pictures[i]) for kind, trace in traces]
+        pictures = [*made, (f"true, step {step}", result.picture)]
+        cells = [captioned(to_uint8(picture), label, font_size) for label, picture in pictures]
+        frames.append(make_grid(cells, nrow=len(cells), padding=_GAP, pad_value=255))
     return torch.stack(frames)
 
 
