@@ -29,7 +29,7 @@ from vfield.video_io import VideoWriter, read_clip
 
 CONFIG = str(Path(__file__).parents[1] / "configs" / "image.yaml")
 SMALL = ["--steps", "200", "--field.decoder.width", "48", "--field.fourier.count", "48", "--sampling.patches", "4"]
-SMALL += ["--field.fourier.space_bandwidth", "2"]
+SMALL += ["--field.fourier.space_bandwidth", "2", "--training.learning_rate", "0.01"]
 SIZE = (24, 32)
 GREY, RGB, GREY_ALPHA, RGBA = 0, 2, 4, 6  # colour types of PNG
 

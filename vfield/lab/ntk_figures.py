@@ -31,11 +31,11 @@ def summary(result: NtkResult, config: NtkConfig, image: str) -> dict[str, Any]:
     """Every figure, for JSON."""
     training = {}
     for kind, made in result.training.items():
-        foretold, real = made.errors
+        foretold, real = (error.tolist() for error in made.errors)
         training[kind] = {
             "steps": made.steps,
-            "rms_error_foretold": foretold.tolist(),
-            "rms_error_real": real.tolist(),
+            "rms_error_foretold": foretold,
+            "rms_error_real": real,
             "largest_distance_of_curves": made.apart,
         }
     return {
@@ -66,15 +66,16 @@ def _kernels(result: NtkResult, path: Path) -> None:
     for i, (kind, kernel) in enumerate(result.line.items()):
         whole, slices = plots[i], plots[i + len(result.line)]
         points = len(kernel.empirical)
-        whole.imshow(kernel.empirical, extent=(0, 1, 1, 0), cmap="magma")
-        whole.set(title=f"{kind}: {100 * kernel.unexplained:.1f} % not stationary", xlabel="q", ylabel="p")
+        whole.imshow(kernel.empirical.numpy(), extent=(0, 1, 1, 0), cmap="magma")
+        whole.set(xlabel="q", ylabel="p")
+        whole.set_title(f"{kind}: {100 * kernel.unexplained:.1f} % not stationary", fontsize=9)
         where = [(j + 0.5) / points for j in range(points)]
         for share in _SLICES:
             row = int(share * points)
-            line = slices.plot(where, kernel.empirical[row])[0]
-            slices.plot(where, kernel.analytic[row], color=line.get_color(), linestyle=":")
-        slices.set(xlabel="q", title="K(p, q) for four p (dotted: infinite width)")
-        slices.title.set_fontsize(8)
+            line = slices.plot(where, kernel.empirical[row].tolist())[0]
+            slices.plot(where, kernel.analytic[row].tolist(), color=line.get_color(), linestyle=":")
+        slices.set(xlabel="q")
+        slices.set_title("K(p, q) for four p (dotted: infinite width)", fontsize=9)
     save_figure(figure, path)
 
 
@@ -84,8 +85,8 @@ def _eigenvalues(result: NtkResult, path: Path) -> None:
         for i, (kind, kernel) in enumerate(kernels.items()):
             analytic = eigenvalues(kernel.analytic)
             rank = range(1, len(analytic) + 1)
-            plot.plot(rank, kernel.decay.clamp(min=_SMALLEST), color=f"C{i}", label=kind)
-            plot.plot(rank, (analytic / analytic[0]).clamp(min=_SMALLEST), color=f"C{i}", linestyle=":")
+            plot.plot(rank, kernel.decay.clamp(min=_SMALLEST).tolist(), color=f"C{i}", label=kind)
+            plot.plot(rank, (analytic / analytic[0]).clamp(min=_SMALLEST).tolist(), color=f"C{i}", linestyle=":")
         plot.set(xscale="log", yscale="log", xlabel="rank", title=f"eigenvalues over the largest, on the {name}")
     plots[0].legend()
     save_figure(figure, path)
@@ -94,16 +95,16 @@ def _eigenvalues(result: NtkResult, path: Path) -> None:
 def _training(result: NtkResult, path: Path) -> None:
     figure, plots = axes(len(result.training), rows=2, width=3.2, height=3)
     for i, (kind, made) in enumerate(result.training.items()):
-        foretold, real = made.errors
+        foretold, real = (error.tolist() for error in made.errors)
         errors, shown = plots[i], plots[i + len(result.training)]
         errors.plot(made.steps, real, marker="o", markersize=3, label="real")
         errors.plot(made.steps, foretold, linestyle="--", label="foretold by K")
         errors.set(xscale="symlog", yscale="log", xlabel="step", title=f"{kind}: RMS error")
         errors.legend()
         where = [(j + 0.5) / len(made.target) for j in range(len(made.target))]
-        shown.plot(where, made.target, color="lightgrey", linewidth=4, label="picture's row")
-        shown.plot(where, made.real[-1], label="real")
-        shown.plot(where, made.foretold[-1], linestyle="--", label="foretold by K")
+        shown.plot(where, made.target.tolist(), color="lightgrey", linewidth=4, label="picture's row")
+        shown.plot(where, made.real[-1].tolist(), label="real")
+        shown.plot(where, made.foretold[-1].tolist(), linestyle="--", label="foretold by K")
         shown.set(xlabel="u", title=f"after {made.steps[-1]} steps")
     plots[len(result.training)].legend(fontsize=7)
     save_figure(figure, path)

@@ -93,7 +93,7 @@ def _spectra(result: SpectralResult, path: Path) -> None:
     edges = [0.0, *result.edges]
     names = [f"{low:g} to {high:g}" for low, high in pairwise(edges)] + [f"{edges[-1]:g} or more"]
     for plot, (name, trace) in zip(plots, result.traces.items(), strict=True):
-        missing = 10 * trace.missing.clamp(min=1e-9).log10().T
+        missing = 10 * trace.missing.clamp(min=1e-9).log10().T.numpy()
         # One column a snapshot, as wide as the steps that follow it.
         columns = [*trace.steps, 2 * trace.steps[-1] - trace.steps[-2]]
         mesh = plot.pcolormesh(columns, range(len(names) + 1), missing, vmin=_FLOOR_DB, vmax=0, cmap="magma")
