@@ -65,11 +65,14 @@ INNER_LAYERS = {
         *["video_field", "__init__"],
     ],
     "benchmark": ["suite", "cases", "interpolation", "upscaling", "tables", "results", "denoising", "__init__"],
-    "lab": ["plots", "figures", "race", "budget", "conditioning", "latents", "curves", "adapt", "__init__"],
+    "lab": [
+        *["plots", "figures", "spectral", "spectral_figures", "ntk", "ntk_run", "ntk_figures"],
+        *["race", "budget", "conditioning", "latents", "curves", "adapt", "__init__"],
+    ],
     "training": ["settings", "members", "saves", "run", "fits", "__init__"],
     "cli": [
         *["values", "options", "sources", "train", "adapt", "render", "flow", "snapshot", "evaluate"],
-        *["benchmark_denoising", "benchmark", "lab_races", "lab_adapt", "lab", "__init__"],
+        *["benchmark_denoising", "benchmark", "lab_spectral", "lab_ntk", "lab_races", "lab_adapt", "lab", "__init__"],
     ],
 }
 
@@ -153,6 +156,11 @@ def test_library_stays_in_its_rooms(library: str, rooms: set[str]) -> None:
     assert users <= rooms
 
 
+def test_only_the_command_line_knows_the_lab() -> None:
+    users = {parts_of(path)[0] for path in FILES if any(name[:2] == ("vfield", "lab") for name in imports(path))}
+    assert users == {"lab", "cli"}
+
+
 def test_grid_sample_has_one_caller() -> None:
     def names(path: Path) -> set[str]:
         nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
@@ -184,7 +192,8 @@ def watch(event, arguments):
         written.append(str(arguments[0]))
 sys.addaudithook(watch)
 import vfield
-print(sorted({"av", "accelerate", "cv2", "tensorboard"} & set(sys.modules)), threading.active_count(), written)
+heavy = {"av", "accelerate", "cv2", "matplotlib", "tensorboard"}
+print(sorted(heavy & set(sys.modules)), threading.active_count(), written)
 """
 
 

@@ -318,8 +318,8 @@ def _unstretched(config: ExportConfig, facts: ClipFacts, path: str | Path, first
 
 
 def _is_pictures(path: str | Path) -> bool:
-    """Whether the name asks for a GIF or a folder of PNG files, by the rules of `VideoWriter`."""
-    return str(path).endswith("/") or Path(path).suffix.lower() in ("", ".gif")
+    """Whether the name asks for a GIF, a PNG file or a folder of them, by the rules of `VideoWriter`."""
+    return str(path).endswith("/") or Path(path).suffix.lower() in ("", ".gif", ".png")
 
 
 # ------------------------------------------------------------------------------------------- the work
@@ -334,7 +334,7 @@ def export(
     progress: bool = True,
     chunk_points: int = 1 << 16,
 ) -> ExportReport:
-    """Render a field to a video file, a GIF or a folder of PNG files.
+    """Render a field to a video file, a GIF, a PNG file or a folder of them.
 
     Args:
         saved: the field, and the facts of its clip.
@@ -361,6 +361,7 @@ def export(
         output_rate=rate,
         slowmo=slowmo,
     )
+    _check_one_picture(path, len(plan.output_seconds))
     retimed = rate is not None or slowmo != 1
     clock = _clock(plan, constant=retimed)
     _check_not_source(path, facts)
@@ -414,6 +415,15 @@ def export(
         # The writer leaves out, with a line in the log, what the container cannot hold: the report must not deny it.
         audio=sound.word if sound.plan is None or has_audio(path) else "left out",
     )
+
+
+def _check_one_picture(path: str | Path, frames: int) -> None:
+    """Refuses more frames than the one that a picture file holds."""
+    if Path(path).suffix.lower() == ".png" and not str(path).endswith("/") and frames > 1:
+        raise UserError(
+            f"{path} holds one picture, and {frames} frames were asked for; choose one by start and end, or name a "
+            "folder, without a suffix"
+        )
 
 
 def _check_not_source(path: str | Path, facts: ClipFacts) -> None:

@@ -46,8 +46,8 @@ def panel(pictures: Sequence[Labelled]) -> Tensor:
     columns = min(2, len(pictures)) if width > height else len(pictures)
     factor = -(-_NARROWEST // width)
     font_size = columns * factor * width // _LETTERS_ACROSS
-    captioned = [_captioned(to_uint8(magnify(picture, factor)), label, font_size) for label, picture in pictures]
-    return make_grid(captioned, nrow=columns, padding=_GAP, pad_value=255)
+    cells = [captioned(to_uint8(magnify(picture, factor)), label, font_size) for label, picture in pictures]
+    return make_grid(cells, nrow=columns, padding=_GAP, pad_value=255)
 
 
 def with_errors(truth: Labelled, made: Sequence[Labelled], gain: float) -> Tensor:
@@ -62,11 +62,11 @@ def with_errors(truth: Labelled, made: Sequence[Labelled], gain: float) -> Tenso
     factor = -(-_NARROWEST // width)
     font_size = factor * width // _LETTERS_ACROSS
 
-    def captioned(picture: Tensor, label: str) -> Tensor:
-        return _captioned(to_uint8(magnify(picture, factor)), label, font_size)
+    def enlarged(picture: Tensor, label: str) -> Tensor:
+        return captioned(to_uint8(magnify(picture, factor)), label, font_size)
 
-    above = [captioned(picture, label) for label, picture in (truth, *made)]
-    errors = [captioned(error_picture(picture, truth[1], gain), f"error x{gain:g}") for _, picture in made]
+    above = [enlarged(picture, label) for label, picture in (truth, *made)]
+    errors = [enlarged(error_picture(picture, truth[1], gain), f"error x{gain:g}") for _, picture in made]
     blank = torch.full_like(above[0], 255)
     beneath = [blank, *errors]
     columns = min(_MOST_COLUMNS, len(above))
@@ -78,7 +78,7 @@ def with_errors(truth: Labelled, made: Sequence[Labelled], gain: float) -> Tenso
     return make_grid(cells, nrow=columns, padding=_GAP, pad_value=255)
 
 
-def _captioned(picture: Tensor, text: str, font_size: int) -> Tensor:
+def captioned(picture: Tensor, text: str, font_size: int) -> Tensor:
     """A picture (3, h, w) uint8 under a strip with a line of text, which shrinks to fit the width."""
     width = picture.shape[-1]
     strip = Image.new("RGB", (width, font_size * 3 // 2), "white")

@@ -1,13 +1,15 @@
-"""Experiments that show the theory at work."""
+"""Experiments that show the theory of neural fields at work. Each has a module here and a line in `EXPERIMENTS`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from vfield.cli import lab_adapt, lab_races
+from vfield.cli import lab_adapt, lab_ntk, lab_races, lab_spectral
 from vfield.errors import UserError
 
 EXPERIMENTS: dict[str, Callable[[list[str]], int]] = {
+    "spectral": lab_spectral.run,
+    "ntk": lab_ntk.run,
     "conditioning": lab_races.conditioning,
     "latents": lab_races.latents,
     "adapt": lab_adapt.run,

@@ -1,4 +1,4 @@
-"""Export a video from a fitted field."""
+"""Export a video or a picture from a fitted field."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from vfield.zoom import read_path
 
 def run(words: list[str]) -> int:
     """Read the options, export, and say what was written."""
-    parser = command_parser("render", "Export a video from a fitted field.")
+    parser = command_parser("render", "Export a video or a picture from a fitted field.")
     parser.add_argument("run", type=str, help="run folder or field file")
-    parser.add_argument("-o", "--output", type=str, required=True, help="video, .gif, or a folder for PNGs")
+    parser.add_argument("-o", "--output", type=str, required=True, help="video, .gif, one .png, or a folder for PNGs")
     parser.add_argument("--scale", type=float | None, help="enlarge by this factor, for example 2")
     parser.add_argument("--size", type=str | None, metavar="WxH", help="output size, for example 1920x1080")
     parser.add_argument("--fps", type=str | None, help="frames per second, same duration: 60 or 30000/1001")
@@ -45,6 +45,9 @@ def run(words: list[str]) -> int:
         overwrite=parsed.overwrite,
     )
     report = export(load_field(parsed.run, parsed.device), parsed.output, config, device=parsed.device)
+    if report.path.suffix.lower() == ".png":
+        print(f"{report.path}: {report.width}x{report.height}, made in {report.seconds_taken:.0f} s")
+        return 0
     print(
         f"{report.path}: {report.frames} frames of {report.width}x{report.height} at {float(report.frame_rate):g} fps, "
         f"{float(report.duration_seconds):.2f} s, made in {report.seconds_taken:.0f} s; sound: {report.audio}"

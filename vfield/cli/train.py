@@ -107,7 +107,8 @@ def report(
             told = f"PSNR {scores.psnr:.2f} dB, SSIM {scores.ssim:.4f} over {scores.frames} frames"
             print(f"{prefix}frames never seen: {told}")
     print(f"watch:  tensorboard --logdir {run_folder}")
-    print(f"export: vfield render {next(iter(folders.values()))} --slowmo 4 -o slow.mp4")
+    ask = "--scale 2 -o large.png" if len(first.field.timeline.t) == 1 else "--slowmo 4 -o slow.mp4"
+    print(f"export: vfield render {next(iter(folders.values()))} {ask}")
 
 
 def _resumable(parsed: Namespace) -> Path:

@@ -1,15 +1,21 @@
 """Fourier features of (u, v, t): what lets a small MLP see fine detail.
 
-A coordinate MLP learns low frequencies first and may never reach the high ones (spectral bias). In the neural tangent
-kernel picture its kernel is a smooth function of the inputs with fast falling eigenvalues; mapping the inputs through
+A coordinate MLP learns low frequencies first and may never reach the high ones (spectral bias; Rahaman et al., "On the
+Spectral Bias of Neural Networks", 2019). In the neural tangent kernel picture its kernel is a smooth function of the
+inputs with fast falling eigenvalues; mapping the inputs through
 
     gamma(p) = [cos(2 pi B p), sin(2 pi B p)]
 
 makes the kernel stationary, with a bandwidth that B sets (Tancik et al., "Fourier Features Let Networks Learn High
-Frequency Functions in Low Dimensional Domains", 2020, equation 5).
+Frequency Functions in Low Dimensional Domains", 2020, equation 5). The rows of B, with s_i the bandwidth of axis i:
+
+    none         no rows: gamma(p) is p itself
+    basic        e_i, one wave an axis
+    positional   s_i^(j / (m - 1)) e_i for j = 0 .. m - 1, log-spaced up to the bandwidth
+    Gaussian     (b_u, b_v, b_t) with b_i ~ N(0, s_i^2)
 
 The features know the footprint: the mean of cos(2 pi b.p) over a box of sides w is cos(2 pi b.p) prod_i sinc(b_i w_i),
-so a coarse query is filtered in closed form instead of aliased.
+so a coarse query is filtered in closed form instead of aliased. The mean of p over the box is p.
 """
 
 from __future__ import annotations
@@ -25,6 +31,8 @@ from torch import Tensor, nn
 from vfield.coords import Footprint
 from vfield.errors import UserError
 
+FourierKind = Literal["none", "basic", "positional", "gaussian"]
+
 
 @dataclass(frozen=True)
 class FourierConfig:
@@ -34,29 +42,44 @@ class FourierConfig:
         kind: "none" (the coordinates themselves), "basic" (one wave an axis), "positional" (log-spaced waves an axis)
             or "gaussian" (random directions).
         count: number of frequencies for "gaussian"; per axis for "positional".
-        space_bandwidth: cycles across the picture: standard deviation for "gaussian", the highest for "positional".
-        time_bandwidth: likewise, cycles over the whole clip. Time wants much less than space.
+        space_bandwidth: cycles across the picture, for both axes or as [u, v]: standard deviation for "gaussian", the
+            highest for "positional".
+        time_bandwidth: likewise, cycles over the whole clip. Time wants much less than space. A bandwidth of 0 leaves
+            its axis out: what the features tell does not depend on it.
+        learnt: whether the frequencies are learnt with the rest, from these on, or stay as they are.
     """
 
-    kind: Literal["none", "basic", "positional", "gaussian"] = "gaussian"
+    kind: FourierKind = "gaussian"
     count: int = 8
-    space_bandwidth: float = 2.0
+    space_bandwidth: float | tuple[float, float] = 2.0
     time_bandwidth: float = 0.5
+    learnt: bool = False
 
     def __post_init__(self) -> None:
         if self.count < 1:
             raise UserError(f"fourier.count must be at least 1, got {self.count}")
-        if self.space_bandwidth < 0 or self.time_bandwidth < 0:
+        if min(self.bandwidths) < 0:
             raise UserError(
                 "fourier bandwidths must not be negative, got "
                 f"space_bandwidth={self.space_bandwidth}, time_bandwidth={self.time_bandwidth}"
             )
+        if max(self.bandwidths) == 0:
+            raise UserError("fourier bandwidths are all 0, which leaves no axis; raise space_bandwidth")
+        if self.learnt and self.kind == "none":
+            raise UserError("fourier.learnt needs frequencies to learn, and kind none has none; choose another kind")
+
+    @property
+    def bandwidths(self) -> tuple[float, float, float]:
+        """Of u, v and t."""
+        space = self.space_bandwidth
+        u, v = space if isinstance(space, tuple) else (space, space)
+        return u, v, self.time_bandwidth
 
 
 def frequencies(config: FourierConfig, generator: torch.Generator) -> Tensor:
     """The matrix B: (m, 3), cycles per unit of u, of v and of the clip's duration."""
-    axes = torch.eye(3)
-    scale = torch.tensor([config.space_bandwidth, config.space_bandwidth, config.time_bandwidth])
+    scale = torch.tensor(config.bandwidths)
+    axes = torch.eye(3)[scale > 0]
     if config.kind == "none":
         return torch.zeros(0, 3)
     if config.kind == "basic":
@@ -64,8 +87,8 @@ def frequencies(config: FourierConfig, generator: torch.Generator) -> Tensor:
     if config.kind == "positional":
         exponents = torch.arange(config.count) / max(config.count - 1, 1)
         # From one cycle up to the bandwidth, evenly in the logarithm, each axis on its own.
-        bands = torch.stack([s.clamp(min=1.0) ** exponents for s in scale], dim=-1)
-        return (bands[:, None, :] * axes[None]).reshape(-1, 3)
+        bands = torch.stack([s.clamp(min=1.0) ** exponents for s in scale[scale > 0]], dim=-1)
+        return (bands[:, :, None] * axes[None]).reshape(-1, 3)
     return torch.randn(config.count, 3, generator=generator) * scale
 
 
@@ -77,8 +100,13 @@ class FourierFeatures(nn.Module):
     def __init__(self, config: FourierConfig, duration_seconds: float, generator: torch.Generator) -> None:
         super().__init__()
         self.duration_seconds = max(duration_seconds, 1e-6)
-        self.register_buffer("matrix", frequencies(config, generator))
-        self.width = 2 * len(self.matrix) or 3
+        matrix = frequencies(config, generator)
+        if config.learnt:
+            self.matrix = nn.Parameter(matrix)
+        else:
+            self.register_buffer("matrix", matrix)
+        self.axes = [axis for axis, bandwidth in enumerate(config.bandwidths) if bandwidth > 0]
+        self.width = 2 * len(matrix) or len(self.axes)
 
     def for_duration(self, duration_seconds: float) -> FourierFeatures:
         """The same features for a clip of another length, which they divide as they do this one's."""
@@ -98,7 +126,8 @@ class FourierFeatures(nn.Module):
         """
         p = uvt / uvt.new_tensor([1.0, 1.0, self.duration_seconds])
         if len(self.matrix) == 0:
-            return 2 * p - 1
+            # A box lies evenly around its centre, so the coordinates' mean over it is the centre's.
+            return 2 * p[:, self.axes] - 1
         box = uvt.new_tensor([footprint.du, footprint.dv, footprint.dt / self.duration_seconds])
         damping = torch.sinc(self.matrix * box).prod(dim=-1)
         phase = 2 * math.pi * p @ self.matrix.T

@@ -82,7 +82,7 @@ def resolve_color(frame: VideoFrame) -> ColorInfo:
     """The colour facts of a decoded frame; what its stream leaves open is settled by the rule that players use.
 
     Untagged matrix: BT.709 from 720 rows or 1280 columns on, otherwise BT.601. Untagged range: limited for YUV, full
-    for the yuvj formats. Untagged primaries and transfer follow the matrix.
+    for the yuvj formats. Grey is full range, whatever its tags. Untagged primaries and transfer follow the matrix.
 
     Raises:
         UserError: when the matrix is one that vfield cannot compute.
@@ -91,6 +91,11 @@ def resolve_color(frame: VideoFrame) -> ColorInfo:
     return resolve_tags(
         frame, frame.format.name, frame.format.is_rgb or frame.format.has_palette, bits, frame.height, frame.width
     )
+
+
+def is_grey(format_name: str) -> bool:
+    """Whether a pixel format holds lightness alone, perhaps with transparency. swscale takes these for full range."""
+    return format_name.startswith(("gray", "ya", "mono"))
 
 
 def resolve_tags(tags: Tagged, format_name: str, is_rgb: bool, bits: int, height: int, width: int) -> ColorInfo:
@@ -106,7 +111,7 @@ def resolve_tags(tags: Tagged, format_name: str, is_rgb: bool, bits: int, height
         raise UserError(
             f"the video's colour matrix (code {code}) is not supported; convert it to bt709 with another tool first"
         )
-    full = is_rgb or format_name.startswith("yuvj") or int(tags.color_range) == _RANGES["pc"]
+    full = is_rgb or format_name.startswith("yuvj") or int(tags.color_range) == _RANGES["pc"] or is_grey(format_name)
     primaries, transfer = _FOLLOWING.get(matrix, (matrix, matrix))
     return ColorInfo(
         matrix=matrix,

@@ -1,4 +1,4 @@
-"""Sinks that write pictures: an animated GIF, or a folder of PNG files."""
+"""Sinks that write pictures: an animated GIF, a folder of PNG files, or one PNG file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from einops import rearrange
 
-from vfield.clip import to_uint8
+from vfield.clip import to_float, to_uint8
 from vfield.errors import UserError
 
 _GIF_TICK = Fraction(1, 100)
@@ -30,6 +30,12 @@ def check_gif_rate(frame_rate: Fraction) -> None:
 def _rgb24(rgb: np.ndarray) -> VideoFrame:
     pixels = to_uint8(torch.from_numpy(rgb)).numpy()
     return VideoFrame.from_ndarray(np.ascontiguousarray(rearrange(pixels, "c h w -> h w c")), "rgb24")
+
+
+def _rgb48(rgb: np.ndarray) -> VideoFrame:
+    pixels = to_float(torch.from_numpy(rgb)).clamp(0, 1).numpy()
+    words = np.rint(rearrange(pixels, "c h w -> h w c") * 65535).astype(np.uint16)
+    return VideoFrame.from_ndarray(words, "rgb48be")
 
 
 class GifSink:
@@ -88,16 +94,21 @@ class GifSink:
             return
 
 
+def _png_encoder(height: int, width: int, pixel_format: str) -> VideoCodecContext:
+    encoder = VideoCodecContext.create("png", "w")
+    encoder.width, encoder.height = width, height
+    encoder.pix_fmt = pixel_format
+    encoder.time_base = Fraction(1, 25)
+    return encoder
+
+
 class PngSink:
     """A folder of 000000.png, 000001.png, ... in the order written; timestamps are not kept."""
 
     def __init__(self, folder: Path, *, height: int, width: int) -> None:
         self._folder = folder
         self._count = 0
-        self._encoder = VideoCodecContext.create("png", "w")
-        self._encoder.width, self._encoder.height = width, height
-        self._encoder.pix_fmt = "rgb24"
-        self._encoder.time_base = Fraction(1, 25)
+        self._encoder = _png_encoder(height, width, "rgb24")
         folder.mkdir()
 
     def write(self, rgb: np.ndarray, pts_seconds: Fraction, duration_seconds: Fraction) -> None:
@@ -110,6 +121,35 @@ class PngSink:
 
     def close(self) -> None:
         """Nothing is left to write."""
+
+    def abort(self) -> None:
+        """Nothing is open."""
+
+
+class PictureSink:
+    """One PNG file, of 16 bits where the source has more than 8: a picture that was read comes back as deep."""
+
+    def __init__(self, file: Path, *, height: int, width: int, deep: bool) -> None:
+        self._file = file
+        self._deep = deep
+        self._encoder = _png_encoder(height, width, "rgb48be" if deep else "rgb24")
+        self._packets: list[bytes] = []
+
+    def write(self, rgb: np.ndarray, pts_seconds: Fraction, duration_seconds: Fraction) -> None:
+        """Takes the (3, h, w) uint8 or float32 RGB picture.
+
+        Raises:
+            UserError: when it already has one.
+        """
+        if self._packets:
+            raise UserError("a .png file holds one picture; for several name a folder, without a suffix")
+        frame = _rgb48(rgb) if self._deep else _rgb24(rgb)
+        frame.pts = 0
+        self._packets = [bytes(packet) for packet in self._encoder.encode(frame)]
+
+    def close(self) -> None:
+        """Writes the file."""
+        self._file.write_bytes(b"".join(self._packets))
 
     def abort(self) -> None:
         """Nothing is open."""

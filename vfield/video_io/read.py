@@ -13,12 +13,12 @@ import torch
 from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
-from einops import rearrange
+from einops import rearrange, repeat
 from torch import Tensor
 
 from vfield.clip import Clip, ColorInfo
 from vfield.errors import UserError
-from vfield.video_io.color import resolve_color, tag, yuv16_to_rgb
+from vfield.video_io.color import is_grey, resolve_color, tag, yuv16_to_rgb
 from vfield.video_io.graph import ACCURATE, FilterChain
 from vfield.video_io.source import (
     as_seconds,
@@ -79,7 +79,10 @@ def read_clip(
                 break
             if pts < first:
                 continue
-            converter = converter or _RgbConverter(frame, size)
+            if converter is None:
+                converter = _RgbConverter(frame, size)
+                if _is_transparent(frame):
+                    logger.warning("%s is transparent in places; its colours there are taken as if they were not", path)
             lasting = frame.duration * _time_base(frame) if frame.duration else 1 / rate
             store.append(converter(frame), pts, pts + lasting)
             if len(store.times) == max_frames:
@@ -258,6 +261,13 @@ def _count_packets(path: str | Path, decoded: VideoStream, first: Fraction, last
     return max(count, 1)
 
 
+def _is_transparent(frame: VideoFrame) -> bool:
+    """Whether any pixel lets something behind it through. Some opaque formats come with an alpha channel, too."""
+    if not (frame.format.has_palette or any(component.is_alpha for component in frame.format.components)):
+        return False
+    return bool(frame.reformat(format="rgba").to_ndarray()[..., 3].min() < 255)
+
+
 class _RgbConverter:
     """Decoded frames to upright RGB pictures (3, h, w) of one size: uint8, or float32 for sources beyond 8 bits."""
 
@@ -281,6 +291,8 @@ class _RgbConverter:
         rgb: np.ndarray
         if self.color.bit_depth == 8:
             rgb = rearrange(pixels, "h w c -> c h w")
+        elif pixels.ndim == 2:
+            rgb = repeat(pixels / np.float32(65535), "h w -> c h w", c=3)
         elif self.color.matrix == "gbr":
             rgb = rearrange(pixels / np.float32(65535), "h w c -> c h w")
         else:
@@ -301,6 +313,8 @@ class _RgbConverter:
         options = f"w={self._width}:h={self._height}:flags={kernel}+{ACCURATE}:sws_dither=none"
         if self.color.matrix == "gbr":
             target = "rgb24" if self.color.bit_depth == 8 else "rgb48le"
+        elif is_grey(frame.format.name) and self.color.bit_depth > 8:
+            target = "gray16le"
         elif self.color.bit_depth == 8:
             target = "rgb24"
             options += f":in_color_matrix={self.color.matrix}:in_range={self.color.range}:out_range=pc"

@@ -22,7 +22,7 @@ from vfield.errors import UserError
 from vfield.folders import check_folder, check_parent, move_into_place, partial_name, remove
 from vfield.video_io.audio import AudioPlan
 from vfield.video_io.encode import CONTAINERS, Encoding, VideoSink, choose_encoding
-from vfield.video_io.pictures import GifSink, PngSink, check_gif_rate
+from vfield.video_io.pictures import GifSink, PictureSink, PngSink, check_gif_rate
 from vfield.video_io.source import logger
 
 _FINEST_TIME_BASE = 10_000_000
@@ -46,8 +46,8 @@ def common_time_base(times: Iterable[Fraction]) -> Fraction:
 class VideoWriter:
     """Writes frames one by one; a context manager. What is at `path` changes only when the block ends well.
 
-    The name decides the kind: .mp4, .mov, .mkv or .webm is video, .gif an animation, and a name without a suffix or
-    with a slash at its end a folder of PNG files (000000.png, ...).
+    The name decides the kind: .mp4, .mov, .mkv or .webm is video, .gif an animation, .png one picture, and a name
+    without a suffix or with a slash at its end a folder of PNG files (000000.png, ...).
 
     Args:
         path: where the result goes.
@@ -94,6 +94,7 @@ class VideoWriter:
         self._frame_rate = frame_rate
         self._time_base = time_base or 1 / frame_rate
         self._pixel_aspect = pixel_aspect
+        self._deep = color.bit_depth > 8
         self._audio = audio
         self._path = Path(path)
         self._kind = _kind_of(path)
@@ -137,6 +138,8 @@ class VideoWriter:
         height, width = self._shape[1:]
         if self._kind == "":
             return PngSink(self._partial, height=height, width=width)
+        if self._kind == ".png":
+            return PictureSink(self._partial, height=height, width=width, deep=self._deep)
         if self._encoding is None:
             return GifSink(self._partial, height=height, width=width)
         return VideoSink(
@@ -207,9 +210,12 @@ def _kind_of(path: str | Path) -> str:
     if str(path).endswith(("/", os.sep)):
         return ""
     suffix = Path(path).suffix.lower()
-    if suffix not in ("", ".gif", *CONTAINERS):
+    if suffix not in ("", ".gif", ".png", *CONTAINERS):
         known = ", ".join((*CONTAINERS, ".gif"))
-        raise UserError(f"cannot write {path}: unknown suffix {suffix}; use {known}, or none for a folder of PNG files")
+        raise UserError(
+            f"cannot write {path}: unknown suffix {suffix}; use {known}, .png for one picture, or none for a folder of "
+            "PNG files"
+        )
     return suffix
 
 

@@ -1,0 +1,43 @@
+"""Plots for the experiments. The only place that knows matplotlib, which is optional and always draws into files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vfield.errors import UserError
+from vfield.folders import replaced
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_DOTS_PER_INCH = 100
+
+
+def check_plots() -> None:
+    """Raises UserError where there is nothing to draw with: asked before the work whose results are to be drawn."""
+    try:
+        import matplotlib.figure  # noqa: F401
+    except ImportError as error:
+        raise UserError("plots need matplotlib, which is not installed; pip install vfield[lab]") from error
+
+
+def axes(columns: int, *, rows: int = 1, width: float = 4.5, height: float = 3.6) -> tuple[Figure, Sequence[Any]]:
+    """A figure of rows x columns plots, each `width` x `height` inches: the figure, and its plots row by row."""
+    check_plots()
+    # A bare Figure draws with Agg and leaves alone whatever the process has chosen for its own plots.
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(columns * width, rows * height), layout="constrained")
+    return figure, [figure.add_subplot(rows, columns, i + 1) for i in range(rows * columns)]
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, whole or not at all.
+
+    Raises:
+        UserError: when it cannot be written.
+    """
+    with replaced(path) as partial:
+        figure.savefig(partial, format="png", dpi=_DOTS_PER_INCH)

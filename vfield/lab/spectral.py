@@ -1,0 +1,305 @@
+"""Spectral bias, measured: the same MLP on a picture, with and without Fourier features.
+
+A coordinate MLP is fitted to half of a picture's pixels, those of one colour on a chessboard, and judged on the others,
+as in Tancik et al., "Fourier Features Let Networks Learn High Frequency Functions in Low Dimensional Domains", 2020
+(section 6; they see every second row and column). There held-out pixels of natural images rank none < basic <
+positional < Gaussian, and the bandwidth sigma of the frequencies has an optimum: too small underfits, too large lets
+the network put anything between the pixels it has seen.
+
+How fast each frequency is learnt is told by the error's spectrum. With F the discrete Fourier transform, f the field
+and y the picture, the share of radial band b that is still missing is
+
+    missing(b) = sum_(k in b) |F(f - y)(k)|^2 / sum_(k in b) |F(y)(k)|^2
+
+(in the spirit of Rahaman et al., "On the Spectral Bias of Neural Networks", 2019, who follow single frequencies).
+Spectral bias is that the bands reach any given share in the order of their frequencies.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from vfield.clip import Clip, to_float, to_uint8
+from vfield.coords import Footprint, pixel_uv, with_t
+from vfield.errors import UserError
+from vfield.field.decoder import Decoder, DecoderConfig
+from vfield.field.fourier import FourierConfig, FourierFeatures, FourierKind
+from vfield.peers import resize
+
+KINDS: tuple[FourierKind, ...] = ("none", "basic", "positional", "gaussian")
+LEARNT = "gaussian, learnt"  # frequencies that start at the best bandwidth and are learnt with the rest
+SNAPSHOT_STEPS = 25
+_LEARNT = 0.5  # a band counts as learnt where less than this share of its power is missing
+
+
+@dataclass(frozen=True)
+class SpectralConfig:
+    """The experiment.
+
+    Attributes:
+        size: side of the square picture, pixels.
+        steps: of Adam, for each map.
+        points: seen pixels drawn for each step.
+        learning_rate: at the start; it falls to zero along a cosine.
+        width: units in each of the `depth` hidden layers.
+        depth: hidden layers.
+        count: frequencies of the Gaussian map; half as many on each axis for the positional one, so it is as wide.
+        sigmas: bandwidths to try with both, cycles across the picture.
+        seed: of everything random.
+    """
+
+    size: int = 128
+    steps: int = 400
+    points: int = 2048
+    learning_rate: float = 2e-3
+    width: int = 128
+    depth: int = 3
+    count: int = 128
+    sigmas: tuple[float, ...] = (2.0, 4.0, 6.0, 8.0, 16.0, 32.0, 64.0)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 8 <= self.size <= 512:
+            raise UserError(f"size must be 8 to 512 pixels, got {self.size}; 128 takes about two minutes")
+        if self.steps < SNAPSHOT_STEPS:
+            raise UserError(f"steps must be at least {SNAPSHOT_STEPS}, got {self.steps}: there is a snapshot so often")
+        if self.count < 2 or self.count % 2:
+            raise UserError(f"count must be even, got {self.count}: the positional map has half as many on each axis")
+        if not self.sigmas or not all(0 < sigma < math.inf for sigma in self.sigmas):
+            raise UserError(f"sigmas must be positive numbers of cycles across the picture, got {self.sigmas}")
+
+
+class Trace(NamedTuple):
+    """One fit, watched.
+
+    Attributes:
+        steps: (s,) when it was looked at.
+        pictures: (s, 3, h, w) float32, what it showed then, 0 to 1.
+        seen_psnr: (s,) dB on the pixels it learns from.
+        held_out_psnr: (s,) dB on the others.
+        missing: (s, b) share of each band's power that is still missing.
+    """
+
+    steps: list[int]
+    pictures: Tensor
+    seen_psnr: list[float]
+    held_out_psnr: list[float]
+    missing: Tensor
+
+
+class Swept(NamedTuple):
+    """PSNR by bandwidth, dB."""
+
+    sigmas: list[float]
+    seen_psnr: list[float]
+    held_out_psnr: list[float]
+
+    @property
+    def best(self) -> float:
+        """The bandwidth with the best held-out PSNR."""
+        return self.sigmas[max(range(len(self.sigmas)), key=self.held_out_psnr.__getitem__)]
+
+
+class SpectralResult(NamedTuple):
+    """What came of the experiment.
+
+    Attributes:
+        picture: (3, h, w) float32, the truth.
+        edges: of the bands of frequency, cycles across the picture.
+        traces: by the name of the map, those with a bandwidth at their best one; Gaussian frequencies also learnt.
+        sweeps: by the name of the map.
+    """
+
+    picture: Tensor
+    edges: list[float]
+    traces: dict[str, Trace]
+    sweeps: dict[str, Swept]
+
+
+Told = Callable[[str, Trace], None]
+
+
+class PictureField(nn.Module):
+    """f(u, v): (n, 2) positions in the unit square -> (n, 3) colours, by the package's features and decoder alone."""
+
+    def __init__(self, fourier: FourierConfig, decoder: DecoderConfig, seed: int) -> None:
+        super().__init__()
+        self.features = FourierFeatures(fourier, 1.0, torch.Generator().manual_seed(seed))
+        # Layers draw their first weights from the global generator.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.decoder = Decoder(decoder, self.features.width, 0, outputs=3)
+
+    def encode(self, uv: Tensor) -> Tensor:
+        """The features (n, f) of points (n, 2)."""
+        return self.features(with_t(uv, 0.0), Footprint())
+
+    def decode(self, features: Tensor) -> Tensor:
+        """Colours (n, 3) of features (n, f)."""
+        unconditioned = features.new_zeros(1, 0)
+        return 0.5 + self.decoder(features, unconditioned, torch.zeros(1, dtype=torch.int64))
+
+    def forward(self, uv: Tensor) -> Tensor:
+        """Colours (n, 3) of points (n, 2)."""
+        return self.decode(self.encode(uv))
+
+
+def square_picture(clip: Clip, size: int) -> Tensor:
+    """The middle square of a clip's first frame, reduced by area averaging: (3, size, size) float32.
+
+    Raises:
+        UserError: when the picture is smaller.
+    """
+    side = min(clip.height, clip.width)
+    if side < size:
+        raise UserError(f"the picture is {clip.width}x{clip.height}, too small for a square of {size}; choose --size")
+    top, left = (clip.height - side) // 2, (clip.width - side) // 2
+    square = to_uint8(clip.frames[:1, :, top : top + side, left : left + side])
+    return to_float(resize(square, size, size, "area")[0])
+
+
+def chessboard(height: int, width: int) -> Tensor:
+    """Half of the pixels, every second one of each row and column: (height, width) bool."""
+    rows, columns = torch.arange(height), torch.arange(width)
+    return (rows[:, None] + columns) % 2 == 0
+
+
+def map_config(kind: FourierKind, sigma: float, count: int) -> FourierConfig:
+    """The features of a picture: no waves over time, and as many columns for every kind that can have them."""
+    return FourierConfig(
+        kind=kind, count=count if kind == "gaussian" else count // 2, space_bandwidth=sigma, time_bandwidth=0.0
+    )
+
+
+def band_edges(size: int) -> list[float]:
+    """Octaves of cycles across a square picture, 1, 2, 4, ... up to what its pixels can hold."""
+    return [float(2**i) for i in range(int(math.log2(size / 2)))] + [size / 2]
+
+
+def band_power(picture: Tensor, edges: Sequence[float]) -> Tensor:
+    """Power of a picture in bands of radial frequency: (len(edges) + 1,).
+
+    By Parseval's theorem all bands together hold the picture's mean square. The first band holds what is slower than
+    edges[0] (the mean, if that is 1), the last what is as fast as edges[-1] or faster: the spectrum's corners.
+
+    Args:
+        picture: (c, h, w) float.
+        edges: cycles across the picture's height and width, increasing.
+    """
+    height, width = picture.shape[-2:]
+    power = torch.fft.fft2(picture, norm="forward").abs().square().mean(dim=0)
+    down = torch.fft.fftfreq(height, 1 / height)
+    across = torch.fft.fftfreq(width, 1 / width)
+    radius = torch.hypot(down[:, None], across)
+    band = torch.bucketize(radius, torch.tensor(edges), right=True)
+    return torch.zeros(len(edges) + 1).index_add(0, band.flatten(), power.flatten())
+
+
+def learnt_steps(trace: Trace) -> list[int | None]:
+    """The step from which on less than half of each band's power was missing; None where there was none."""
+    found: list[int | None] = []
+    for band in trace.missing.T.tolist():
+        late = [i for i, share in enumerate(band) if share >= _LEARNT]
+        after = late[-1] + 1 if late else 0
+        found.append(trace.steps[after] if after < len(trace.steps) else None)
+    return found
+
+
+def watch(picture: Tensor, fourier: FourierConfig, config: SpectralConfig) -> Trace:
+    """Fit a field to half of a picture's pixels, and look at it every 25 steps, the start included.
+
+    Args:
+        picture: (3, h, w) float32 in [0, 1].
+        fourier: the map.
+        config: the rest.
+    """
+    height, width = picture.shape[-2:]
+    seen = chessboard(height, width).flatten()
+    edges = band_edges(min(height, width))
+    power = band_power(picture, edges)
+    steps, pictures, seen_psnr, held_out_psnr, missing = [], [], [], [], []
+
+    def look(step: int, made: Tensor) -> None:
+        error = (made.clamp(0, 1) - picture).square().mean(dim=0).flatten()
+        steps.append(step)
+        pictures.append(made.clamp(0, 1))
+        seen_psnr.append(_psnr(error[seen]))
+        held_out_psnr.append(_psnr(error[~seen]))
+        missing.append(band_power(made - picture, edges) / power.clamp(min=1e-12))
+
+    train(picture, seen, fourier, config, look)
+    return Trace(steps, torch.stack(pictures), seen_psnr, held_out_psnr, torch.stack(missing))
+
+
+def train(
+    picture: Tensor, seen: Tensor, fourier: FourierConfig, config: SpectralConfig, look: Callable[[int, Tensor], None]
+) -> PictureField:
+    """Fit a field to the seen pixels (h w,) of a picture (3, h, w); `look` is shown step and pixels on the way."""
+    height, width = picture.shape[-2:]
+    field = PictureField(fourier, DecoderConfig(config.width, config.depth, "none"), config.seed)
+    colours = rearrange(picture, "c h w -> (h w) c")
+    uv = rearrange(pixel_uv(height, width), "h w c -> (h w) c")
+    # Frequencies that do not change give features that do not change.
+    fixed = None if fourier.learnt else field.encode(uv)
+    candidates = seen.nonzero()[:, 0]
+    optimizer = torch.optim.Adam(field.parameters(), lr=config.learning_rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.steps)
+    generator = torch.Generator().manual_seed(config.seed)
+    for step in range(config.steps + 1):
+        if step % SNAPSHOT_STEPS == 0 or step == config.steps:
+            with torch.no_grad():
+                made = field(uv) if fixed is None else field.decode(fixed)
+            look(step, rearrange(made, "(h w) c -> c h w", h=height))
+        if step == config.steps:
+            break
+        chosen = candidates[torch.randint(len(candidates), (config.points,), generator=generator)]
+        made = field(uv[chosen]) if fixed is None else field.decode(fixed[chosen])
+        optimizer.zero_grad()
+        (made - colours[chosen]).square().mean().backward()
+        optimizer.step()
+        schedule.step()
+    return field
+
+
+def sweep(picture: Tensor, kind: FourierKind, config: SpectralConfig, told: Told) -> tuple[Swept, Trace]:
+    """What each bandwidth reaches at the end of a fit, and the fit of the best one."""
+    traces = []
+    for sigma in config.sigmas:
+        traces.append(watch(picture, map_config(kind, sigma, config.count), config))
+        told(f"{kind}, sigma {sigma:g}", traces[-1])
+    reached = [(trace.seen_psnr[-1], trace.held_out_psnr[-1]) for trace in traces]
+    swept = Swept(list(config.sigmas), [seen for seen, _ in reached], [held_out for _, held_out in reached])
+    return swept, traces[swept.sigmas.index(swept.best)]
+
+
+def run_spectral(picture: Tensor, config: SpectralConfig, told: Told = lambda _name, _trace: None) -> SpectralResult:
+    """The whole experiment.
+
+    Args:
+        picture: (3, h, w) float32 in [0, 1].
+        config: what to do.
+        told: is given the name and the trace of each fit when it is done.
+    """
+    traces: dict[str, Trace] = {}
+    sweeps: dict[str, Swept] = {}
+    for kind in KINDS:
+        if kind in ("none", "basic"):
+            traces[kind] = watch(picture, map_config(kind, 1.0, config.count), config)
+            told(kind, traces[kind])
+        else:
+            sweeps[kind], traces[kind] = sweep(picture, kind, config, told)
+    learnt = replace(map_config("gaussian", sweeps["gaussian"].best, config.count), learnt=True)
+    traces[LEARNT] = watch(picture, learnt, config)
+    told(LEARNT, traces[LEARNT])
+    return SpectralResult(picture, band_edges(min(picture.shape[-2:])), traces, sweeps)
+
+
+def _psnr(error: Tensor) -> float:
+    return -10 * math.log10(max(float(error.mean()), 1e-10))
