@@ -29,6 +29,7 @@ from vfield.errors import UserError
 from vfield.expectation import Expectation, expect
 from vfield.field.motion import Curves
 from vfield.field.video_field import FieldConfig, VideoField
+from vfield.fill import fill
 from vfield.flow import FlowConfig
 from vfield.interrupts import Flag, interrupts
 from vfield.objective import Objective, ObjectiveConfig, Terms
@@ -148,7 +149,7 @@ def fit(
     """Fit a field to a clip.
 
     Args:
-        clip: the observed frames.
+        clip: the observed frames. What its `visible` hides is filled from the rest (`vfield.fill`) and not learnt from.
         config: None for the defaults.
         out: run folder, for the field file, what resuming needs and TensorBoard's events. What an earlier run left
             there stays until this one has something to put in its place. None keeps everything in memory.
@@ -232,7 +233,7 @@ class _Run:
         self.out = out
         self.facts = clip.facts
         self.show = progress and bool(accelerator.is_main_process)
-        self.clip = clip = self._denoised(clip)
+        self.clip = clip = self._denoised(self._filled(clip))
         self.step = 0
         self.interrupted = False
         self.board: Board | None = None
@@ -255,6 +256,19 @@ class _Run:
         optimizer = torch.optim.Adam(self._groups(), betas=(0.9, 0.99), eps=1e-8)
         self.objective, self.optimizer = accelerator.prepare(objective, optimizer)
 
+    def _filled(self, clip: Clip) -> Clip:
+        if clip.visible is None:
+            return clip
+        field = self.config.field
+        filled = fill(
+            clip,
+            lambda steps, total: tqdm(steps, total=total, desc="fill", disable=not self.show, leave=False),
+            rough=not (field.has_local and (field.local.colours or field.motion.enabled)),
+        )
+        if self.accelerator.is_main_process:
+            _LOG.info("%.1f %% of the pixels are hidden", 100 * float((~clip.visible).float().mean()))
+        return filled
+
     def _denoised(self, clip: Clip) -> Clip:
         denoised = denoise(
             clip,
@@ -267,13 +281,14 @@ class _Run:
 
     def _sampler(self) -> PatchSampler:
         """Draws from all that may be learnt from: the frames kept for checking only once they have served."""
-        small, learning = self.seen.frames, list[int]()
+        small, small_visible, learning = self.seen.frames, self.seen.visible, list[int]()
         if self.rehearsal is not None:
-            small, learning = self.rehearsal.frames, self.rehearsal.learning
+            small, small_visible, learning = self.rehearsal.frames, self.rehearsal.visible, self.rehearsal.learning
             if self.forces is not None:
                 learning = learning + self.rehearsal.checking
         t = keyframe_t(self.seen.pts_seconds)
-        return PatchSampler(self.seen.frames, t, small, learning, self.config.sampling, self.config.training.seed)
+        sampling, seed = self.config.sampling, self.config.training.seed
+        return PatchSampler(self.seen.frames, t, small, learning, sampling, seed, self.seen.visible, small_visible)
 
     def _follow(self, curves: Iterable[Curves], total: int) -> Iterable[Curves]:
         return tqdm(curves, total=total, desc="motion", unit="gap", disable=not self.show, leave=False)

@@ -24,6 +24,7 @@ from vfield.clip import Clip
 from vfield.config import CONFIG_NAME, config_text, load_values
 from vfield.errors import UserError
 from vfield.evaluation import judge_held_out, split
+from vfield.masks import with_mask
 from vfield.training import RESUME_NAME, check_device, fit
 from vfield.video_io import probe, read_clip
 
@@ -40,6 +41,7 @@ class Source:
         end: seconds into the clip to stop before; None for its end.
         size: "WIDTHxHEIGHT" to reduce the frames to; None keeps theirs.
         holdout: learn from every k-th frame and judge on the others; None learns from all.
+        mask: path of the picture or video that marks what is not to be believed; None believes everything.
     """
 
     video: str
@@ -47,9 +49,12 @@ class Source:
     end: float | None = None
     size: str | None = None
     holdout: int | None = None
+    mask: str | None = None
 
     def read(self) -> Clip:
-        """Read the clip."""
+        """Read the clip, and what its mask leaves of it."""
+        if self.mask is not None and self.holdout is not None:
+            raise UserError("--mask and --holdout cannot go together: what is hidden of held-out frames has no truth")
         size = None if self.size is None else parse_size(self.size)
         if size is not None:
             info = probe(self.video)
@@ -58,12 +63,21 @@ class Source:
                     f"--size {self.size} is larger than the clip's {info.width}x{info.height}: fit at its own size "
                     "and enlarge in the export"
                 )
-        return read_clip(self.video, start_seconds=self.start, end_seconds=self.end, size=size)
+        clip = read_clip(self.video, start_seconds=self.start, end_seconds=self.end, size=size)
+        if self.mask is None:
+            return clip
+        return with_mask(clip, self.mask, start_seconds=self.start, end_seconds=self.end)
 
 
 def _train_parser() -> ArgumentParser:
     parser = command_parser("train", "Fit a neural field to a video clip.")
     source_options(parser, "video")
+    parser.add_argument(
+        "--mask",
+        type=str | None,
+        metavar="FILE",
+        help="a picture, or a video with a frame for each of the clip's: white pixels are not believed but filled",
+    )
     parser.add_argument("--resume", action="store_true", help="go on from the last save in --out")
     fit_options(parser)
     return parser
@@ -77,7 +91,7 @@ def run(words: list[str]) -> int:
     if parsed.resume:
         folder = _resumable(parsed)
         source = _recorded_source(folder)
-        for name in ("video", "start", "end", "size", "holdout"):
+        for name in ("video", "start", "end", "size", "holdout", "mask"):
             given = getattr(parsed, name)
             if given is not None and given != getattr(source, name):
                 raise UserError(f"--{name} {given} differs from the run's {getattr(source, name)}; leave it out")
@@ -87,7 +101,7 @@ def run(words: list[str]) -> int:
     elif parsed.video is None:
         raise UserError("no clip given; add --video clip.mp4")
     else:
-        source = Source(parsed.video, parsed.start, parsed.end, parsed.size, parsed.holdout)
+        source = Source(parsed.video, parsed.start, parsed.end, parsed.size, parsed.holdout, parsed.mask)
         folder = run_folder(parsed, source.video)
     config = config_of(parsed)
     check_device(config.training)
