@@ -44,7 +44,6 @@ _ALONE = (60.0, 40.0, 25.0, 15.0, 10.0, 6.0)  # thresholds in grey levels, frame
 _TOGETHER = (12.0, 6.0, 3.0)  # and with the neighbours
 _REACH = 2  # frames to either side
 _MARGIN = 16  # pixels around scattered ones that are looked at
-_BELIEVED = 0.02  # weight of a trace that counts as seen; below it the surroundings are blended in
 
 # Wraps a loop of known length in a progress display.
 Progress = Callable[[Iterable[int], int], Iterable[int]]

@@ -5,8 +5,8 @@ For a hidden pixel x of frame k the flows to the next frames are chained,
     x_0 = x,     x_(j+1) = x_j + f_(k+j -> k+j+1)(x_j),
 
 until x_j lies where frame k + j was seen, and its colour there is taken; likewise into the past. How far each step and
-the way back miss each other is summed up as e: a path that ends at an occlusion misses by much. With j steps the colour
-weighs exp(-(e / s)^2) / j, and what both directions found is averaged. Positions are chained rather than colours, so
+the way back miss each other is summed up as e: a path that ends at an occlusion misses by much, and is given up. With j
+steps the colour weighs exp(-(e / s)^2) / j, and what both directions found is averaged. Positions are chained rather than colours, so
 that a colour is interpolated once however long its way was.
 
 Flow must not see what hides the picture. It is found between frames that were filled roughly, and in a hole it is
@@ -31,9 +31,9 @@ from vfield.flow import MEDIUM, dense_flow, read_points
 from vfield.spread import spread
 
 _RIM = 4  # pixels around a hole in which flow has looked into it
-_MOST_STEPS = 40
+_MOST_STEPS = 100
 _MISS_PX = 1.0
-_LOST_PX = 3.0  # one step that misses by more ends the way
+_MOST_MISS_PX = 1.5  # in all, beyond which what is around a pixel tells more
 
 
 class Motion(NamedTuple):
@@ -112,12 +112,11 @@ def _sightings(
             on, back = back, on
         moved = sample_bilinear(on, xy)
         xy = xy + moved
-        missed = (moved + sample_bilinear(back, xy)).norm(dim=-1)
-        miss = miss + missed
-        inside = (xy >= 0).all(dim=-1) & (xy[:, 0] <= width - 1) & (xy[:, 1] <= height - 1) & (missed < _LOST_PX)
+        miss = miss + (moved + sample_bilinear(back, xy)).norm(dim=-1)
+        inside = (xy >= 0).all(dim=-1) & (xy[:, 0] <= width - 1) & (xy[:, 1] <= height - 1) & (miss < _MOST_MISS_PX)
         left, xy, miss = left[inside], xy[inside], miss[inside]
         seen = sample_bilinear(holes[there][None].float(), xy)[:, 0] == 0
         if bool(seen.any()):
             colours = read_points(frames[there], xy[seen])
-            yield left[seen], colours, torch.exp(-((miss[seen] / _MISS_PX) ** 2)).clamp(min=1e-6) / steps
+            yield left[seen], colours, torch.exp(-((miss[seen] / _MISS_PX) ** 2)) / steps
         left, xy, miss = left[~seen], xy[~seen], miss[~seen]

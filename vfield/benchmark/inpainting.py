@@ -1,7 +1,7 @@
 """Holes in clips, filled by the field and by what people use otherwise, judged by what the holes hid.
 
-- `boxes`: five squares at fixed places in every frame, of 50 pixels a side where the picture is 360 pixels high, as Chen,
-  Gwilliam, Lim and Shrivastava have them ("HNeRV: a hybrid neural representation for videos", CVPR 2023, section 4.4).
+- `boxes`: five squares at fixed places in every frame, 50 pixels wide where the picture is 360 pixels high, after Chen,
+  Gwilliam, Lim and Shrivastava, "HNeRV: a hybrid neural representation for videos", CVPR 2023.
 - `half`: every second pixel on average, at random, anew in each frame.
 - `frames`: every tenth frame as a whole.
 
