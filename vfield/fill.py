@@ -10,7 +10,8 @@ hidden (`Clip.visible`) has no say in anything; what is seen stays bit for bit a
 
        x  <-  M y + (1 - M) S_t(x),        t falling,
 
-   first each frame alone, then with its neighbours moved onto it; flows are found anew as the frames get better.
+   first each frame alone, then with its neighbours moved onto it, from what these show of x where they show it; flows
+   are found anew as the frames get better.
 3. *Holes*, where 5x5 pixels or more are hidden together, are filled with what other frames show (`vfield.traces`). What
    no frame shows is a membrane over what is now known. Then the flow is found again on the filled frames, and the holes
    are filled once more along it.
@@ -43,6 +44,7 @@ _HOLE = 5  # side of a square of hidden pixels that makes a hole
 _ALONE = (60.0, 40.0, 25.0, 15.0, 10.0, 6.0)  # thresholds in grey levels, frame by frame
 _TOGETHER = (12.0, 6.0, 3.0)  # and with the neighbours
 _REACH = 2  # frames to either side
+_BELIEVED = 0.3  # weight of what a neighbour shows, from which on it counts
 _MARGIN = 16  # pixels around scattered ones that are looked at
 
 # Wraps a loop of known length in a progress display.
@@ -91,7 +93,7 @@ def _filled(frames: Tensor, hidden: Tensor, steps: Iterator[int]) -> Tensor:
     """(n, 3, h, w) float frames of one shot, filled roughly before; `steps` is advanced."""
     holes = _opened(hidden)
     scattered = hidden & ~holes
-    frames = _interpolated(frames, scattered, steps) if bool(scattered.any()) else frames
+    frames = _interpolated(frames, hidden, scattered, steps) if bool(scattered.any()) else frames
     if bool(holes.any()) and len(frames) > 1:
         frames = _brought(frames, holes, True, steps)
         frames = _brought(frames, holes, False, steps)
@@ -107,19 +109,27 @@ def _opened(hidden: Tensor) -> Tensor:
     return (F.max_pool2d(core, _HOLE, stride=1, padding=reach)[:, 0] > 0) & hidden
 
 
-def _interpolated(frames: Tensor, scattered: Tensor, steps: Iterator[int]) -> Tensor:
-    """Scattered hidden pixels, made sparse in a DCT over space, then over time, too."""
+def _interpolated(frames: Tensor, hidden: Tensor, scattered: Tensor, steps: Iterator[int]) -> Tensor:
+    """Scattered pixels among the hidden ones, made sparse in a DCT over space, then over time, too."""
     frames = frames.clone()
     windows = [_window(hidden) for hidden in scattered]
     for frame, window in enumerate(windows):
         next(steps, None)
         if window is None:
             continue
-        picture, hidden = frames[frame][window], scattered[frame][window[1:]]
+        picture, wanted = frames[frame][window], scattered[frame][window[1:]]
         for threshold in _ALONE:
-            picture = torch.where(hidden, cut_off(WHITE * picture[None], threshold, 0) / WHITE, picture)
+            picture = torch.where(wanted, cut_off(WHITE * picture[None], threshold, 0) / WHITE, picture)
         frames[frame][window] = picture
-    for threshold in _TOGETHER if len(frames) > 1 else ():
+    if len(frames) == 1:
+        return frames
+    # Where a neighbour shows a pixel whole, that is the better start.
+    before, motion = frames.clone(), motion_around(frames, hidden, smooth=False)
+    for frame, wanted in enumerate(scattered):
+        colours, weight = trace(before, hidden, motion, frame, wanted, _REACH)
+        y, x = wanted.nonzero()[weight > _BELIEVED].unbind(-1)
+        frames[frame][:, y, x] = colours[weight > _BELIEVED].T
+    for threshold in _TOGETHER:
         # From the frames of the round before: the result does not depend on the order.
         before, looks = frames.clone(), to_uint8(frames)
         for frame, window in enumerate(windows):
@@ -160,7 +170,7 @@ def _brought(frames: Tensor, holes: Tensor, smooth: bool, steps: Iterator[int]) 
         next(steps, None)
         if not bool(hole.any()):
             continue
-        colours, weight = trace(frames, holes, motion, frame)
+        colours, weight = trace(frames, holes, motion, frame, hole)
         picture, known = frames[frame].clone(), ~hole
         found = weight > 0
         y, x = hole.nonzero().unbind(-1)

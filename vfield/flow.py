@@ -141,6 +141,8 @@ def read_points(frame: Tensor, xy: Tensor) -> Tensor:
     Returns:
         (n, c) float32, on the CPU.
     """
+    if len(xy) == 0:
+        return torch.zeros(0, len(frame))
     # OpenCV takes no picture of more rows or columns than 16 bits count.
     rows = -(-len(xy) // _POINTS_ACROSS)
     padded = np.zeros((rows * _POINTS_ACROSS, 2), np.float32)

@@ -89,6 +89,7 @@ def psnr_within(frames: Tensor, reference: Tensor, where: Tensor) -> Tensor:
     """
     inside = where[:, None]
     # Elsewhere nothing is wrong, which makes the mean error smaller by the share that is judged.
+    frames, reference = to_uint8(frames), to_uint8(reference)
     ratio = psnr(torch.where(inside, frames, reference), reference)
     ratio = ratio + 10 * where.flatten(1).float().mean(dim=1).log10()
     return torch.where(where.flatten(1).any(dim=1), ratio, torch.nan)

@@ -6,8 +6,8 @@ For a hidden pixel x of frame k the flows to the next frames are chained,
 
 until x_j lies where frame k + j was seen, and its colour there is taken; likewise into the past. How far each step and
 the way back miss each other is summed up as e: a path that ends at an occlusion misses by much, and is given up. With j
-steps the colour weighs exp(-(e / s)^2) / j, and what both directions found is averaged. Positions are chained rather than colours, so
-that a colour is interpolated once however long its way was.
+steps the colour weighs exp(-(e / s)^2) / j, and what both directions found is averaged. Positions are chained rather
+than colours, so that a colour is interpolated once however long its way was.
 
 Flow must not see what hides the picture. It is found between frames that were filled roughly, and in a hole it is
 replaced by a membrane over the flow around it: motion is much smoother than colour.
@@ -31,9 +31,9 @@ from vfield.flow import MEDIUM, dense_flow, read_points
 from vfield.spread import spread
 
 _RIM = 4  # pixels around a hole in which flow has looked into it
-_MOST_STEPS = 100
+MOST_STEPS = 100
 _MISS_PX = 1.0
-_MOST_MISS_PX = 1.5  # in all, beyond which what is around a pixel tells more
+_MOST_MISS_PX = 2.5  # in all, beyond which what is around a pixel tells more
 
 
 class Motion(NamedTuple):
@@ -78,32 +78,40 @@ def _flow(frames: Tensor, holes: Tensor, source: int, target: int, smooth: bool)
     return flow if bool(around.all()) else spread(flow, ~around)
 
 
-def trace(frames: Tensor, holes: Tensor, motion: Motion, frame: int) -> Traced:
-    """Look for the hidden pixels of one frame in the others of its shot.
+def trace(
+    frames: Tensor, holes: Tensor, motion: Motion, frame: int, wanted: Tensor, most_steps: int = MOST_STEPS
+) -> Traced:
+    """Look for hidden pixels of one frame in the others of its shot.
 
     Args:
         frames: (n, 3, h, w) float in [0, 1].
         holes: (n, h, w) bool: where nothing can be taken from.
         motion: of the shot.
-        frame: whose hidden pixels, in the order of `holes[frame].nonzero()`.
+        frame: which one.
+        wanted: (h, w) bool, its pixels to look for; found in the order of `wanted.nonzero()`.
+        most_steps: how many frames away, at most, to look.
     """
-    xy = holes[frame].nonzero().flip(-1).float()
+    xy = wanted.nonzero().flip(-1).float()
     total, weights = torch.zeros(len(xy), 3), torch.zeros(len(xy))
     for step in (-1, 1):
-        for found, colours, weight in _sightings(frames, holes, motion, frame, step, xy):
+        for found, colours, weight in _sightings(frames, holes, motion, (frame, step, most_steps), xy):
             total[found] += weight[:, None] * colours
             weights[found] += weight
     return Traced(total / weights.clamp(min=1e-12)[:, None], weights)
 
 
 def _sightings(
-    frames: Tensor, holes: Tensor, motion: Motion, frame: int, step: int, xy: Tensor
+    frames: Tensor, holes: Tensor, motion: Motion, way: tuple[int, int, int], xy: Tensor
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Which of the points (m, 2) each frame on one side is the first to show, their colours there and their weights."""
+    """Which of the points (m, 2) each frame on one side is the first to show, their colours there and their weights.
+
+    The way is the frame to start from, -1 or 1, and the most steps.
+    """
+    frame, step, most_steps = way
     height, width = frames.shape[-2:]
     left = torch.arange(len(xy))
     miss = torch.zeros(len(xy))
-    for steps in range(1, _MOST_STEPS + 1):
+    for steps in range(1, most_steps + 1):
         here, there = frame + step * (steps - 1), frame + step * steps
         if not 0 <= there < len(frames) or len(left) == 0:
             return

@@ -146,8 +146,9 @@ def _made(method: str, holed: Clip, config: Config) -> Tensor:
         if fitted.interrupted:
             raise KeyboardInterrupt
         instants = keyframe_t(holed.pts_seconds).tolist()
-        made = render(fitted.field, (holed.height, holed.width), instants, device=next(fitted.field.buffers()).device)
-        return torch.cat([to_uint8(frame)[None].cpu() for frame in made])
+        device = next(fitted.field.buffers()).device
+        pictures = render(fitted.field, (holed.height, holed.width), instants, device=device)
+        return torch.stack([to_uint8(picture).cpu() for picture in pictures])
     if method in ("Telea", "Navier-Stokes"):
         return inpaint(frames, visible, "Telea" if method == "Telea" else "Navier-Stokes")
     if method.startswith("median"):
