@@ -33,7 +33,7 @@ from vfield.spread import spread
 _RIM = 4  # pixels around a hole in which flow has looked into it
 MOST_STEPS = 100
 _MISS_PX = 1.0
-_MOST_MISS_PX = 2.5  # in all, beyond which what is around a pixel tells more
+_MOST_MISS_PX = 1.0  # in all; beyond it what is around a pixel tells more
 
 
 class Motion(NamedTuple):
