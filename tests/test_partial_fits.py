@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from scenes import clip_of, picture, translating
+from scenes import clip_of, picture, start_of, translating
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from torchvision.transforms.functional import to_pil_image
@@ -27,6 +27,8 @@ from vfield.field.latents import LocalConfig
 from vfield.field.video_field import VideoField
 from vfield.fill import fill
 from vfield.metrics import psnr, psnr_within
+from vfield.objective import Objective, ObjectiveConfig
+from vfield.rehearsal import squared_errors
 from vfield.render import render
 from vfield.sampling import PatchSampler, SamplingConfig
 from vfield.start import _halved_visible
@@ -35,7 +37,7 @@ from vfield.video_io import VideoWriter, read_clip
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 TINY = load_config(CONFIGS / "tiny.yaml")
-TINY = replace(TINY, training=replace(TINY.training, steps=4))
+TINY = replace(TINY, training=replace(TINY.training, steps=2))
 SIZE = (48, 64)
 FRAMES = to_uint8(translating(SIZE, 6, (3.0, -2.0)))
 
@@ -164,6 +166,44 @@ def test_samples_say_what_is_the_truth() -> None:
         assert plain.batch(step).visible is None
 
 
+def test_losses_and_checks_leave_out_what_is_no_truth() -> None:
+    visible = box()
+    start = start_of(replace(clip_of(FRAMES), visible=visible))
+    rehearsal, enlarging = start.rehearsal, start.enlarging
+    assert rehearsal is not None
+    assert enlarging is not None
+    sampler = PatchSampler(
+        FRAMES,
+        rehearsal.t,
+        rehearsal.frames,
+        rehearsal.learning,
+        SamplingConfig(patches=8, patch_size=16),
+        0,
+        visible,
+        rehearsal.visible,
+    )
+    batch, patches = sampler.batch(0), enlarging.patches(0, 0, False)
+    assert batch.visible is not None
+    assert patches.visible is not None
+    objective = Objective(start.field, rehearsal.field, ObjectiveConfig())
+    with torch.no_grad():
+        terms = objective(batch, patches)
+        wrong = batch._replace(rgb=torch.where(batch.visible[:, None], batch.rgb, 9.0))
+        residual = torch.where(patches.visible, patches.residual, 9.0)
+        assert torch.equal(torch.stack(objective(wrong, patches._replace(residual=residual))), torch.stack(terms))
+        blind = objective(wrong._replace(visible=None), patches._replace(residual=residual, visible=None))
+    assert blind.observed > terms.observed
+    assert blind.hidden > terms.hidden
+    assert blind.detail > terms.detail
+    assert rehearsal.visible is not None
+    white = rehearsal.frames.where(rehearsal.visible[:, None], 255)
+    found = squared_errors(rehearsal, [1, 2])
+    assert torch.equal(squared_errors(rehearsal._replace(frames=white), [1, 2]), found)
+    none = rehearsal.visible.clone()
+    none[1] = False
+    assert torch.equal(squared_errors(rehearsal._replace(visible=none), [1, 2]), found[1].expand(2))
+
+
 def test_the_board_shows_and_judges_what_is_seen(tmp_path: Path) -> None:
     visible = box()
     clip = fill(holed(visible))
@@ -179,7 +219,9 @@ def test_the_board_shows_and_judges_what_is_seen(tmp_path: Path) -> None:
     assert torch.equal(to_uint8(picture)[:, visible[0]], FRAMES[3][:, visible[0]])
 
 
-def test_from_a_mask_to_a_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_from_a_mask_to_a_video(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
     lossless = {"height": SIZE[0], "width": SIZE[1], "frame_rate": clip_of(FRAMES).frame_rate, "codec": "ffv1"}
     visible = box()
@@ -191,7 +233,7 @@ def test_from_a_mask_to_a_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         for seen in visible:
             writer.write((255 * ~seen).to(torch.uint8).expand(3, -1, -1))
     tiny = ["--config", str(CONFIGS / "tiny.yaml"), "--device", "cpu"]
-    assert train_main([*tiny, "--video", "clip.mkv", "--mask", "mask.mkv", "--out", "run"]) == 0
+    assert train_main([*tiny, "--steps", "1", "--video", "clip.mkv", "--mask", "mask.mkv", "--out", "run"]) == 0
     assert json.loads(Path("run", RUN_NAME).read_text())["mask"] == "mask.mkv"
     assert load_field("run").facts.missing == (2,)
     # The frame that nobody saw is made, not held.
@@ -199,8 +241,12 @@ def test_from_a_mask_to_a_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     whole = read_clip("whole.mkv").frames
     assert float(psnr_within(whole, FRAMES, ~visible)[[0, 1, 3, 4, 5]].min()) > 32
     assert float(psnr(whole[2:3], FRAMES[2:3])) > float(psnr(whole[1:2], FRAMES[2:3])) + 6
-    assert train_main([*tiny, "--resume", "--out", "run", "--steps", "14"]) == 0
-    assert train_main([*tiny, "--resume", "--out", "run", "--mask", "other.png"]) == 2
+    # Going on needs the same mask, which the run knows.
+    assert train_main([*tiny, "--resume", "--out", "run", "--mask", "other.mkv"]) == 2
+    assert "--mask other.mkv differs from the run's mask.mkv" in capfd.readouterr().err
+    Path("mask.mkv").rename("other.mkv")
+    assert train_main([*tiny, "--resume", "--out", "run"]) == 2
+    assert "mask.mkv does not exist" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(
