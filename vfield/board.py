@@ -46,6 +46,8 @@ _CROP_SHOWN = 512  # side at which the enlarged region is shown
 
 _SCORED = 4  # frames of each kind that `quality` judges
 
+_HOLE = (0.9, 0.1, 0.7)  # colour of what is hidden: few pictures have it
+
 _DEMO_SECONDS = Fraction(1)
 _DEMO_SLOWMO = Fraction(4)
 _DEMO_RATE = Fraction(50, 3)  # six ticks of 1/100 s a frame, the unit in which a GIF keeps time
@@ -122,7 +124,7 @@ class Board:
 
         Args:
             writer: where to.
-            clip: the observed frames.
+            clip: the observed frames. What its `visible` hides is shown as a hole and not judged.
             held_out: frames that the field never sees, of the clip's size; None without.
             device: where the field lies.
         """
@@ -190,6 +192,10 @@ class Board:
             chosen = _spread(len(t), _SCORED)
             made = torch.stack(list(render(field, size, [t[i] for i in chosen], device=self.device)))
             reference = frames[chosen].cpu()
+            visible = self.clip.visible if kind == "observed" else None
+            if visible is not None:
+                # Where there is nothing to compare with, nothing is wrong.
+                reference = torch.where(visible[chosen][:, None], to_float(reference), made)
             scores[f"psnr/{kind}"] = float(psnr(made, reference).mean())
             scores[f"ssim/{kind}"] = float(ssim(made, reference).mean())
         return {name: value for name, value in scores.items() if value == value}
@@ -252,6 +258,11 @@ class Board:
     def _observed(self, field: VideoField) -> list[Labelled]:
         t = self._t[self._middle]
         source, made = self._raster.shrink(self.clip.frames[self._middle]), self._render(field, t)
+        if self.clip.visible is not None:
+            seen = self._raster.shrink(self.clip.visible[self._middle].expand(3, -1, -1))
+            holed = torch.lerp(torch.tensor(_HOLE)[:, None, None].expand_as(seen), source, seen)
+            error = error_picture(made * (seen == 1), source * (seen == 1), 10)
+            return [(f"seen at {t:.3f} s", holed), ("field", made), ("error x10 of what is seen", error)]
         return [
             (f"source at {t:.3f} s", source),
             ("field", made),

@@ -204,4 +204,5 @@ def _clip_from_json(described: dict[str, Any]) -> ClipFacts:
         color=ColorInfo(**described["color"]),
         pixel_aspect=Fraction(described["pixel_aspect"]),
         source=described["source"],
+        missing=tuple(described.get("missing", ())),
     )

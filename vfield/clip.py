@@ -39,6 +39,7 @@ class ClipFacts:
         height: picture height in pixels.
         width: picture width in pixels.
         pts_seconds, end_seconds, frame_rate, color, pixel_aspect, source: as in `Clip`.
+        missing: frames of which nothing is seen.
     """
 
     height: int
@@ -49,6 +50,7 @@ class ClipFacts:
     color: ColorInfo
     pixel_aspect: Fraction
     source: str
+    missing: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +66,8 @@ class Clip:
         color: how the source coded colour.
         pixel_aspect: width / height of one pixel (1 for square pixels).
         source: path of the file it was read from, or "" for a clip made in memory. Only audio is read from it again.
+        visible: (t, h, w) bool, False where a pixel is not to be believed; None where all are. A frame may be hidden as
+            a whole, but not every frame.
 
     Raises:
         UserError: when shapes, ranges or times contradict each other.
@@ -76,6 +80,7 @@ class Clip:
     color: ColorInfo = ColorInfo()
     pixel_aspect: Fraction = Fraction(1)
     source: str = ""
+    visible: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.frames.ndim != 4 or self.frames.shape[1] != 3:
@@ -92,6 +97,13 @@ class Clip:
                 raise UserError(f"timestamps must increase, got {float(earlier)} s and then {float(later)} s")
         if self.frame_rate <= 0:
             raise UserError(f"frame rate must be positive, got {self.frame_rate}")
+        if self.visible is not None:
+            shape = (len(self.frames), *self.frames.shape[2:])
+            if self.visible.dtype != torch.bool or self.visible.shape != shape:
+                got = f"{tuple(self.visible.shape)} {self.visible.dtype}"
+                raise UserError(f"visible must be bool and of the frames' {shape}, got {got}")
+            if not bool(self.visible.any()):
+                raise UserError("every pixel of the clip is hidden; leave something to learn from")
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -134,7 +146,15 @@ class Clip:
             color=self.color,
             pixel_aspect=self.pixel_aspect,
             source=self.source,
+            missing=self.missing,
         )
+
+    @property
+    def missing(self) -> tuple[int, ...]:
+        """Frames of which nothing is seen."""
+        if self.visible is None:
+            return ()
+        return tuple((~self.visible.flatten(1).any(dim=1)).nonzero()[:, 0].tolist())
 
     def select(self, indices: range | list[int]) -> Clip:
         """The clip made of only these frames. It ends when the source's next frame would have been shown.
@@ -154,6 +174,7 @@ class Clip:
             color=self.color,
             pixel_aspect=self.pixel_aspect,
             source=self.source,
+            visible=None if self.visible is None else self.visible[chosen],
         )
 
 

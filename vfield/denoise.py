@@ -178,6 +178,21 @@ def _aligned(frames: Tensor, frame: int, near: Sequence[int], flows: dict[int, T
     )
 
 
+def cut_off(stack: Tensor, threshold: float, centre: int) -> Tensor:
+    """One frame of an aligned stack from its large coefficients: what is too small to be told from error is left out.
+
+    Args:
+        stack: (k, 3, h, w) frames, grey levels.
+        threshold: what a coefficient must exceed, grey levels: the basis is orthonormal.
+        centre: which frame of the stack to make.
+
+    Returns:
+        (3, h, w).
+    """
+    variance = torch.full_like(stack[0], (threshold / _CUT_OFF) ** 2)
+    return _shrunk(stack, None, variance, centre)
+
+
 def _shrunk(stack: Tensor, pilot: Tensor | None, variance: Tensor, centre: int) -> Tensor:
     """One frame of an aligned stack, from the coefficients that stand out of the noise.
 

@@ -35,14 +35,19 @@ _ENOUGH_SIDE = 24
 
 
 class Patches(NamedTuple):
-    """What the encoder sees (p, c, s, s), and the residual that it should find (p, 3, 2 s, 2 s), in its units."""
+    """What the encoder sees (p, c, s, s), and the residual that it should find (p, 3, 2 s, 2 s), in its units.
+
+    `visible` is (p, 1, 2 s, 2 s) bool, where that residual is the truth; None for everywhere.
+    """
 
     evidence: Tensor
     residual: Tensor
+    visible: Tensor | None = None
 
     def to(self, device: torch.device) -> Patches:
         """The same patches on another device."""
-        return Patches(self.evidence.to(device), self.residual.to(device))
+        visible = None if self.visible is None else self.visible.to(device)
+        return Patches(self.evidence.to(device), self.residual.to(device), visible)
 
 
 class Enlarging(NamedTuple):
@@ -54,6 +59,7 @@ class Enlarging(NamedTuple):
         scale: root mean square of that difference, on a scale of 0 to 1.
         learning: which of them to learn from.
         checking: which are not learnt from until it has been checked.
+        visible: (n, 1, 2 h, 2 w) bool, where the residual is the truth; None for everywhere.
     """
 
     evidence: Tensor
@@ -61,6 +67,7 @@ class Enlarging(NamedTuple):
     scale: float
     learning: list[int]
     checking: list[int]
+    visible: Tensor | None = None
 
     def patches(self, seed: int, step: int, checked: bool, rank: int = 0, processes: int = 1) -> Patches:
         """The share of one step's patches that belongs to process `rank` of `processes`.
@@ -89,12 +96,14 @@ class Enlarging(NamedTuple):
             (frames[draw(len(frames))], draw(height - rows + 1), draw(width - columns + 1)) for _ in range(_PATCHES)
         ]
         turns = [_turn(draw, rows == columns) for _ in corners]
-        seen, wanted = [], []
+        seen, wanted, visible = [], [], []
         for (k, y, x), turn in list(zip(corners, turns, strict=True))[rank::processes]:
-            seen.append(turn.of_evidence(self.evidence[k, :, y : y + rows, x : x + columns]))
-            fine = self.residual[k, :, 2 * y : 2 * (y + rows), 2 * x : 2 * (x + columns)]
-            wanted.append(turn.of_picture(fine))
-        return Patches(torch.stack(seen).float(), torch.stack(wanted).float())
+            fine = (k, slice(None), slice(2 * y, 2 * (y + rows)), slice(2 * x, 2 * (x + columns)))
+            seen.append(turn.of_evidence(self.evidence[k, :, y : y + rows, x : x + columns]).float())
+            wanted.append(turn.of_picture(self.residual[fine]).float())
+            if self.visible is not None:
+                visible.append(turn.of_picture(self.visible[fine]))
+        return Patches(torch.stack(seen), torch.stack(wanted), torch.stack(visible) if visible else None)
 
 
 def _turn(draw: Callable[[int], int], square: bool) -> Symmetry:
@@ -109,12 +118,13 @@ def _turn(draw: Callable[[int], int], square: bool) -> Symmetry:
 
 
 @torch.no_grad()
-def make_enlarging(small: VideoField, frames: Tensor) -> Enlarging | None:
+def make_enlarging(small: VideoField, frames: Tensor, visible: Tensor | None = None) -> Enlarging | None:
     """See the small frames.
 
     Args:
         small: the field of the small frames (`VideoField.at_size`).
         frames: (n, 3, 2 h, 2 w) the source's, uint8 or float in [0, 1].
+        visible: (n, 2 h, 2 w) bool, which of their pixels are the truth; None for all.
 
     Returns:
         None where the frames are too small to tell anything, or nothing is lost by making them small.
@@ -125,17 +135,21 @@ def make_enlarging(small: VideoField, frames: Tensor) -> Enlarging | None:
     evidence: list[Tensor] = []
     residual: list[Tensor] = []
     first, _ = small.detail_evidence(0)
-    for k in _spread(len(frames), 2 * first.numel()):
+    chosen = _spread(len(frames), 2 * first.numel())
+    for k in chosen:
         seen, base = small.detail_evidence(k)
         evidence.append(seen.half())
         residual.append(to_float(frames[k]) - base)
     apart = torch.stack(residual)
-    scale = float(apart.square().mean().sqrt())
+    true = None if visible is None else visible[chosen][:, None]
+    if true is not None and not bool(true.any()):
+        return None
+    scale = float((apart if true is None else apart[true.expand_as(apart)]).square().mean().sqrt())
     if scale < 1e-4:
         return None
     checking = list(range(len(evidence)))[_CHECK_EVERY // 2 :: _CHECK_EVERY]
     learning = [i for i in range(len(evidence)) if i not in checking]
-    return Enlarging(torch.stack(evidence), (apart / scale).half(), scale, learning, checking)
+    return Enlarging(torch.stack(evidence), (apart / scale).half(), scale, learning, checking, true)
 
 
 def _spread(frames: int, bytes_each: int) -> list[int]:
@@ -166,6 +180,11 @@ def find_detail_force(detail: Detail, enlarging: Enlarging, *others: tuple[Detai
         for k in small.checking:
             made = encoder(small.evidence[k][None].float().to(encoder.scale.device))[0].cpu()
             wanted = small.residual[k].float()
+            if small.visible is not None:
+                true = small.visible[k].expand_as(wanted)
+                if not bool(true.any()):
+                    continue
+                made, wanted = made[true], wanted[true]
             # Like the PSNR of a clip, a mean of logarithms: one hard frame must not decide for all.
             errors += torch.stack([(force * made - wanted).square().mean() for force in _FORCES]).log10()
     return most * _FORCES[int(errors.argmin())]

@@ -382,8 +382,9 @@ def export(
     )
     instants = [seconds_to_t(seconds, facts.pts_seconds[0]) for seconds in plan.source_seconds]
     if not retimed:
-        # At the clip's own times its frames are shown as they are, those that repeat the one before included.
-        own = set(facts.pts_seconds)
+        # At the clip's own times its frames are shown as they are, those that repeat the one before included. Frames
+        # that were not seen are made like any others in between.
+        own = {pts for frame, pts in enumerate(facts.pts_seconds) if frame not in facts.missing}
         held = saved.field.held(instants)
         instants = [
             at if seconds in own else t for seconds, t, at in zip(plan.source_seconds, instants, held, strict=True)

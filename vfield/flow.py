@@ -25,6 +25,8 @@ _LEAST_PATCHES = 4
 
 _INTERPOLATIONS = {"linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC}
 
+_POINTS_ACROSS = 1 << 10
+
 # Each round shrinks the error by the flow's own gradient, which is well below one except at motion boundaries.
 _FIXED_POINT_ROUNDS = 8
 _MISMATCH_SIGMA = 2.5
@@ -127,6 +129,27 @@ def warp(frame: Tensor, flow: Tensor, mode: Literal["linear", "cubic"]) -> Tenso
     y = np.arange(height, dtype=np.float32)[:, None] + flow[1].cpu().numpy()
     read = cv2.remap(_to_hwc(to_float(frame)), x, y, _INTERPOLATIONS[mode], borderMode=cv2.BORDER_REPLICATE)
     return _from_hwc(read)
+
+
+def read_points(frame: Tensor, xy: Tensor) -> Tensor:
+    """A picture read at scattered positions, as `warp` reads it with "cubic".
+
+    Args:
+        frame: (c, h, w), c at most 4, uint8 or float in [0, 1].
+        xy: (n, 2) positions in pixels, x and y.
+
+    Returns:
+        (n, c) float32, on the CPU.
+    """
+    if len(xy) == 0:
+        return torch.zeros(0, len(frame))
+    # OpenCV takes no picture of more rows or columns than 16 bits count.
+    rows = -(-len(xy) // _POINTS_ACROSS)
+    padded = np.zeros((rows * _POINTS_ACROSS, 2), np.float32)
+    padded[: len(xy)] = xy.cpu().numpy()
+    x, y = (np.ascontiguousarray(padded[:, i].reshape(rows, _POINTS_ACROSS)) for i in (0, 1))
+    read = cv2.remap(_to_hwc(to_float(frame)), x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    return torch.from_numpy(read.reshape(rows * _POINTS_ACROSS, -1)[: len(xy)])
 
 
 def flow_between(source: Tensor, target: Tensor, forward: Tensor, backward: Tensor, instant: float) -> Tensor:

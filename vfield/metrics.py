@@ -76,6 +76,25 @@ def psnr(frames: Tensor, reference: Tensor) -> Tensor:
     return _each_frame(of_frame, frames, reference)
 
 
+def psnr_within(frames: Tensor, reference: Tensor, where: Tensor) -> Tensor:
+    """Like `psnr`, over some of the pixels only.
+
+    Args:
+        frames: (t, 3, h, w), as for `psnr`.
+        reference: like `frames`.
+        where: (t, h, w) bool, the pixels to judge.
+
+    Returns:
+        (t,) float32, dB; nan for frames with nothing to judge.
+    """
+    inside = where[:, None]
+    # Elsewhere nothing is wrong, which makes the mean error smaller by the share that is judged.
+    frames, reference = to_uint8(frames), to_uint8(reference)
+    ratio = psnr(torch.where(inside, frames, reference), reference)
+    ratio = ratio + 10 * where.flatten(1).float().mean(dim=1).log10()
+    return torch.where(where.flatten(1).any(dim=1), ratio, torch.nan)
+
+
 def ssim(frames: Tensor, reference: Tensor) -> Tensor:
     """Structural similarity of each frame: mean over pixels and channels, Gaussian window 11, sigma 1.5.
 

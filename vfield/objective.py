@@ -96,23 +96,32 @@ class Objective(nn.Module):
         zero = 0 * torch.stack([parameter.reshape(-1)[:1].sum() for parameter in self.parameters()]).sum()
         observed = hidden = detail = agreement = smoothness = zero
         error = zero.detach()
+
+        def of_truth(apart: Tensor, part: slice) -> Tensor:
+            """Errors (n, 3) where there is a truth, zero elsewhere: every share of a batch has as many points."""
+            return apart if batch.visible is None else apart * batch.visible[part, None]
+
         if seen:
             prediction = self.field(batch.uvt[:seen])
-            apart = squared(prediction, batch.rgb[:seen]).sum() / count
+            apart = of_truth(squared(prediction, batch.rgb[:seen]), slice(seen)).sum() / count
             observed = config.observed * apart
             error = error + apart.detach()
         if batch.hidden and self.rehearsal is not None:
             base, residual = self.rehearsal.layers(batch.uvt[seen:], hide=True)
-            target = batch.rgb[seen:]
+            target, rest = batch.rgb[seen:], slice(seen, None)
             # Each learns as if it were the last word: the views without the decoder, the decoder on top of them.
             apart = charbonnier(base, target, _HIDDEN_EPSILON) + charbonnier(
                 base.detach() + residual, target, _HIDDEN_EPSILON
             )
-            hidden = config.hidden * apart.sum() / count
-            error = error + squared((base + residual).detach(), target).sum() / count
+            hidden = config.hidden * of_truth(apart, rest).sum() / count
+            error = error + of_truth(squared((base + residual).detach(), target), rest).sum() / count
+        if batch.visible is not None:
+            # For people: the mean over what there is to compare with.
+            error = error / batch.visible.float().mean().clamp(min=1 / len(batch.visible))
         if patches is not None and self.field.detail is not None:
             found = self.field.detail(patches.evidence)
-            detail = config.detail * charbonnier(found, patches.residual, _DETAIL_EPSILON).mean()
+            apart = charbonnier(found, patches.residual, _DETAIL_EPSILON)
+            detail = config.detail * (apart if patches.visible is None else apart * patches.visible).mean()
         motion = self.field.motion
         if motion is not None and len(motion.levels) and config.agreement and self.field.colours is not None:
             apart = self.field.disagreement(batch.between)

@@ -42,6 +42,7 @@ class Rehearsal(NamedTuple):
         t: (n,) their instants in seconds.
         learning: indices of frames to hide while learning.
         checking: indices of frames that are not learnt from until the learnt parts have been checked.
+        visible: (n, h / 2, w / 2) bool, which pixels of `frames` are the truth; None for all.
     """
 
     field: VideoField
@@ -49,6 +50,7 @@ class Rehearsal(NamedTuple):
     t: Tensor
     learning: list[int]
     checking: list[int]
+    visible: Tensor | None = None
 
 
 def divided(hideable: Sequence[int]) -> tuple[list[int], list[int]]:
@@ -62,7 +64,7 @@ def divided(hideable: Sequence[int]) -> tuple[list[int], list[int]]:
 def squared_errors(rehearsal: Rehearsal, frames: Sequence[int]) -> Tensor:
     """Mean squared error (len(frames),) of each hidden frame, made from its neighbours, on a scale of 0 to 1.
 
-    Only some pixels are asked for: points are independent.
+    Only some pixels are asked for: points are independent. Where none of them is the truth, the mean of the others.
     """
     device = next(rehearsal.field.buffers()).device
     height, width = rehearsal.frames.shape[-2:]
@@ -72,8 +74,12 @@ def squared_errors(rehearsal: Rehearsal, frames: Sequence[int]) -> Tensor:
     for frame in frames:
         made = rehearsal.field(with_t(uv, float(rehearsal.t[frame])).to(device), hide=True).cpu().clamp(0, 1)
         truth = rearrange(to_float(rehearsal.frames[frame, :, ::step, ::step]), "c h w -> (h w) c")
-        errors.append((made - truth).square().mean())
-    return torch.stack(errors)
+        error = (made - truth).square()
+        if rehearsal.visible is not None:
+            error = error[rehearsal.visible[frame, ::step, ::step].reshape(-1)]
+        errors.append(error.mean())
+    found = torch.stack(errors)
+    return torch.where(found.isnan(), found.nanmean().nan_to_num(), found)
 
 
 def sample_uv(height: int, width: int) -> Tensor:

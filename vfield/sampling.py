@@ -63,23 +63,34 @@ class Batch(NamedTuple):
         rgb: (n, 3) float in [0, 1].
         between: (m, 3), points at instants between observed ones, where there is nothing to compare with.
         hidden: number of points at the end whose keyframe is hidden.
+        visible: (n,) bool, where `rgb` is the truth; None where all of it is.
     """
 
     uvt: Tensor
     rgb: Tensor
     between: Tensor
     hidden: int
+    visible: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on another device."""
-        return Batch(self.uvt.to(device), self.rgb.to(device), self.between.to(device), self.hidden)
+        visible = None if self.visible is None else self.visible.to(device)
+        return Batch(self.uvt.to(device), self.rgb.to(device), self.between.to(device), self.hidden, visible)
 
 
 class PatchSampler:
     """Draws batches from observed frames."""
 
     def __init__(
-        self, frames: Tensor, t: Tensor, small: Tensor, hideable: Sequence[int], config: SamplingConfig, seed: int
+        self,
+        frames: Tensor,
+        t: Tensor,
+        small: Tensor,
+        hideable: Sequence[int],
+        config: SamplingConfig,
+        seed: int,
+        visible: Tensor | None = None,
+        small_visible: Tensor | None = None,
     ) -> None:
         """Prepare to sample.
 
@@ -90,6 +101,9 @@ class PatchSampler:
             hideable: frames that may be hidden; empty when none can.
             config: what a batch holds.
             seed: of the whole sequence of batches.
+            visible: (n, h, w) bool, which pixels of `frames` are the truth; None for all. The others are drawn as if
+                they were, so that every process has as many points, and marked.
+            small_visible: (n, h', w'), likewise of `small`.
         """
         self.frames = frames
         self.times = t.tolist()
@@ -97,6 +111,7 @@ class PatchSampler:
         self.config = config
         self.seed = seed
         self.small = small
+        self.visible = [visible, small_visible]
         self.uv = [pixel_uv(*pictures.shape[-2:]) for pictures in (frames, small)]
 
     def batch(self, step: int, rank: int = 0, processes: int = 1) -> Batch:
@@ -123,7 +138,7 @@ class PatchSampler:
             patches.append((hide, frame, draw(height - rows + 1), draw(width - columns + 1), instant))
         # Sorted by frame, so that the field reads each one in a single run.
         mine = sorted(patches[rank::processes])
-        uvt, rgb, between = [], [], []
+        uvt, rgb, between, visible = [], [], [], []
         hidden = 0
         for hide, frame, y, x, instant in mine:
             pixels = (self.small if hide else self.frames)[
@@ -135,4 +150,12 @@ class PatchSampler:
             between.append(with_t(uv, self.times[frame] + instant * (self.times[later] - self.times[frame])))
             rgb.append(rearrange(to_float(pixels), "c h w -> (h w) c"))
             hidden += hide * len(uvt[-1])
-        return Batch(torch.cat(uvt), torch.cat(rgb), torch.cat(between), hidden)
+            true = self.visible[hide]
+            if true is None:
+                visible.append(torch.ones(len(uvt[-1]), dtype=torch.bool))
+            else:
+                visible.append(true[frame, y : y + config.patch_size, x : x + config.patch_size].reshape(-1))
+        everywhere = all(true is None for true in self.visible)
+        return Batch(
+            torch.cat(uvt), torch.cat(rgb), torch.cat(between), hidden, None if everywhere else torch.cat(visible)
+        )

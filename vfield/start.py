@@ -72,6 +72,7 @@ def start_field(
     seen, shots = _seen(clip, moving)
     chosen, shots = _keyframes(shots, config.local.keyframe_stride)
     frames = seen.frames if len(chosen) == len(seen) else seen.frames[chosen]
+    visible = None if seen.visible is None else seen.visible[chosen]
     times = keyframe_t(seen.pts_seconds)[chosen]
     # Hiding needs every frame to be a keyframe: otherwise the frames between keyframes already are the task.
     hiding = gaps_hiding(shots) if rehearse and config.local.keyframe_stride == 1 and config.has_local else {}
@@ -112,9 +113,12 @@ def start_field(
     rehearsal = enlarging = None
     if hiding:
         twin = field.rehearsal(small, hidden, list(hiding))
-        rehearsal = Rehearsal(twin, small, times, *divided(list(hiding)))
+        true = None if visible is None else _halved_visible(visible)
+        rehearsal = Rehearsal(twin, small, times, *divided(list(hiding)), true)
     if enlarges:
-        enlarging = make_enlarging(field.at_size(small, joined), _even(frames))
+        enlarging = make_enlarging(
+            field.at_size(small, joined), _even(frames), None if visible is None else _even(visible)
+        )
         if enlarging is not None and field.detail is not None:
             field.detail.scale.fill_(enlarging.scale)
         elif like is not None and field.detail is not None:
@@ -124,7 +128,7 @@ def start_field(
 
 
 def _even(frames: Tensor) -> Tensor:
-    """Frames (n, 3, h, w) without their last row or column where its number is odd, unless it is the only one."""
+    """Frames (..., h, w) without their last row or column where its number is odd, unless it is the only one."""
     height, width = (max(side - side % 2, 1) for side in frames.shape[-2:])
     return frames[..., :height, :width]
 
@@ -136,6 +140,12 @@ def _halved(frames: Tensor) -> Tensor:
     return torch.cat([to_uint8(F.interpolate(to_float(frame), size=size, mode="area")) for frame in even.split(1)])
 
 
+def _halved_visible(visible: Tensor) -> Tensor:
+    """Which pixels of the halved frames are the truth: (n, h, w) -> (n, h / 2, w / 2), all of whose parts are."""
+    hidden = (~_even(visible))[:, None].float()
+    return F.max_pool2d(hidden, 2, ceil_mode=True)[:, 0] == 0
+
+
 def _seen(clip: Clip, moving: bool) -> tuple[Clip, list[range]]:
     """What to learn from, and its shots: the clip, without held repeats where anything moves.
 
@@ -143,6 +153,9 @@ def _seen(clip: Clip, moving: bool) -> tuple[Clip, list[range]]:
     moves between the two, and the nearer side at the cut is still this picture.
     """
     shots = flashes_apart(clip.frames, find_shots(clip.frames))
+    if 0 in clip.missing and len(shots[0]) > 1:
+        # A copy that stands for a first frame nobody saw: nothing moves from it.
+        shots = [range(1), range(1, shots[0].stop), *shots[1:]]
     repeats = set(find_repeats(clip.frames, shots)) if moving else set()
     if not repeats:
         return clip, shots

@@ -11,6 +11,7 @@ from vfield.cli.options import (
     config_of,
     fit_options,
     is_main_process,
+    mask_option,
     parse,
     run_folder,
     source_options,
@@ -31,6 +32,7 @@ def run(words: list[str]) -> int:
     )
     parser.add_argument("run", type=str, help="run folder of one clip or several, or field file, to take the rest from")
     source_options(parser, "video")
+    mask_option(parser)
     parser.add_argument("--tune", action="store_true", help="let what is shared learn, too, at a tenth of the rate")
     fit_options(parser)
     parsed = parse(parser, words)
@@ -44,7 +46,7 @@ def run(words: list[str]) -> int:
     shared = load_field(fields[0]).field
     if config.field != shared.config:
         raise UserError(f"the field's parts are those of {parsed.run}; leave out --config and options of --field")
-    source = Source(parsed.video, parsed.start, parsed.end, parsed.size, parsed.holdout, adapted=parsed.run)
+    source = Source(parsed.video, parsed.start, parsed.end, parsed.size, parsed.holdout, parsed.mask, parsed.run)
     folder = run_folder(parsed, parsed.video)
     seen = source.read()
     if is_main_process():

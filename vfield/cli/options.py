@@ -103,6 +103,16 @@ def source_options(parser: ArgumentParser, video: str, several: bool = False) ->
     parser.add_argument("--holdout", type=int | None, metavar="K", help="see every K-th frame, judge on the others")
 
 
+def mask_option(parser: ArgumentParser) -> None:
+    """What of the clip is not to be believed."""
+    parser.add_argument(
+        "--mask",
+        type=str | None,
+        metavar="FILE",
+        help="a picture, or a video with a frame for each of the clip's: white pixels are not believed but filled",
+    )
+
+
 def fit_options(parser: ArgumentParser) -> None:
     """How to fit and where to keep it, and every value of the config."""
     parser.add_argument("--config", action=ActionConfigFile, help="a preset, for example configs/fast.yaml")

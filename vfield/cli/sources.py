@@ -14,6 +14,7 @@ from vfield.cli.values import parse_size
 from vfield.clip import Clip
 from vfield.errors import UserError
 from vfield.evaluation import split
+from vfield.masks import with_mask
 from vfield.video_io import probe, read_clip
 
 RUN_NAME = "run.json"
@@ -42,6 +43,7 @@ class Source:
         end: seconds into the clip to stop before; None for its end.
         size: "WIDTHxHEIGHT" to reduce the frames to; None keeps theirs.
         holdout: learn from every k-th frame and judge on the others; None learns from all.
+        mask: path of the picture or video that marks what is not to be believed; None believes everything.
         adapted: path of the run whose shared parts were taken over; None for a run that learnt its own.
     """
 
@@ -50,10 +52,13 @@ class Source:
     end: float | None = None
     size: str | None = None
     holdout: int | None = None
+    mask: str | None = None
     adapted: str | None = None
 
     def read(self) -> Seen:
-        """Read the one clip."""
+        """Read the one clip, and what its mask leaves of it."""
+        if self.mask is not None and self.holdout is not None:
+            raise UserError("--mask and --holdout cannot go together: what is hidden of held-out frames has no truth")
         assert isinstance(self.video, str)
         path, start, end = self._part(self.video)
         size = None if self.size is None else parse_size(self.size)
@@ -65,6 +70,8 @@ class Source:
                     "and enlarge in the export"
                 )
         clip = read_clip(path, start_seconds=start, end_seconds=end, size=size)
+        if self.mask is not None:
+            clip = with_mask(clip, self.mask, start_seconds=start, end_seconds=end)
         if self.holdout is None:
             return Seen(clip, None)
         parts = split(clip, self.holdout)
@@ -73,6 +80,8 @@ class Source:
     def read_all(self) -> dict[str, Seen]:
         """Read several clips, each by its name in the run."""
         videos = [self.video] if isinstance(self.video, str) else self.video
+        if self.mask is not None and len(videos) > 1:
+            raise UserError(f"--mask is for one clip, got {len(videos)}; fit the masked clip alone, or adapt to it")
         names = clip_names(videos)
         return {name: replace(self, video=video).read() for name, video in zip(names, videos, strict=True)}
 

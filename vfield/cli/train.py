@@ -15,6 +15,7 @@ from vfield.cli.options import (
     config_of,
     fit_options,
     is_main_process,
+    mask_option,
     parse,
     run_folder,
     source_options,
@@ -29,6 +30,7 @@ from vfield.training import RESUME_NAME, FitResult, check_device, fit, fit_many
 def _train_parser() -> ArgumentParser:
     parser = command_parser("train", "Fit a neural field to a video clip.")
     source_options(parser, "video", several=True)
+    mask_option(parser)
     parser.add_argument("--resume", action="store_true", help="go on from the last save in --out")
     fit_options(parser)
     return parser
@@ -45,7 +47,7 @@ def run(words: list[str]) -> int:
         source = recorded_source(folder)
         if source.adapted is not None:
             raise UserError(f"{folder} was made by vfield adapt, which is not resumed; adapt again, with --overwrite")
-        for name in ("video", "start", "end", "size", "holdout"):
+        for name in ("video", "start", "end", "size", "holdout", "mask"):
             given = getattr(parsed, name)
             if given is not None and given != getattr(source, name):
                 raise UserError(f"--{name} {given} differs from the run's {getattr(source, name)}; leave it out")
@@ -55,7 +57,7 @@ def run(words: list[str]) -> int:
     elif parsed.video is None:
         raise UserError("no clip given; add --video clip.mp4")
     else:
-        source = Source(parsed.video, parsed.start, parsed.end, parsed.size, parsed.holdout)
+        source = Source(parsed.video, parsed.start, parsed.end, parsed.size, parsed.holdout, parsed.mask)
         folder = run_folder(parsed, source.video)
     config = config_of(parsed)
     check_device(config.training)

@@ -59,7 +59,7 @@ def fit(
     """Fit a field to a clip.
 
     Args:
-        clip: the observed frames.
+        clip: the observed frames. What its `visible` hides is filled from the rest (`vfield.fill`) and not learnt from.
         config: None for the defaults.
         out: run folder, for the field file, what resuming needs and TensorBoard's events. What an earlier run left
             there stays until this one has something to put in its place. None keeps everything in memory.

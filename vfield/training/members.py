@@ -27,6 +27,7 @@ from vfield.expectation import Expectation
 from vfield.field.conditioning import running_statistics
 from vfield.field.motion import Curves
 from vfield.field.video_field import VideoField
+from vfield.fill import fill
 from vfield.objective import Objective
 from vfield.sampling import PatchSampler
 from vfield.start import start_field
@@ -72,7 +73,7 @@ class Member:
         self._says, self._shows = says, shows
         self.board: Board | None = None
         self.expectation: Expectation | None = None
-        self.clip = self._denoised(clip, config.denoising)
+        self.clip = self._denoised(self._filled(clip), config.denoising)
         learns = config.training.steps != 0 or like is not None
         self.field, self.rehearsal, self.enlarging, self.seen = start_field(
             self.clip, config.field, config.flow, seed, self._follow, rehearse=learns, like=like
@@ -86,6 +87,18 @@ class Member:
         """Write a line to the log, once for all processes, that names the clip."""
         if self._says:
             _LOG.log(level, f"%s{message}", self._prefix, *values)
+
+    def _filled(self, clip: Clip) -> Clip:
+        if clip.visible is None:
+            return clip
+        field = self._config.field
+        filled = fill(
+            clip,
+            lambda steps, total: tqdm(steps, total=total, desc="fill", disable=not self._shows, leave=False),
+            rough=not (field.has_local and (field.local.colours or field.motion.enabled)),
+        )
+        self.say("%.1f %% of the pixels are hidden", 100 * float((~clip.visible).float().mean()))
+        return filled
 
     def _denoised(self, clip: Clip, config: DenoiseConfig) -> Clip:
         denoised = denoise(
@@ -101,14 +114,14 @@ class Member:
         return tqdm(curves, total=total, desc="motion", unit="gap", disable=not self._shows, leave=False)
 
     def _sampler(self, checked: bool) -> PatchSampler:
-        small, learning = self.seen.frames, list[int]()
+        small, small_visible, learning = self.seen.frames, self.seen.visible, list[int]()
         if self.rehearsal is not None:
-            small, learning = self.rehearsal.frames, self.rehearsal.learning
+            small, small_visible, learning = self.rehearsal.frames, self.rehearsal.visible, self.rehearsal.learning
             if checked:
                 learning = learning + self.rehearsal.checking
         t = keyframe_t(self.seen.pts_seconds)
-        config = self._config
-        return PatchSampler(self.seen.frames, t, small, learning, config.sampling, config.training.seed)
+        sampling, seed = self._config.sampling, self._config.training.seed
+        return PatchSampler(self.seen.frames, t, small, learning, sampling, seed, self.seen.visible, small_visible)
 
     def learn_from_all(self) -> None:
         """From now on learn from the frames, too, that were kept for checking."""

@@ -1,0 +1,74 @@
+"""The benchmark of holes that are filled: `benchmark inpainting`."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from vfield.benchmark.inpainting import HOLES, InpaintingRow, inpainting, inpainting_table
+from vfield.benchmark.results import PICTURES_NAME, RESULTS_NAME, TABLE_NAME, Conditions
+from vfield.benchmark.suite import SUITE, read_suite
+from vfield.cli.options import check_folder, command_parser, parse
+from vfield.config import load_config
+from vfield.devices import DeviceName
+from vfield.errors import UserError
+from vfield.evaluation import aligned
+from vfield.folders import replaced
+from vfield.panels import save_png
+from vfield.training import check_device
+
+
+def run(words: list[str]) -> int:
+    """Judge, print the figures as they come and leave all in a folder."""
+    parser = command_parser("benchmark inpainting", "Judge filled holes, from the root of the repository.")
+    parser.add_argument(
+        "--clips", nargs="+", type=str, default=list(SUITE), metavar="CLIP", help="names in the suite, or files"
+    )
+    parser.add_argument(
+        "--clip-folder", type=str, default="../shared/clips", metavar="DIR", help="suite clips that are not in data/"
+    )
+    parser.add_argument(
+        "--holes", nargs="+", type=str, default=list(HOLES), metavar="KIND", help=f"of {', '.join(HOLES)}"
+    )
+    parser.add_argument("--frames", type=int, default=25, metavar="N", help="use only so many of each clip")
+    parser.add_argument("--preset", type=str, default="balanced", metavar="NAME", help="a preset in configs/")
+    parser.add_argument("--device", type=DeviceName, default="cpu", help="where to fit: auto, cpu, cuda or mps")
+    parser.add_argument(
+        "--out", type=str, default="runs/benchmark-inpainting", metavar="DIR", help="folder for the results"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace earlier results in the folder")
+    parsed = parse(parser, words)
+    kinds = [kind for kind in HOLES if kind in parsed.holes]
+    unknown = [word for word in parsed.holes if word not in HOLES]
+    if unknown:
+        raise UserError(f"--holes knows {', '.join(HOLES)}, got {unknown[0]!r}")
+    if parsed.frames < 7:
+        raise UserError(f"--frames must be at least 7, got {parsed.frames}")
+    config = load_config(Path("configs") / f"{parsed.preset}.yaml")
+    config = replace(config, training=replace(config.training, device=parsed.device))
+    check_device(config.training)
+    folder = Path(parsed.out)
+    check_folder(folder, parsed.overwrite, mark=RESULTS_NAME, kept="benchmark")
+    clips = read_suite(parsed.clips, [Path("data"), Path(parsed.clip_folder)], parsed.frames)
+    for name, clip in clips.items():
+        if len(clip) < 7:
+            raise UserError(f"{name} has {len(clip)} frames; the benchmark needs at least 7")
+    command = shlex.join(["python", "scripts/benchmark.py", "inpainting", *words])
+    conditions = Conditions.here("inpainting", command, parsed.device)
+    (folder / PICTURES_NAME).mkdir(parents=True, exist_ok=True)
+    rows: list[InpaintingRow] = []
+    for made, picture in inpainting(clips, kinds, config):
+        rows += made
+        print("\n".join("  ".join(line) for line in inpainting_table(made)[1:]), flush=True)
+        save_png(picture, folder / PICTURES_NAME / f"{made[0].clip}-{made[0].holes}.png")
+        texts = {
+            RESULTS_NAME: json.dumps({**asdict(conditions), "rows": [asdict(row) for row in rows]}, indent=1),
+            TABLE_NAME: aligned(inpainting_table(rows)) + "\n",
+        }
+        for name, text in texts.items():
+            with replaced(folder / name) as partial:
+                partial.write_text(text, encoding="utf-8")
+    print(f"\n{aligned(inpainting_table(rows))}\n\n{folder / TABLE_NAME}, {folder / RESULTS_NAME} and {PICTURES_NAME}")
+    return 0
