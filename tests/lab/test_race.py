@@ -46,28 +46,29 @@ def test_racers_learn(who: tuple[str, str]) -> None:
     assert curve.psnr[-1] > curve.psnr[0] + 0.5
     assert all(math.isnan(value) for value in curve.held_out_psnr)
     assert curve.encoder_parameters == 0
-    # A code and 7 knots of 16; 2 of 4 frames and the last, each a grid of 6x8 and one of 2x2 with 8 channels.
-    assert curve.code_parameters == (16 * 8 if who[0] == "global" else 3 * 8 * (48 + 4))
+    # A code and 7 knots of 8; four frames, each a grid of 6x8 and one of 2x2 with 8 channels.
+    assert curve.code_parameters == (8 * 8 if who[0] == "global" else 4 * 8 * (48 + 4))
     assert "dB" in table([curve])
 
 
 def test_the_command_writes_figures_and_pictures(tmp_path: Path, demo_clip: Path) -> None:
     words = ["lab", "latents", "--clips", str(demo_clip), "--frames", "3", "--crop", "24x16", "--steps", "1"]
-    words += ["--parameters", "3000", "--out", str(tmp_path / "out")]
+    words += ["--width", "8", "--out", str(tmp_path / "out")]
     assert main(words) == 0
     curves = json.loads((tmp_path / "out" / "races.json").read_text())["curves"]
-    assert [curve["name"] for curve in curves] == ["none", "global", "local", "hybrid", "autodecoder", "autoencoder"]
-    assert curves[3]["psnr"] == curves[4]["psnr"]
-    assert curves[5]["encoder_parameters"] > 0
+    assert [curve["name"] for curve in curves] == ["none", "global", "local", "hybrid", "hybrid, predicted"]
+    assert [curve["code_parameters"] > 0 for curve in curves] == [False, True, True, True, True]
+    assert [curve["encoder_parameters"] > 0 for curve in curves] == [False, False, False, False, True]
     assert (tmp_path / "out" / "bigbuckbunny.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_bad_words_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for words, told in (
         (["lab"], "name an experiment"),
-        (["lab", "conditioning", "--rank", "0"], "--rank must be at least 1"),
+        (["lab", "conditioning", "--rank", "0"], "--rank and --every must be at least 1"),
         (["lab", "conditioning", "--steps", "0"], "--steps and --frames"),
         (["lab", "conditioning", "--parameters", "9"], "too small"),
+        (["lab", "latents", "--width", "0"], "decoder.width"),
     ):
         assert main(words) == 2
         assert told in capsys.readouterr().err

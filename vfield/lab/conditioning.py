@@ -3,7 +3,7 @@
 Two races (the equations are in `vfield.field.conditioning`):
 
 - global: a code for every instant, and nothing else that knows the time. The decoder sees Fourier features of (u, v).
-- local: a code for every point, read from grids at every second frame. The decoder sees Fourier features of (u, v, t).
+- local: a code for every point, read from grids at its frame. The decoder sees Fourier features of (u, v, t).
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _STILL = MotionConfig(enabled=False)
 _SHARED = FieldConfig(
     fourier=FourierConfig(count=48, space_bandwidth=6.0, time_bandwidth=0.0),
     # More knots than frames a second, so that every frame has a code of its own.
-    shared=GlobalConfig(width=16, knots_per_second=30.0),
+    shared=GlobalConfig(width=8, knots_per_second=30.0),
     local=LocalConfig(colours=False, levels=()),
     motion=_STILL,
 )
 _PLACED = FieldConfig(
     fourier=FourierConfig(count=16, space_bandwidth=4.0, time_bandwidth=0.5),
     shared=GlobalConfig(enabled=False),
-    local=LocalConfig(colours=False, levels=(4, 16), channels=8, keyframe_stride=2),
+    local=LocalConfig(colours=False, levels=(4, 16), channels=8),
     motion=_STILL,
 )
 _DEPTH = 3
@@ -57,7 +57,7 @@ def entries(parameters: int, rank: int, learning_rate: float, seed: int) -> list
             decoder = DecoderConfig(depth=_DEPTH, conditioning=kind, local_conditioning=kind, rank=rank)
             field = within_budget(base, decoder, parameters)
             # Points from everywhere where all of the decoder is shared, patches where memory is local.
-            sampling = SamplingConfig(patches=256, patch_size=4) if group == "global" else SamplingConfig(16, 16)
+            sampling = SamplingConfig(128, 4) if group == "global" else SamplingConfig(8, 16)
             training = TrainingConfig(learning_rate=learning_rate, seed=seed, device="cpu")
             found.append(Entry(group, kind, Config(field, sampling=sampling, training=training)))
     return found
