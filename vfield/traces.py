@@ -26,7 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vfield.field.latents import sample_bilinear
+from vfield.field.splines import sample_bilinear
 from vfield.flow import MEDIUM, dense_flow, read_points
 from vfield.spread import spread
 
