@@ -53,6 +53,7 @@ LAYERS = [
     "config",
     "evaluation",
     "benchmark",
+    "lab",
     "cli",
     "__init__",
 ]
@@ -70,6 +71,7 @@ INNER_LAYERS = {
     "benchmark": [
         *["suite", "cases", "interpolation", "upscaling", "tables", "results", "denoising", "compact", "__init__"],
     ],
+    "lab": ["rate_plot", "__init__"],
     "cli": [
         *["values", "options", "train", "render", "flow", "snapshot", "evaluate", "benchmark_denoising"],
         *["benchmark_compact", "benchmark"],
@@ -85,6 +87,7 @@ ONLY_USERS = {
     "ncnn": {"peers"},
     "accelerate": {"training"},
     "constriction": {"compact"},
+    "matplotlib": {"lab"},
 }
 
 FILES = sorted(PACKAGE.rglob("*.py"))

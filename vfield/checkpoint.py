@@ -6,6 +6,7 @@ import json
 import math
 import os
 import shutil
+import zlib
 from dataclasses import asdict, is_dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from vfield.clip import ClipFacts, ColorInfo
 from vfield.compact.config import CompressionConfig
-from vfield.compact.packed import Packed, unpack
+from vfield.compact.packed import LATENTS, Packed, field_of, unpack
 from vfield.coords import keyframe_t
 from vfield.devices import usable_device
 from vfield.errors import UserError
@@ -98,10 +99,15 @@ def save_compact(path: Path, packed: Packed, config: FieldConfig, facts: ClipFac
         "clip": _clip_to_json(facts),
         "compact": _COMPACT_FORMAT,
         "compression": asdict(packed.config),
+        "checksum": _checksum(packed.tensors),
         "frames": [times[t] for t in packed.t.tolist()],
         "shots": [[shot.start, shot.stop] for shot in packed.shots],
     }
     write_tensors(path, packed.tensors, described)
+
+
+def _checksum(tensors: dict[str, Tensor]) -> int:
+    return zlib.crc32(tensors[LATENTS].numpy().tobytes())
 
 
 def _unpacked(
@@ -109,6 +115,9 @@ def _unpacked(
 ) -> VideoField:
     if described["compact"] != _COMPACT_FORMAT:
         raise UserError(f"it is a compact field of version {described['compact']}, not {_COMPACT_FORMAT}")
+    # A range coder makes something of any words.
+    if described["checksum"] != _checksum(tensors):
+        raise UserError("its coded latents are not those that were written")
     shots = [range(*shot) for shot in described["shots"]]
     if [frame for shot in shots for frame in shot] != list(range(len(described["frames"]))):
         raise UserError("its shots are not those of its frames")
@@ -119,7 +128,7 @@ def _unpacked(
         shots,
         (facts.height, facts.width),
     )
-    return unpack(packed, config, float(facts.end_seconds - facts.pts_seconds[0]))
+    return field_of(packed, unpack(packed), config, float(facts.end_seconds - facts.pts_seconds[0]))
 
 
 def load_field(path: str | Path, device: str = "cpu") -> SavedField:

@@ -22,7 +22,7 @@ from vfield.board import Board, HeldOut
 from vfield.checkpoint import FIELD_NAME, read_tensors, save_compact, save_field, write_tensors
 from vfield.clip import Clip
 from vfield.compact.config import CompressionConfig
-from vfield.compact.packed import check_parts, pack, unpack
+from vfield.compact.packed import check_parts, field_of, pack
 from vfield.coords import keyframe_t
 from vfield.denoise import DenoiseConfig, denoise
 from vfield.devices import DeviceName, usable_device
@@ -213,12 +213,12 @@ def _fit_compact(clip: Clip, config: Config, out: Path | None, records: Mapping[
     denoised = denoise(clip, config.denoising, follow).clip
     seen, shots = distinct(denoised, moving=True)
     t = keyframe_t(seen.pts_seconds)
-    packed = pack(seen.frames, t, shots, config.compression, config.flow, config.training.seed, follow)
-    # What is returned is what a reader of the file will have.
-    field = unpack(packed, config.field, float(clip.duration_seconds)).to(usable_device(config.training.device))
+    packed, coded = pack(seen.frames, t, shots, config.compression, config.flow, config.training.seed, follow)
+    field = field_of(packed, coded, config.field, float(clip.duration_seconds))
     if out is not None and is_main:
         save_compact(out / FIELD_NAME, packed, config.field, clip.facts)
-    return FitResult(field.eval(), 0, time.monotonic() - began, False, is_main, None)
+    on = usable_device(config.training.device)
+    return FitResult(field.to(on).eval(), 0, time.monotonic() - began, False, is_main, None)
 
 
 def _begin_folder(out: Path, records: Mapping[str, str], keep_events: bool) -> None:

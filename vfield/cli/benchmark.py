@@ -19,7 +19,7 @@ from vfield.benchmark.results import PICTURES_NAME, RESULTS_NAME, TABLE_NAME, Co
 from vfield.benchmark.suite import SUITE, read_suite
 from vfield.benchmark.tables import case_table, mean_tables
 from vfield.benchmark.upscaling import space_time, upscaling
-from vfield.cli import benchmark_denoising
+from vfield.cli import benchmark_compact, benchmark_denoising
 from vfield.cli.options import check_folder, command_parser, parse
 from vfield.clip import Clip
 from vfield.config import load_config
@@ -34,7 +34,7 @@ Name = TypeVar("Name", bound=str)
 
 _DATA = Path("data")
 _PRESETS = Path("configs")
-_DENOISING = "denoising"
+_APART = {"denoising": benchmark_denoising.run, "compact": benchmark_compact.run}
 
 
 @dataclass(frozen=True)
@@ -98,12 +98,12 @@ _KINDS: dict[Benchmark, _Kind] = {
 
 def run(words: list[str]) -> int:
     """Hand the words on to the benchmark that the first of them names."""
-    names = [*_KINDS, _DENOISING]
+    names = [*_KINDS, *_APART]
     if words and words[0] in ("-h", "--help"):
         print(f"usage: benchmark {{{','.join(names)}}} ...\n\nAdd --help after a name for its options.")
         return 0
-    if words and words[0] == _DENOISING:
-        return benchmark_denoising.run(words[1:])
+    if words and words[0] in _APART:
+        return _APART[words[0]](words[1:])
     name = next((name for name in _KINDS if words and name == words[0]), None)
     if name is None:
         raise UserError(f"name what to judge: benchmark {' or '.join(names)}")

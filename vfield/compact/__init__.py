@@ -1,1 +1,4 @@
-"""The compact field: keyframe colours, motion and shares as quantised, entropy-coded latents; see docs/theory/08-compact.md."""
+"""The compact field: colours, motion and shares of the keyframes as quantised, entropy-coded latents.
+
+docs/theory/08-compact.md has the whole of it.
+"""

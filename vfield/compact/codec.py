@@ -102,7 +102,8 @@ def _predict(
     rows, columns = cells
     kept = code_grids(coder, f"motion {both:d}", (rows, columns), [_MOTION_STEP_PX] * (4 if both else 2), kept)
     sides = Sides.of_kept(kept)
-    assert made.left is not None and sides.left is not None
+    assert made.left is not None
+    assert sides.left is not None
     left = look(frames[made.left], sides.left)
     if made.right is None or sides.right is None:
         return sides, left

@@ -13,7 +13,8 @@ class CompressionConfig:
 
     Attributes:
         enabled: True keeps the field as quantised, entropy-coded latents; colours and motion are all it has.
-        step: of the colours' quantiser, in grey levels: the dial between quality and size. Smaller is better and larger.
+        step: of the colours' quantiser, in grey levels: the dial between quality and size. Smaller is better, in a
+            larger file.
         keyframe_stride: every k-th frame of a shot is predicted from the keyframe before alone; those between them from
             both sides.
         motion_cell: side of the cells that motion and shares are kept for, in pixels.

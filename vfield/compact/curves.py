@@ -69,7 +69,8 @@ def curves_of(
 
 def _parabola(made: Made, sides: Sides, t: Tensor) -> tuple[Tensor, Tensor]:
     """b and c of a frame's cells, each (2, rows, columns): pixels a second, and a second squared."""
-    assert made.left is not None and sides.left is not None
+    assert made.left is not None
+    assert sides.left is not None
     before = float(t[made.frame] - t[made.left])
     if made.right is None or sides.right is None:
         return -sides.left / before, torch.zeros_like(sides.left)

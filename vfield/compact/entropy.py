@@ -1,7 +1,7 @@
 """Entropy coding with adaptive models: a range coder that learns the symbols' frequencies as it goes.
 
-A symbol of probability p costs -log2 p bits (Shannon 1948), which a range coder (Martin 1979) reaches to within a word a
-file. Frequencies are counted for each context, from what has been coded so far, so a reader can count them, too, and
+A symbol of probability p costs -log2 p bits (Shannon 1948), which a range coder (Martin 1979) reaches to within a word
+a file. Frequencies are counted for each context, from what has been coded so far, so a reader can count them, too, and
 none need be stored: with n symbols seen, of which n_s were s, p(s) = (n_s + c) / (n + c k), with c = 0.4 close to
 Krichevsky and Trofimov's 1/2 (1981). Counts are halved when they reach a bound: what was seen lately says more.
 
@@ -123,11 +123,6 @@ class Reader(_Adaptive):
         super().__init__()
         self._decoder = constriction.stream.queue.RangeDecoder(np.ascontiguousarray(words, np.uint32))
         self._bernoulli_family = constriction.stream.model.Bernoulli(perfect=False)
-
-    def check_end(self) -> None:
-        """Raise a UserError where words are left over: the file is not what was written."""
-        if not self._decoder.maybe_exhausted():
-            raise UserError("its coded latents do not end where they should")
 
     def _bernoulli(self, chances: NDArray[np.float64], symbols: Integers | None) -> Integers:
         return self._decode(self._bernoulli_family, chances)

@@ -8,6 +8,7 @@ finely.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -38,7 +39,7 @@ def order_of(shots: Sequence[range], stride: int) -> list[Made]:
     for shot in shots:
         keys = sorted({*shot[::stride], shot[-1]})
         found.append(Made(keys[0], None, None, 0))
-        for left, right in zip(keys, keys[1:], strict=False):
+        for left, right in itertools.pairwise(keys):
             found.append(Made(right, left, None, 0))
             found += _between(left, right, 1)
     return found

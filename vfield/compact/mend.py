@@ -39,7 +39,8 @@ class Mender(nn.Module):
             nn.Conv2d(inputs, outputs, 3) for inputs, outputs in ((3, channels), (channels, channels), (channels, 3))
         )
         last = self.layers[-1]
-        assert isinstance(last, nn.Conv2d) and last.bias is not None
+        assert isinstance(last, nn.Conv2d)
+        assert last.bias is not None
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
 
@@ -64,7 +65,8 @@ class Mender(nn.Module):
         """What a file keeps: int8 weights, a scale for each output, biases."""
         kept = {}
         for index, layer in enumerate(self.layers):
-            assert isinstance(layer, nn.Conv2d) and layer.bias is not None
+            assert isinstance(layer, nn.Conv2d)
+            assert layer.bias is not None
             weight = quantise_weight(layer.weight)
             kept |= {f"{index}.integers": weight.integers, f"{index}.scale": weight.scale}
             kept[f"{index}.bias"] = layer.bias.detach().clone()
@@ -76,7 +78,8 @@ class Mender(nn.Module):
         mender = Mender(len(kept["0.scale"]))
         with torch.no_grad():
             for index, layer in enumerate(mender.layers):
-                assert isinstance(layer, nn.Conv2d) and layer.bias is not None
+                assert isinstance(layer, nn.Conv2d)
+                assert layer.bias is not None
                 layer.weight.copy_(QuantisedWeight(kept[f"{index}.integers"], kept[f"{index}.scale"]).read())
                 layer.bias.copy_(kept[f"{index}.bias"])
         return mender

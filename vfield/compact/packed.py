@@ -19,7 +19,7 @@ from vfield.errors import UserError
 from vfield.field.video_field import FieldConfig, VideoField
 from vfield.flow import FlowConfig
 
-_LATENTS, _MENDER = "latents", "mender."
+LATENTS, _MENDER = "latents", "mender."
 # Smaller pictures do not fill what the network looks at.
 _LEAST_SIDE_MENDED = 16
 
@@ -71,7 +71,7 @@ def pack(
     flow: FlowConfig,
     seed: int,
     progress: Progress = lambda loop, _: loop,
-) -> Packed:
+) -> tuple[Packed, Coded]:
     """Make a clip small.
 
     Args:
@@ -82,32 +82,56 @@ def pack(
         flow: how motion is found.
         seed: of what the network that mends frames sees.
         progress: wraps long loops.
+
+    Returns:
+        What a file holds, and what `unpack` will make of it.
     """
     frames = to_uint8(frames)
     size = (int(frames.shape[-2]), int(frames.shape[-1]))
     writer = Writer()
     coded = code_clip(writer, config, len(frames), size, shots, Source(frames, flow), progress)
-    tensors = {_LATENTS: torch.from_numpy(writer.words().view(np.uint8).copy())}
+    tensors = {LATENTS: torch.from_numpy(writer.words().view(np.uint8).copy())}
     if config.weight_steps and min(size) >= _LEAST_SIDE_MENDED:
         mender = learn_mender(coded.frames, frames, config.weight_steps, seed, progress)
         if mender is not None:
             tensors |= {_MENDER + name: value for name, value in mender.stored().items()}
-    return Packed(tensors, config, t, list(shots), size)
+    packed = Packed(tensors, config, t, list(shots), size)
+    return packed, _mended(packed, coded)
 
 
-def unpack(packed: Packed, config: FieldConfig, duration_seconds: float) -> VideoField:
+def unpack(packed: Packed) -> Coded:
+    """What the latents say, mended.
+
+    Raises:
+        UserError: when they are not what was written.
+    """
+    latents = packed.tensors[LATENTS]
+    if latents.dtype != torch.uint8 or latents.ndim != 1 or len(latents) % 4:
+        raise UserError("its coded latents are not a row of words")
+    reader = Reader(latents.numpy().view(np.uint32))
+    return _mended(packed, code_clip(reader, packed.config, len(packed.t), packed.size, packed.shots, None))
+
+
+def _mended(packed: Packed, coded: Coded) -> Coded:
+    kept = {name.removeprefix(_MENDER): value for name, value in packed.tensors.items() if name.startswith(_MENDER)}
+    if kept:
+        mender = Mender.of_stored(kept)
+        # In place: a clip's frames are the largest thing in memory.
+        for index, frame in enumerate(coded.frames):
+            coded.frames[index] = mender.mend(frame)
+    return coded
+
+
+def field_of(packed: Packed, coded: Coded, config: FieldConfig, duration_seconds: float) -> VideoField:
     """The field: an ordinary one whose keyframes are all the observed frames.
 
     Args:
         packed: what a file holds.
+        coded: what `unpack` makes of it.
         config: the field's parts.
         duration_seconds: of the clip.
-
-    Raises:
-        UserError: when the latents are not what was written.
     """
     check_parts(config)
-    coded = _frames(packed)
     cells = tuple(-(-side // packed.config.motion_cell) for side in packed.size)
     curves = curves_of(coded.order, coded.sides, packed.t, packed.shots, packed.size, (cells[0], cells[1]))
     with torch.random.fork_rng(devices=[]):
@@ -121,19 +145,3 @@ def unpack(packed: Packed, config: FieldConfig, duration_seconds: float) -> Vide
             curves=curves,
             generator=torch.Generator().manual_seed(0),
         )
-
-
-def _frames(packed: Packed) -> Coded:
-    latents = packed.tensors[_LATENTS]
-    if latents.dtype != torch.uint8 or latents.ndim != 1 or len(latents) % 4:
-        raise UserError("its coded latents are not a row of words")
-    reader = Reader(latents.numpy().view(np.uint32))
-    coded = code_clip(reader, packed.config, len(packed.t), packed.size, packed.shots, None)
-    reader.check_end()
-    kept = {name.removeprefix(_MENDER): value for name, value in packed.tensors.items() if name.startswith(_MENDER)}
-    if kept:
-        mender = Mender.of_stored(kept)
-        # In place: a clip's frames are the largest thing in memory.
-        for index, frame in enumerate(coded.frames):
-            coded.frames[index] = mender.mend(frame)
-    return coded

@@ -97,9 +97,7 @@ def code_picture(
     return to_rgb(torch.stack(found))
 
 
-def code_grids(
-    coder: Coder, name: str, size: tuple[int, int], steps: Sequence[float], grids: Tensor | None
-) -> Tensor:
+def code_grids(coder: Coder, name: str, size: tuple[int, int], steps: Sequence[float], grids: Tensor | None) -> Tensor:
     """Code small grids, for example of motion: (n, rows, columns), None for readers; as they will be read.
 
     Args:

@@ -2,9 +2,9 @@
 
 Most coefficients are zero, and those that are not sit at low frequencies and near each other. So each block first says
 where it *ends*: one more than the last diagonal (i + j) that holds anything, 0 for nothing at all. Then, diagonal by
-diagonal over all blocks at once, come: is it zero? is it more than one? by how much? its sign. The chances depend on the
-coefficients of lower frequency in the same block, on those of the neighbouring blocks, on the frequency and on how far
-the block's end is. This is the context modelling of H.264 and HEVC (Marpe, Schwarz and Wiegand 2003), by frequency
+diagonal over all blocks at once, come: is it zero? is it more than one? by how much? its sign. The chances depend on
+the coefficients of lower frequency in the same block, on those of the neighbouring blocks, on the frequency and on how
+far the block's end is. This is the context modelling of H.264 and HEVC (Marpe, Schwarz and Wiegand 2003), by frequency
 instead of by block, so that each step is one array operation; blocks of one colour of a checkerboard see those of the
 other. Every context is made of integers: a reader finds the same ones on any machine.
 """
@@ -139,7 +139,7 @@ class _Contexts(NamedTuple):
     left: Integers
 
 
-def _contexts(sizes: Integers, at: _At, phase: int, d: int, left: Integers) -> _Contexts:
+def _contexts(sizes: NDArray[np.uint8], at: _At, phase: int, d: int, left: Integers) -> _Contexts:
     i, j = at.i, at.j
     r, c = at.r[:, None], at.c[:, None]
     near = 2 * (sizes[r, c, i - 1, j] + sizes[r, c, i, j - 1])

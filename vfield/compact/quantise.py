@@ -7,8 +7,8 @@ bin lies nearer to zero than its middle, by `shift`, which is found in closed fo
 
 Rounding has no gradient. The straight-through estimator (Bengio, Leonard and Courville 2013) takes round(x) in the
 forward pass and d round(x) / dx = 1 in the backward pass, so that weights are trained as they will be stored
-(quantisation-aware training: Jacob et al. 2018): w = scale round(w / scale), |round(w / scale)| <= 127, with a scale for
-each output channel.
+(quantisation-aware training: Jacob et al. 2018): w = scale round(w / scale), |round(w / scale)| <= 127, with a scale
+for each output channel.
 """
 
 from __future__ import annotations
