@@ -1,9 +1,9 @@
 """How small a field is for how good a picture: a sweep of the quantiser's step, beside video codecs and HNeRV.
 
 PSNR is the mean over all frames in 8-bit RGB; bits per pixel are the whole file's, over frames x height x width.
-Decoding is everything from opening the file to the last frame at its own size. Times are the processor's, of all threads
-together, so that other work on the machine does not count. The video codecs are FFmpeg's own, by their default presets,
-with 4:2:0 pixels, read back from the file.
+Decoding is everything from opening the file to the last frame at its own size. Times are the processor's, of all
+threads together, so that other work on the machine does not count. The video codecs are FFmpeg's own, by their default
+presets, with 4:2:0 pixels, read back from the file.
 
 HNeRV's figures (Chen, Gwilliam, Lim and Shrivastava, CVPR 2023, on bigbuckbunny at 640 x 1280, 132 frames, 300 epochs)
 are given by their numbers of parameters. They are placed at 8 bits a parameter, before entropy coding.

@@ -17,10 +17,10 @@ from vfield.compact.prediction import Sides, averaged, best_shares, look, mixed
 from vfield.flow import FlowConfig, dense_flow
 
 # Steps of frames by level, in the config's step: what others are made from is worth more.
-_ALONE, _KEY = 0.7, 0.8
-_LEVELS = (0.95, 1.1, 1.25)
+_ALONE, _KEY = 0.55, 0.65
+_LEVELS = (0.9, 1.1, 1.3, 1.55)
 _MOTION_STEP_PX = 0.6
-_SHARE_STEP = 0.5
+_SHARE_STEP = 0.25
 
 Progress = Callable[[Iterable[Made], int], Iterable[Made]]
 

@@ -23,7 +23,7 @@ class CompressionConfig:
 
     enabled: bool = False
     step: float = 16.0
-    keyframe_stride: int = 8
+    keyframe_stride: int = 16
     motion_cell: int = 16
     weight_steps: int = 150
 

@@ -63,7 +63,7 @@ class Mender(nn.Module):
 
     def stored(self) -> dict[str, Tensor]:
         """What a file keeps: int8 weights, a scale for each output, biases."""
-        kept = {}
+        kept: dict[str, Tensor] = {}
         for index, layer in enumerate(self.layers):
             assert isinstance(layer, nn.Conv2d)
             assert layer.bias is not None

@@ -60,7 +60,7 @@ class _StraightThrough(torch.autograd.Function):
         return values.round()
 
     @staticmethod
-    def backward(ctx: object, gradient: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: object, gradient: Tensor) -> Tensor:
         return gradient
 
 

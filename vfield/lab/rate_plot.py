@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from vfield.benchmark.compact import PUBLISHED, CompactRow
 from vfield.errors import UserError
 
@@ -46,7 +48,9 @@ def draw_rates(rows: Sequence[CompactRow], path: Path, with_published: bool) -> 
             )
     # The same axis in bytes of a file.
     bytes_a_bit = rows[0].file_bytes / rows[0].bits_per_pixel / 1e6
-    upper = axes.secondary_xaxis("top", functions=(lambda bpp: bpp * bytes_a_bit, lambda size: size / bytes_a_bit))
+    upper = axes.secondary_xaxis(
+        "top", functions=(lambda x: np.multiply(x, bytes_a_bit), lambda x: np.divide(x, bytes_a_bit))
+    )
     upper.set_xlabel("file, MB")
     axes.set(xlabel="bits per pixel", ylabel="PSNR, dB")
     axes.grid(alpha=0.3)
