@@ -30,11 +30,11 @@ def run(words: list[str]) -> int:
     parser.add_argument("--frames", type=int, default=_HNERV_FRAMES, metavar="N", help="use only the first N")
     parser.add_argument("--config", type=str, default="configs/compact.yaml", metavar="FILE", help="of the fit")
     parser.add_argument(
-        "--steps", nargs="+", type=float, default=[10.0, 20.0, 40.0], metavar="S", help="of the quantiser, grey levels"
+        "--steps", nargs="+", type=float, default=[12.0, 20.0, 36.0], metavar="S", help="of the quantiser, grey levels"
     )
     parser.add_argument("--peers", nargs="*", type=str, default=list(CODECS), metavar="NAME", help="x264, x265 or none")
     parser.add_argument(
-        "--crfs", nargs="+", type=int, default=[20, 26, 32, 38], metavar="C", help="qualities of the peers"
+        "--crfs", nargs="+", type=int, default=[22, 28, 34], metavar="C", help="qualities of the peers"
     )
     parser.add_argument("--out", type=str, default="runs/benchmark-compact", metavar="DIR", help="folder for results")
     parser.add_argument("--overwrite", action="store_true", help="replace earlier results in the folder")

@@ -25,7 +25,7 @@ class CompressionConfig:
     step: float = 16.0
     keyframe_stride: int = 16
     motion_cell: int = 16
-    weight_steps: int = 150
+    weight_steps: int = 1000
 
     def __post_init__(self) -> None:
         if not 0.5 <= self.step <= 256:
