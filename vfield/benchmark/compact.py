@@ -23,7 +23,7 @@ from torch import Tensor
 from vfield.checkpoint import FIELD_NAME, load_field
 from vfield.clip import Clip, to_uint8
 from vfield.coords import keyframe_t
-from vfield.metrics import psnr, ssim
+from vfield.metrics import psnr
 from vfield.render import render
 from vfield.training import Config, fit
 from vfield.video_io import VideoWriter, read_clip
@@ -41,7 +41,6 @@ class CompactRow:
         name: the method.
         setting: what its dial stood at.
         psnr: dB in RGB, mean over all frames.
-        ssim: likewise.
         file_bytes: size of the file.
         bits_per_pixel: of the file.
         fit_seconds: processor time to make the file.
@@ -52,7 +51,6 @@ class CompactRow:
     name: str
     setting: str
     psnr: float
-    ssim: float
     file_bytes: int
     bits_per_pixel: float
     fit_seconds: float
@@ -161,7 +159,6 @@ def _row(
         name,
         setting,
         float(psnr(made, truth).mean()),
-        float(ssim(made, truth).mean()),
         file_bytes,
         8 * file_bytes / (len(clip) * clip.height * clip.width),
         fit_seconds,
@@ -172,13 +169,12 @@ def _row(
 
 def compact_table(rows: Sequence[CompactRow]) -> list[list[str]]:
     """The rows as cells, with their head."""
-    head = ["method", "setting", "PSNR dB", "SSIM", "file kB", "bits/pixel", "fit s", "decode s", "decode fps"]
+    head = ["method", "setting", "PSNR dB", "file kB", "bits/pixel", "fit s", "decode s", "decode fps"]
     body = [
         [
             row.name,
             row.setting,
             f"{row.psnr:.2f}",
-            f"{row.ssim:.4f}",
             f"{row.file_bytes / 1000:.0f}",
             f"{row.bits_per_pixel:.4f}",
             f"{row.fit_seconds:.0f}",

@@ -33,9 +33,7 @@ def run(words: list[str]) -> int:
         "--steps", nargs="+", type=float, default=[12.0, 20.0, 36.0], metavar="S", help="of the quantiser, grey levels"
     )
     parser.add_argument("--peers", nargs="*", type=str, default=list(CODECS), metavar="NAME", help="x264, x265 or none")
-    parser.add_argument(
-        "--crfs", nargs="+", type=int, default=[22, 28, 34], metavar="C", help="qualities of the peers"
-    )
+    parser.add_argument("--crfs", nargs="+", type=int, default=[22, 28, 34], metavar="C", help="qualities of the peers")
     parser.add_argument("--out", type=str, default="runs/benchmark-compact", metavar="DIR", help="folder for results")
     parser.add_argument("--overwrite", action="store_true", help="replace earlier results in the folder")
     parsed = parse(parser, words)
@@ -46,9 +44,10 @@ def run(words: list[str]) -> int:
     unknown = [name for name in parsed.peers if name not in CODECS]
     if unknown:
         raise UserError(f"--peers knows {', '.join(CODECS)}, got {unknown[0]!r}")
+    size = parse_size(parsed.crop)
     check_plots()
     check_folder(folder, parsed.overwrite, mark=RESULTS_NAME, kept="benchmark")
-    clip = cropped(read_clip(parsed.clip, max_frames=parsed.frames), *parse_size(parsed.crop))
+    clip = cropped(read_clip(parsed.clip, max_frames=parsed.frames), *size)
     conditions = Conditions.here("compact", shlex.join(["python", "scripts/benchmark.py", "compact", *words]), "cpu")
     published = (clip.height, clip.width) == _HNERV_SIZE and len(clip) == _HNERV_FRAMES
     folder.mkdir(parents=True, exist_ok=True)
