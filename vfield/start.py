@@ -69,7 +69,7 @@ def start_field(
         like: another clip's field, whose shared parts this one uses, too; None for parts of its own.
     """
     moving = config.motion.enabled and config.has_local
-    seen, shots = _seen(clip, moving)
+    seen, shots = distinct(clip, moving)
     chosen, shots = _keyframes(shots, config.local.keyframe_stride)
     frames = seen.frames if len(chosen) == len(seen) else seen.frames[chosen]
     visible = None if seen.visible is None else seen.visible[chosen]
@@ -146,7 +146,7 @@ def _halved_visible(visible: Tensor) -> Tensor:
     return F.max_pool2d(hidden, 2, ceil_mode=True)[:, 0] == 0
 
 
-def _seen(clip: Clip, moving: bool) -> tuple[Clip, list[range]]:
+def distinct(clip: Clip, moving: bool) -> tuple[Clip, list[range]]:
     """What to learn from, and its shots: the clip, without held repeats where anything moves.
 
     A picture that is held up to a cut is on the screen until then. Its last repeat stays, as a shot of its own: nothing

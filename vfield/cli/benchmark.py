@@ -19,7 +19,7 @@ from vfield.benchmark.results import PICTURES_NAME, RESULTS_NAME, TABLE_NAME, Co
 from vfield.benchmark.suite import SUITE, read_suite
 from vfield.benchmark.tables import case_table, mean_tables
 from vfield.benchmark.upscaling import space_time, upscaling
-from vfield.cli import benchmark_denoising, benchmark_inpainting
+from vfield.cli import benchmark_compact, benchmark_denoising, benchmark_inpainting
 from vfield.cli.options import check_folder, command_parser, parse
 from vfield.clip import Clip
 from vfield.config import load_config
@@ -35,7 +35,11 @@ Name = TypeVar("Name", bound=str)
 _DATA = Path("data")
 _PRESETS = Path("configs")
 # Benchmarks whose cases are of another kind.
-_OTHERS = {"denoising": benchmark_denoising.run, "inpainting": benchmark_inpainting.run}
+_OTHERS = {
+    "denoising": benchmark_denoising.run,
+    "inpainting": benchmark_inpainting.run,
+    "compact": benchmark_compact.run,
+}
 
 
 @dataclass(frozen=True)

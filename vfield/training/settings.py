@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from vfield.compact.config import CompressionConfig
+from vfield.compact.packed import check_parts
 from vfield.denoise import DenoiseConfig
 from vfield.devices import DeviceName
 from vfield.errors import UserError
@@ -74,6 +76,7 @@ class Config:
         objective: the loss terms.
         training: the loop.
         denoising: noise taken out of the clip before anything else.
+        compression: the field made small.
     """
 
     field: FieldConfig = FieldConfig()
@@ -82,3 +85,8 @@ class Config:
     objective: ObjectiveConfig = ObjectiveConfig()
     training: TrainingConfig = TrainingConfig()
     denoising: DenoiseConfig = DenoiseConfig()
+    compression: CompressionConfig = CompressionConfig()
+
+    def __post_init__(self) -> None:
+        if self.compression.enabled:
+            check_parts(self.field)
