@@ -222,7 +222,7 @@ def test_one_hard_frame_does_not_decide_for_all() -> None:
     assert find_detail_force(detail, seen._replace(checking=checking)) == 1.0
 
 
-@pytest.mark.parametrize(("side", "force"), [(15, 0.25), (18, 0.5), (24, 1.0), (40, 1.0)])
+@pytest.mark.parametrize(("side", "force"), [(15, 0.125), (18, 0.5**1.5), (24, 1.0), (40, 1.0)])
 def test_very_small_frames_are_believed_less(side: int, force: float) -> None:
     detail, seen = told(1.0, side)
     assert find_detail_force(detail, seen) == force

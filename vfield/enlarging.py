@@ -32,6 +32,7 @@ _TURN_EVERY = 4
 # matched by patches of 12 pixels, errs more at half of such a size than at the size itself.
 _LEAST_SIDE = 12
 _ENOUGH_SIDE = 24
+_FORCE_POWER = 1.5
 
 
 class Patches(NamedTuple):
@@ -172,7 +173,7 @@ def find_detail_force(detail: Detail, enlarging: Enlarging, *others: tuple[Detai
     """
     clips = [(detail, enlarging), *others]
     side = max(min(small.evidence.shape[-2:]) for _, small in clips)
-    most = min(1.0, (side - _LEAST_SIDE) / (_ENOUGH_SIDE - _LEAST_SIDE))
+    most = min(1.0, (side - _LEAST_SIDE) / (_ENOUGH_SIDE - _LEAST_SIDE)) ** _FORCE_POWER
     if not any(small.checking for _, small in clips):
         return most
     errors = torch.zeros(len(_FORCES))

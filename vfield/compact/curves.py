@@ -24,8 +24,8 @@ from torch import Tensor
 from vfield.compact.hierarchy import Made
 from vfield.compact.prediction import Sides
 from vfield.coords import pixel_uv, uv_to_xy
-from vfield.field.latents import sample_bilinear, spline_coefficients
 from vfield.field.motion import CURVE_CHANNELS, EVIDENCE_CHANNELS, LONE_CHANNELS, Curves
+from vfield.field.splines import sample_bilinear, spline_coefficients
 from vfield.field.timeline import gaps_between
 
 _ROUNDS = 4

@@ -24,7 +24,8 @@ from torch import Tensor
 
 from vfield.clip import to_float
 from vfield.coords import Footprint, pixel_uv, uv_to_xy
-from vfield.field.latents import ColourKeyframes, area_averages, sample_bilinear, sample_grid, spline_coefficients
+from vfield.field.latents import ColourKeyframes
+from vfield.field.splines import area_averages, sample_bilinear, sample_grid, spline_coefficients
 
 _RIDGE = (3 / 255) ** 2
 
