@@ -544,6 +544,10 @@ def test_copied_sound_is_bit_identical(tmp_path: Path, shared_clip: SharedClip, 
     assert len(copies) == len(originals) == (2 if name.startswith("nasa") else 1)
     for original, copy in zip(originals, copies, strict=True):
         kept = [(pts, content) for pts, content in original if start <= pts < end]
+        if suffix != ".mkv":
+            # What sounds at the start began before it, and needs the packet before to be decoded right.
+            first = original.index(kept[0])
+            kept = original[first - 2 : first] + kept
         assert [content for _, content in copy] == [content for _, content in kept]
         tolerance = Fraction(1, 1000) if suffix == ".mkv" else Fraction(1, 8000)
         assert all(abs(a - start - b) <= tolerance for (a, _), (b, _) in zip(kept, copy, strict=True))

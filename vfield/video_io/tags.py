@@ -11,7 +11,7 @@ from av.stream import Stream
 # need no rotation; a timecode counts frames that are no longer there.
 _OF_THE_FILE = frozenset(
     [
-        *("major_brand", "minor_version", "compatible_brands", "encoder", "vendor_id"),
+        *("major_brand", "minor_version", "compatible_brands", "encoder", "vendor_id", "handler_name"),
         *("duration", "bps", "number_of_frames", "number_of_bytes", "rotate", "timecode"),
     ]
 )
@@ -23,7 +23,9 @@ def content_tags(metadata: Mapping[str, str]) -> dict[str, str]:
     for key, value in metadata.items():
         # Matroska's statistics come as BPS-eng, NUMBER_OF_FRAMES-eng and so on.
         plain = key.lower().removesuffix("-eng")
-        if plain not in _OF_THE_FILE and not plain.startswith("_statistics"):
+        unset = plain == "creation_time" and value.startswith("1970-01-01T00:00:00")
+        repeated = key.endswith("-eng") and key.removesuffix("-eng") in metadata
+        if plain not in _OF_THE_FILE and not plain.startswith("_statistics") and not (unset or repeated):
             kept[key] = value
     # FFmpeg reads a QuickTime track's title as its name, and writes it by the name of title.
     if "name" in kept and "title" not in kept:
