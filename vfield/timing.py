@@ -367,6 +367,8 @@ def schedule_curve(facts: ClipFacts, curve: SpeedCurve, output_rate: Fraction | 
 
 def _own_instants(edges: tuple[Fraction, ...], first: Fraction, last: Fraction, parts: Fraction) -> list[Fraction]:
     """`first`, and what follows it before `last` where each gap between two edges is divided into so many parts."""
+    if parts == 1:
+        return [first, *(edge for edge in edges[:-1] if first < edge < last)]
     instants = [first]
     gap = bisect_right(edges, first) - 1
     begin = gap + (first - edges[gap]) / (edges[gap + 1] - edges[gap])
