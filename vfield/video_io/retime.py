@@ -22,6 +22,7 @@ _FINEST_RATE = 200_000  # a rate of samples in between, on the way to an exact c
 # Grains along a speed curve: long enough for a voice's lowest tone, short enough not to repeat a syllable.
 _GRAIN_SECONDS = 0.04
 _SEARCH_SECONDS = 0.01
+_AWAY = 0.1  # correlation that a move by the most is worth
 # Under this speed a grain comes back so often that it drones: the sound fades away with the motion.
 _SLOWEST_HEARD = 1 / 16
 _TAPS = 16  # of the interpolating filter on each side, at the source's own speed
@@ -73,14 +74,17 @@ class TrackCoder:
         if not speed:
             return []
         stretch = 1 / abs(speed)
-        backwards = [("areverse", ""), ("asetpts", "N/SR/TB")] if speed < 0 else []
+        backwards = [("areverse", "")] if speed < 0 else []
         tempo = _tempo_chain(stretch) if self._keeps_pitch else _tape_chain(stretch, rate)
         delay = timing.legs[0].begin
         return [
             *backwards,
             *tempo,
+            ("asetpts", "N/SR/TB"),
             ("atrim", f"end={float(timing.duration_seconds - delay):.9f}"),
             *([("adelay", f"delays={round(delay * rate)}S:all=1")] if delay else []),
+            # Times that went through all this are rounded, and backwards not even in order; samples only count.
+            ("asetpts", "N/SR/TB"),
         ]
 
     def push(self, frame: AudioFrame | None) -> Iterator[tuple[Fraction, Packet]]:
@@ -139,7 +143,6 @@ def _tape_chain(stretch: Fraction, rate: int) -> list[tuple[str, str]]:
         ("aresample", str(parts * factor.numerator)),
         ("asetrate", str(parts * factor.denominator)),
         ("aresample", str(rate)),
-        ("asetpts", "N/SR/TB"),
     ]
 
 
@@ -232,10 +235,11 @@ def _grains(samples: np.ndarray, rate: int, timing: TimeMap, count: int) -> np.n
 
 
 def _best_match(around: np.ndarray, wanted: np.ndarray) -> int:
-    """Where in a longer piece a shorter one fits best, by normalised correlation."""
+    """Where in a longer piece a shorter one fits best, by normalised correlation; of equals the one in the middle."""
     length = len(around) + len(wanted) - 1
     spectrum = np.fft.rfft(around, length) * np.fft.rfft(wanted[::-1], length)
     products = np.fft.irfft(spectrum, length)[len(wanted) - 1 : len(around)]
     total = np.concatenate([[0.0], np.cumsum(around.astype(np.float64) ** 2)])
     energy = np.maximum(total[len(wanted) :] - total[: -len(wanted)], 0)
-    return int(np.argmax(products / np.sqrt(energy + 1e-9)))
+    agreement = products / np.sqrt((energy + 1e-9) * (float(wanted @ wanted) + 1e-9))
+    return int(np.argmax(agreement - _AWAY * np.abs(np.linspace(-1, 1, len(agreement)))))
