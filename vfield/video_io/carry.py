@@ -145,11 +145,13 @@ def _subtitle_targets(source: InputContainer, output: OutputContainer, carried: 
     for stream in source.streams:
         if stream.type not in ("subtitle", "attachment"):
             continue
-        made = _same_codec(stream, output)
         if stream.type == "attachment":
-            if made is None:
+            if output.format.name == "matroska":
+                output.add_stream_from_template(stream)
+            else:
                 carried.lost.append(f"attachment {stream.metadata.get('filename', stream.index)}")
             continue
+        made = _same_codec(stream, output)
         if made is None and isinstance(stream, SubtitleStream):
             made = _other_codec(stream, output)
         if made is None:

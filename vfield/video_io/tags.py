@@ -15,6 +15,8 @@ _OF_THE_FILE = frozenset(
         *("duration", "bps", "number_of_frames", "number_of_bytes", "rotate", "timecode"),
     ]
 )
+# FFmpeg knows QuickTime's own list of languages by only one of their two ISO 639-2 codes.
+_QUICKTIME_LANGUAGES = {"deu": "ger", "nld": "dut", "ell": "gre", "isl": "ice"}
 
 
 def content_tags(metadata: Mapping[str, str]) -> dict[str, str]:
@@ -35,7 +37,10 @@ def content_tags(metadata: Mapping[str, str]) -> dict[str, str]:
 
 def copy_track_tags(source: Stream, target: Stream) -> None:
     """Gives a new track the language, the title and the role (default, forced, comment) of the one it is made from."""
-    target.metadata.update(content_tags(source.metadata))
+    tags = content_tags(source.metadata)
+    if target.container.format.name == "mov" and "language" in tags:
+        tags["language"] = _QUICKTIME_LANGUAGES.get(tags["language"], tags["language"])
+    target.metadata.update(tags)
     target.disposition = source.disposition
 
 
