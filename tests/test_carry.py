@@ -90,6 +90,12 @@ def test_words_follow_backwards(tmp_path: Path, films: dict[str, Path]) -> None:
     assert near(read_chapters(tmp_path / "out.mkv"), [(0, 1, "Evening"), (1, 2, "Morning")])
 
 
+def test_a_chapter_that_begins_late_does_so_in_quicktime_too(tmp_path: Path) -> None:
+    write_film(tmp_path / "late.mkv", every(25, 25), tones=(), chapters=[(0.4, 1.0, "Late")])
+    written(tmp_path / "out.mp4", tmp_path / "late.mkv", TimeMap.uniform(Fraction(0), Fraction(1)))
+    assert near(read_chapters(tmp_path / "out.mp4")[1:], [(0.4, 1.0, "Late")])
+
+
 def test_what_a_container_cannot_hold_is_named_in_one_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     film = tmp_path / "film.mkv"
     write_film(film, every(25, 25), tones=(), metadata={"title": "Kept", "mood": "grey", "camera": "old"})

@@ -111,6 +111,10 @@ def _carry_chapters(plan: CarryPlan, source: InputContainer, output: OutputConta
                 }
             )
     chapters.sort(key=lambda chapter: chapter["start"])
+    if chapters and chapters[0]["start"] > 0 and output.format.name in ("mp4", "mov"):
+        # QuickTime's chapters follow each other from 0 on; without one there, the first would begin too early.
+        nameless: Chapter = {**chapters[0], "start": 0, "end": chapters[0]["start"], "metadata": {"title": ""}}
+        chapters.insert(0, nameless)
     for number, chapter in enumerate(chapters, start=1):
         chapter["id"] = number
     output.set_chapters(chapters)
