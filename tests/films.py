@@ -11,6 +11,7 @@ import av
 import numpy as np
 from av.packet import Packet
 from av.subtitles.stream import SubtitleStream
+from av.subtitles.subtitle import AssSubtitle
 
 SOUND_RATE = 48000
 WIDTH_SECONDS = 0.1
@@ -166,6 +167,7 @@ def read_cues(path: Path) -> list[Cue]:
         for packet in container.demux(stream):
             read = stream.codec_context.decode2(packet) if packet.size else None
             for rectangle in read or ():
+                assert isinstance(rectangle, AssSubtitle)
                 begin, lasts = (float((ticks or 0) * packet.time_base) for ticks in (packet.pts, packet.duration))
                 cues.append((begin, begin + lasts, rectangle.ass.decode().rsplit(",", 1)[-1]))
     return cues

@@ -166,7 +166,8 @@ def test_a_curve_passes_its_pairs_exactly_and_runs_one_way_between_them() -> Non
     for output, clip in RAMP:
         assert timing.source_at(Fraction(str(output))) == 2 + clip
     for (begin, start), (end, stop) in pairwise(RAMP):
-        shown = [timing.source_at(Fraction(str(begin)) + (Fraction(str(end)) - begin) * k / 50) for k in range(51)]
+        inside = [Fraction(str(begin)) + Fraction(str(end - begin)) * k / 50 for k in range(51)]
+        shown = [timing.source_at(at) for at in inside]
         steps = [later - earlier for earlier, later in pairwise(shown)]
         direction = (stop > start) - (stop < start)
         assert all(step * direction >= 0 if direction else step == 0 for step in steps)
