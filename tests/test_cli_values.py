@@ -1,10 +1,11 @@
-"""What people type: sizes, rates and crops, as numbers that mean what was typed."""
+"""What people type: sizes, rates, crops and speed curves, as numbers that mean what was typed."""
 
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 
-from vfield.cli.values import parse_crop, parse_rate, parse_size
+from vfield.cli.values import parse_crop, parse_output_rate, parse_rate, parse_size, parse_speed_curve
 from vfield.errors import UserError
 
 NTSC = Fraction(30000, 1001)
@@ -51,3 +52,33 @@ def test_rates_are_parsed_exactly(text: str, rate: Fraction) -> None:
 def test_rates_that_are_none(text: str) -> None:
     with pytest.raises(UserError, match="positive number or fraction"):
         parse_rate(text)
+
+
+def test_the_sources_own_rate() -> None:
+    assert parse_output_rate("source") == "source"
+    assert parse_output_rate("29.97") == NTSC
+
+
+def test_speed_curves_are_parsed_exactly(tmp_path: Path) -> None:
+    pairs = ((Fraction(0), Fraction(1, 2)), (Fraction(3, 2), Fraction(1)), (Fraction(4), Fraction(1, 10)))
+    assert parse_speed_curve("0:.5, 1.5:1,4:0.1").pairs == pairs
+    (tmp_path / "ramp.txt").write_text("# out: clip\n0: 0.5\n1.5 : 1  # slow down\n\n4:.1\n")
+    assert parse_speed_curve(str(tmp_path / "ramp.txt")).pairs == pairs
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("0:0,1:-1", "'1:-1'"),
+        ("0:0,1", "'1'"),
+        ("0:0,a:b", "'a:b'"),
+        ("0:0,1:2:3", "'1:2:3'"),
+        ("0:0,1:1e9", "'1:1e9'"),
+        ("0:0", "two pairs"),
+        ("", "cannot be read"),
+        ("none.txt", "none.txt does not exist"),
+    ],
+)
+def test_speed_curves_that_are_none(text: str, told: str) -> None:
+    with pytest.raises(UserError, match=told):
+        parse_speed_curve(text)

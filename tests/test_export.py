@@ -109,7 +109,7 @@ def demo(demo_clip: Path) -> SavedField:
         ({"crop": (-1, 0, 4, 4)}, "crop"),
         ({"crop": (0, 0, 4, float("nan"))}, "crop"),
         ({"audio": "copy", "slowmo": Fraction(2)}, "audio stretch"),
-        ({"audio": "loud"}, "auto, copy, stretch, drop"),
+        ({"audio": "loud"}, "auto, copy, stretch, varispeed, drop"),
     ],
 )
 def test_contradictions_are_refused_when_the_config_is_made(wrong: dict[str, Any], word: str) -> None:

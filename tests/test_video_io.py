@@ -20,6 +20,7 @@ from torch import Tensor
 
 from vfield.clip import Clip, ColorInfo, to_float, to_uint8
 from vfield.errors import UserError
+from vfield.timing import TimeMap
 from vfield.video_io import (
     ACCURATE,
     AudioPlan,
@@ -538,11 +539,15 @@ def _sound(path: Path) -> tuple[np.ndarray, int]:
 def test_copied_sound_is_bit_identical(tmp_path: Path, shared_clip: SharedClip, name: str, suffix: str) -> None:
     source, start, end = shared_clip(name), Fraction(2), Fraction(4)
     out = tmp_path / f"out{suffix}"
-    write(out, clip_of(50), audio=AudioPlan(str(source), start, end, "copy"))
+    write(out, clip_of(50), audio=AudioPlan(str(source), TimeMap.uniform(start, end), "copy"))
     originals, copies = _packets(source), _packets(out)
     assert len(copies) == len(originals) == (2 if name.startswith("nasa") else 1)
     for original, copy in zip(originals, copies, strict=True):
         kept = [(pts, content) for pts, content in original if start <= pts < end]
+        if suffix != ".mkv":
+            # What sounds at the start began before it, and needs the packet before to be decoded right.
+            first = original.index(kept[0])
+            kept = original[first - 2 : first] + kept
         assert [content for _, content in copy] == [content for _, content in kept]
         tolerance = Fraction(1, 1000) if suffix == ".mkv" else Fraction(1, 8000)
         assert all(abs(a - start - b) <= tolerance for (a, _), (b, _) in zip(kept, copy, strict=True))
@@ -554,7 +559,7 @@ def test_copied_sound_is_bit_identical(tmp_path: Path, shared_clip: SharedClip, 
     ("stretch", "suffix"), [(Fraction(2), ".mp4"), (Fraction(8), ".mkv"), (Fraction(1, 3), ".mov")]
 )
 def test_stretched_sound_lasts_as_long(tmp_path: Path, demo_clip: Path, stretch: Fraction, suffix: str) -> None:
-    plan = AudioPlan(str(demo_clip), Fraction(1), Fraction(3), "stretch", stretch)
+    plan = AudioPlan(str(demo_clip), TimeMap.uniform(Fraction(1), Fraction(3), slowmo=stretch), "stretch")
     write(tmp_path / f"out{suffix}", clip_of(5), audio=plan)
     samples, rate = _sound(tmp_path / f"out{suffix}")
     assert abs(len(samples) / rate - 2 * stretch) < 0.05
@@ -564,7 +569,9 @@ def test_stretched_sound_lasts_as_long(tmp_path: Path, demo_clip: Path, stretch:
 @pytest.mark.parametrize("stretch", [Fraction(1, 2), Fraction(2), Fraction(8)])
 def test_stretched_sound_stays_beside_its_picture(tmp_path: Path, name: str, stretch: Fraction) -> None:
     _write_sound(tmp_path / "swell.m4a", at_seconds=1.2)
-    plan = AudioPlan(str(tmp_path / "swell.m4a"), Fraction(1, 2), Fraction(19, 10), "stretch", stretch)
+    plan = AudioPlan(
+        str(tmp_path / "swell.m4a"), TimeMap.uniform(Fraction(1, 2), Fraction(19, 10), slowmo=stretch), "stretch"
+    )
     write(tmp_path / name, clip_of(3), audio=plan)
     samples, rate = _sound(tmp_path / name)
     power = samples.astype(float) ** 2
@@ -575,7 +582,7 @@ def test_stretched_sound_stays_beside_its_picture(tmp_path: Path, name: str, str
 def test_sound_that_does_not_fit_is_left_out_with_a_word(
     tmp_path: Path, demo_clip: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    plan = AudioPlan(str(demo_clip), Fraction(0), Fraction(1), "copy")
+    plan = AudioPlan(str(demo_clip), TimeMap.uniform(Fraction(0), Fraction(1)), "copy")
     with caplog.at_level(logging.WARNING, "vfield"):
         write(tmp_path / "out.webm", clip_of(2), audio=plan)
         write(tmp_path / "out.gif", clip_of(2), audio=plan)
@@ -584,15 +591,17 @@ def test_sound_that_does_not_fit_is_left_out_with_a_word(
         "webm files cannot hold aac sound; track 1 left out",
         f"{tmp_path / 'out.gif'} cannot hold sound; it is left out",
     ]
-    with pytest.raises(UserError, match="must end after it starts"):
-        AudioPlan(str(demo_clip), Fraction(1), Fraction(1), "copy")
-    with pytest.raises(UserError, match="positive factor"):
-        AudioPlan(str(demo_clip), Fraction(0), Fraction(1), "stretch", Fraction(0))
+    with pytest.raises(UserError, match="cannot be copied at another speed"):
+        AudioPlan(str(demo_clip), TimeMap.uniform(Fraction(0), Fraction(1), slowmo=Fraction(2)), "copy")
 
 
 def test_sound_is_muxed_along_with_the_picture(tmp_path: Path, demo_clip: Path) -> None:
     """Sound of a second lies no further than a second's worth of picture away from it in the file."""
-    write(tmp_path / "out.mkv", clip_of(100), audio=AudioPlan(str(demo_clip), Fraction(0), Fraction(4), "copy"))
+    write(
+        tmp_path / "out.mkv",
+        clip_of(100),
+        audio=AudioPlan(str(demo_clip), TimeMap.uniform(Fraction(0), Fraction(4)), "copy"),
+    )
     with av.open(tmp_path / "out.mkv") as container:
         latest = {"video": 0.0, "audio": 0.0}
         for packet in container.demux():

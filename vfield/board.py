@@ -36,7 +36,8 @@ from vfield.panels import (
     panel,
     with_colour_wheel,
 )
-from vfield.render import Region, render, schedule
+from vfield.render import Region, render
+from vfield.timing import schedule
 from vfield.video_io import encode_gif
 
 _WIDEST = 960  # pixels, of any picture shown

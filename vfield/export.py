@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import nn
@@ -24,18 +24,17 @@ from vfield.checkpoint import SavedField
 from vfield.clip import ClipFacts, to_uint8
 from vfield.coords import seconds_to_t
 from vfield.errors import UserError
-from vfield.render import WHOLE, Region, Schedule, render, schedule
-from vfield.video_io import AudioPlan, VideoWriter, common_time_base, has_audio, probe
+from vfield.render import WHOLE, Region, render
+from vfield.soundtrack import AudioMode, choose_soundtrack
+from vfield.timing import Schedule, SpeedCurve, schedule, schedule_curve, snapped
+from vfield.video_io import VideoWriter, common_time_base, has_audio
 from vfield.zoom import SHAPE_TOLERANCE, ZoomPath
 
-AudioMode = Literal["auto", "copy", "stretch", "drop"]
 Crop = tuple[Fraction | float, Fraction | float, Fraction | float, Fraction | float]
 
 _LOG = logging.getLogger("vfield")
 _LARGEST_SIDE = 16384
 _LARGEST_FACTOR = 1000  # of frame rates and of slow motion
-# Half the last digit of a time typed in milliseconds: such a time means the frame, not a hair beside it.
-_SNAP_SECONDS = Fraction(1, 2000)
 
 
 @dataclass(frozen=True)
@@ -45,16 +44,20 @@ class ExportConfig:
     Attributes:
         scale: how many times larger than the source (or the crop of it); None for 1.
         size: (height, width) in pixels, instead of a scale.
-        fps: frames per second of the result, constant; None shows every source frame at its own time, or, in slow
-            motion, keeps the source's rate.
+        fps: frames per second of the result, constant; "source" keeps the source's own times, however uneven, and
+            divides each of its gaps into `slowmo` equal steps; None is that, too, but in slow motion and under a speed
+            curve the source's nominal rate, constant.
         slowmo: how many times longer the result lasts.
+        reverse: play it backwards.
+        speed_curve: a speed that changes, instead of slowmo, reverse, start and end.
         start: seconds after the clip's first frame at which to begin; None for 0.
         end: seconds after the clip's first frame at which to stop (half-open); None for the end of the clip.
         crop: (x, y, width, height) of the part to show, in source pixels; None for all of it.
         path: a crop that moves, instead of one that stands still. A scale is one of its first crop.
         codec, crf, pixel_format, overwrite: as in `VideoWriter`.
-        audio: "copy" the source's sound bit for bit, "stretch" it by `slowmo`, "drop" it; "auto" copies it where the
-            result lasts as long as what it shows, and leaves it out with a line in the log otherwise.
+        audio: "copy" the source's sound bit for bit; let it follow the picture, slower, backwards or along the speed
+            curve, with its pitch kept ("stretch") or lower where it is slower ("varispeed", as a tape); "drop" it.
+            "auto" copies it where the speed is the source's, and leaves it out with a line in the log otherwise.
 
     Raises:
         UserError: when a value is impossible, or two of them contradict each other.
@@ -62,8 +65,10 @@ class ExportConfig:
 
     scale: Fraction | float | None = None
     size: tuple[int, int] | None = None
-    fps: Fraction | None = None
+    fps: Fraction | Literal["source"] | None = None
     slowmo: Fraction = Fraction(1)
+    reverse: bool = False
+    speed_curve: SpeedCurve | None = None
     start: Fraction | float | None = None
     end: Fraction | float | None = None
     crop: Crop | None = None
@@ -79,10 +84,14 @@ class ExportConfig:
         self._check_times()
         if self.audio not in get_args(AudioMode):
             raise UserError(f"audio must be one of {', '.join(get_args(AudioMode))}, got {self.audio!r}")
-        if self.audio == "copy" and self.slowmo != 1:
-            raise UserError(
-                f"audio copy contradicts slowmo {_show(self.slowmo)}, which changes the duration; use audio stretch"
-            )
+        if self.audio == "copy":
+            for name, changed in (
+                (f"slowmo {_show(self.slowmo)}", self.slowmo != 1),
+                ("reverse", self.reverse),
+                ("a speed curve", self.speed_curve is not None),
+            ):
+                if changed:
+                    raise UserError(f"audio copy contradicts {name}, which changes the time; use audio stretch")
 
     def _check_picture(self) -> None:
         if self.scale is not None and self.size is not None:
@@ -107,13 +116,30 @@ class ExportConfig:
 
     def _check_times(self) -> None:
         for name, factor in (("fps", self.fps), ("slowmo", self.slowmo)):
-            if factor is not None and not (math.isfinite(factor) and 0 < factor <= _LARGEST_FACTOR):
+            if (
+                factor is not None
+                and factor != "source"
+                and not (math.isfinite(factor) and 0 < factor <= _LARGEST_FACTOR)
+            ):
                 raise UserError(f"{name} must be greater than 0 and at most {_LARGEST_FACTOR}, got {_show(factor)}")
         for name, value in (("start", self.start), ("end", self.end)):
             if value is not None and not (math.isfinite(value) and value >= 0):
                 raise UserError(f"{name} must be zero or more seconds from the first frame, got {_show(value)}")
         if self.end is not None and self.end <= (self.start or 0):
             raise UserError(f"end must come after start, got {_show(self.start or 0)} to {_show(self.end)} s")
+        if self.speed_curve is not None:
+            self._check_curve()
+
+    def _check_curve(self) -> None:
+        """A curve says by itself what is shown when."""
+        for name, given, instead in (
+            (f"slowmo {_show(self.slowmo)}", self.slowmo != 1, "the curve says how slow it is"),
+            ("reverse", self.reverse, "a curve whose times of the clip fall plays backwards"),
+            ("start and end", self.start is not None or self.end is not None, "the curve says which part is shown"),
+            ("fps source", self.fps == "source", "give a number of frames a second"),
+        ):
+            if given:
+                raise UserError(f"a speed curve and {name} contradict each other; {instead}")
 
 
 @dataclass(frozen=True)
@@ -225,101 +251,33 @@ def _pixel_aspect(config: ExportConfig, facts: ClipFacts) -> Fraction:
 # ------------------------------------------------------------------------------------------- times
 
 
-def snapped(seconds: Fraction, facts: ClipFacts) -> Fraction:
-    """The frame's instant (or the clip's end) that a time rounded to milliseconds means, or the time itself."""
-    nearest = min((*facts.pts_seconds, facts.end_seconds), key=lambda instant: abs(instant - seconds))
-    return nearest if abs(nearest - seconds) <= _SNAP_SECONDS else seconds
-
-
-def _range(config: ExportConfig, facts: ClipFacts) -> tuple[Fraction, Fraction]:
-    """The part to show, on the source's own clock."""
+def _schedule(config: ExportConfig, facts: ClipFacts) -> Schedule:
+    rate = _exact(config.fps) if isinstance(config.fps, int | float | Fraction) else config.fps
+    if config.speed_curve is not None:
+        assert not isinstance(rate, str)
+        return schedule_curve(facts, config.speed_curve, rate)
     origin = facts.pts_seconds[0]
-    first = origin if config.start is None else snapped(origin + _exact(config.start), facts)
-    last = facts.end_seconds if config.end is None else snapped(origin + _exact(config.end), facts)
-    return first, last
+    return schedule(
+        *(facts.pts_seconds, facts.end_seconds, facts.frame_rate),
+        start=origin if config.start is None else snapped(origin + _exact(config.start), facts),
+        end=facts.end_seconds if config.end is None else snapped(origin + _exact(config.end), facts),
+        output_rate=rate,
+        slowmo=_exact(config.slowmo),
+        reverse=config.reverse,
+    )
 
 
-class _Clock(NamedTuple):
-    """How the writer counts time.
-
-    Attributes:
-        durations: how long each frame is shown, in seconds.
-        time_base: the tick that all times are multiples of; None for 1 / frame rate.
-    """
-
-    durations: list[Fraction]
-    time_base: Fraction | None
-
-
-def _clock(plan: Schedule, constant: bool) -> _Clock:
-    if constant:
-        # The last frame, too: its full length keeps the rate constant, and nobody sees half a frame more.
-        return _Clock([1 / plan.frame_rate] * len(plan.output_seconds), None)
-    edges = [*plan.output_seconds, plan.duration_seconds]
-    return _Clock([later - earlier for earlier, later in pairwise(edges)], common_time_base(edges))
-
-
-# ------------------------------------------------------------------------------------------- sound
-
-
-class _Sound(NamedTuple):
-    """What becomes of the sound: the writer's plan, and a word for the report."""
-
-    plan: AudioPlan | None
-    word: str
-
-
-def _sound(config: ExportConfig, facts: ClipFacts, path: str | Path, first: Fraction, last: Fraction) -> _Sound:
-    """Decide about the sound.
-
-    Raises:
-        UserError: when the sound was asked for by name, and there is none or the result cannot hold it.
-    """
-    if config.audio == "drop":
-        return _Sound(None, "dropped")
-    asked = config.audio != "auto"
-    if _is_pictures(path):
-        if asked:
-            raise UserError(f"{path} cannot hold sound, so audio {config.audio} is impossible; write .mp4 or .mkv")
-        return _Sound(None, "none")
-    try:
-        found = bool(facts.source) and has_audio(facts.source)
-    except UserError as error:
-        if asked:
-            raise UserError(f"audio {config.audio} needs the source's sound, but {error}") from error
-        _LOG.warning("the sound is left out: %s", error)
-        return _Sound(None, "left out")
-    if not found:
-        if asked:
-            source = facts.source or "a clip made in memory"
-            raise UserError(f"audio {config.audio} is impossible: {source} has no sound; leave it out")
-        return _Sound(None, "none")
-    if config.slowmo != 1:
-        if not asked:
-            _LOG.warning("the sound is left out of slow motion; add --audio stretch to keep it")
-            return _Sound(None, "left out")
-        return _Sound(AudioPlan(facts.source, first, last, "stretch", _exact(config.slowmo)), "stretched")
-    return _unstretched(config, facts, path, first, last)
-
-
-def _unstretched(config: ExportConfig, facts: ClipFacts, path: str | Path, first: Fraction, last: Fraction) -> _Sound:
-    """Sound that lasts as long as before: copied, except where WebM, which holds only two codecs, needs it recoded."""
-    foreign = set()
-    if Path(path).suffix.lower() == ".webm":
-        foreign = set(probe(facts.source).audio_codecs) - {"opus", "vorbis"}
-    if not foreign:
-        return _Sound(AudioPlan(facts.source, first, last, "copy"), "copied")
-    if config.audio == "copy":
-        raise UserError(
-            f".webm files cannot hold {', '.join(sorted(foreign))} sound as it is; write .mkv, or audio auto"
-        )
-    _LOG.warning(".webm files cannot hold %s sound; it is coded again as Opus", ", ".join(sorted(foreign)))
-    return _Sound(AudioPlan(facts.source, first, last, "stretch"), "coded again")
-
-
-def _is_pictures(path: str | Path) -> bool:
-    """Whether the name asks for a GIF, a PNG file or a folder of them, by the rules of `VideoWriter`."""
-    return str(path).endswith("/") or Path(path).suffix.lower() in ("", ".gif", ".png")
+def _instants(plan: Schedule, saved: SavedField) -> list[float]:
+    """The t of each frame: seconds after the clip's first."""
+    facts = saved.facts
+    instants = [seconds_to_t(seconds, facts.pts_seconds[0]) for seconds in plan.source_seconds]
+    if plan.is_constant or abs(plan.timing.constant_speed or 0) != 1:
+        return instants
+    # At the clip's own times its frames are shown as they are, those that repeat the one before included. Frames that
+    # were not seen are made like any others in between.
+    own = {pts for frame, pts in enumerate(facts.pts_seconds) if frame not in facts.missing}
+    held = saved.field.held(instants)
+    return [at if seconds in own else t for seconds, t, at in zip(plan.source_seconds, instants, held, strict=True)]
 
 
 # ------------------------------------------------------------------------------------------- the work
@@ -351,21 +309,12 @@ def export(
     facts = saved.facts
     region = _region(config, facts)
     height, width = output_size(config, facts)
-    first, last = _range(config, facts)
-    rate = None if config.fps is None else _exact(config.fps)
-    slowmo = _exact(config.slowmo)
-    plan = schedule(
-        *(facts.pts_seconds, facts.end_seconds, facts.frame_rate),
-        start=first,
-        end=last,
-        output_rate=rate,
-        slowmo=slowmo,
-    )
+    plan = _schedule(config, facts)
     _check_one_picture(path, len(plan.output_seconds))
-    retimed = rate is not None or slowmo != 1
-    clock = _clock(plan, constant=retimed)
+    edges = plan.edges_seconds
+    durations = [later - earlier for earlier, later in pairwise(edges)]
     _check_not_source(path, facts)
-    sound = _sound(config, facts, path, first, last)
+    soundtrack = choose_soundtrack(config.audio, facts, path, plan.timing)
     writer = VideoWriter(
         path,
         height=height,
@@ -377,22 +326,14 @@ def export(
         crf=config.crf,
         pixel_format=config.pixel_format,
         overwrite=config.overwrite,
-        audio=sound.plan,
-        time_base=clock.time_base,
+        audio=soundtrack.audio,
+        carry=soundtrack.carry,
+        time_base=None if plan.is_constant else common_time_base(edges),
     )
-    instants = [seconds_to_t(seconds, facts.pts_seconds[0]) for seconds in plan.source_seconds]
-    if not retimed:
-        # At the clip's own times its frames are shown as they are, those that repeat the one before included. Frames
-        # that were not seen are made like any others in between.
-        own = {pts for frame, pts in enumerate(facts.pts_seconds) if frame not in facts.missing}
-        held = saved.field.held(instants)
-        instants = [
-            at if seconds in own else t for seconds, t, at in zip(plan.source_seconds, instants, held, strict=True)
-        ]
     frames = render(
         _on_device(saved, device),
         (height, width),
-        instants,
+        _instants(plan, saved),
         region=region,
         chunk_points=chunk_points,
         device=device,
@@ -403,7 +344,7 @@ def export(
         tqdm(frames, total=len(plan.output_seconds), desc="rendering", unit="frame", disable=not progress)
     )
     with writer:
-        for frame, pts, lasting in zip(bar, plan.output_seconds, clock.durations, strict=True):
+        for frame, pts, lasting in zip(bar, plan.output_seconds, durations, strict=True):
             writer.write(frame if deep else to_uint8(frame), pts_seconds=pts, duration_seconds=lasting)
     return ExportReport(
         path=Path(path),
@@ -411,10 +352,10 @@ def export(
         height=height,
         width=width,
         frame_rate=plan.frame_rate,
-        duration_seconds=sum(clock.durations, Fraction(0)),
+        duration_seconds=edges[-1],
         seconds_taken=time.monotonic() - began,
         # The writer leaves out, with a line in the log, what the container cannot hold: the report must not deny it.
-        audio=sound.word if sound.plan is None or has_audio(path) else "left out",
+        audio=soundtrack.word if soundtrack.audio is None or has_audio(path) else "left out",
     )
 
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator
-from fractions import Fraction
-from typing import NamedTuple
 
 import torch
 from einops import rearrange
@@ -16,72 +13,6 @@ from vfield.errors import UserError
 
 Region = tuple[float, float, float, float]
 WHOLE: Region = (0.0, 0.0, 1.0, 1.0)
-
-
-class Schedule(NamedTuple):
-    """When an exported video shows what.
-
-    Attributes:
-        source_seconds: the source's instant (on its own clock) that each output frame shows, exact.
-        output_seconds: when each output frame is shown, from 0, exact.
-        frame_rate: nominal output rate, frames per second.
-        duration_seconds: length of the output.
-    """
-
-    source_seconds: list[Fraction]
-    output_seconds: list[Fraction]
-    frame_rate: Fraction
-    duration_seconds: Fraction
-
-
-def schedule(
-    pts_seconds: tuple[Fraction, ...],
-    end_seconds: Fraction,
-    frame_rate: Fraction,
-    *,
-    start: Fraction | None = None,
-    end: Fraction | None = None,
-    output_rate: Fraction | None = None,
-    slowmo: Fraction = Fraction(1),
-) -> Schedule:
-    """Exact output times.
-
-    With a rate, or slow motion, output frame i is shown at i / rate and shows source instant start + i / (rate
-    slowmo), for every such instant in [start, end): a source frame's instant is hit exactly where it falls on that
-    grid. Otherwise every source frame is shown at its own time, however uneven.
-
-    Args:
-        pts_seconds: the source's presentation times.
-        end_seconds: when its last frame stops being shown.
-        frame_rate: the source's nominal rate.
-        start: first source instant, on the source's clock; None for the first frame.
-        end: source instant to stop before; None for the end of the clip.
-        output_rate: frames per second of the output; None keeps the source's.
-        slowmo: how many times longer the output lasts.
-
-    Raises:
-        UserError: when the range is empty or outside the clip, or a rate is not positive.
-    """
-    first = pts_seconds[0] if start is None else start
-    last = end_seconds if end is None else end
-    if not pts_seconds[0] <= first < last <= end_seconds:
-        raise UserError(
-            f"cannot export {float(first - pts_seconds[0]):g} to {float(last - pts_seconds[0]):g} s: "
-            f"the clip covers 0 to {float(end_seconds - pts_seconds[0]):g} s"
-        )
-    if slowmo <= 0 or (output_rate is not None and output_rate <= 0):
-        raise UserError(f"rates must be positive, got fps={output_rate} and slowmo={slowmo}")
-    duration = (last - first) * slowmo
-    if output_rate is None and slowmo == 1:
-        shown = [pts for pts in pts_seconds if first <= pts < last]
-        if not shown or shown[0] != first:
-            # What is on screen at the start is the frame before; the field can show the very instant.
-            shown.insert(0, first)
-        return Schedule(shown, [pts - first for pts in shown], frame_rate, duration)
-    rate = frame_rate if output_rate is None else output_rate
-    count = math.ceil(duration * rate)
-    output = [i / rate for i in range(count)]
-    return Schedule([first + seconds / slowmo for seconds in output], output, rate, duration)
 
 
 def render(

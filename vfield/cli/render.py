@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vfield.checkpoint import load_field
 from vfield.cli.options import command_parser, exact_number, parse
-from vfield.cli.values import parse_crop, parse_rate, parse_size
+from vfield.cli.values import parse_crop, parse_output_rate, parse_size, parse_speed_curve
 from vfield.export import ExportConfig, export
 from vfield.zoom import read_path
 
@@ -16,8 +16,15 @@ def run(words: list[str]) -> int:
     parser.add_argument("-o", "--output", type=str, required=True, help="video, .gif, one .png, or a folder for PNGs")
     parser.add_argument("--scale", type=float | None, help="enlarge by this factor, for example 2")
     parser.add_argument("--size", type=str | None, metavar="WxH", help="output size, for example 1920x1080")
-    parser.add_argument("--fps", type=str | None, help="frames per second, same duration: 60 or 30000/1001")
+    parser.add_argument("--fps", type=str | None, help="frames per second, same duration: 60, 30000/1001 or source")
     parser.add_argument("--slowmo", type=str, default="1", help="how many times longer it lasts, for example 4")
+    parser.add_argument("--reverse", action="store_true", help="play it backwards")
+    parser.add_argument(
+        "--speed-curve",
+        type=str | None,
+        metavar="PAIRS",
+        help="seconds of the output:seconds of the clip, like 0:0,1:1,4:2, or a file of such pairs",
+    )
     parser.add_argument("--start", type=float | None, metavar="SECONDS", help="export from here on")
     parser.add_argument("--end", type=float | None, metavar="SECONDS", help="export up to here")
     parser.add_argument("--crop", type=str | None, metavar="x,y,w,h", help="part of the picture, in source pixels")
@@ -25,15 +32,17 @@ def run(words: list[str]) -> int:
     parser.add_argument("--codec", type=str | None, help="h264, hevc, av1, vp9, prores, ffv1 or an FFmpeg encoder")
     parser.add_argument("--crf", type=int | None, help="constant quality: 0 best, about 16 looks lossless")
     parser.add_argument("--pix-fmt", type=str | None, help="FFmpeg pixel format, for example yuv444p")
-    parser.add_argument("--audio", type=str, default="auto", help="auto, copy, stretch or drop")
+    parser.add_argument("--audio", type=str, default="auto", help="auto, copy, stretch, varispeed or drop")
     parser.add_argument("--device", type=str, default="cpu", help="cpu, cuda or mps")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier output")
     parsed = parse(parser, words)
     config = ExportConfig(
         scale=parsed.scale,
         size=None if parsed.size is None else parse_size(parsed.size),
-        fps=None if parsed.fps is None else parse_rate(parsed.fps),
+        fps=None if parsed.fps is None else parse_output_rate(parsed.fps),
         slowmo=exact_number("slowmo", parsed.slowmo),
+        reverse=parsed.reverse,
+        speed_curve=None if parsed.speed_curve is None else parse_speed_curve(parsed.speed_curve),
         start=parsed.start,
         end=parsed.end,
         crop=None if parsed.crop is None else parse_crop(parsed.crop),

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
+from pathlib import Path
+from typing import Literal
 
 from vfield.errors import UserError
 from vfield.export import check_size
+from vfield.timing import SpeedCurve
 
 # Rates of television and film that people write with two or three decimals: these, times 1000/1001.
 _NTSC_RATES = (24, 30, 48, 60, 96, 120, 240)
@@ -56,3 +59,39 @@ def parse_crop(text: str) -> tuple[Fraction, Fraction, Fraction, Fraction]:
         raise UserError(f"crop must be X,Y,WIDTH,HEIGHT in source pixels, like 100,50,640,360, got {text!r}")
     x, y, width, height = (Fraction(part) for part in parts)
     return x, y, width, height
+
+
+def parse_output_rate(text: str) -> Fraction | Literal["source"]:
+    """A rate as for `parse_rate`, or the word "source".
+
+    Raises:
+        UserError: when the text is neither.
+    """
+    return "source" if text.strip() == "source" else parse_rate(text)
+
+
+def parse_speed_curve(text: str) -> SpeedCurve:
+    """A curve from "0:0, 1:1, 4:2" (seconds of the output : seconds of the clip), or from a file of such pairs.
+
+    In a file, pairs may also stand on lines of their own, and what follows a # is left out.
+
+    Raises:
+        UserError: when there is no such file, or the pairs are none.
+    """
+    source, pairs = "speed curve", text
+    if ":" not in text or Path(text).is_file():
+        source = f"speed curve {text}"
+        try:
+            pairs = re.sub(r"#.*", "", Path(text).read_text())
+        except FileNotFoundError as error:
+            raise UserError(f"{source} does not exist; give a file, or pairs like 0:0,1:1,4:2") from error
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"{source} cannot be read as text: {' '.join(str(error).split())}") from error
+    number = r"\s*(\d{1,9}(?:\.\d{1,9})?|\.\d{1,9})\s*"
+    found = []
+    for pair in filter(str.strip, re.split(r"[,\n]", pairs)):
+        match = re.fullmatch(f"{number}:{number}", pair)
+        if match is None:
+            raise UserError(f"{source}: a pair must be OUTPUT:CLIP in seconds, like 1.5:2, got {pair.strip()!r:.80}")
+        found.append((Fraction(match[1]), Fraction(match[2])))
+    return SpeedCurve(tuple(found))

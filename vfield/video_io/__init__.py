@@ -7,6 +7,8 @@ with VideoWriter("out.mp4", height=360, width=640, frame_rate=clip.frame_rate, c
 """
 
 from vfield.video_io.audio import AudioPlan
+from vfield.video_io.carry import CarryPlan
+from vfield.video_io.encode import cannot_hold
 from vfield.video_io.filters import encode_gif, filter_frames
 from vfield.video_io.graph import ACCURATE
 from vfield.video_io.read import read_clip
@@ -16,8 +18,10 @@ from vfield.video_io.write import VideoWriter, common_time_base
 __all__ = [
     "ACCURATE",
     "AudioPlan",
+    "CarryPlan",
     "VideoInfo",
     "VideoWriter",
+    "cannot_hold",
     "common_time_base",
     "encode_gif",
     "filter_frames",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -17,7 +18,8 @@ from av.video.stream import VideoStream
 
 from vfield.clip import ColorInfo
 from vfield.errors import UserError
-from vfield.video_io.audio import AudioMuxer, AudioPlan, open_audio
+from vfield.video_io.audio import AudioPlan, Feed, open_audio
+from vfield.video_io.carry import Carried, CarryPlan, carry_over, report_lost
 from vfield.video_io.color import rgb_to_yuv16, tag, video_color
 from vfield.video_io.graph import ACCURATE, FilterChain
 
@@ -115,6 +117,13 @@ def choose_encoding(
     return Encoding(CONTAINERS[suffix], encoder, pixel_format, options, facts)
 
 
+def cannot_hold(suffix: str, codecs: Iterable[str]) -> list[str]:
+    """Which of these codecs a file of this suffix (".mp4") cannot hold, by FFmpeg's names."""
+    with av.open(io.BytesIO(), "w", format=CONTAINERS[suffix]) as container:
+        held = {name for codec in container.supported_codecs for name in (codec, codec.removeprefix("lib"))}
+    return sorted(set(codecs) - held)
+
+
 def _depth(pixel_format: str) -> int:
     try:
         return max(component.bits for component in VideoFormat(pixel_format).components)
@@ -162,6 +171,7 @@ class VideoSink:
         time_base: seconds of one tick of the timestamps.
         pixel_aspect: width / height of one pixel.
         audio: what sound to add, if any.
+        carry: whose subtitles, chapters and metadata to take over, if any.
     """
 
     def __init__(
@@ -175,13 +185,17 @@ class VideoSink:
         time_base: Fraction,
         pixel_aspect: Fraction,
         audio: AudioPlan | None,
+        carry: CarryPlan | None,
     ) -> None:
+        self._file = file
         self._encoding = encoding
         self._time_base = time_base
         self._last_tick: int | None = None
         self._durations: dict[int, int] = {}
         self._chain: FilterChain | None = None
-        self._audio: AudioMuxer | None = None
+        self._feeds: list[Feed] = []
+        self._carry = carry
+        self._carried: Carried | None = None
         if encoding.encoder == "libsvtav1":
             os.environ.setdefault("SVT_LOG", "1")  # Errors only: the library prints its report past every log level.
         # The index at the front lets a browser start playing before it has the whole file. The timescale is that of
@@ -191,7 +205,12 @@ class VideoSink:
         self._container = av.open(file, "w", format=encoding.container, container_options=options)
         try:
             self._stream = self._add_stream(height, width, frame_rate, pixel_aspect)
-            self._audio = open_audio(audio, self._container) if audio else None
+            if audio is not None and (sound := open_audio(audio, self._container)) is not None:
+                self._feeds.append(sound)
+            if carry is not None:
+                self._carried = carry_over(carry, self._container)
+                if self._carried.feed is not None:
+                    self._feeds.append(self._carried.feed)
             self._container.start_encoding()
         except BaseException:
             self.abort()
@@ -222,8 +241,8 @@ class VideoSink:
         frame.pts, frame.time_base = tick, self._time_base
         self._durations[tick] = max(round(duration_seconds / self._time_base), 1)
         self._mux(frame)
-        if self._audio:
-            self._audio.mux_until(self._container, pts_seconds + duration_seconds)
+        for feed in self._feeds:
+            feed.mux_until(self._container, pts_seconds + duration_seconds)
 
     def _mux(self, frame: VideoFrame | None) -> None:
         for packet in self._stream.encode(frame):
@@ -251,17 +270,19 @@ class VideoSink:
         return result
 
     def close(self) -> None:
-        """Writes what the encoder still holds, the rest of the sound, and the index."""
+        """Writes what the encoder still holds, the rest of sound and subtitles, and the index."""
         self._mux(None)
-        if self._audio:
-            self._audio.mux_until(self._container, None)
-            self._audio.close()
+        for feed in self._feeds:
+            feed.mux_until(self._container, None)
+            feed.close()
         self._container.close()
+        if self._carry is not None and self._carried is not None and isinstance(self._file, Path):
+            report_lost(self._carry, self._carried, self._file, self._encoding.container)
 
     def abort(self) -> None:
         """Lets go of the file without finishing it."""
-        if self._audio:
-            self._audio.close()
+        for feed in self._feeds:
+            feed.close()
         discard(self._container)
 
 

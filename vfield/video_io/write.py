@@ -21,6 +21,7 @@ from vfield.clip import ColorInfo
 from vfield.errors import UserError
 from vfield.folders import check_folder, check_parent, move_into_place, partial_name, remove
 from vfield.video_io.audio import AudioPlan
+from vfield.video_io.carry import CarryPlan
 from vfield.video_io.encode import CONTAINERS, Encoding, VideoSink, choose_encoding
 from vfield.video_io.pictures import GifSink, PictureSink, PngSink, check_gif_rate
 from vfield.video_io.source import logger
@@ -62,6 +63,7 @@ class VideoWriter:
         pixel_format: FFmpeg's name. None: 4:2:0 of the source's depth, 4:4:4 where an odd size needs it.
         overwrite: replace what is at `path`.
         audio: sound to put beside the picture; GIF and PNG leave it out with a line in the log.
+        carry: whose subtitles, chapters and metadata to take over; GIF and PNG hold none.
         time_base: the tick, in seconds, that every pts given to `write` is a multiple of (`common_time_base`); None:
             1 / frame_rate. Matroska and WebM files round times to 1/1000 s, GIF to 1/100 s.
 
@@ -84,6 +86,7 @@ class VideoWriter:
         pixel_format: str | None = None,
         overwrite: bool = False,
         audio: AudioPlan | None = None,
+        carry: CarryPlan | None = None,
         time_base: Fraction | None = None,
     ) -> None:
         if frame_rate <= 0:
@@ -95,7 +98,7 @@ class VideoWriter:
         self._time_base = time_base or 1 / frame_rate
         self._pixel_aspect = pixel_aspect
         self._deep = color.bit_depth > 8
-        self._audio = audio
+        self._audio, self._carry = audio, carry
         self._path = Path(path)
         self._kind = _kind_of(path)
         self._encoding: Encoding | None = None
@@ -151,6 +154,7 @@ class VideoWriter:
             time_base=self._time_base,
             pixel_aspect=self._pixel_aspect,
             audio=self._audio,
+            carry=self._carry,
         )
 
     def write(

@@ -1,0 +1,233 @@
+"""What else a source holds, carried over to a written video: subtitles, chapters, fonts and metadata.
+
+Their times follow the picture's. What the new file cannot hold is named, in one line.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import av
+from av.container import InputContainer, OutputContainer
+from av.packet import Packet
+from av.stream import Discard, Disposition, Stream
+from av.subtitles.stream import SubtitleStream
+
+from vfield.timing import TimeMap
+from vfield.video_io.audio import Feed
+from vfield.video_io.source import logger, open_input
+from vfield.video_io.tags import content_tags, copy_track_tags, lost_tags
+
+if TYPE_CHECKING:
+    from av.container.core import Chapter  # only in its stubs
+
+_CHAPTER_TICK = Fraction(1, 1_000_000)
+# Text can be told in another format's words; bitmaps cannot.
+_TEXT_CODECS = {"mp4": "mov_text", "mov": "mov_text", "matroska": "subrip", "webm": "webvtt"}
+_IS_TEXT = ("mov_text", "subrip", "ass", "webvtt", "text")
+
+
+@dataclass(frozen=True)
+class CarryPlan:
+    """What a written video takes over of a source beside picture and sound: all that its container can hold.
+
+    Attributes:
+        source: path of the file.
+        timing: which instant of the source is shown when.
+    """
+
+    source: str
+    timing: TimeMap
+
+
+@dataclass
+class Carried:
+    """What was taken over, and what could not be.
+
+    Attributes:
+        feed: the subtitles' packets; None where there are none.
+        chapters: how many the file should have in the end.
+        lost: what its container cannot hold, for a person.
+    """
+
+    feed: Feed | None
+    chapters: int
+    lost: list[str] = field(default_factory=list)
+
+
+def carry_over(plan: CarryPlan, output: OutputContainer) -> Carried:
+    """Adds tracks, chapters and metadata to an output whose header is not yet written.
+
+    Raises:
+        UserError: when the source cannot be opened.
+    """
+    with open_input(plan.source):
+        pass  # Its errors read better than those of the next line.
+    source = av.open(plan.source)
+    try:
+        carried = Carried(None, 0)
+        output.metadata.update(content_tags(source.metadata))
+        carried.chapters = _carry_chapters(plan, source, output)
+        _name_the_rest(source, carried)
+        targets = _subtitle_targets(source, output, carried)
+        if targets:
+            carried.feed = Feed(source, iter(_subtitle_packets(plan, source, targets, carried)))
+        else:
+            source.close()
+    except BaseException:
+        source.close()
+        raise
+    return carried
+
+
+def report_lost(plan: CarryPlan, carried: Carried, written: Path, container: str) -> None:
+    """Names in one line what a finished file does not hold of its source."""
+    lost = list(carried.lost)
+    with open_input(plan.source) as source, open_input(written) as file:
+        if len(file.chapters()) < carried.chapters:
+            lost.append("chapters")
+        tags = lost_tags(source.metadata, file)
+        if tags:
+            lost.append(f"the tag{'s' * (len(tags) > 1)} {', '.join(tags)}")
+    if lost:
+        logger.warning("%s files cannot hold all of %s: left out %s", container, plan.source, "; ".join(lost))
+
+
+def _carry_chapters(plan: CarryPlan, source: InputContainer, output: OutputContainer) -> int:
+    chapters: list[Chapter] = []
+    for chapter in source.chapters():
+        tick = chapter["time_base"] or Fraction(1, 1000)
+        for begin, end in plan.timing.shown(chapter["start"] * tick, chapter["end"] * tick):
+            chapters.append(
+                {
+                    "id": 0,
+                    "start": round(begin / _CHAPTER_TICK),
+                    "end": round(end / _CHAPTER_TICK),
+                    "time_base": _CHAPTER_TICK,
+                    "metadata": chapter["metadata"],
+                }
+            )
+    chapters.sort(key=lambda chapter: chapter["start"])
+    if chapters and chapters[0]["start"] > 0 and output.format.name in ("mp4", "mov"):
+        # QuickTime's chapters follow each other from 0 on; without one there, the first would begin too early.
+        nameless: Chapter = {**chapters[0], "start": 0, "end": chapters[0]["start"], "metadata": {"title": ""}}
+        chapters.insert(0, nameless)
+    for number, chapter in enumerate(chapters, start=1):
+        chapter["id"] = number
+    output.set_chapters(chapters)
+    return len(chapters)
+
+
+def _name_the_rest(source: InputContainer, carried: Carried) -> None:
+    """Notes tracks of kinds that are not carried over."""
+    shown = source.streams.best("video")
+    for stream in source.streams:
+        if stream.type == "video" and stream is not shown:
+            cover = Disposition.attached_pic in stream.disposition
+            carried.lost.append("a cover picture" if cover else f"picture track {stream.index}")
+        # QuickTime's chapters are a track of text, too, which FFmpeg reads as chapters and marks.
+        elif stream.type == "data" and stream.discard != Discard.all:
+            carried.lost.append(f"data track {stream.index} ({stream.metadata.get('handler_name') or 'unnamed'})")
+
+
+# ------------------------------------------------------------------------------------------- subtitles
+
+
+@dataclass(frozen=True)
+class _Target:
+    """A new subtitle track, and what codes its text where the source's codec is not one that the container holds."""
+
+    stream: Stream
+    coder: SubtitleStream | None
+
+
+def _subtitle_targets(source: InputContainer, output: OutputContainer, carried: Carried) -> dict[int, _Target]:
+    targets: dict[int, _Target] = {}
+    for stream in source.streams:
+        if stream.type not in ("subtitle", "attachment"):
+            continue
+        if stream.type == "attachment":
+            if output.format.name == "matroska":
+                output.add_stream_from_template(stream)
+            else:
+                carried.lost.append(f"attachment {stream.metadata.get('filename', stream.index)}")
+            continue
+        made = _same_codec(stream, output)
+        if made is None and isinstance(stream, SubtitleStream):
+            made = _other_codec(stream, output)
+        if made is None:
+            carried.lost.append(f"subtitle track {stream.index} ({_codec_name(stream)})")
+            continue
+        copy_track_tags(stream, made.stream)
+        targets[stream.index] = made
+    return targets
+
+
+def _codec_name(stream: Stream) -> str:
+    return "unknown" if stream.codec_context is None else stream.codec_context.codec.canonical_name
+
+
+def _same_codec(stream: Stream, output: OutputContainer) -> _Target | None:
+    try:
+        return _Target(output.add_stream_from_template(stream), None)
+    except (ValueError, AttributeError):
+        return None
+
+
+def _other_codec(stream: SubtitleStream, output: OutputContainer) -> _Target | None:
+    """A track of the container's own kind of text, where the source's is text that this FFmpeg can read."""
+    codec = _TEXT_CODECS[output.format.name]
+    if _codec_name(stream) not in _IS_TEXT:
+        return None
+    stream.codec_context.open(strict=False)
+    target = output.add_stream(codec)
+    assert isinstance(target, SubtitleStream)
+    target.codec_context.subtitle_header = stream.codec_context.subtitle_header
+    target.codec_context.time_base = target.time_base = Fraction(1, 1000)
+    return _Target(target, target)
+
+
+def _subtitle_packets(
+    plan: CarryPlan, source: InputContainer, targets: dict[int, _Target], carried: Carried
+) -> list[tuple[Fraction, Packet]]:
+    """All packets of all tracks, in order of time: a film's worth is less than a frame."""
+    timed: list[tuple[Fraction, Packet]] = []
+    untimed: set[int] = set()
+    for packet in source.demux([source.streams[index] for index in targets]):
+        if packet.size == 0 or packet.pts is None or _is_blank(packet):
+            continue
+        begins = packet.pts * packet.time_base
+        if packet.duration:
+            spans = plan.timing.shown(begins, begins + packet.duration * packet.time_base)
+        elif (plan.timing.constant_speed or 0) > 0:
+            # Bitmaps often say only when they appear; the next one, or an empty one, takes them away.
+            spans = [(at, at) for at, _ in plan.timing.shown(begins, begins + packet.time_base)]
+        else:
+            spans = []
+            untimed.add(packet.stream_index)
+        timed += [(begin, _placed(packet, targets[packet.stream_index], begin, end)) for begin, end in spans]
+    carried.lost += [f"subtitle track {index}, which does not say how long its pictures stay" for index in untimed]
+    return sorted(timed, key=lambda one: one[0])
+
+
+def _is_blank(packet: Packet) -> bool:
+    """Whether it only takes the last subtitle away, as QuickTime's empty ones do, which are made anew."""
+    return _codec_name(packet.stream) == "mov_text" and packet.size <= 2
+
+
+def _placed(packet: Packet, target: _Target, begin: Fraction, end: Fraction) -> Packet:
+    """A copy of a packet, told in the target's words, at another time."""
+    placed = Packet(bytes(packet))
+    if target.coder is not None:
+        assert isinstance(packet.stream, SubtitleStream)
+        read = packet.stream.codec_context.decode2(packet)
+        if read is not None:
+            placed = target.coder.codec_context.encode_subtitle(read)
+    placed.time_base = Fraction(1, 1000) if target.coder is not None else packet.time_base
+    placed.pts = placed.dts = round(begin / placed.time_base)
+    placed.duration = round(end / placed.time_base) - placed.pts
+    placed.stream = target.stream
+    return placed

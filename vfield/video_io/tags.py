@@ -1,0 +1,50 @@
+"""Metadata of files and tracks: what of it says something about the content, and not about the file that held it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from av.container import Container
+from av.stream import Stream
+
+# Facts of the source's file, its coding and its length, which are another's or untrue in a new file. Upright pictures
+# need no rotation; a timecode counts frames that are no longer there.
+_OF_THE_FILE = frozenset(
+    [
+        *("major_brand", "minor_version", "compatible_brands", "encoder", "vendor_id", "handler_name"),
+        *("duration", "bps", "number_of_frames", "number_of_bytes", "rotate", "timecode"),
+    ]
+)
+# FFmpeg knows QuickTime's own list of languages by only one of their two ISO 639-2 codes.
+_QUICKTIME_LANGUAGES = {"deu": "ger", "nld": "dut", "ell": "gre", "isl": "ice"}
+
+
+def content_tags(metadata: Mapping[str, str]) -> dict[str, str]:
+    """What says something about the content: titles, names, dates, places, languages."""
+    kept: dict[str, str] = {}
+    for key, value in metadata.items():
+        # Matroska's statistics come as BPS-eng, NUMBER_OF_FRAMES-eng and so on.
+        plain = key.lower().removesuffix("-eng")
+        unset = plain == "creation_time" and value.startswith("1970-01-01T00:00:00")
+        repeated = key.endswith("-eng") and key.removesuffix("-eng") in metadata
+        if plain not in _OF_THE_FILE and not plain.startswith("_statistics") and not (unset or repeated):
+            kept[key] = value
+    # FFmpeg reads a QuickTime track's title as its name, and writes it by the name of title.
+    if "name" in kept and "title" not in kept:
+        kept["title"] = kept.pop("name")
+    return kept
+
+
+def copy_track_tags(source: Stream, target: Stream) -> None:
+    """Gives a new track the language, the title and the role (default, forced, comment) of the one it is made from."""
+    tags = content_tags(source.metadata)
+    if target.container.format.name == "mov" and "language" in tags:
+        tags["language"] = _QUICKTIME_LANGUAGES.get(tags["language"], tags["language"])
+    target.metadata.update(tags)
+    target.disposition = source.disposition
+
+
+def lost_tags(source: Mapping[str, str], written: Container) -> list[str]:
+    """Names of the content's tags that a written file does not have."""
+    there = {key.lower() for key in written.metadata}
+    return sorted({key.lower() for key in content_tags(source)} - there)
