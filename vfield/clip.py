@@ -11,7 +11,6 @@ from torch import Tensor
 
 from vfield.errors import UserError
 
-
 # Beyond this, shapes differ by more than the rounding of sides to whole pixels explains.
 SHAPE_TOLERANCE = 0.01
 

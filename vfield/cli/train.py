@@ -25,7 +25,7 @@ from vfield.config import CONFIG_NAME, config_text, load_values
 from vfield.errors import UserError
 from vfield.evaluation import judge_held_out, split
 from vfield.training import RESUME_NAME, check_device, fit
-from vfield.video_io import probe, read_clip
+from vfield.video_io import Deinterlacing, probe, read_clip
 
 RUN_NAME = "run.json"
 
@@ -40,6 +40,7 @@ class Source:
         end: seconds into the clip to stop before; None for its end.
         size: "WIDTHxHEIGHT" to reduce the frames to; None keeps theirs.
         holdout: learn from every k-th frame and judge on the others; None learns from all.
+        deinterlace: "frame" or "field" makes progressive frames of interlaced ones first.
     """
 
     video: str
@@ -47,6 +48,7 @@ class Source:
     end: float | None = None
     size: str | None = None
     holdout: int | None = None
+    deinterlace: Deinterlacing | None = None
 
     def read(self) -> Clip:
         """Read the clip."""
@@ -58,7 +60,9 @@ class Source:
                     f"--size {self.size} is larger than the clip's {info.width}x{info.height}: fit at its own size "
                     "and enlarge in the export"
                 )
-        return read_clip(self.video, start_seconds=self.start, end_seconds=self.end, size=size)
+        return read_clip(
+            self.video, start_seconds=self.start, end_seconds=self.end, size=size, deinterlace=self.deinterlace
+        )
 
 
 def _train_parser() -> ArgumentParser:
@@ -77,7 +81,7 @@ def run(words: list[str]) -> int:
     if parsed.resume:
         folder = _resumable(parsed)
         source = _recorded_source(folder)
-        for name in ("video", "start", "end", "size", "holdout"):
+        for name in ("video", "start", "end", "size", "holdout", "deinterlace"):
             given = getattr(parsed, name)
             if given is not None and given != getattr(source, name):
                 raise UserError(f"--{name} {given} differs from the run's {getattr(source, name)}; leave it out")
@@ -87,7 +91,7 @@ def run(words: list[str]) -> int:
     elif parsed.video is None:
         raise UserError("no clip given; add --video clip.mp4")
     else:
-        source = Source(parsed.video, parsed.start, parsed.end, parsed.size, parsed.holdout)
+        source = Source(parsed.video, parsed.start, parsed.end, parsed.size, parsed.holdout, parsed.deinterlace)
         folder = run_folder(parsed, source.video)
     config = config_of(parsed)
     check_device(config.training)

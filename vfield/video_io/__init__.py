@@ -9,6 +9,7 @@ with VideoWriter("out.mp4", height=360, width=640, frame_rate=clip.frame_rate, c
 from vfield.video_io.audio import AudioPlan
 from vfield.video_io.filters import encode_gif, filter_frames
 from vfield.video_io.graph import ACCURATE
+from vfield.video_io.interlace import Deinterlacing
 from vfield.video_io.read import read_clip
 from vfield.video_io.source import VideoInfo, has_audio, probe
 from vfield.video_io.write import VideoWriter, common_time_base
@@ -16,6 +17,7 @@ from vfield.video_io.write import VideoWriter, common_time_base
 __all__ = [
     "ACCURATE",
     "AudioPlan",
+    "Deinterlacing",
     "VideoInfo",
     "VideoWriter",
     "common_time_base",

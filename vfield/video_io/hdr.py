@@ -33,12 +33,9 @@ def mastering_display(frame: VideoFrame) -> MasteringDisplay | None:
     pairs = list(zip(rationals[::2], rationals[1::2], strict=True))
     if not (has_chromaticities and has_luminances and all(denominator for _, denominator in pairs)):
         return None
-    red_x, red_y, green_x, green_y, blue_x, blue_y, white_x, white_y, least, most = (
-        numerator / denominator for numerator, denominator in pairs
-    )
-    return MasteringDisplay(
-        (red_x, red_y), (green_x, green_y), (blue_x, blue_y), (white_x, white_y), min_luminance=least, max_luminance=most
-    )
+    values = [numerator / denominator for numerator, denominator in pairs]
+    red, green, blue, white = zip(values[0:8:2], values[1:8:2], strict=True)
+    return MasteringDisplay(red, green, blue, white, min_luminance=values[8], max_luminance=values[9])
 
 
 def content_light(frame: VideoFrame) -> ContentLight | None:

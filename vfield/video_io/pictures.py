@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,8 +15,9 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from einops import rearrange
 
-from vfield.clip import to_uint8
+from vfield.clip import ColorInfo, to_float, to_uint8
 from vfield.errors import UserError
+from vfield.video_io.color import tag
 
 _GIF_TICK = Fraction(1, 100)
 _GIF_FASTEST = 50
@@ -30,6 +32,11 @@ def check_gif_rate(frame_rate: Fraction) -> None:
 def _rgb24(rgb: np.ndarray) -> VideoFrame:
     pixels = to_uint8(torch.from_numpy(rgb)).numpy()
     return VideoFrame.from_ndarray(np.ascontiguousarray(rearrange(pixels, "c h w -> h w c")), "rgb24")
+
+
+def _rgb48(rgb: np.ndarray) -> VideoFrame:
+    words = np.rint(to_float(torch.from_numpy(rgb)).clamp(0, 1).numpy() * 65535).astype(">u2")
+    return VideoFrame.from_ndarray(np.ascontiguousarray(rearrange(words, "c h w -> h w c")), "rgb48be")
 
 
 class GifSink:
@@ -89,20 +96,31 @@ class GifSink:
 
 
 class PngSink:
-    """A folder of 000000.png, 000001.png, ... in the order written; timestamps are not kept."""
+    """A folder of 000000.png, 000001.png, ... in the order written; timestamps are not kept.
 
-    def __init__(self, folder: Path, *, height: int, width: int) -> None:
+    Sources beyond 8 bits get files of 16. Primaries and transfer are written for HDR; without them, programs take a
+    file for sRGB.
+    """
+
+    def __init__(self, folder: Path, *, height: int, width: int, color: ColorInfo, pixel_aspect: Fraction) -> None:
         self._folder = folder
         self._count = 0
+        self._deep = color.bit_depth > 8
+        self._tags = replace(color, matrix="gbr", range="pc") if color.is_hdr else None
         self._encoder = VideoCodecContext.create("png", "w")
         self._encoder.width, self._encoder.height = width, height
-        self._encoder.pix_fmt = "rgb24"
+        self._encoder.pix_fmt = "rgb48be" if self._deep else "rgb24"
+        self._encoder.sample_aspect_ratio = pixel_aspect
+        if self._tags is not None:
+            tag(self._encoder, self._tags)
         self._encoder.time_base = Fraction(1, 25)
         folder.mkdir()
 
     def write(self, rgb: np.ndarray, pts_seconds: Fraction, duration_seconds: Fraction) -> None:
         """Adds (3, h, w) uint8 or float32 RGB as one file."""
-        frame = _rgb24(rgb)
+        frame = _rgb48(rgb) if self._deep else _rgb24(rgb)
+        if self._tags is not None:
+            tag(frame, self._tags)
         frame.pts = self._count
         (packet,) = self._encoder.encode(frame)
         (self._folder / f"{self._count:06d}.png").write_bytes(bytes(packet))
