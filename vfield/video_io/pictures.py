@@ -35,7 +35,7 @@ def _rgb24(rgb: np.ndarray) -> VideoFrame:
 
 
 def _rgb48(rgb: np.ndarray) -> VideoFrame:
-    words = np.rint(to_float(torch.from_numpy(rgb)).clamp(0, 1).numpy() * 65535).astype(">u2")
+    words = np.rint(to_float(torch.from_numpy(rgb)).clamp(0, 1).numpy() * 65535).astype(np.uint16)
     return VideoFrame.from_ndarray(np.ascontiguousarray(rearrange(words, "c h w -> h w c")), "rgb48be")
 
 
