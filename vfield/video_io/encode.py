@@ -19,7 +19,7 @@ from vfield.clip import ColorInfo
 from vfield.errors import UserError
 from vfield.video_io.audio import AudioMuxer, AudioPlan, open_audio
 from vfield.video_io.color import rgb_to_yuv16, tag, video_color
-from vfield.video_io.graph import ACCURATE, FilterChain
+from vfield.video_io.graph import ACCURATE, FilterChain, even_size
 from vfield.video_io.hdr import with_hdr_metadata
 
 CONTAINERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
@@ -257,6 +257,10 @@ class VideoSink:
 
     def _converted(self, rgb: np.ndarray) -> VideoFrame:
         color = self._encoding.color
+        height, width = rgb.shape[1:]
+        even = even_size(VideoFormat(self._encoding.pixel_format), height, width)
+        if even != (height, width):
+            rgb = np.pad(rgb, ((0, 0), (0, even[0] - height), (0, even[1] - width)), mode="edge")
         if color.matrix != "gbr":
             frame = VideoFrame.from_ndarray(rgb_to_yuv16(rgb, color, color.bit_depth), "yuv444p16le")
             levels = "tv"  # Codes are final: naming equal ranges keeps swscale from stretching them.
@@ -269,7 +273,10 @@ class VideoSink:
         frame.color_range = 1 if levels == "tv" else 2
         if self._chain is None:
             options = f"flags=bicubic+{ACCURATE}:sws_dither=none:in_range={levels}:out_range={levels}"
-            self._chain = FilterChain(frame, [("scale", options), ("format", self._encoding.pixel_format)])
+            filters = [("scale", options), ("format", self._encoding.pixel_format)]
+            if even != (height, width):
+                filters.append(("crop", f"w={width}:h={height}:x=0:y=0:exact=1"))
+            self._chain = FilterChain(frame, filters)
         result = self._chain.map(frame)
         tag(result, color)
         return result

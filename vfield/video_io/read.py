@@ -91,7 +91,8 @@ def read_clip(
             if converter is None:
                 converter = RgbConverter(frame, size)
                 _tell_of_first(path, frame, converter)
-            lasting = (frame.duration * _time_base(frame) if frame.duration else 1 / rate) / fields
+            known = frame.duration and not deinterlace  # the filter does not keep durations
+            lasting = frame.duration * _time_base(frame) if known else 1 / rate / fields
             store.append(converter(frame), pts, pts + lasting)
             if len(store.times) == max_frames:
                 break

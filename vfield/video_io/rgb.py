@@ -8,7 +8,7 @@ from einops import rearrange
 
 from vfield.clip import ColorInfo
 from vfield.video_io.color import resolve_color, tag, yuv16_to_rgb
-from vfield.video_io.graph import ACCURATE, FilterChain
+from vfield.video_io.graph import ACCURATE, FilterChain, even_size
 from vfield.video_io.source import orientation
 
 
@@ -113,23 +113,50 @@ class _Chain:
         self, frame: VideoFrame, color: ColorInfo, formats: dict[tuple[bool, bool], str], size: tuple[int, int]
     ) -> VideoFrame:
         is_rgb = color.matrix == "gbr"
+        stored = (frame.height, frame.width)
+        described = (*stored, frame.format.name)
+        even = even_size(frame.format, *stored)
+        if even != stored:
+            frame = _evened(frame, even)
+            tag(frame, color)
         if not is_rgb and color.bit_depth > 8:
             frame.color_range = 1  # only the word size changes, which must not touch the range
-        described = (frame.width, frame.height, frame.format.name)
         if self._chain is None or described != self._input:
-            target = formats[color.bit_depth == 8, is_rgb]
-            self._chain = FilterChain(frame, [("scale", _scaling(frame, color, size)), ("format", target)])
-            self._input = described
+            filters = _filters(stored, even, color, formats[color.bit_depth == 8, is_rgb], size)
+            self._chain, self._input = FilterChain(frame, filters), described
         return self._chain.map(frame)
 
 
-def _scaling(frame: VideoFrame, color: ColorInfo, size: tuple[int, int]) -> str:
-    height, width = size
-    smaller = height <= frame.height and width <= frame.width
-    kernel = "area" if smaller and size != (frame.height, frame.width) else "bicubic"
-    options = f"w={width}:h={height}:flags={kernel}+{ACCURATE}:sws_dither=none"
+def _evened(frame: VideoFrame, even: tuple[int, int]) -> VideoFrame:
+    """The frame with room for the pixels that its last chroma samples are for; what those hold will be cropped."""
+    made = VideoFrame(even[1], even[0], frame.format.name)
+    for source, target in zip(frame.planes, made.planes, strict=True):
+        rows, room = (np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size) for plane in (source, target))
+        height, width = min(source.height, target.height), min(source.line_size, target.line_size)
+        room[:height, :width] = rows[:height, :width]
+    return made
+
+
+def _filters(
+    stored: tuple[int, int], even: tuple[int, int], color: ColorInfo, target: str, size: tuple[int, int]
+) -> list[tuple[str, str]]:
+    smaller = size[0] <= stored[0] and size[1] <= stored[1]
+    kernel = "area" if smaller and size != stored else "bicubic"
     if color.matrix == "gbr":
-        return options
-    if color.bit_depth == 8:
-        return f"{options}:in_color_matrix={color.matrix}:in_range={color.range}:out_range=pc"
-    return f"{options}:in_range=tv:out_range=tv"
+        coded = ""
+    elif color.bit_depth == 8:
+        coded = f":in_color_matrix={color.matrix}:in_range={color.range}:out_range=pc"
+    else:
+        coded = ":in_range=tv:out_range=tv"
+    if even == stored:
+        return [("scale", _scaling(size, kernel) + coded), ("format", target)]
+    full = [
+        ("scale", _scaling(even, "bicubic") + coded),
+        ("format", target),
+        ("crop", f"w={stored[1]}:h={stored[0]}:x=0:y=0"),
+    ]
+    return full if size == stored else [*full, ("scale", _scaling(size, kernel)), ("format", target)]
+
+
+def _scaling(size: tuple[int, int], kernel: str) -> str:
+    return f"w={size[1]}:h={size[0]}:flags={kernel}+{ACCURATE}:sws_dither=none"
