@@ -248,7 +248,7 @@ def _clip_from_json(described: dict[str, Any]) -> ClipFacts:
         pts_seconds=tuple(Fraction(pts) for pts in described["pts_seconds"]),
         end_seconds=Fraction(described["end_seconds"]),
         frame_rate=Fraction(described["frame_rate"]),
-        color=ColorInfo(**described["color"]),
+        color=config_from_json(ColorInfo, described["color"]),
         pixel_aspect=Fraction(described["pixel_aspect"]),
         source=described["source"],
         missing=tuple(described.get("missing", ())),

@@ -11,6 +11,41 @@ from torch import Tensor
 
 from vfield.errors import UserError
 
+# Beyond this, shapes differ by more than the rounding of sides to whole pixels explains.
+SHAPE_TOLERANCE = 0.01
+
+_HDR_TRANSFERS = ("smpte2084", "arib-std-b67")
+
+
+@dataclass(frozen=True)
+class MasteringDisplay:
+    """The screen on which HDR video was graded (SMPTE ST 2086).
+
+    Attributes:
+        red, green, blue, white: (x, y) chromaticities (CIE 1931).
+        min_luminance, max_luminance: of black and white, cd/m2.
+    """
+
+    red: tuple[float, float]
+    green: tuple[float, float]
+    blue: tuple[float, float]
+    white: tuple[float, float]
+    min_luminance: float
+    max_luminance: float
+
+
+@dataclass(frozen=True)
+class ContentLight:
+    """How bright HDR video becomes (CTA-861.3).
+
+    Attributes:
+        most: of any pixel, cd/m2 (MaxCLL).
+        most_average: of the mean of any frame, cd/m2 (MaxFALL).
+    """
+
+    most: int
+    most_average: int
+
 
 @dataclass(frozen=True)
 class ColorInfo:
@@ -22,6 +57,8 @@ class ColorInfo:
         primaries: for example "bt709".
         transfer: for example "bt709", "smpte2084" (PQ) or "arib-std-b67" (HLG).
         bit_depth: bits per component in the source, 8 to 16.
+        mastering_display: the screen it was graded on, where the file says so.
+        content_light: how bright it becomes, where the file says so.
     """
 
     matrix: str = "bt709"
@@ -29,6 +66,13 @@ class ColorInfo:
     primaries: str = "bt709"
     transfer: str = "bt709"
     bit_depth: int = 8
+    mastering_display: MasteringDisplay | None = None
+    content_light: ContentLight | None = None
+
+    @property
+    def is_hdr(self) -> bool:
+        """Whether the transfer is PQ or HLG, which show steps when coded in 8 bits."""
+        return self.transfer in _HDR_TRANSFERS
 
 
 @dataclass(frozen=True)
@@ -176,6 +220,25 @@ class Clip:
             source=self.source,
             visible=None if self.visible is None else self.visible[chosen],
         )
+
+
+def reshaped_aspect(
+    pixel_aspect: Fraction, part: tuple[Fraction | int, Fraction | int], size: tuple[int, int]
+) -> Fraction:
+    """The shape of the pixels that keeps things on the screen in shape when a picture gets another size.
+
+    Args:
+        pixel_aspect: width / height of a pixel of the picture.
+        part: (height, width) of the picture, or of the part of it that is shown.
+        size: (height, width) that it gets.
+
+    Returns:
+        Width / height of a pixel of the result; `pixel_aspect` where the shapes are the same, to a hundredth.
+    """
+    change = Fraction(part[1]) / size[1] / (Fraction(part[0]) / size[0])
+    if abs(change - 1) <= SHAPE_TOLERANCE:
+        return pixel_aspect
+    return (pixel_aspect * change).limit_denominator(1000)
 
 
 def to_float(frames: Tensor) -> Tensor:

@@ -21,14 +21,14 @@ from torch import nn
 from tqdm import tqdm
 
 from vfield.checkpoint import SavedField
-from vfield.clip import ClipFacts, to_uint8
+from vfield.clip import ClipFacts, reshaped_aspect, to_uint8
 from vfield.coords import seconds_to_t
 from vfield.errors import UserError
 from vfield.render import WHOLE, Region, render
 from vfield.soundtrack import AudioMode, choose_soundtrack
 from vfield.timing import Schedule, SpeedCurve, schedule, schedule_curve, snapped
 from vfield.video_io import VideoWriter, common_time_base, has_audio
-from vfield.zoom import SHAPE_TOLERANCE, ZoomPath
+from vfield.zoom import ZoomPath
 
 Crop = tuple[Fraction | float, Fraction | float, Fraction | float, Fraction | float]
 
@@ -235,11 +235,8 @@ def _pixel_aspect(config: ExportConfig, facts: ClipFacts) -> Fraction:
         return facts.pixel_aspect
     _, _, crop_width, crop_height = _crop(config, facts)
     height, width = config.size
-    change = (crop_width / width) / (crop_height / height)
-    if abs(change - 1) <= SHAPE_TOLERANCE:
-        return facts.pixel_aspect
-    aspect = (facts.pixel_aspect * change).limit_denominator(1000)
-    if aspect != 1:
+    aspect = reshaped_aspect(facts.pixel_aspect, (crop_height, crop_width), (height, width))
+    if aspect not in (1, facts.pixel_aspect):
         _LOG.warning(
             "%dx%d is not the shape of the source's %sx%s: pixels are marked as %s times as wide as high, so that the "
             "picture is not distorted where the player heeds that; for square pixels choose another size, or crop",
@@ -338,14 +335,13 @@ def export(
         chunk_points=chunk_points,
         device=device,
     )
-    # Bytes would round away what a deep source holds, or what a deep pixel format was asked for to hold.
-    deep = facts.color.bit_depth > 8 or config.pixel_format is not None
     bar: Iterator[torch.Tensor] = iter(
         tqdm(frames, total=len(plan.output_seconds), desc="rendering", unit="frame", disable=not progress)
     )
     with writer:
         for frame, pts, lasting in zip(bar, plan.output_seconds, durations, strict=True):
-            writer.write(frame if deep else to_uint8(frame), pts_seconds=pts, duration_seconds=lasting)
+            # Bytes would round away what a deep file can hold.
+            writer.write(frame if writer.bit_depth > 8 else to_uint8(frame), pts_seconds=pts, duration_seconds=lasting)
     return ExportReport(
         path=Path(path),
         frames=len(plan.output_seconds),

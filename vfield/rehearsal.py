@@ -38,7 +38,7 @@ class Rehearsal(NamedTuple):
 
     Attributes:
         field: a field of the small frames that shares every learnt part with the field itself.
-        frames: (n, 3, h / 2, w / 2) uint8.
+        frames: (n, 3, h / 2, w / 2), of the type of the clip's frames.
         t: (n,) their instants in seconds.
         learning: indices of frames to hide while learning.
         checking: indices of frames that are not learnt from until the learnt parts have been checked.

@@ -134,10 +134,11 @@ def _even(frames: Tensor) -> Tensor:
 
 
 def _halved(frames: Tensor) -> Tensor:
-    """Frames at half their size, by area averaging: (n, 3, h, w) -> (n, 3, h / 2, w / 2) uint8."""
+    """Frames at half their size, by area averaging: (n, 3, h, w) -> (n, 3, h / 2, w / 2) of the same type."""
     even = _even(frames)
     size = [-(-side // 2) for side in even.shape[-2:]]
-    return torch.cat([to_uint8(F.interpolate(to_float(frame), size=size, mode="area")) for frame in even.split(1)])
+    halves = (F.interpolate(to_float(frame), size=size, mode="area") for frame in even.split(1))
+    return torch.cat([to_uint8(half) if frames.dtype == torch.uint8 else half for half in halves])
 
 
 def _halved_visible(visible: Tensor) -> Tensor:

@@ -20,12 +20,9 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from vfield.clip import ClipFacts
+from vfield.clip import SHAPE_TOLERANCE, ClipFacts
 from vfield.errors import UserError
 from vfield.render import Region
-
-# Beyond this, shapes differ by more than the rounding of sides to whole pixels explains.
-SHAPE_TOLERANCE = 0.01
 
 _SAME = 1e-9  # lengths and rooms closer than this share are equal
 

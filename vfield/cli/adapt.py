@@ -46,7 +46,9 @@ def run(words: list[str]) -> int:
     shared = load_field(fields[0]).field
     if config.field != shared.config:
         raise UserError(f"the field's parts are those of {parsed.run}; leave out --config and options of --field")
-    source = Source(parsed.video, parsed.start, parsed.end, parsed.size, parsed.holdout, parsed.mask, parsed.run)
+    source = Source(
+        parsed.video, parsed.start, parsed.end, parsed.size, parsed.holdout, parsed.mask, adapted=parsed.run
+    )
     folder = run_folder(parsed, parsed.video)
     seen = source.read()
     if is_main_process():

@@ -44,7 +44,12 @@ def run(words: list[str]) -> int:
     check_device(config.training)
     size = None if parsed.size is None else parse_size(parsed.size)
     clip = read_clip(
-        parsed.clip, start_seconds=parsed.start, end_seconds=parsed.end, size=size, max_frames=parsed.frames
+        parsed.clip,
+        start_seconds=parsed.start,
+        end_seconds=parsed.end,
+        size=size,
+        max_frames=parsed.frames,
+        deinterlace=parsed.deinterlace,
     )
     folder = Path(parsed.out) if parsed.out else None
     if folder is not None and is_main_process():

@@ -101,6 +101,12 @@ def source_options(parser: ArgumentParser, video: str, several: bool = False) ->
     parser.add_argument("--end", type=float | None, metavar="SECONDS", help="learn up to here")
     parser.add_argument("--size", type=str | None, metavar="WxH", help="reduce the frames first, for example 640x360")
     parser.add_argument("--holdout", type=int | None, metavar="K", help="see every K-th frame, judge on the others")
+    parser.add_argument(
+        "--deinterlace",
+        type=str | None,
+        metavar="frame|field",
+        help="make interlaced video progressive first, at its frame rate or at twice that; default off",
+    )
 
 
 def mask_option(parser: ArgumentParser) -> None:

@@ -15,7 +15,7 @@ from vfield.clip import Clip
 from vfield.errors import UserError
 from vfield.evaluation import split
 from vfield.masks import with_mask
-from vfield.video_io import probe, read_clip
+from vfield.video_io import Deinterlacing, probe, read_clip
 
 RUN_NAME = "run.json"
 # Files of a folder that are taken for clips.
@@ -44,6 +44,7 @@ class Source:
         size: "WIDTHxHEIGHT" to reduce the frames to; None keeps theirs.
         holdout: learn from every k-th frame and judge on the others; None learns from all.
         mask: path of the picture or video that marks what is not to be believed; None believes everything.
+        deinterlace: "frame" or "field" makes progressive frames of interlaced ones first.
         adapted: path of the run whose shared parts were taken over; None for a run that learnt its own.
     """
 
@@ -53,6 +54,7 @@ class Source:
     size: str | None = None
     holdout: int | None = None
     mask: str | None = None
+    deinterlace: Deinterlacing | None = None
     adapted: str | None = None
 
     def read(self) -> Seen:
@@ -69,7 +71,7 @@ class Source:
                     f"--size {self.size} is larger than the clip's {info.width}x{info.height}: fit at its own size "
                     "and enlarge in the export"
                 )
-        clip = read_clip(path, start_seconds=start, end_seconds=end, size=size)
+        clip = read_clip(path, start_seconds=start, end_seconds=end, size=size, deinterlace=self.deinterlace)
         if self.mask is not None:
             clip = with_mask(clip, self.mask, start_seconds=start, end_seconds=end)
         if self.holdout is None:

@@ -47,7 +47,7 @@ def run(words: list[str]) -> int:
         source = recorded_source(folder)
         if source.adapted is not None:
             raise UserError(f"{folder} was made by vfield adapt, which is not resumed; adapt again, with --overwrite")
-        for name in ("video", "start", "end", "size", "holdout", "mask"):
+        for name in ("video", "start", "end", "size", "holdout", "mask", "deinterlace"):
             given = getattr(parsed, name)
             if given is not None and given != getattr(source, name):
                 raise UserError(f"--{name} {given} differs from the run's {getattr(source, name)}; leave it out")
@@ -57,7 +57,10 @@ def run(words: list[str]) -> int:
     elif parsed.video is None:
         raise UserError("no clip given; add --video clip.mp4")
     else:
-        source = Source(parsed.video, parsed.start, parsed.end, parsed.size, parsed.holdout, parsed.mask)
+        source = Source(
+            *(parsed.video, parsed.start, parsed.end, parsed.size, parsed.holdout, parsed.mask),
+            deinterlace=parsed.deinterlace,
+        )
         folder = run_folder(parsed, source.video)
     config = config_of(parsed)
     check_device(config.training)

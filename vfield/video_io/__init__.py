@@ -11,6 +11,7 @@ from vfield.video_io.carry import CarryPlan
 from vfield.video_io.encode import cannot_hold
 from vfield.video_io.filters import encode_gif, filter_frames
 from vfield.video_io.graph import ACCURATE
+from vfield.video_io.interlace import Deinterlacing
 from vfield.video_io.read import read_clip
 from vfield.video_io.source import VideoInfo, has_audio, probe
 from vfield.video_io.write import VideoWriter, common_time_base
@@ -19,6 +20,7 @@ __all__ = [
     "ACCURATE",
     "AudioPlan",
     "CarryPlan",
+    "Deinterlacing",
     "VideoInfo",
     "VideoWriter",
     "cannot_hold",

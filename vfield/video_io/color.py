@@ -8,6 +8,7 @@ In NumPy, because PyTorch's and the decoder's thread pools would fight over the 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -16,6 +17,7 @@ from einops import rearrange
 
 from vfield.clip import ColorInfo
 from vfield.errors import UserError
+from vfield.video_io.hdr import content_light, mastering_display
 
 # Codes of ISO/IEC 23091-2, which FFmpeg's enums follow, by FFmpeg's names. Code 2 means "unspecified" everywhere.
 _MATRICES = {"gbr": 0, "bt709": 1, "fcc": 4, "smpte170m": 6, "smpte240m": 7, "bt2020nc": 9}
@@ -87,9 +89,30 @@ def resolve_color(frame: VideoFrame) -> ColorInfo:
     Raises:
         UserError: when the matrix is one that vfield cannot compute.
     """
+    code = int(frame.colorspace)
+    is_rgb = frame.format.is_rgb or frame.format.has_palette
+    if is_rgb:
+        matrix = "gbr"
+    elif code in _UNSPECIFIED or code == _MATRICES["gbr"]:
+        matrix = "bt709" if frame.height >= 720 or frame.width >= 1280 else "smpte170m"
+    elif code in _MATRIX_NAMES:
+        matrix = _MATRIX_NAMES[code]
+    else:
+        raise UserError(
+            f"the video's colour matrix (code {code}) is not supported; convert it to bt709 with another tool first"
+        )
+    known_full = frame.format.name.startswith("yuvj") or is_grey(frame.format.name)
+    full = is_rgb or known_full or int(frame.color_range) == _RANGES["pc"]
+    primaries, transfer = _FOLLOWING.get(matrix, (matrix, matrix))
     bits = max(component.bits for component in frame.format.components)
-    return resolve_tags(
-        frame, frame.format.name, frame.format.is_rgb or frame.format.has_palette, bits, frame.height, frame.width
+    return ColorInfo(
+        matrix=matrix,
+        range="pc" if full else "tv",
+        primaries=_PRIMARIES_NAMES.get(int(frame.color_primaries), primaries),
+        transfer=_TRANSFER_NAMES.get(int(frame.color_trc), transfer),
+        bit_depth=min(max(bits, 8), 16),
+        mastering_display=mastering_display(frame),
+        content_light=content_light(frame),
     )
 
 
@@ -98,28 +121,18 @@ def is_grey(format_name: str) -> bool:
     return format_name.startswith(("gray", "ya", "mono"))
 
 
-def resolve_tags(tags: Tagged, format_name: str, is_rgb: bool, bits: int, height: int, width: int) -> ColorInfo:
-    """`resolve_color` from the single facts, for a stream of which no frame was decoded."""
-    code = int(tags.colorspace)
-    if is_rgb:
-        matrix = "gbr"
-    elif code in _UNSPECIFIED or code == _MATRICES["gbr"]:
-        matrix = "bt709" if height >= 720 or width >= 1280 else "smpte170m"
-    elif code in _MATRIX_NAMES:
-        matrix = _MATRIX_NAMES[code]
-    else:
-        raise UserError(
-            f"the video's colour matrix (code {code}) is not supported; convert it to bt709 with another tool first"
-        )
-    full = is_rgb or format_name.startswith("yuvj") or int(tags.color_range) == _RANGES["pc"] or is_grey(format_name)
-    primaries, transfer = _FOLLOWING.get(matrix, (matrix, matrix))
-    return ColorInfo(
-        matrix=matrix,
-        range="pc" if full else "tv",
-        primaries=_PRIMARIES_NAMES.get(int(tags.color_primaries), primaries),
-        transfer=_TRANSFER_NAMES.get(int(tags.color_trc), transfer),
-        bit_depth=min(max(bits, 8), 16),
-    )
+def open_tags(frame: VideoFrame) -> list[str]:
+    """Which colour facts of a YUV frame its stream leaves open, so that `resolve_color` goes by the rule."""
+    if frame.format.is_rgb or frame.format.has_palette or is_grey(frame.format.name):
+        return []
+    known_range = frame.format.name.startswith("yuvj") or int(frame.color_range) in _RANGES.values()
+    tags = {
+        "matrix": int(frame.colorspace) in _MATRIX_NAMES and int(frame.colorspace) != _MATRICES["gbr"],
+        "range": known_range,
+        "primaries": int(frame.color_primaries) in _PRIMARIES_NAMES,
+        "transfer": int(frame.color_trc) in _TRANSFER_NAMES,
+    }
+    return [name for name, known in tags.items() if not known]
 
 
 def video_color(color: ColorInfo) -> ColorInfo:
@@ -134,7 +147,7 @@ def video_color(color: ColorInfo) -> ColorInfo:
             raise UserError(f"unknown colour {field} {getattr(color, field)!r}; known are {', '.join(names)}")
     if color.matrix != "gbr":
         return color
-    return ColorInfo("bt709", "tv", color.primaries, color.transfer, color.bit_depth)
+    return replace(color, matrix="bt709", range="tv")
 
 
 def tag(target: Tagged, color: ColorInfo) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -21,7 +21,8 @@ from vfield.errors import UserError
 from vfield.video_io.audio import AudioPlan, Feed, open_audio
 from vfield.video_io.carry import Carried, CarryPlan, carry_over, report_lost
 from vfield.video_io.color import rgb_to_yuv16, tag, video_color
-from vfield.video_io.graph import ACCURATE, FilterChain
+from vfield.video_io.graph import ACCURATE, FilterChain, even_size
+from vfield.video_io.hdr import with_hdr_metadata
 
 CONTAINERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
 _ENCODERS = {
@@ -42,7 +43,12 @@ _OPTIONS = {
     "libsvtav1": {"preset": "7"},
 }
 # These code an odd last row or column of 4:2:0 as it is; H.264 and H.265 encoders refuse it.
-_CODES_ODD_420 = ("libvpx-vp9", "ffv1")
+_CODES_ODD_420 = ("libvpx-vp9", "libsvtav1", "ffv1")
+# Least sides that these encoders take; the others take any.
+_LEAST_SIDE = {"libx265": 16, "libsvtav1": 4}
+# x265 learns what to subtract from presentation times when it sees the third frame. Of shorter videos, which it never
+# reorders, the decoding times that it gives are whatever lay in memory.
+_X265_DELAY = 2
 
 
 @dataclass(frozen=True)
@@ -76,30 +82,35 @@ def choose_encoding(
 ) -> Encoding:
     """Fills in what the user left open.
 
-    By default H.264 4:2:0 in mp4, mov and mkv, VP9 in webm; for sources beyond 8 bits, H.265 and AV1 of 10 bits. An odd
-    width or height makes it 4:4:4 where the encoder would lose the last row or column.
+    By default H.264 4:2:0 in mp4, mov and mkv, VP9 in webm; for sources beyond 8 bits and for HDR, H.265 and AV1 of 10
+    bits, or H.264 of 10 bits where the picture is too small for H.265. FFV1 keeps the source's own depth. An odd width
+    or height makes it 4:4:4 where the encoder would lose the last row or column.
 
     Raises:
         UserError: when the parts do not go together.
     """
-    deep = _depth(pixel_format) > 8 if pixel_format is not None else color.bit_depth > 8
-    if codec is None:
-        encoder = ("libsvtav1" if deep else "libvpx-vp9") if suffix == ".webm" else ("libx265" if deep else "libx264")
-    else:
-        encoder = _ENCODERS.get(codec.lower(), codec)
+    bits = _depth(pixel_format) if pixel_format is not None else max(color.bit_depth, 10 if color.is_hdr else 8)
+    encoder = (
+        _default_encoder(suffix, bits, min(height, width)) if codec is None else _ENCODERS.get(codec.lower(), codec)
+    )
     formats = _formats_of(encoder, codec or encoder)
     with av.open(io.BytesIO(), "w", format=CONTAINERS[suffix]) as container:
         if encoder not in container.supported_codecs:
             raise UserError(f"{suffix} files cannot hold {encoder} video; choose another codec, or .mkv")
+    least = _LEAST_SIDE.get(encoder, 1)
+    if min(height, width) < least:
+        raise UserError(
+            f"{encoder} cannot code {width}x{height}, only {least}x{least} or more; choose codec h264, or ffv1 in .mkv"
+        )
     odd = bool(height % 2 or width % 2) and encoder not in _CODES_ODD_420
     if pixel_format is None:
-        pixel_format = _best_format(encoder, formats, deep, odd)
+        pixel_format = _best_format(encoder, formats, bits, odd)
     elif formats and pixel_format not in formats:
         raise UserError(f"{encoder} cannot write pixel format {pixel_format}; it can write {', '.join(formats)}")
     if odd and _halves_chroma(pixel_format):
         raise UserError(
             f"{width}x{height} has an odd side, which {encoder} cannot write as {pixel_format}; "
-            "choose an even size, or codec h264 or vp9"
+            "choose an even size, or leave the pixel format out"
         )
     options = dict(_OPTIONS.get(encoder, {}))
     if encoder in _CRF:
@@ -109,11 +120,11 @@ def choose_encoding(
         options["crf"] = str(default if crf is None else crf)
     elif crf is not None:
         raise UserError(f"{encoder} has no crf; leave it out, or choose one of {', '.join(_CRF)}")
-    if VideoFormat(pixel_format).is_rgb:
-        facts = ColorInfo("gbr", "pc", color.primaries, color.transfer, _depth(pixel_format))
-    else:
-        known = video_color(color)
-        facts = ColorInfo(known.matrix, known.range, known.primaries, known.transfer, _depth(pixel_format))
+    if encoder == "ffv1" and min(height, width) == 1:
+        options["slices"] = "1"  # It cannot part a picture one pixel wide, and tries.
+    facts = replace(color, matrix="gbr", range="pc") if VideoFormat(pixel_format).is_rgb else video_color(color)
+    facts = replace(facts, bit_depth=_depth(pixel_format))
+    options = with_hdr_metadata(options, encoder, color)
     return Encoding(CONTAINERS[suffix], encoder, pixel_format, options, facts)
 
 
@@ -122,6 +133,12 @@ def cannot_hold(suffix: str, codecs: Iterable[str]) -> list[str]:
     with av.open(io.BytesIO(), "w", format=CONTAINERS[suffix]) as container:
         held = {name for codec in container.supported_codecs for name in (codec, codec.removeprefix("lib"))}
     return sorted(set(codecs) - held)
+
+
+def _default_encoder(suffix: str, bits: int, least_side: int) -> str:
+    if suffix == ".webm":
+        return "libsvtav1" if bits > 8 else "libvpx-vp9"
+    return "libx265" if bits > 8 and least_side >= _LEAST_SIDE["libx265"] else "libx264"
 
 
 def _depth(pixel_format: str) -> int:
@@ -149,9 +166,12 @@ def _formats_of(encoder: str, asked: str) -> list[str]:
     return [described.name for described in codec.video_formats or []]
 
 
-def _best_format(encoder: str, formats: list[str], deep: bool, odd: bool) -> str:
+def _best_format(encoder: str, formats: list[str], bits: int, odd: bool) -> str:
     layouts = ["yuv444p", "yuv422p", "yuv420p"] if odd or encoder == "ffv1" else ["yuv420p", "yuv422p", "yuv444p"]
-    depths = ["10le", ""] if deep else ["", "10le"]
+    depths = ["10le", ""] if bits > 8 else ["", "10le"]
+    if encoder == "ffv1" and bits > 10:
+        # Lossless, so that nothing else is lost. The others get the 10 bits that players know.
+        depths.insert(0, next(f"{depth}le" for depth in (12, 14, 16) if depth >= bits))
     wanted = [layout + depth for depth in depths for layout in layouts]
     for name in wanted:
         if not formats or name in formats:
@@ -191,6 +211,7 @@ class VideoSink:
         self._encoding = encoding
         self._time_base = time_base
         self._last_tick: int | None = None
+        self._count = 0
         self._durations: dict[int, int] = {}
         self._chain: FilterChain | None = None
         self._feeds: list[Feed] = []
@@ -237,6 +258,7 @@ class VideoSink:
         if self._last_tick is not None:
             tick = max(tick, self._last_tick + 1)
         self._last_tick = tick
+        self._count += 1
         frame = self._converted(rgb)
         frame.pts, frame.time_base = tick, self._time_base
         self._durations[tick] = max(round(duration_seconds / self._time_base), 1)
@@ -248,10 +270,16 @@ class VideoSink:
         for packet in self._stream.encode(frame):
             # Encoders leave this open, and then the last frame of the file has no duration.
             packet.duration = self._durations.pop(packet.pts or 0, packet.duration)
+            if self._encoding.encoder == "libx265" and self._count <= _X265_DELAY:
+                packet.dts = packet.pts
             self._container.mux(packet)
 
     def _converted(self, rgb: np.ndarray) -> VideoFrame:
         color = self._encoding.color
+        height, width = rgb.shape[1:]
+        even = even_size(VideoFormat(self._encoding.pixel_format), height, width)
+        if even != (height, width):
+            rgb = np.pad(rgb, ((0, 0), (0, even[0] - height), (0, even[1] - width)), mode="edge")
         if color.matrix != "gbr":
             frame = VideoFrame.from_ndarray(rgb_to_yuv16(rgb, color, color.bit_depth), "yuv444p16le")
             levels = "tv"  # Codes are final: naming equal ranges keeps swscale from stretching them.
@@ -264,7 +292,10 @@ class VideoSink:
         frame.color_range = 1 if levels == "tv" else 2
         if self._chain is None:
             options = f"flags=bicubic+{ACCURATE}:sws_dither=none:in_range={levels}:out_range={levels}"
-            self._chain = FilterChain(frame, [("scale", options), ("format", self._encoding.pixel_format)])
+            filters = [("scale", options), ("format", self._encoding.pixel_format)]
+            if even != (height, width):
+                filters.append(("crop", f"w={width}:h={height}:x=0:y=0:exact=1"))
+            self._chain = FilterChain(frame, filters)
         result = self._chain.map(frame)
         tag(result, color)
         return result

@@ -7,12 +7,25 @@ from fractions import Fraction
 
 import av
 from av.filter import Graph
+from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 
 from vfield.errors import UserError
 
 # swscale's defaults round carelessly and interpolate chroma at half resolution; these flags are wanted everywhere.
 ACCURATE = "accurate_rnd+full_chroma_int+full_chroma_inp"
+
+
+def even_size(described: VideoFormat, height: int, width: int) -> tuple[int, int]:
+    """(height, width) in whole samples of chroma: odd sides become even where the format shares chroma along them.
+
+    swscale stretches chroma over the picture as if the last sample covered no pixel beyond its edge, up to a pixel
+    wrong there. Padding to this size before it works, and cropping afterwards, puts chroma where it is.
+    """
+    if described.is_rgb or described.has_palette:
+        return height, width
+    down, across = 4 // described.chroma_height(4), 4 // described.chroma_width(4)
+    return height + -height % down, width + -width % across
 
 
 class FilterChain:

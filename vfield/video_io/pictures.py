@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,8 +15,9 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from einops import rearrange
 
-from vfield.clip import to_float, to_uint8
+from vfield.clip import ColorInfo, to_float, to_uint8
 from vfield.errors import UserError
+from vfield.video_io.color import tag
 
 _GIF_TICK = Fraction(1, 100)
 _GIF_FASTEST = 50
@@ -103,17 +105,28 @@ def _png_encoder(height: int, width: int, pixel_format: str) -> VideoCodecContex
 
 
 class PngSink:
-    """A folder of 000000.png, 000001.png, ... in the order written; timestamps are not kept."""
+    """A folder of 000000.png, 000001.png, ... in the order written; timestamps are not kept.
 
-    def __init__(self, folder: Path, *, height: int, width: int) -> None:
+    Sources beyond 8 bits get files of 16. Primaries and transfer are written for HDR; without them, programs take a
+    file for sRGB.
+    """
+
+    def __init__(self, folder: Path, *, height: int, width: int, color: ColorInfo, pixel_aspect: Fraction) -> None:
         self._folder = folder
         self._count = 0
-        self._encoder = _png_encoder(height, width, "rgb24")
+        self._deep = color.bit_depth > 8
+        self._tags = replace(color, matrix="gbr", range="pc") if color.is_hdr else None
+        self._encoder = _png_encoder(height, width, "rgb48be" if self._deep else "rgb24")
+        self._encoder.sample_aspect_ratio = pixel_aspect
+        if self._tags is not None:
+            tag(self._encoder, self._tags)
         folder.mkdir()
 
     def write(self, rgb: np.ndarray, pts_seconds: Fraction, duration_seconds: Fraction) -> None:
         """Adds (3, h, w) uint8 or float32 RGB as one file."""
-        frame = _rgb24(rgb)
+        frame = _rgb48(rgb) if self._deep else _rgb24(rgb)
+        if self._tags is not None:
+            tag(frame, self._tags)
         frame.pts = self._count
         (packet,) = self._encoder.encode(frame)
         (self._folder / f"{self._count:06d}.png").write_bytes(bytes(packet))

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import get_args
 
 import av
 import numpy as np
@@ -13,22 +14,22 @@ import torch
 from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
-from einops import rearrange, repeat
 from torch import Tensor
 
-from vfield.clip import Clip, ColorInfo
+from vfield.clip import Clip, reshaped_aspect
 from vfield.errors import UserError
-from vfield.video_io.color import is_grey, resolve_color, tag, yuv16_to_rgb
-from vfield.video_io.graph import ACCURATE, FilterChain
+from vfield.video_io.color import open_tags
+from vfield.video_io.interlace import Deinterlacing, deinterlaced
+from vfield.video_io.rgb import RgbConverter
 from vfield.video_io.source import (
     as_seconds,
     declared_duration,
+    decoder_of,
     find_video,
     logger,
     nominal_rate,
     open_input,
     pixel_aspect,
-    quarter_turns,
 )
 
 _LARGEST_SIDE = 16384
@@ -41,6 +42,7 @@ def read_clip(
     end_seconds: Fraction | float | None = None,
     size: tuple[int, int] | None = None,
     max_frames: int | None = None,
+    deinterlace: Deinterlacing | None = None,
 ) -> Clip:
     """Reads a video, or an image as a clip of one frame.
 
@@ -55,15 +57,18 @@ def read_clip(
         end_seconds: keep frames before this time (the range is half-open).
         size: (height, width) of the upright picture to scale to, by area averaging when that makes it smaller.
         max_frames: keep no more than this many.
+        deinterlace: make progressive frames of interlaced ones: "frame" at the source's rate, "field" at twice that,
+            one of each field. None takes frames as they are stored, with a line in the log where they are interlaced.
 
     Returns:
-        The clip: uint8 frames for sources of 8 bits, float32 for deeper ones.
+        The clip: uint8 frames for sources of 8 bits, float32 for deeper ones. Pixels are as wide as keeps the picture
+        in shape at the size asked for. A file with alpha gives its picture over black, with a line in the log.
 
     Raises:
         UserError: when the file, the range or the size is no good; one line says why.
     """
     start, end = _checked_range(start_seconds, end_seconds)
-    _check_amount(size, max_frames)
+    _check_amount(size, max_frames, deinterlace)
     with open_input(path) as container:
         stream = find_video(container, path)
         damage = _Damage()
@@ -71,33 +76,57 @@ def read_clip(
         origin = _first_pts(path)
         _check_range(path, start, end, declared_duration(container, stream), 1 / rate)
         first, last = origin + (start or 0), None if end is None else origin + end
-        expected = _count_packets(path, stream, first, last)
+        fields = 2 if deinterlace == "field" else 1
+        expected = fields * _count_packets(path, stream, first, last)
         store = _FrameStore(min(expected, max_frames or expected))
-        converter: _RgbConverter | None = None
-        for pts, frame in _timed_frames(_decode_from(container, stream, first, damage), stream, damage):
+        converter: RgbConverter | None = None
+        # To part a frame's fields takes the frame before it, too.
+        needed = first - 1 / rate if deinterlace else first
+        frames = _timed_frames(_decode_from(container, stream, needed, damage), stream, damage)
+        for pts, frame in deinterlaced(frames, deinterlace, 1 / rate) if deinterlace else frames:
             if last is not None and pts >= last:
                 break
             if pts < first:
                 continue
             if converter is None:
-                converter = _RgbConverter(frame, size)
-                if _is_transparent(frame):
-                    logger.warning("%s is transparent in places; its colours there are taken as if they were not", path)
-            lasting = frame.duration * _time_base(frame) if frame.duration else 1 / rate
+                converter = RgbConverter(frame, size)
+                _tell_of_first(path, frame, converter)
+            known = frame.duration and not deinterlace  # the filter does not keep durations
+            lasting = frame.duration * _time_base(frame) if known else 1 / rate / fields
             store.append(converter(frame), pts, pts + lasting)
             if len(store.times) == max_frames:
                 break
         if converter is None:
             raise UserError(_nothing_read(path, start, end, damage))
         damage.report(path, len(store.times))
+        if converter.saw_alpha:
+            logger.warning("%s has alpha, which is dropped: its picture is taken as it looks over black", path)
+        pictures = store.finish()
         return Clip(
-            frames=store.finish(),
+            frames=pictures,
             pts_seconds=tuple(store.times),
             end_seconds=store.end,
-            frame_rate=rate,
+            frame_rate=fields * rate,
             color=converter.color,
-            pixel_aspect=pixel_aspect(stream, converter.turns),
+            pixel_aspect=reshaped_aspect(
+                pixel_aspect(stream, converter.orientation.turns), converter.upright_size, pictures.shape[-2:]
+            ),
             source=str(Path(path).absolute()),
+        )
+
+
+def _tell_of_first(path: str | Path, frame: VideoFrame, converter: RgbConverter) -> None:
+    """Says what was taken for granted, and what will look wrong."""
+    unsaid = open_tags(frame)
+    if unsaid:
+        logger.info(
+            "%s does not say its colour %s: taken as %s, by the usual rule (BT.709 from 720 rows or 1280 columns on, "
+            "BT.601 below, limited range)",
+            *(path, ", ".join(unsaid), ", ".join(str(getattr(converter.color, name)) for name in unsaid)),
+        )
+    if frame.interlaced_frame:
+        logger.warning(
+            "%s is interlaced: what moves is combed; --deinterlace frame, or field for twice the rate, mends it", path
         )
 
 
@@ -134,11 +163,13 @@ def _checked_range(
     return start, end
 
 
-def _check_amount(size: tuple[int, int] | None, max_frames: int | None) -> None:
+def _check_amount(size: tuple[int, int] | None, max_frames: int | None, deinterlace: str | None) -> None:
     if max_frames is not None and max_frames < 1:
         raise UserError(f"max_frames must be at least 1, got {max_frames}")
     if size is not None and not all(1 <= side <= _LARGEST_SIDE for side in size):
         raise UserError(f"size must be (height, width) of 1 to {_LARGEST_SIDE} pixels, got {size}")
+    if deinterlace not in (None, *get_args(Deinterlacing)):
+        raise UserError(f"deinterlace must be {' or '.join(get_args(Deinterlacing))}, got {deinterlace!r}")
 
 
 def _check_range(
@@ -167,6 +198,7 @@ def _time_base(frame: VideoFrame) -> Fraction:
 def _decode(container: InputContainer, stream: VideoStream, damage: _Damage) -> Iterator[VideoFrame]:
     """All frames from the container's present position on; errors are noted, and what follows them still comes."""
     packets = container.demux(stream)
+    decoder = decoder_of(stream)
     while True:
         try:
             packet = next(packets, None)
@@ -177,7 +209,7 @@ def _decode(container: InputContainer, stream: VideoStream, damage: _Damage) -> 
             return
         damage.packets += packet.size > 0
         try:
-            yield from packet.decode()
+            yield from decoder.decode(packet)
         except av.EOFError:
             return
         except av.FFmpegError as error:
@@ -261,69 +293,6 @@ def _count_packets(path: str | Path, decoded: VideoStream, first: Fraction, last
         except av.FFmpegError:
             return max(count, 1)  # Only an estimate for memory: decoding meets the same error and reports it.
     return max(count, 1)
-
-
-def _is_transparent(frame: VideoFrame) -> bool:
-    """Whether any pixel lets something behind it through. Some opaque formats come with an alpha channel, too."""
-    if not (frame.format.has_palette or any(component.is_alpha for component in frame.format.components)):
-        return False
-    return bool(frame.reformat(format="rgba").to_ndarray()[..., 3].min() < 255)
-
-
-class _RgbConverter:
-    """Decoded frames to upright RGB pictures (3, h, w) of one size: uint8, or float32 for sources beyond 8 bits."""
-
-    def __init__(self, first: VideoFrame, size: tuple[int, int] | None) -> None:
-        self.color: ColorInfo = resolve_color(first)
-        self.turns = quarter_turns(first)
-        if size is None:
-            self._height, self._width = first.height, first.width
-        else:
-            self._height, self._width = (size[1], size[0]) if self.turns % 2 else size
-        self._chain: FilterChain | None = None
-        self._chain_input: tuple[int, int, str] | None = None
-
-    def __call__(self, frame: VideoFrame) -> np.ndarray:
-        # A stream may change its size or format half-way; the picture keeps the size of its first frame.
-        described = (frame.width, frame.height, frame.format.name)
-        self._mark(frame)
-        if self._chain is None or described != self._chain_input:
-            self._chain, self._chain_input = self._build(frame), described
-        pixels: np.ndarray = self._chain.map(frame).to_ndarray()
-        rgb: np.ndarray
-        if self.color.bit_depth == 8:
-            rgb = rearrange(pixels, "h w c -> c h w")
-        elif pixels.ndim == 2:
-            rgb = repeat(pixels / np.float32(65535), "h w -> c h w", c=3)
-        elif self.color.matrix == "gbr":
-            rgb = rearrange(pixels / np.float32(65535), "h w c -> c h w")
-        else:
-            rgb = yuv16_to_rgb(pixels, self.color)
-        return np.rot90(rgb, self.turns, (1, 2))
-
-    def _mark(self, frame: VideoFrame) -> None:
-        """Puts the resolved facts on the frame. Deep YUV only changes word size, which must not touch its range."""
-        deep_yuv = self.color.bit_depth > 8 and self.color.matrix != "gbr"
-        tag(frame, self.color)
-        if deep_yuv:
-            frame.color_range = 1
-
-    def _build(self, frame: VideoFrame) -> FilterChain:
-        smaller = self._height <= frame.height and self._width <= frame.width
-        resized = (self._height, self._width) != (frame.height, frame.width)
-        kernel = "area" if resized and smaller else "bicubic"
-        options = f"w={self._width}:h={self._height}:flags={kernel}+{ACCURATE}:sws_dither=none"
-        if self.color.matrix == "gbr":
-            target = "rgb24" if self.color.bit_depth == 8 else "rgb48le"
-        elif is_grey(frame.format.name) and self.color.bit_depth > 8:
-            target = "gray16le"
-        elif self.color.bit_depth == 8:
-            target = "rgb24"
-            options += f":in_color_matrix={self.color.matrix}:in_range={self.color.range}:out_range=pc"
-        else:
-            target = "yuv444p16le"
-            options += ":in_range=tv:out_range=tv"
-        return FilterChain(frame, [("scale", options), ("format", target)])
 
 
 class _FrameStore:

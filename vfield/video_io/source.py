@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import logging
 import math
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import NamedTuple
 
 import av
+from av.codec.context import CodecContext
 from av.container import InputContainer
+from av.sidedata.sidedata import Type
 from av.stream import Disposition
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -96,6 +101,22 @@ def find_video(container: InputContainer, path: str | Path) -> VideoStream:
     return stream
 
 
+def decoder_of(stream: VideoStream) -> VideoCodecContext:
+    """What decodes the stream's packets: its own context, or libvpx for VP8 and VP9 with alpha.
+
+    FFmpeg's own decoders of the two leave alpha out, which lies in packets' side data.
+    """
+    own = stream.codec_context
+    library = {"vp8": "libvpx", "vp9": "libvpx-vp9"}.get(own.codec.canonical_name)
+    if library is None or stream.metadata.get("alpha_mode") != "1":
+        return own
+    decoder = CodecContext.create(library, "r")
+    assert isinstance(decoder, VideoCodecContext)
+    for name in ("color_range", "colorspace", "color_primaries", "color_trc"):
+        setattr(decoder, name, getattr(own, name))
+    return decoder
+
+
 def nominal_rate(stream: VideoStream) -> Fraction:
     """Frames per second: what the container says, or 25 where it says nothing usable."""
     rates = [stream.average_rate, stream.guessed_rate, stream.base_rate]
@@ -108,9 +129,29 @@ def nominal_rate(stream: VideoStream) -> Fraction:
     return _FALLBACK_RATE
 
 
-def quarter_turns(frame: VideoFrame) -> int:
-    """Quarter turns anticlockwise that make the picture upright, 0 to 3."""
-    return round(frame.rotation / 90) % 4
+class Orientation(NamedTuple):
+    """How the stored picture becomes upright.
+
+    Attributes:
+        mirrored: whether it is first flipped left to right.
+        turns: quarter turns anticlockwise, 0 to 3, after that.
+    """
+
+    mirrored: bool
+    turns: int
+
+
+def orientation(frame: VideoFrame) -> Orientation:
+    """The orientation that a frame's display matrix asks for, to the nearest quarter turn."""
+    found = frame.side_data.get(Type.DISPLAYMATRIX)
+    if found is None:
+        return Orientation(False, 0)
+    # x' = a x + c y, y' = b x + d y, with y down (FFmpeg's libavutil/display.h).
+    a, b, _, c, d, *_ = struct.unpack_from("=9i", bytes(found))
+    mirrored = a * d < b * c
+    if mirrored:
+        a, b = -a, -b
+    return Orientation(mirrored, round(math.degrees(math.atan2(-b, a)) / 90) % 4)
 
 
 def pixel_aspect(stream: VideoStream, turns: int) -> Fraction:
@@ -152,7 +193,7 @@ def probe(path: str | Path) -> VideoInfo:
             raise UserError(f"no frame of {path} can be decoded: {error.strerror}; the file is damaged") from error
         if frame is None:
             raise UserError(f"{path} has no frames in it")
-        turns = quarter_turns(frame)
+        turns = orientation(frame).turns
         width, height = (frame.height, frame.width) if turns % 2 else (frame.width, frame.height)
         return VideoInfo(
             width=width,

@@ -23,6 +23,7 @@ from vfield.folders import check_folder, check_parent, move_into_place, partial_
 from vfield.video_io.audio import AudioPlan
 from vfield.video_io.carry import CarryPlan
 from vfield.video_io.encode import CONTAINERS, Encoding, VideoSink, choose_encoding
+from vfield.video_io.hdr import carries_hdr_metadata
 from vfield.video_io.pictures import GifSink, PictureSink, PngSink, check_gif_rate
 from vfield.video_io.source import logger
 
@@ -56,11 +57,12 @@ class VideoWriter:
         width: columns of every frame.
         frame_rate: frames per second; frame i is shown at i / frame_rate unless `write` is told otherwise.
         color: the source's colour facts; video is coded and tagged with the same matrix, range, primaries and
-            transfer (BT.709 limited for RGB sources). More than 8 bits make the default codec one of 10 bits.
+            transfer (BT.709 limited for RGB sources). More than 8 bits, or HDR, make the default codec one of 10 bits;
+            its HDR metadata is carried by HEVC, AV1 and H.264.
         pixel_aspect: width / height of one pixel.
         codec: h264, hevc, av1, vp9, prores, ffv1 or the name of an FFmpeg encoder. None: a good one for the suffix.
         crf: constant quality, 0 is best. None: visually lossless.
-        pixel_format: FFmpeg's name. None: 4:2:0 of the source's depth, 4:4:4 where an odd size needs it.
+        pixel_format: FFmpeg's name. None: 4:2:0 of 8 or 10 bits, 4:4:4 where an odd size needs it.
         overwrite: replace what is at `path`.
         audio: sound to put beside the picture; GIF and PNG leave it out with a line in the log.
         carry: whose subtitles, chapters and metadata to take over; GIF and PNG hold none.
@@ -97,7 +99,7 @@ class VideoWriter:
         self._frame_rate = frame_rate
         self._time_base = time_base or 1 / frame_rate
         self._pixel_aspect = pixel_aspect
-        self._deep = color.bit_depth > 8
+        self._color = color
         self._audio, self._carry = audio, carry
         self._path = Path(path)
         self._kind = _kind_of(path)
@@ -107,10 +109,12 @@ class VideoWriter:
                 self._kind, height, width, color, codec=codec, crf=crf, pixel_format=pixel_format
             )
             self._warn_of_444(pixel_format)
+            self._say_what_is_lost(color)
         else:
             _refuse_options(self._path, codec=codec, crf=crf, pixel_format=pixel_format)
         if self._kind == ".gif":
             check_gif_rate(frame_rate)
+            self._say_what_gif_lacks(color)
         if audio is not None and self._encoding is None:
             logger.warning("%s cannot hold sound; it is left out", self._path)
         _check_target(self._path, self._kind, overwrite)
@@ -127,6 +131,36 @@ class VideoWriter:
                 *(self._path, self._shape[2], self._shape[1], self._encoding.pixel_format),
             )
 
+    def _say_what_is_lost(self, color: ColorInfo) -> None:
+        assert self._encoding is not None
+        encoder, bits = self._encoding.encoder, self._encoding.color.bit_depth
+        if bits < color.bit_depth or (color.is_hdr and bits == 8):
+            logger.warning(
+                "%s: a source of %d bits%s is written with %d (%s); another pixel format may keep more",
+                *(self._path, color.bit_depth, " in HDR" if color.is_hdr else "", bits, self._encoding.pixel_format),
+            )
+        if (color.mastering_display or color.content_light) and not carries_hdr_metadata(encoder):
+            logger.warning(
+                "%s: mastering display and light levels are left out, %s cannot write them; hevc and av1 can",
+                *(self._path, encoder),
+            )
+
+    def _say_what_gif_lacks(self, color: ColorInfo) -> None:
+        if color.is_hdr:
+            logger.warning("%s: a GIF cannot hold HDR, so it will look flat", self._path)
+        if self._pixel_aspect != 1:
+            logger.warning(
+                "%s: a GIF's pixels are square, the source's %s times as wide as high; a size %d wide is in shape",
+                *(self._path, f"{float(self._pixel_aspect):g}", round(self._shape[2] * self._pixel_aspect)),
+            )
+
+    @property
+    def bit_depth(self) -> int:
+        """Bits per component of what is written."""
+        if self._encoding is not None:
+            return self._encoding.color.bit_depth
+        return 16 if self._kind == "" and self._color.bit_depth > 8 else 8
+
     def __enter__(self) -> Self:
         remove(self._partial)
         try:
@@ -140,9 +174,11 @@ class VideoWriter:
     def _open(self) -> _Sink:
         height, width = self._shape[1:]
         if self._kind == "":
-            return PngSink(self._partial, height=height, width=width)
+            return PngSink(
+                self._partial, height=height, width=width, color=self._color, pixel_aspect=self._pixel_aspect
+            )
         if self._kind == ".png":
-            return PictureSink(self._partial, height=height, width=width, deep=self._deep)
+            return PictureSink(self._partial, height=height, width=width, deep=self._color.bit_depth > 8)
         if self._encoding is None:
             return GifSink(self._partial, height=height, width=width)
         return VideoSink(

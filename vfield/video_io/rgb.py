@@ -1,0 +1,169 @@
+"""Decoded frames as upright RGB pictures: colour, alpha, size and orientation."""
+
+from __future__ import annotations
+
+import numpy as np
+from av.video.frame import VideoFrame
+from einops import rearrange, repeat
+
+from vfield.clip import ColorInfo
+from vfield.video_io.color import is_grey, resolve_color, tag, yuv16_to_rgb
+from vfield.video_io.graph import ACCURATE, FilterChain, even_size
+from vfield.video_io.source import orientation
+
+
+class RgbConverter:
+    """Decoded frames to upright RGB pictures (3, h, w) of one size: uint8, or float32 for sources beyond 8 bits.
+
+    Alpha is dropped: the picture is composited over black, in the source's own transfer curve.
+
+    Attributes:
+        color: the source's colour facts.
+        orientation: how the stored picture is turned to be upright.
+        upright_size: (height, width) of the upright picture as it is stored.
+        saw_alpha: whether any pixel so far was not opaque.
+
+    Args:
+        first: the first frame, whose facts hold for all.
+        size: (height, width) of the upright picture; None for the first frame's.
+    """
+
+    def __init__(self, first: VideoFrame, size: tuple[int, int] | None) -> None:
+        self.color: ColorInfo = resolve_color(first)
+        self.orientation = orientation(first)
+        sideways = self.orientation.turns % 2
+        self.upright_size = (first.width, first.height) if sideways else (first.height, first.width)
+        self.saw_alpha = False
+        if size is None:
+            self._height, self._width = first.height, first.width
+        else:
+            self._height, self._width = (size[1], size[0]) if sideways else size
+        self._to_rgba = _Chain()
+        self._to_rgb = _Chain()
+
+    def __call__(self, frame: VideoFrame) -> np.ndarray:
+        """(3, height, width), uint8 in 0..255 or float32 in [0, 1]."""
+        coded = self.color
+        size = (self._height, self._width)
+        tag(frame, coded)
+        if _may_have_alpha(frame):
+            # Before it is scaled: colours under transparent pixels must not bleed into their neighbours.
+            frame, coded = self._flattened(frame), ColorInfo("gbr", "pc", bit_depth=coded.bit_depth)
+        elif is_grey(frame.format.name) and coded.bit_depth > 8:
+            # To 16 bits of grey, not of colour: swscale rounds on the way there.
+            grey: np.ndarray = self._to_rgb(frame, coded, _GREY_FORMATS, size).to_ndarray()
+            return self._upright(repeat(grey / np.float32(65535), "h w -> c h w", c=3))
+        pixels: np.ndarray = self._to_rgb(frame, coded, _RGB_FORMATS, size).to_ndarray()
+        return self._upright(_to_rgb(pixels, coded))
+
+    def _upright(self, rgb: np.ndarray) -> np.ndarray:
+        if self.orientation.mirrored:
+            rgb = rgb[:, :, ::-1]
+        return np.rot90(rgb, self.orientation.turns, (1, 2))
+
+    def _flattened(self, frame: VideoFrame) -> VideoFrame:
+        """The frame over black, as RGB of 8 or 16 bits."""
+        color = self.color
+        pixels = self._to_rgba(frame, color, _RGBA_FORMATS, (frame.height, frame.width)).to_ndarray()
+        most = 255 if color.bit_depth == 8 else _most_word(color)
+        alpha = np.minimum(pixels[..., 3] / np.float32(most), 1)
+        self.saw_alpha = self.saw_alpha or bool((alpha < 1).any())
+        rgb = _to_rgb(pixels[..., :3], color) * alpha
+        if color.bit_depth == 8:
+            flat, name = np.rint(rgb).astype(np.uint8), "rgb24"
+        else:
+            flat, name = np.rint(rgb * 65535).astype(np.uint16), "rgb48le"
+        made = VideoFrame.from_ndarray(np.ascontiguousarray(rearrange(flat, "c h w -> h w c")), name)
+        tag(made, ColorInfo("gbr", "pc"))
+        return made
+
+
+# Targets by (8 bits, RGB or YUV). Deep YUV stays YUV until `yuv16_to_rgb`.
+_RGB_FORMATS = {(True, True): "rgb24", (True, False): "rgb24", (False, True): "rgb48le", (False, False): "yuv444p16le"}
+_RGBA_FORMATS = {
+    (True, True): "rgba",
+    (True, False): "rgba",
+    (False, True): "rgba64le",
+    (False, False): "yuva444p16le",
+}
+_GREY_FORMATS = dict.fromkeys(_RGB_FORMATS, "gray16le")
+
+
+def _may_have_alpha(frame: VideoFrame) -> bool:
+    return frame.format.has_palette or any(component.is_alpha for component in frame.format.components)
+
+
+def _most_word(color: ColorInfo) -> int:
+    """What 16-bit words hold where a component is full: RGB is stretched to them, YUV only moved up."""
+    return 65535 if color.matrix == "gbr" else (2**color.bit_depth - 1) << (16 - color.bit_depth)
+
+
+def _to_rgb(pixels: np.ndarray, color: ColorInfo) -> np.ndarray:
+    """(h, w, 3) as the chains give them to (3, h, w), uint8 or float32 in [0, 1]."""
+    if color.bit_depth == 8:
+        rgb: np.ndarray = rearrange(pixels, "h w c -> c h w")
+        return rgb
+    if color.matrix == "gbr":
+        deep: np.ndarray = rearrange(pixels / np.float32(65535), "h w c -> c h w")
+        return deep
+    return yuv16_to_rgb(pixels, color)
+
+
+class _Chain:
+    """swscale to one size and format; built anew when a stream changes its size or format half-way."""
+
+    def __init__(self) -> None:
+        self._chain: FilterChain | None = None
+        self._input: tuple[int, int, str] | None = None
+
+    def __call__(
+        self, frame: VideoFrame, color: ColorInfo, formats: dict[tuple[bool, bool], str], size: tuple[int, int]
+    ) -> VideoFrame:
+        is_rgb = color.matrix == "gbr"
+        stored = (frame.height, frame.width)
+        described = (*stored, frame.format.name)
+        even = even_size(frame.format, *stored)
+        if even != stored:
+            frame = _evened(frame, even)
+            tag(frame, color)
+        if not is_rgb and color.bit_depth > 8:
+            frame.color_range = 1  # only the word size changes, which must not touch the range
+        if self._chain is None or described != self._input:
+            filters = _filters(stored, even, color, formats[color.bit_depth == 8, is_rgb], size)
+            self._chain, self._input = FilterChain(frame, filters), described
+        return self._chain.map(frame)
+
+
+def _evened(frame: VideoFrame, even: tuple[int, int]) -> VideoFrame:
+    """The frame with room for the pixels that its last chroma samples are for; what those hold will be cropped."""
+    made = VideoFrame(even[1], even[0], frame.format.name)
+    for source, target in zip(frame.planes, made.planes, strict=True):
+        rows, room = (np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size) for plane in (source, target))
+        height, width = min(source.height, target.height), min(source.line_size, target.line_size)
+        room[:height, :width] = rows[:height, :width]
+    return made
+
+
+def _filters(
+    stored: tuple[int, int], even: tuple[int, int], color: ColorInfo, target: str, size: tuple[int, int]
+) -> list[tuple[str, str]]:
+    smaller = size[0] <= stored[0] and size[1] <= stored[1]
+    kernel = "area" if smaller and size != stored else "bicubic"
+    if color.matrix == "gbr":
+        coded = ""
+    elif color.bit_depth == 8:
+        coded = f":in_color_matrix={color.matrix}:in_range={color.range}:out_range=pc"
+    else:
+        coded = ":in_range=tv:out_range=tv"
+    if even == stored:
+        return [("scale", _scaling(size, kernel) + coded), ("format", target)]
+    full = [
+        ("scale", _scaling(even, "bicubic") + coded),
+        ("format", target),
+        ("crop", f"w={stored[1]}:h={stored[0]}:x=0:y=0"),
+    ]
+    return full if size == stored else [*full, ("scale", _scaling(size, kernel)), ("format", target)]
+
+
+def _scaling(size: tuple[int, int], kernel: str) -> str:
+    return f"w={size[1]}:h={size[0]}:flags={kernel}+{ACCURATE}:sws_dither=none"
