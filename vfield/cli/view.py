@@ -36,14 +36,14 @@ def run(words: list[str]) -> int:
     saved = load_field(path, parsed.device)
 
     def read_source() -> SourceFrames:
-        return _clip_frames(folder, saved.facts)
+        return clip_frames(folder, saved.facts)
 
     app = make_app(saved, folder.absolute().name, read_source, usable_device(parsed.device))
     serve(app, parsed.port, not parsed.no_browser)
     return 0
 
 
-def _clip_frames(folder: Path, facts: ClipFacts) -> SourceFrames:
+def clip_frames(folder: Path, facts: ClipFacts) -> SourceFrames:
     """The frames of the clip that a run was fitted to, for fields that hold none.
 
     Raises:

@@ -5,7 +5,10 @@ const REST_MS = 140; // without a change, after which the full view is asked for
 const PREVIEW_MS = 90; // that a preview may take; its size follows
 const PREVIEW_PIXELS = { least: 8_000, first: 60_000 };
 const WIDEST = 1e12; // pixels of the whole picture: beyond it, positions have no digits left
-const SMALLEST = 24;
+const MOST_SIDE = 8192; // pixels of a view
+const MARGIN = 0.1; // of a region, around a preview
+const SMALLEST = 24; // pixels of the whole picture
+const MOTION_OPACITY = 0.7; // of the fastest
 const GAP = 2; // pixels between two panes
 
 export class Camera {
@@ -61,6 +64,11 @@ export function held(value, least, most) {
 export function visible([u0, v0, u1, v1]) {
   const seen = [Math.max(u0, 0), Math.max(v0, 0), Math.min(u1, 1), Math.min(v1, 1)];
   return seen[0] < seen[2] && seen[1] < seen[3] ? seen : null;
+}
+
+function widened([u0, v0, u1, v1]) {
+  const [du, dv] = [MARGIN * (u1 - u0), MARGIN * (v1 - v0)];
+  return [u0 - du, v0 - dv, u1 + du, v1 + dv];
 }
 
 export async function refusal(response) {
@@ -124,13 +132,15 @@ class Layer {
 
   async ask(kind, version) {
     const { pane, camera, look } = this.stage;
-    const region = camera.region(pane);
     const { t } = look;
-    const shrink = kind === "preview" ? Math.sqrt(this.pixels / (pane.width * pane.height)) : 1;
-    const whole = shrink >= 1;
-    const size = whole
-      ? pane
-      : { width: Math.max(1, Math.round(pane.width * shrink)), height: Math.max(1, Math.round(pane.height * shrink)) };
+    let region = camera.region(pane);
+    let size = pane;
+    const whole = kind === "full" || this.pixels >= pane.width * pane.height;
+    if (!whole) {
+      // The picture alone, and a little around what is in view, for a hand that goes on moving.
+      region = visible(widened(region)) ?? region;
+      size = this.previewSize(region);
+    }
     const format = whole || this.name === "motion" ? "png" : "jpeg";
     this.asking = kind;
     this.abort = new AbortController();
@@ -153,6 +163,13 @@ class Layer {
         this.pixels = held(this.pixels * faster, PREVIEW_PIXELS.least, pane.width * pane.height);
       }
     }
+  }
+
+  previewSize([u0, v0, u1, v1]) {
+    const { shape } = this.stage.camera;
+    const high = ((v1 - v0) * shape.height) / ((u1 - u0) * shape.width);
+    const width = Math.round(Math.sqrt(this.pixels / high));
+    return { width: held(width, 1, MOST_SIDE), height: held(Math.round(width * high), 1, MOST_SIDE) };
   }
 
   keep(kind, image) {
@@ -232,6 +249,7 @@ export class Stage {
     for (const layer of Object.values(this.layers)) layer.interrupt();
     this.draw();
     this.pump();
+    this.told();
   }
 
   pump() {
@@ -321,6 +339,7 @@ function compose(context, panes, size, box, images) {
     context.rect(pane.x + left, top, Math.max(0, right - left), Math.max(0, bottom - top));
     context.clip();
     for (const name of pane.layers) {
+      context.globalAlpha = name === "motion" ? MOTION_OPACITY : 1;
       for (const { bitmap, place } of images(name)) {
         context.drawImage(bitmap, pane.x + place[0], place[1], place[2], place[3]);
       }

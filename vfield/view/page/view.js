@@ -72,7 +72,6 @@ function frameAt(t) {
 
 function goTo(t) {
   stage.change({ t: held(t, 0, facts.duration) });
-  tell();
 }
 
 function step(frames, part = false) {
@@ -133,7 +132,6 @@ function show(mode) {
   $("wipe").hidden = mode !== "wipe";
   $("scaling").disabled = mode === "field";
   if (fitted) fit();
-  tell();
 }
 
 function wipeTo(part) {
@@ -146,7 +144,6 @@ function toggleMotion() {
   stage.change({ motion: !look.motion });
   $("motion").setAttribute("aria-pressed", String(look.motion));
   $("wheel").hidden = !look.motion;
-  tell();
 }
 
 for (const button of $("modes").children) button.addEventListener("click", () => show(button.dataset.mode));
@@ -167,14 +164,12 @@ function fit() {
   fitted = true;
   camera.fit(stage.pane);
   stage.change();
-  tell();
 }
 
 function zoom(factor, x = 0, y = 0) {
   fitted = false;
   camera.zoom(factor, x, y);
   stage.change();
-  tell();
 }
 
 // A place of the window in pixels of the screen from the middle of the pane under it.
