@@ -33,7 +33,7 @@ class Framing(NamedTuple):
 def framing(region: Region, width: int, facts: ClipFacts) -> Framing:
     """The part of the picture in a region, at a width in even numbers, with square pixels and the shape kept exactly.
 
-    For that the part loses less than a pixel of the result on two of its sides.
+    For that the part loses a sliver on two of its sides, at most the share that one row is of all.
 
     Raises:
         UserError: when the region shows nothing of the picture.
