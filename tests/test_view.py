@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -182,8 +183,15 @@ def test_a_field_without_colours_shows_its_clip(frames: Tensor, tmp_path: Path) 
     (tmp_path / RUN_NAME).write_text(json.dumps({"video": str(clip)}))
     with pytest.raises(UserError, match=r"cannot be read: .*clip\.mkv"):
         clip_frames(tmp_path, saved.facts)
-    facts = {"height": SIZE[0], "width": SIZE[1], "frame_rate": Fraction(25), "color": ColorInfo()}
-    with VideoWriter(clip, codec="ffv1", pixel_format="yuv444p", **facts) as writer:
+    with VideoWriter(
+        clip,
+        height=SIZE[0],
+        width=SIZE[1],
+        frame_rate=Fraction(25),
+        color=ColorInfo(),
+        codec="ffv1",
+        pixel_format="yuv444p",
+    ) as writer:
         for frame in frames:
             writer.write(frame)
     source = clip_frames(tmp_path, saved.facts)
@@ -331,14 +339,15 @@ def test_newest_forgets_the_oldest_askers() -> None:
 
 
 def test_what_waits_goes_before_a_long_piece_of_work() -> None:
-    worker, done, begun = Worker(), [], threading.Event()
+    worker, begun = Worker(), threading.Event()
+    done: list[int | str] = []
 
     def long() -> None:
         begun.wait()
         worker.let_others_go_first()
         done.append("long")
 
-    waiting = [worker.submit(long), *(worker.submit(lambda k=k: done.append(k)) for k in range(3))]
+    waiting = [worker.submit(long), *(worker.submit(partial(done.append, k)) for k in range(3))]
     failing = worker.submit(lambda: 1 / 0)
     begun.set()
     worker.close()
