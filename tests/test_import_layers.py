@@ -62,6 +62,7 @@ LAYERS = [
     "evaluation",
     "benchmark",
     "lab",
+    "view",
     "cli",
     "__init__",
 ]
@@ -84,9 +85,10 @@ INNER_LAYERS = {
         *["plots", "figures", "rate_plot", "spectral", "spectral_figures", "ntk", "ntk_run", "ntk_figures"],
         *["race", "budget", "conditioning", "latents", "curves", "adapt", "__init__"],
     ],
+    "view": ["source", "views", "viewer", "worker", "clips", "server", "__init__"],
     "training": ["settings", "members", "saves", "run", "fits", "__init__"],
     "cli": [
-        *["values", "options", "sources", "train", "adapt", "render", "flow", "snapshot", "evaluate"],
+        *["values", "options", "sources", "train", "adapt", "render", "flow", "snapshot", "view", "evaluate"],
         *["benchmark_denoising", "benchmark_inpainting", "benchmark_compact"],
         *["benchmark", "lab_spectral", "lab_ntk", "lab_races", "lab_adapt", "lab", "__init__"],
     ],
@@ -101,6 +103,8 @@ ONLY_USERS = {
     "accelerate": {"training"},
     "constriction": {"compact"},
     "matplotlib": {"lab"},
+    "fastapi": {"view"},
+    "uvicorn": {"view"},
 }
 
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -287,6 +287,7 @@ def export(
     *,
     device: torch.device | str = "cpu",
     progress: bool = True,
+    after_frame: Callable[[int, int], None] | None = None,
     chunk_points: int = 1 << 16,
 ) -> ExportReport:
     """Render a field to a video file, a GIF, a PNG file or a folder of them.
@@ -297,6 +298,8 @@ def export(
         config: what to make of it.
         device: where to render. The field is moved there.
         progress: show a bar on stderr.
+        after_frame: called with the number of frames written and that of all. What it raises ends the export, and
+            nothing is left of the file.
         chunk_points: most points to ask the field for at once.
 
     Raises:
@@ -339,9 +342,12 @@ def export(
         tqdm(frames, total=len(plan.output_seconds), desc="rendering", unit="frame", disable=not progress)
     )
     with writer:
-        for frame, pts, lasting in zip(bar, plan.output_seconds, durations, strict=True):
+        timed = zip(bar, plan.output_seconds, durations, strict=True)
+        for written, (frame, pts, lasting) in enumerate(timed, start=1):
             # Bytes would round away what a deep file can hold.
             writer.write(frame if writer.bit_depth > 8 else to_uint8(frame), pts_seconds=pts, duration_seconds=lasting)
+            if after_frame is not None:
+                after_frame(written, len(plan.output_seconds))
     return ExportReport(
         path=Path(path),
         frames=len(plan.output_seconds),

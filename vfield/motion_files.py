@@ -201,6 +201,15 @@ def _full_colour(field: VideoField, size: tuple[int, int], steps: list[_Step]) -
     return most
 
 
+def full_colour_pixels(saved: SavedField) -> float:
+    """The displacement, in source pixels from one source frame to the next, at which colours of motion are full.
+
+    Raises:
+        UserError: when the field has no motion, or its clip only one frame.
+    """
+    return _full_colour(saved.field, (saved.facts.height, saved.facts.width), _steps(MotionFilesConfig(), saved.facts))
+
+
 # ------------------------------------------------------------------------------------------- the files
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 
-from vfield.cli import adapt, benchmark, evaluate, flow, lab, render, snapshot, train
+from vfield.cli import adapt, benchmark, evaluate, flow, lab, render, snapshot, train, view
 from vfield.cli.options import fail, guarded
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
@@ -18,6 +18,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "render": render.run,
     "flow": flow.run,
     "snapshot": snapshot.run,
+    "view": view.run,
     "evaluate": evaluate.run,
     "benchmark": benchmark.run,
     "lab": lab.run,

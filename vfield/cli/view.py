@@ -1,0 +1,65 @@
+"""Open a local page to look at a fitted field."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vfield.checkpoint import load_field
+from vfield.cli.options import command_parser, parse
+from vfield.cli.sources import RUN_NAME, recorded_source
+from vfield.clip import ClipFacts
+from vfield.devices import usable_device
+from vfield.errors import UserError
+from vfield.view.source import SourceFrames, frames_of
+
+_INSTALL = "vfield view needs FastAPI and uvicorn: pip install 'vfield[view]'"
+
+
+def run(words: list[str]) -> int:
+    """Read the options, and serve the page until Ctrl-C."""
+    parser = command_parser(
+        "view", "Open a local page to look at a fitted field: any instant, any part, beside the source."
+    )
+    parser.add_argument("run", type=str, help="run folder or field file")
+    parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1; default 0, any that is free")
+    parser.add_argument("--no-browser", action="store_true", help="only print the address; default opens a browser")
+    parser.add_argument("--device", type=str, default="cpu", help="cpu, cuda or mps")
+    parsed = parse(parser, words)
+    try:
+        from vfield.view.server import make_app, serve
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] == "vfield":
+            raise
+        raise UserError(f"{_INSTALL} ({error.name} is missing)") from error
+    path = Path(parsed.run)
+    folder = path if path.is_dir() else path.parent
+    saved = load_field(path, parsed.device)
+
+    def read_source() -> SourceFrames:
+        return clip_frames(folder, saved.facts)
+
+    app = make_app(saved, folder.absolute().name, read_source, usable_device(parsed.device))
+    serve(app, parsed.port, not parsed.no_browser)
+    return 0
+
+
+def clip_frames(folder: Path, facts: ClipFacts) -> SourceFrames:
+    """The frames of the clip that a run was fitted to, for fields that hold none.
+
+    Raises:
+        UserError: when the run does not name its clip, or it is not there any more.
+    """
+    top = folder if (folder / RUN_NAME).is_file() else folder.parent
+    if not (top / RUN_NAME).is_file():
+        raise UserError(
+            f"no source to show: the field holds no frames, and {folder} has no {RUN_NAME} to name the clip"
+        )
+    try:
+        clips = recorded_source(top).read_all()
+        # A run of several clips has a folder for each.
+        seen = next(iter(clips.values())) if len(clips) == 1 else clips[folder.name]
+        return frames_of(seen.observed, facts.pts_seconds[0])
+    except UserError as error:
+        raise UserError(
+            f"no source to show: the field holds no frames, and its clip cannot be read: {error}"
+        ) from error

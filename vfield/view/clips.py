@@ -1,0 +1,141 @@
+"""Clips of a view: slow motion of the part of the picture that is in sight, rendered while views go on."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import torch
+
+from vfield.checkpoint import SavedField
+from vfield.clip import ClipFacts
+from vfield.errors import UserError
+from vfield.export import Crop, ExportConfig, export
+from vfield.render import Region
+from vfield.view.worker import Worker
+
+_LOG = logging.getLogger("vfield")
+
+State = Literal["rendering", "done", "failed", "cancelled"]
+
+
+class Framing(NamedTuple):
+    """What of the source a clip shows, in source pixels, and its (height, width)."""
+
+    crop: Crop
+    size: tuple[int, int]
+
+
+def framing(region: Region, width: int, facts: ClipFacts) -> Framing:
+    """The part of the picture in a region, at a width in even numbers, with square pixels and the shape kept exactly.
+
+    For that the part loses a sliver on two of its sides, at most the share that one row is of all.
+
+    Raises:
+        UserError: when the region shows nothing of the picture.
+    """
+    u0, v0, u1, v1 = (min(max(Fraction(edge), Fraction(0)), Fraction(1)) for edge in region)
+    if not (u0 < u1 and v0 < v1):
+        raise UserError("nothing of the picture is in view; move it back into sight")
+    part_width, part_height = (u1 - u0) * facts.width, (v1 - v0) * facts.height
+    shape = part_width * facts.pixel_aspect / part_height
+    columns = _even(Fraction(width))
+    rows = _even(columns / shape)
+    crop_width = min(part_width, part_height * columns / rows / facts.pixel_aspect)
+    crop_height = crop_width * facts.pixel_aspect * rows / columns
+    x = u0 * facts.width + (part_width - crop_width) / 2
+    y = v0 * facts.height + (part_height - crop_height) / 2
+    return Framing((x, y, crop_width, crop_height), (rows, columns))
+
+
+def _even(length: Fraction) -> int:
+    return max(2, 2 * round(length / 2))
+
+
+class CancelledError(Exception):
+    """The clip is not wanted any more."""
+
+
+@dataclass
+class Job:
+    """A clip being made.
+
+    Attributes:
+        path: where it will lie.
+        name: what to call it once it is downloaded.
+        number: by which the page asks for it; hard to guess.
+        state: what has become of it.
+        written: frames written.
+        frames: of how many; 0 until the first is written.
+        error: one line that says why it failed, or "".
+        cancelled: whether it should stop.
+    """
+
+    path: Path
+    name: str
+    number: str = field(default_factory=lambda: secrets.token_hex(8))
+    state: State = "rendering"
+    written: int = 0
+    frames: int = 0
+    error: str = ""
+    cancelled: bool = False
+
+
+class Clips:
+    """Makes one clip at a time and keeps the last, in a temporary folder."""
+
+    def __init__(self, saved: SavedField, worker: Worker, folder: Path, device: torch.device | str = "cpu") -> None:
+        self._saved = saved
+        self._worker = worker
+        self._folder = folder
+        self._device = device
+        self._job: Job | None = None
+
+    def begin(self, config: ExportConfig, name: str) -> Job:
+        """Have a clip made.
+
+        Raises:
+            UserError: when one is still being made.
+        """
+        if self._job is not None and self._job.state == "rendering":
+            raise UserError("another clip is still being made; wait for it or cancel it")
+        if self._job is not None:
+            self._job.path.unlink(missing_ok=True)
+        job = Job(self._folder / "clip.mp4", name)
+        self._job = job
+        self._worker.submit(lambda: self._make(job, config))
+        return job
+
+    def find(self, number: str) -> Job:
+        """The clip of this number.
+
+        Raises:
+            UserError: when there is none.
+        """
+        if self._job is None or not secrets.compare_digest(number.encode(), self._job.number.encode()):
+            raise UserError("there is no such clip any more; save it again")
+        return self._job
+
+    def _make(self, job: Job, config: ExportConfig) -> None:
+        def after_frame(written: int, frames: int) -> None:
+            job.written, job.frames = written, frames
+            self._worker.let_others_go_first()
+            if job.cancelled or self._worker.is_closing:
+                raise CancelledError
+
+        try:
+            export(self._saved, job.path, config, device=self._device, progress=False, after_frame=after_frame)
+        except CancelledError:
+            job.state = "cancelled"
+        except UserError as error:
+            job.state, job.error = "failed", str(error)
+        except Exception as error:
+            # Nobody waits for this piece of work but the page, which asks how it goes.
+            job.state, job.error = "failed", f"unexpected, see the terminal: {error!r}"
+            _LOG.exception("a clip could not be made")
+        else:
+            job.state = "done"
