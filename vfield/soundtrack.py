@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 from vfield.clip import ClipFacts
 from vfield.errors import UserError
 from vfield.timing import TimeMap
-from vfield.video_io import AudioPlan, CarryPlan, cannot_hold, has_audio, probe
+from vfield.video_io import CONTAINERS, AudioPlan, CarryPlan, cannot_hold, has_audio, probe
 
 AudioMode = Literal["auto", "copy", "stretch", "varispeed", "drop"]
 
@@ -84,7 +84,8 @@ def _called(timing: TimeMap) -> str:
 def _at_its_own_speed(mode: AudioMode, facts: ClipFacts, path: str | Path, timing: TimeMap) -> tuple[AudioPlan, str]:
     """Sound that lasts as long as before: copied, except where the container cannot hold it as it is."""
     suffix = Path(path).suffix.lower()
-    foreign = cannot_hold(suffix, probe(facts.source).audio_codecs)
+    known = suffix in CONTAINERS  # the writer refuses others, in its own words
+    foreign = cannot_hold(suffix, probe(facts.source).audio_codecs) if known else []
     if not foreign:
         return AudioPlan(facts.source, timing, "copy"), "copied"
     if mode == "copy":

@@ -8,7 +8,7 @@ with VideoWriter("out.mp4", height=360, width=640, frame_rate=clip.frame_rate, c
 
 from vfield.video_io.audio import AudioPlan
 from vfield.video_io.carry import CarryPlan
-from vfield.video_io.encode import cannot_hold
+from vfield.video_io.encode import CONTAINERS, cannot_hold
 from vfield.video_io.filters import encode_gif, filter_frames
 from vfield.video_io.graph import ACCURATE
 from vfield.video_io.interlace import Deinterlacing
@@ -18,6 +18,7 @@ from vfield.video_io.write import VideoWriter, common_time_base
 
 __all__ = [
     "ACCURATE",
+    "CONTAINERS",
     "AudioPlan",
     "CarryPlan",
     "Deinterlacing",
