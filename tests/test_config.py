@@ -192,3 +192,11 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
         with pytest.raises(UserError, match=path.name) as told:
             load_config(path)
         assert "\n" not in str(told.value)
+
+
+def test_each_axis_of_space_may_have_its_own_bandwidth() -> None:
+    for given, kept in ((3.5, 3.5), (4, 4.0), ([12.0, 3.0], (12.0, 3.0))):
+        config = config_from_values({"field": {"fourier": {"space_bandwidth": given}}})
+        assert config.field.fourier.space_bandwidth == kept
+        assert config_from_values(yaml.safe_load(config_text(config))) == config
+    assert "space_bandwidth" in refused({"field": {"fourier": {"space_bandwidth": [1.0, 2.0, 3.0]}}})
