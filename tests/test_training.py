@@ -415,7 +415,8 @@ def in_two_processes(script: list[str]) -> subprocess.CompletedProcess[str]:
     # over to torchrun, whatever the device.
     launch = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", "--multi_gpu", "--num_processes=2"]
     options = ["--num_machines=1", "--mixed_precision=no", "--dynamo_backend=no", "--main_process_port=0"]
-    ended = subprocess.run([*launch, *options, *script], env=ALONE, text=True, capture_output=True, timeout=120)
+    environment = {**ALONE, "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run([*launch, *options, *script], env=environment, text=True, capture_output=True, timeout=120)
     assert ended.returncode == 0, ended.stderr
     return ended
 

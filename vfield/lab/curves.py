@@ -20,7 +20,7 @@ def check_plots() -> None:
 
 
 def draw(curves: Sequence[Curve], path: Path) -> None:
-    """Write the curves of one clip as a PNG: a row a group, PSNR against steps and against seconds of learning."""
+    """Write the curves of one clip as a PNG: a row a group, PSNR against steps and against CPU seconds."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -35,7 +35,7 @@ def draw(curves: Sequence[Curve], path: Path) -> None:
                 row[0].plot(curve.steps[1:], curve.psnr[1:], marker=".", label=curve.name)
                 row[1].plot(curve.seconds[1:], curve.psnr[1:], marker=".", label=curve.name)
         row[0].set(xlabel="steps", ylabel=f"{group}: PSNR, dB")
-        row[1].set(xlabel="seconds of learning")
+        row[1].set(xlabel="CPU seconds of learning")
         row[0].legend(fontsize="small")
         for plot in row:
             plot.grid(alpha=0.3)
@@ -45,7 +45,7 @@ def draw(curves: Sequence[Curve], path: Path) -> None:
 
 def table(curves: Sequence[Curve]) -> str:
     """A line each: what it is, how large, and what it reached."""
-    lines = [["", "width", "decoder", "codes", "encoder", "a quarter, dB", "end, dB", "between, dB", "learning s"]]
+    lines = [["", "width", "decoder", "codes", "encoder", "a quarter, dB", "end, dB", "between, dB", "CPU s"]]
     for curve in curves:
         quarter = min(range(len(curve.steps)), key=lambda i: abs(curve.steps[i] - curve.steps[-1] / 4))
         between = curve.held_out_psnr[-1]

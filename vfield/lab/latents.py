@@ -27,6 +27,7 @@ _KINDS = {
     "local": (_NO_GLOBAL, _LOCAL),
     "hybrid": (_GLOBAL, _LOCAL),
 }
+_ENCODER_SHARE = 0.5
 _FOURIER = FourierConfig(count=48, space_bandwidth=6.0, time_bandwidth=1.0)
 
 
@@ -35,7 +36,7 @@ def entries(width: int, learning_rate: float, seed: int) -> list[Entry]:
 
     Args:
         width: units in a hidden layer of each decoder.
-        learning_rate: of everything, at the start.
+        learning_rate: of everything, at the start; half of it where there is an encoder.
         seed: of everything random.
 
     Raises:
@@ -49,5 +50,7 @@ def entries(width: int, learning_rate: float, seed: int) -> list[Entry]:
         sampling = SamplingConfig(8, 16) if local.levels else SamplingConfig(128, 4)
         found.append(Entry("latents", name, Config(field, sampling=sampling, training=training)))
     hybrid = found[-1].config
-    predicted = replace(hybrid, field=replace(hybrid.field, codes="autoencoder"))
+    # At the rate of free codes an encoder's output stands still for the first hundred steps.
+    slower = replace(training, learning_rate=learning_rate * _ENCODER_SHARE)
+    predicted = replace(hybrid, field=replace(hybrid.field, codes="autoencoder"), training=slower)
     return [*found, Entry("latents", "hybrid, predicted", predicted)]
