@@ -15,7 +15,6 @@ over the cell's pixels, T being the frame: all in closed form.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -97,7 +96,3 @@ def mixed(left: Tensor, right: Tensor, shares: Tensor) -> Tensor:
 def spread_bilinear(grid: Tensor, height: int, width: int) -> Tensor:
     """A grid (c, rows, columns) as values (h * w, c) at each pixel, bilinearly."""
     return sample_bilinear(grid, uv_to_xy(pixel_uv(height, width).reshape(-1, 2), *grid.shape[-2:]))
-
-
-Flow = Callable[[int, int], Tensor]
-"""From two frames' indices to the flow (2, h, w) between them in pixels."""
