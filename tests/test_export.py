@@ -495,3 +495,18 @@ def test_the_first_and_last_frames_are_there(tmp_path: Path, saved: SavedField, 
 def test_logging_is_by_the_package_name(tmp_path: Path, demo: SavedField, caplog: pytest.LogCaptureFixture) -> None:
     export(demo, tmp_path / "out.mp4", ExportConfig(start=1, end=1.04, slowmo=Fraction(2)), progress=False)
     assert [(record.name, record.levelno) for record in caplog.records] == [("vfield", logging.WARNING)]
+
+
+def test_after_each_frame_somebody_is_told_and_may_end_it(saved: SavedField, tmp_path: Path) -> None:
+    told: list[tuple[int, int]] = []
+
+    def listen(written: int, frames: int) -> None:
+        told.append((written, frames))
+        if len(told) == 8:
+            raise InterruptedError
+
+    export(saved, tmp_path / "whole.mkv", ExportConfig(), progress=False, after_frame=listen)
+    assert told == [(k, 6) for k in range(1, 7)]
+    with pytest.raises(InterruptedError):
+        export(saved, tmp_path / "part.mkv", ExportConfig(), progress=False, after_frame=listen)
+    assert [path.name for path in tmp_path.iterdir()] == ["whole.mkv"]

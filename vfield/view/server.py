@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 import torch
 import uvicorn
+from einops import rearrange
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse
@@ -224,7 +225,7 @@ async def _wheel() -> Response:
     """The colours of all directions of motion, by the place on a disc that each points to."""
     uv = 2 * pixel_uv(_WHEEL_SIDE, _WHEEL_SIDE) - 1
     length = uv.norm(dim=-1, keepdim=True)
-    colours = flow_to_image((uv / length).permute(2, 0, 1))
+    colours = flow_to_image(rearrange(uv / length, "h w c -> c h w"))
     opacity = (255 * length[..., 0] * (length[..., 0] <= 1)).round().to(torch.uint8)
     return Response(_coded(torch.cat([colours, opacity[None]]), "png"), media_type="image/png")
 
