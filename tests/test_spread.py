@@ -31,6 +31,21 @@ def test_what_is_known_stays_and_the_rest_has_no_say() -> None:
     assert made.max() <= ramp()[:, known].max() + 1e-6
 
 
+def test_edges_run_through() -> None:
+    """A slanted edge that a membrane fades out inside a hole."""
+    y, x = torch.meshgrid(torch.arange(40).float(), torch.arange(48).float(), indexing="ij")
+    edge = torch.sigmoid(2 * (x - 24 + 0.5 * (y - 20))).expand(3, -1, -1)
+    known = torch.ones(40, 48, dtype=torch.bool)
+    known[12:28, 16:32] = False
+
+    def error(edges: bool) -> float:
+        made = spread(edge, known, edges=edges)
+        assert torch.equal(made[:, known], edge[:, known])
+        return float((made - edge)[:, ~known].square().mean())
+
+    assert error(True) < error(False) / 3
+
+
 @pytest.mark.parametrize("size", [(1, 1), (1, 7), (5, 1), (2, 3)])
 def test_small_pictures_take_what_they_have(size: tuple[int, int]) -> None:
     known = torch.zeros(size, dtype=torch.bool)

@@ -14,7 +14,7 @@ hidden (`Clip.visible`) has no say in anything; what is seen stays bit for bit a
    are found anew as the frames get better. Going further than S says (a = 1.5) gets there in fewer rounds.
 3. *Holes*, where 5x5 pixels or more are hidden together, are filled with what other frames show (`vfield.traces`). What
    no frame shows is a membrane over what is now known. Then the flow is found again on the filled frames, and the holes
-   are filled once more along it.
+   are filled once more along it; edges then run through what is left (edge-enhancing diffusion).
 
 Frames of which nothing is seen are left out: the field makes what is between the others.
 
@@ -95,7 +95,7 @@ def _filled(frames: Tensor, hidden: Tensor, steps: Iterator[int]) -> Tensor:
     holes = _opened(hidden)
     scattered = hidden & ~holes
     frames = _interpolated(frames, hidden, scattered, steps) if bool(scattered.any()) else frames
-    if bool(holes.any()) and len(frames) > 1:
+    if bool(holes.any()):
         frames = _brought(frames, holes, True, steps)
         frames = _brought(frames, holes, False, steps)
     return frames
@@ -178,5 +178,5 @@ def _brought(frames: Tensor, holes: Tensor, smooth: bool, steps: Iterator[int]) 
         y, x = hole.nonzero().unbind(-1)
         picture[:, y[found], x[found]] = colours[found].T
         known[y[found], x[found]] = True
-        made[frame] = spread(picture, known)
+        made[frame] = spread(picture, known, edges=not smooth)
     return made
