@@ -109,7 +109,9 @@ def read_clip(
             frame_rate=fields * rate,
             color=converter.color,
             pixel_aspect=reshaped_aspect(
-                pixel_aspect(stream, converter.orientation.turns), converter.upright_size, pictures.shape[-2:]
+                pixel_aspect(stream, converter.orientation.turns),
+                converter.upright_size,
+                (pictures.shape[-2], pictures.shape[-1]),
             ),
             source=str(Path(path).absolute()),
         )
