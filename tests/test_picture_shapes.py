@@ -143,7 +143,7 @@ def test_an_odd_picture_is_the_even_one_without_its_last_line(
             blue = next(container.decode(video=0)).planes[1]
         wide = 2 if pixel_format.endswith("10le") else 1
         planes.append(np.frombuffer(bytes(blue), np.uint8).reshape(blue.height, -1)[:, : wide * blue.width].copy())
-    assert np.array_equal(*planes)
+    assert np.array_equal(planes[0], planes[1])
     again, whole = (read_clip(tmp_path / name).frames for name in ("odd.mkv", "even.mkv"))
     assert torch.equal(again, whole[..., :height, :width])
     small = read_clip(tmp_path / "odd.mkv", size=(15, 22)).frames
