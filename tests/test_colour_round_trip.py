@@ -76,17 +76,18 @@ def codes_of(rgb: np.ndarray, color: ColorInfo) -> list[np.ndarray]:
     return [np.rint(s * w + o).clip(0, top) for s, w, o in zip(signals, spans, offsets, strict=True)]
 
 
-def store(path: Path, color: ColorInfo, sampling: str, encoder: str = "ffv1", tagged: bool = True) -> None:
-    """The chart as a file of two frames, its codes exactly these where the encoder is lossless."""
+def store(path: Path, color: ColorInfo, sampling: str) -> None:
+    """The chart as a lossless file of two frames."""
     planes = codes_of(chart(), color)
     with av.open(path, "w") as container:
-        stream = container.add_stream(encoder, rate=25)
+        stream = container.add_stream("ffv1", rate=25)
         stream.height, stream.width = planes[0].shape
         stream.pix_fmt = f"yuv{sampling}p" + ("" if color.bit_depth == 8 else f"{color.bit_depth}le")
         down, across = {"420": (2, 2), "422": (1, 2), "444": (1, 1)}[sampling]
         for index in range(2):
             frame = av.VideoFrame(stream.width, stream.height, stream.pix_fmt)
-            for target in (stream.codec_context, frame) if tagged else ():
+            targets: tuple[Any, ...] = (stream.codec_context, frame)
+            for target in targets:
                 target.colorspace, target.color_range = CODES[color.matrix], CODES[color.range]
                 target.color_primaries, target.color_trc = CODES[color.primaries], CODES[color.transfer]
             for number, (plane, values) in enumerate(zip(frame.planes, planes, strict=True)):
@@ -342,6 +343,7 @@ def test_a_picture_with_alpha_is_read_over_black(
             words[..., 3] = 65535
         with av.open(tmp_path / name, "w", format="image2" if encoder == "png" else None) as container:
             stream = container.add_stream(encoder, rate=25)
+            assert isinstance(stream, av.VideoStream)
             stream.width, stream.height, stream.pix_fmt = 96, 48, pixel_format
             frame = av.VideoFrame.from_ndarray(words, "rgba64le").reformat(format=pixel_format)
             frame.pts = 0

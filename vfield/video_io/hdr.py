@@ -24,12 +24,18 @@ _WRITERS = {
 }
 
 
+def side_data(frame: VideoFrame, kind: Type) -> bytes | None:
+    """What a decoded frame carries of this kind, as FFmpeg lays it out; None for nothing."""
+    found = frame.side_data.get(kind)  # type: ignore[call-overload]  # PyAV's stubs know only numbers as keys
+    return None if found is None else bytes(found)
+
+
 def mastering_display(frame: VideoFrame) -> MasteringDisplay | None:
     """The screen that the video was graded on; None where the file does not say all of it."""
-    found = frame.side_data.get(Type.MASTERING_DISPLAY_METADATA)
+    found = side_data(frame, Type.MASTERING_DISPLAY_METADATA)
     if found is None:
         return None
-    *rationals, has_chromaticities, has_luminances = _MASTERING.unpack_from(bytes(found))
+    *rationals, has_chromaticities, has_luminances = _MASTERING.unpack_from(found)
     pairs = list(zip(rationals[::2], rationals[1::2], strict=True))
     if not (has_chromaticities and has_luminances and all(denominator for _, denominator in pairs)):
         return None
@@ -40,8 +46,8 @@ def mastering_display(frame: VideoFrame) -> MasteringDisplay | None:
 
 def content_light(frame: VideoFrame) -> ContentLight | None:
     """How bright the video becomes; None where the file does not say."""
-    found = frame.side_data.get(Type.CONTENT_LIGHT_LEVEL)
-    return None if found is None else ContentLight(*_LIGHT.unpack_from(bytes(found)))
+    found = side_data(frame, Type.CONTENT_LIGHT_LEVEL)
+    return None if found is None else ContentLight(*_LIGHT.unpack_from(found))
 
 
 def carries_hdr_metadata(encoder: str) -> bool:

@@ -80,14 +80,7 @@ def read_clip(
         expected = fields * _count_packets(path, stream, first, last)
         store = _FrameStore(min(expected, max_frames or expected))
         converter: RgbConverter | None = None
-        # To part a frame's fields takes the frame before it, too.
-        needed = first - 1 / rate if deinterlace else first
-        frames = _timed_frames(_decode_from(container, stream, needed, damage), stream, damage)
-        for pts, frame in deinterlaced(frames, deinterlace, 1 / rate) if deinterlace else frames:
-            if last is not None and pts >= last:
-                break
-            if pts < first:
-                continue
+        for pts, frame in _frames_between(container, stream, first, last, deinterlace, damage):
             if converter is None:
                 converter = RgbConverter(frame, size)
                 _tell_of_first(path, frame, converter)
@@ -109,10 +102,32 @@ def read_clip(
             frame_rate=fields * rate,
             color=converter.color,
             pixel_aspect=reshaped_aspect(
-                pixel_aspect(stream, converter.orientation.turns), converter.upright_size, pictures.shape[-2:]
+                pixel_aspect(stream, converter.orientation.turns),
+                converter.upright_size,
+                (pictures.shape[-2], pictures.shape[-1]),
             ),
             source=str(Path(path).absolute()),
         )
+
+
+def _frames_between(
+    container: InputContainer,
+    stream: VideoStream,
+    first: Fraction,
+    last: Fraction | None,
+    deinterlace: Deinterlacing | None,
+    damage: _Damage,
+) -> Iterator[tuple[Fraction, VideoFrame]]:
+    """The frames that are shown first in [first, last), and when."""
+    step = 1 / nominal_rate(stream)
+    # To part a frame's fields takes the frame before it, too.
+    needed = first - step if deinterlace else first
+    frames = _timed_frames(_decode_from(container, stream, needed, damage), stream, damage)
+    for pts, frame in deinterlaced(frames, deinterlace, step) if deinterlace else frames:
+        if last is not None and pts >= last:
+            return
+        if pts >= first:
+            yield pts, frame
 
 
 def _tell_of_first(path: str | Path, frame: VideoFrame, converter: RgbConverter) -> None:

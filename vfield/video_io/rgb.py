@@ -138,7 +138,7 @@ def _evened(frame: VideoFrame, even: tuple[int, int]) -> VideoFrame:
     """The frame with room for the pixels that its last chroma samples are for; what those hold will be cropped."""
     made = VideoFrame(even[1], even[0], frame.format.name)
     for source, target in zip(frame.planes, made.planes, strict=True):
-        rows, room = (np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size) for plane in (source, target))
+        rows, room = (np.asarray(memoryview(plane)).reshape(-1, plane.line_size) for plane in (source, target))
         height, width = min(source.height, target.height), min(source.line_size, target.line_size)
         room[:height, :width] = rows[:height, :width]
     return made

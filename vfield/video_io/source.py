@@ -24,6 +24,7 @@ from av.video.stream import VideoStream
 from vfield.clip import ColorInfo
 from vfield.errors import UserError
 from vfield.video_io.color import resolve_color
+from vfield.video_io.hdr import side_data
 
 logger = logging.getLogger("vfield")
 
@@ -143,11 +144,11 @@ class Orientation(NamedTuple):
 
 def orientation(frame: VideoFrame) -> Orientation:
     """The orientation that a frame's display matrix asks for, to the nearest quarter turn."""
-    found = frame.side_data.get(Type.DISPLAYMATRIX)
+    found = side_data(frame, Type.DISPLAYMATRIX)
     if found is None:
         return Orientation(False, 0)
     # x' = a x + c y, y' = b x + d y, with y down (FFmpeg's libavutil/display.h).
-    a, b, _, c, d, *_ = struct.unpack_from("=9i", bytes(found))
+    a, b, _, c, d, *_ = struct.unpack_from("=9i", found)
     mirrored = a * d < b * c
     if mirrored:
         a, b = -a, -b
