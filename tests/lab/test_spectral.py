@@ -123,7 +123,7 @@ def test_the_command_leaves_figures_and_pictures(
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        ([], "name an experiment: lab spectral or ntk"),
+        ([], "name an experiment: vfield lab spectral or ntk or"),
         (["spectral", "--size", "4"], "size must be 8 to 512 pixels, got 4"),
         (["spectral", "--steps", "3"], "steps must be at least 25, got 3"),
         (["spectral", "--sigmas", "0"], "sigmas must be positive"),

@@ -122,13 +122,16 @@ def is_grey(format_name: str) -> bool:
 
 
 def open_tags(frame: VideoFrame) -> list[str]:
-    """Which colour facts of a YUV frame its stream leaves open, so that `resolve_color` goes by the rule."""
-    if frame.format.is_rgb or frame.format.has_palette or is_grey(frame.format.name):
+    """Which colour facts of a YUV frame its stream leaves open, so that `resolve_color` goes by the rule.
+
+    JPEG has one coding of colour, and need not say it.
+    """
+    known = frame.format.name.startswith("yuvj") or is_grey(frame.format.name)
+    if known or frame.format.is_rgb or frame.format.has_palette:
         return []
-    known_range = frame.format.name.startswith("yuvj") or int(frame.color_range) in _RANGES.values()
     tags = {
         "matrix": int(frame.colorspace) in _MATRIX_NAMES and int(frame.colorspace) != _MATRICES["gbr"],
-        "range": known_range,
+        "range": int(frame.color_range) in _RANGES.values(),
         "primaries": int(frame.color_primaries) in _PRIMARIES_NAMES,
         "transfer": int(frame.color_trc) in _TRANSFER_NAMES,
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from av.video.frame import VideoFrame
 from einops import rearrange, repeat
@@ -63,7 +65,7 @@ class RgbConverter:
 
     def _flattened(self, frame: VideoFrame) -> VideoFrame:
         """The frame over black, as RGB of 8 or 16 bits."""
-        color = self.color
+        color = replace(self.color, matrix="gbr") if is_grey(frame.format.name) else self.color
         pixels = self._to_rgba(frame, color, _RGBA_FORMATS, (frame.height, frame.width)).to_ndarray()
         most = 255 if color.bit_depth == 8 else _most_word(color)
         alpha = np.minimum(pixels[..., 3] / np.float32(most), 1)

@@ -159,7 +159,7 @@ class VideoWriter:
         """Bits per component of what is written."""
         if self._encoding is not None:
             return self._encoding.color.bit_depth
-        return 16 if self._kind == "" and self._color.bit_depth > 8 else 8
+        return 16 if self._kind in ("", ".png") and self._color.bit_depth > 8 else 8
 
     def __enter__(self) -> Self:
         remove(self._partial)
