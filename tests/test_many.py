@@ -393,7 +393,7 @@ def test_two_processes_give_the_fields_of_one(files: Path, words: list[str], tra
     script = [str(ROOT / "scripts" / "train.py"), *words, "--field.local.colours", "false", "--video", str(files)]
     ended = subprocess.run(
         [*launch, *options, *script, "--out", str(tmp_path / "run")],
-        env=ONE_THREAD,
+        env={**ONE_THREAD, "PYTHONPATH": str(ROOT)},
         text=True,
         capture_output=True,
         timeout=120,

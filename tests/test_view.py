@@ -470,12 +470,12 @@ def refused(words: list[str], capfd: pytest.CaptureFixture[str]) -> str:
     return told.err
 
 
-def test_ports_that_cannot_be_had(run: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_what_cannot_be_shown(run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         assert f"port {port} cannot be had" in refused([str(run), "--port", str(port)], capfd)
     assert "65535, got 70000" in refused([str(run), "--port", "70000"], capfd)
-    assert "not a run folder" in refused([str(run.parent)], capfd)
+    assert "not a run folder" in refused([str(tmp_path)], capfd)
 
 
 def test_without_its_libraries_it_says_what_to_install(
