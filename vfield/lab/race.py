@@ -1,7 +1,7 @@
 """Fields that race on the same clip: PSNR against steps and seconds.
 
 A bare loop around the parts that a fit uses: on the CPU, no checks, no checkpoints, and a clock that runs only while
-something is learnt. It counts the process's own CPU time, so that other work on the machine does not spoil it.
+something is learnt. It counts the process's own CPU time, so that other work on the machine spoils no comparison.
 """
 
 from __future__ import annotations
