@@ -11,7 +11,7 @@ from vfield.benchmark.compact import PUBLISHED, cropped
 from vfield.cli import main
 from vfield.video_io import read_clip
 
-CONFIG = str(Path(__file__).parents[1] / "configs" / "compact.yaml")
+CONFIG = str(Path(__file__).parents[2] / "configs" / "compact.yaml")
 
 
 def test_published_figures_lie_at_eight_bits_a_parameter() -> None:
