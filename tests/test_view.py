@@ -475,7 +475,9 @@ def test_what_cannot_be_shown(run: Path, tmp_path: Path, capfd: pytest.CaptureFi
         port = taken.getsockname()[1]
         assert f"port {port} cannot be had" in refused([str(run), "--port", str(port)], capfd)
     assert "65535, got 70000" in refused([str(run), "--port", "70000"], capfd)
-    assert "not a run folder" in refused([str(tmp_path)], capfd)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert "not a run folder" in refused([str(empty)], capfd)
 
 
 def test_without_its_libraries_it_says_what_to_install(
