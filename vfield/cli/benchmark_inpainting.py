@@ -59,16 +59,22 @@ def run(words: list[str]) -> int:
     conditions = Conditions.here("inpainting", command, parsed.device)
     (folder / PICTURES_NAME).mkdir(parents=True, exist_ok=True)
     rows: list[InpaintingRow] = []
+    # Written before the first case, so that the folder is known for what it is however early a run ends.
+    _write(folder, rows, conditions)
     for made, picture in inpainting(clips, kinds, config):
         rows += made
         print("\n".join("  ".join(line) for line in inpainting_table(made)[1:]), flush=True)
         save_png(picture, folder / PICTURES_NAME / f"{made[0].clip}-{made[0].holes}.png")
-        texts = {
-            RESULTS_NAME: json.dumps({**asdict(conditions), "rows": [asdict(row) for row in rows]}, indent=1),
-            TABLE_NAME: aligned(inpainting_table(rows)) + "\n",
-        }
-        for name, text in texts.items():
-            with replaced(folder / name) as partial:
-                partial.write_text(text, encoding="utf-8")
+        _write(folder, rows, conditions)
     print(f"\n{aligned(inpainting_table(rows))}\n\n{folder / TABLE_NAME}, {folder / RESULTS_NAME} and {PICTURES_NAME}")
     return 0
+
+
+def _write(folder: Path, rows: list[InpaintingRow], conditions: Conditions) -> None:
+    texts = {
+        RESULTS_NAME: json.dumps({**asdict(conditions), "rows": [asdict(row) for row in rows]}, indent=1),
+        TABLE_NAME: aligned(inpainting_table(rows)) + "\n",
+    }
+    for name, text in texts.items():
+        with replaced(folder / name) as partial:
+            partial.write_text(text, encoding="utf-8")
