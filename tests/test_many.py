@@ -283,6 +283,31 @@ def test_a_decoder_that_knows_the_kind_of_clip_is_ahead_of_one_that_knows_nothin
     assert error(adapt(shared, new, shorter, progress=False).field) < 0.7 * from_nothing
 
 
+def test_codes_found_from_what_is_visible_complete_the_rest() -> None:
+    """A partial clip: what is hidden has no say in its codes, and a decoder that others taught makes it."""
+    config = set_up(colours=False, steps=300, learning_rate=0.02)
+    parts = replace(config.field, local=replace(config.field.local, levels=()))
+    config = replace(config, field=replace(parts, decoder=replace(parts.decoder, width=32, depth=2)))
+    shorter = replace(config, training=replace(config.training, steps=60))
+    others = {f"{phase}": waves(3, 24, 32, Fraction(25), phase) for phase in (0.0, 0.3, 0.6)}
+    shared = fit_many(others, config, progress=False)["0.0"].field
+    whole = waves(3, 24, 32, Fraction(25), 0.45)
+    visible = torch.ones(3, 24, 32, dtype=torch.bool)
+    visible[:, :, 20:] = False
+
+    def partial(value: int) -> Clip:
+        hidden = torch.full_like(whole.frames, value)
+        return replace(whole, frames=torch.where(visible[:, None], whole.frames, hidden), visible=visible)
+
+    def error(field: VideoField) -> float:
+        pictures = torch.stack(list(render(field, field.size, [0.0, 0.04, 0.08])))
+        return float((pictures - whole.frames / 255)[..., 20:].square().mean())
+
+    one, other = (adapt(shared, partial(value), shorter, progress=False).field for value in (0, 200))
+    assert same_field(one, other)
+    assert error(one) < 0.7 * error(fit(partial(0), shorter, progress=False).field)
+
+
 def test_with_keyframe_colours_a_silent_decoder_needs_no_steps(clips: dict[str, Clip]) -> None:
     shared = fit(clips["high"], set_up(steps=0), progress=False).field
     for parameter in shared.decoder.head.parameters():
