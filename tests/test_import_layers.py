@@ -82,7 +82,7 @@ INNER_LAYERS = {
         *["curves", "mend", "packed", "__init__"],
     ],
     "lab": [
-        *["plots", "figures", "rate_plot", "spectral", "spectral_figures", "ntk", "ntk_run", "ntk_figures"],
+        *["plots", "rate_plot", "spectral", "spectral_figures", "ntk", "ntk_run", "ntk_figures"],
         *["race", "budget", "conditioning", "latents", "curves", "adapt", "__init__"],
     ],
     "view": ["source", "views", "viewer", "worker", "clips", "server", "__init__"],

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -14,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from processes import ROOT, in_two_processes
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
 
@@ -31,9 +28,8 @@ from vfield.training import RESUME_NAME, Config, adapt, fit, fit_many
 from vfield.training.members import Member, own_parameters, shared_parameters
 from vfield.video_io import VideoWriter
 
-ROOT = Path(__file__).parents[1]
 TINY = load_config(ROOT / "configs" / "tiny.yaml")
-ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1", "GOMP_SPINCOUNT": "0"}
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def waves(count: int, height: int, width: int, rate: Fraction, phase: float) -> Clip:
@@ -64,14 +60,6 @@ def same_field(one: VideoField, other: VideoField, within: float = 0.0) -> bool:
     return here.keys() == there.keys() and all(
         float((here[name].float() - there[name].float()).abs().max()) <= within for name in here if here[name].numel()
     )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -413,17 +401,8 @@ def test_clips_of_one_name_and_parts_of_one_clip_are_told_apart(files: Path, wor
 
 
 def test_two_processes_give_the_fields_of_one(files: Path, words: list[str], trained: Path, tmp_path: Path) -> None:
-    launch = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", "--multi_gpu", "--num_processes=2"]
-    options = ["--num_machines=1", "--mixed_precision=no", "--dynamo_backend=no", "--main_process_port=0"]
     script = [str(ROOT / "scripts" / "train.py"), *words, "--field.local.colours", "false", "--video", str(files)]
-    ended = subprocess.run(
-        [*launch, *options, *script, "--out", str(tmp_path / "run")],
-        env={**ONE_THREAD, "PYTHONPATH": str(ROOT)},
-        text=True,
-        capture_output=True,
-        timeout=120,
-    )
-    assert ended.returncode == 0, ended.stderr
+    ended = in_two_processes([*script, "--out", str(tmp_path / "run")])
     assert ended.stdout.count("done after 4 steps") == 1
     for name in ("long", "high"):
         assert same_field(load_field(tmp_path / "run" / name).field, load_field(trained / name).field, 1e-5)

@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 import torch
+from processes import ONE_THREAD, ROOT, in_two_processes
 from scenes import crossing
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor, nn
@@ -43,10 +44,9 @@ from vfield.sampling import PatchSampler
 from vfield.start import start_field
 from vfield.training import RESUME_NAME, Config, fit
 
-ROOT = Path(__file__).parents[1]
 TINY = load_config(ROOT / "configs" / "tiny.yaml")
 # One thread a process: the order of sums, and so their rounding, is then the same in all of them.
-ALONE = {**os.environ, "OMP_NUM_THREADS": "1", "GOMP_SPINCOUNT": "0"}
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class Killed(BaseException):
@@ -122,14 +122,6 @@ def die() -> None:
 
 def ctrl_c() -> None:
     os.kill(os.getpid(), signal.SIGINT)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -364,7 +356,7 @@ def started(fitting: list[str], folder: Path, *words: str) -> subprocess.Popen[s
     script = [sys.executable, str(ROOT / "scripts" / "train.py")]
     return subprocess.Popen(
         [*script, *fitting, "--out", str(folder), *words],
-        env=ALONE,
+        env=ONE_THREAD,
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -408,17 +400,6 @@ def test_ctrl_c_stops_cleanly_and_keeps_a_usable_field(tmp_path: Path, fitting: 
     saved = load_field(folder)
     assert next(render(saved.field, (54, 96), [0.05])).isfinite().all()
     assert not [path.name for path in folder.iterdir() if "partial" in path.name]
-
-
-def in_two_processes(script: list[str]) -> subprocess.CompletedProcess[str]:
-    # `accelerate launch --cpu --num_processes 2` starts a single process and says nothing; with --multi_gpu it hands
-    # over to torchrun, whatever the device.
-    launch = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", "--multi_gpu", "--num_processes=2"]
-    options = ["--num_machines=1", "--mixed_precision=no", "--dynamo_backend=no", "--main_process_port=0"]
-    environment = {**ALONE, "PYTHONPATH": str(ROOT)}
-    ended = subprocess.run([*launch, *options, *script], env=environment, text=True, capture_output=True, timeout=120)
-    assert ended.returncode == 0, ended.stderr
-    return ended
 
 
 NORMALISED = """

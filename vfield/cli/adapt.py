@@ -16,7 +16,7 @@ from vfield.cli.options import (
     run_folder,
     source_options,
 )
-from vfield.cli.sources import RUN_NAME, Source
+from vfield.cli.sources import RUN_NAME, source_of
 from vfield.cli.train import report
 from vfield.config import CONFIG_NAME, config_text, load_values
 from vfield.errors import UserError
@@ -46,9 +46,7 @@ def run(words: list[str]) -> int:
     shared = load_field(fields[0]).field
     if config.field != shared.config:
         raise UserError(f"the field's parts are those of {parsed.run}; leave out --config and options of --field")
-    source = Source(
-        parsed.video, parsed.start, parsed.end, parsed.size, parsed.holdout, parsed.mask, adapted=parsed.run
-    )
+    source = source_of(parsed, adapted=parsed.run)
     folder = run_folder(parsed, parsed.video)
     seen = source.read()
     if is_main_process():

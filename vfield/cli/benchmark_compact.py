@@ -15,7 +15,8 @@ from vfield.config import load_config
 from vfield.errors import UserError
 from vfield.evaluation import aligned
 from vfield.folders import replaced
-from vfield.lab.rate_plot import check_plots, draw_rates
+from vfield.lab.plots import check_plots
+from vfield.lab.rate_plot import draw_rates
 from vfield.video_io import read_clip
 
 PLOT_NAME = "rate.png"
@@ -65,8 +66,7 @@ def run(words: list[str]) -> int:
         for name, text in texts.items():
             with replaced(folder / name) as partial:
                 partial.write_text(text, encoding="utf-8")
-        with replaced(folder / PLOT_NAME) as partial:
-            draw_rates(rows, partial, published)
+        draw_rates(rows, folder / PLOT_NAME, published)
     print(
         f"\n{aligned(compact_table(rows))}\n\n{folder / TABLE_NAME}, {folder / RESULTS_NAME} and {folder / PLOT_NAME}"
     )

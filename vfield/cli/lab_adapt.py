@@ -8,7 +8,7 @@ from pathlib import Path
 from vfield.checkpoint import load_field
 from vfield.cli.adapt import fields_of, run_values
 from vfield.cli.options import command_parser, config_of, fit_options, parse, source_options
-from vfield.cli.sources import Source
+from vfield.cli.sources import source_of
 from vfield.errors import UserError
 from vfield.folders import check_folder, replaced
 from vfield.lab import adapt as adapting
@@ -33,7 +33,7 @@ def run(words: list[str]) -> int:
     check_device(config.training)
     folder = Path(parsed.out)
     check_folder(folder, re.compile("|".join(map(re.escape, adapting.FILES))), "adapt", parsed.overwrite)
-    seen = Source(parsed.video, parsed.start, parsed.end, parsed.size, parsed.holdout).read()
+    seen = source_of(parsed).read()
     adapting.check(seen.observed, config)
     members = [load_field(path).field for path in fields]
     courses = adapting.compare(members[0], seen.observed, seen.held_out, config, parsed.every)

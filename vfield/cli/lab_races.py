@@ -16,7 +16,8 @@ from vfield.errors import UserError
 from vfield.folders import replaced
 from vfield.lab import conditioning as steering
 from vfield.lab import latents as codes
-from vfield.lab.curves import check_plots, draw, table
+from vfield.lab.curves import draw, table
+from vfield.lab.plots import check_plots
 from vfield.lab.race import Curve, Entry, course, race
 
 RESULTS_NAME = "races.json"
@@ -83,7 +84,6 @@ def _run(parsed: Namespace, entries: Sequence[Entry], every: int, holdout: int, 
             with replaced(folder / RESULTS_NAME) as partial:
                 document = {"command": shlex.join(["vfield", "lab", *command]), "curves": [c.as_json() for c in curves]}
                 partial.write_text(json.dumps(document, indent=1))
-        with replaced(folder / f"{on.name}.png") as partial:
-            draw([curve for curve in curves if curve.clip == on.name], partial)
+        draw([curve for curve in curves if curve.clip == on.name], folder / f"{on.name}.png")
     print(f"\n{table(curves)}\n\n{folder / RESULTS_NAME} and a picture for each clip beside it")
     return 0

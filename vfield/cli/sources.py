@@ -7,7 +7,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from jsonargparse import Namespace
 
 from vfield.board import HeldOut
 from vfield.cli.values import parse_size
@@ -23,6 +25,10 @@ _SUFFIXES = {".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".webm"}
 _FRAGMENT = re.compile(r"(?P<path>.+)#t=(?P<start>\d+(\.\d+)?)?(,(?P<end>\d+(\.\d+)?))?")
 # Names in a run folder that no clip may take.
 _TAKEN = {"config.yaml", "field.safetensors", "resume.safetensors", RUN_NAME, "tensorboard"}
+
+
+# Options of a command that say what is learnt from; `--mask` is not one of every command's.
+SOURCE_OPTIONS = ("video", "start", "end", "size", "holdout", "mask", "deinterlace")
 
 
 class Seen(NamedTuple):
@@ -100,6 +106,12 @@ class Source:
     def text(self) -> str:
         """The source as it is kept with a run."""
         return json.dumps(asdict(self), indent=1)
+
+
+def source_of(parsed: Namespace, adapted: str | None = None) -> Source:
+    """The source that the options of a command name."""
+    named: dict[str, Any] = {name: getattr(parsed, name, None) for name in SOURCE_OPTIONS}
+    return Source(**named, adapted=adapted)
 
 
 def recorded_source(folder: Path) -> Source:

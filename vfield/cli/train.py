@@ -20,7 +20,7 @@ from vfield.cli.options import (
     run_folder,
     source_options,
 )
-from vfield.cli.sources import RUN_NAME, Source, expanded, recorded_source
+from vfield.cli.sources import RUN_NAME, SOURCE_OPTIONS, expanded, recorded_source, source_of
 from vfield.config import CONFIG_NAME, config_text, load_values
 from vfield.errors import UserError
 from vfield.evaluation import judge_held_out
@@ -47,7 +47,7 @@ def run(words: list[str]) -> int:
         source = recorded_source(folder)
         if source.adapted is not None:
             raise UserError(f"{folder} was made by vfield adapt, which is not resumed; adapt again, with --overwrite")
-        for name in ("video", "start", "end", "size", "holdout", "mask", "deinterlace"):
+        for name in SOURCE_OPTIONS:
             given = getattr(parsed, name)
             if given is not None and given != getattr(source, name):
                 raise UserError(f"--{name} {given} differs from the run's {getattr(source, name)}; leave it out")
@@ -57,10 +57,7 @@ def run(words: list[str]) -> int:
     elif parsed.video is None:
         raise UserError("no clip given; add --video clip.mp4")
     else:
-        source = Source(
-            *(parsed.video, parsed.start, parsed.end, parsed.size, parsed.holdout, parsed.mask),
-            deinterlace=parsed.deinterlace,
-        )
+        source = source_of(parsed)
         folder = run_folder(parsed, source.video)
     config = config_of(parsed)
     check_device(config.training)

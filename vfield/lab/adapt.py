@@ -23,7 +23,7 @@ from vfield.codes import interpolated, sampled
 from vfield.coords import keyframe_t
 from vfield.errors import UserError
 from vfield.field.video_field import VideoField
-from vfield.lab.figures import pyplot
+from vfield.lab.plots import check_plots, new_figure, save_figure
 from vfield.metrics import psnr
 from vfield.render import render
 from vfield.training import Config, adapt, fit
@@ -112,9 +112,9 @@ def report(folder: Path, courses: dict[str, Course], members: Sequence[VideoFiel
     Raises:
         UserError: when matplotlib is not there.
     """
-    plt = pyplot()
     (folder / "adapt.json").write_text(json.dumps({name: asdict(course) for name, course in courses.items()}, indent=1))
-    figure, axes = plt.subplots(figsize=(6.4, 3.8), layout="constrained")
+    figure = new_figure(6.4, 3.8)
+    axes = figure.subplots()
     for number, (name, course) in enumerate(courses.items()):
         axes.plot(course.seconds, course.observed, color=f"C{number}", label=_NAMES[name])
         if course.held_out:
@@ -124,15 +124,13 @@ def report(folder: Path, courses: dict[str, Course], members: Sequence[VideoFiel
     axes.set_ylabel("PSNR, dB" + (" (dashed: frames never seen)" if held_out else ""))
     axes.grid(alpha=0.3)
     axes.legend()
-    figure.savefig(folder / "adapt.png", dpi=110)
-    plt.close(figure)
+    save_figure(figure, folder / "adapt.png")
     if len(members) > 1:
         _picture_codes(folder / "codes.png", members)
 
 
 def _picture_codes(path: Path, members: Sequence[VideoField]) -> None:
     """Rows: all codes, then only the global ones, from the first clip to the second; then draws from the Gaussian."""
-    plt = pyplot()
     one, other = members[:2]
     generator = torch.Generator().manual_seed(0)
     rows = [
@@ -142,17 +140,15 @@ def _picture_codes(path: Path, members: Sequence[VideoField]) -> None:
         + [(f"drawn, global code, {i + 1}", sampled(members, generator, local=False)) for i in range(3)],
     ]
     height, width = one.size
-    figure, grid = plt.subplots(
-        len(rows), len(_SHARES), figsize=(2.2 * len(_SHARES), 3 * (2.2 * height / width + 0.25)), layout="constrained"
-    )
+    figure = new_figure(2.2 * len(_SHARES), 3 * (2.2 * height / width + 0.25))
+    grid = figure.subplots(len(rows), len(_SHARES))
     for axes, (title, made) in zip(grid.flat, (cell for row in rows for cell in row), strict=True):
         instant = float(made.timeline.t[len(made.timeline.t) // 2])
         picture = next(render(made, made.size, [instant])).clamp(0, 1)
         axes.imshow(rearrange(picture, "c h w -> h w c"))
         axes.set_title(title, fontsize=8)
         axes.axis("off")
-    figure.savefig(path, dpi=90)
-    plt.close(figure)
+    save_figure(figure, path)
 
 
 def table(courses: dict[str, Course]) -> str:
@@ -177,7 +173,7 @@ def check(clip: Clip, config: Config) -> None:
     Raises:
         UserError: then.
     """
-    pyplot()
+    check_plots()
     if not config.training.steps:
         raise UserError("comparing fits needs steps: give --steps, at least 1")
     if len(clip) < 2:

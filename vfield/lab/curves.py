@@ -6,27 +6,15 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from vfield.errors import UserError
 from vfield.evaluation import aligned
+from vfield.lab.plots import new_figure, save_figure
 from vfield.lab.race import Curve
-
-
-def check_plots() -> None:
-    """Raise a UserError when pictures cannot be drawn here."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise UserError("plots need matplotlib; pip install 'vfield[lab]'") from error
 
 
 def draw(curves: Sequence[Curve], path: Path) -> None:
     """Write the curves of one clip as a PNG: a row a group, PSNR against steps and against CPU seconds."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     groups = list(dict.fromkeys(curve.group for curve in curves))
-    figure = Figure(figsize=(9, 0.6 + 2.9 * len(groups)), layout="constrained")
-    canvas = FigureCanvasAgg(figure)
+    figure = new_figure(9, 0.6 + 2.9 * len(groups))
     axes = figure.subplots(len(groups), 2, squeeze=False, sharey="row")
     for row, group in zip(axes, groups, strict=True):
         for curve in curves:
@@ -40,7 +28,7 @@ def draw(curves: Sequence[Curve], path: Path) -> None:
         for plot in row:
             plot.grid(alpha=0.3)
     figure.suptitle(curves[0].clip)
-    canvas.print_png(str(path))
+    save_figure(figure, path)
 
 
 def table(curves: Sequence[Curve]) -> str:

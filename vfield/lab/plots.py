@@ -23,13 +23,18 @@ def check_plots() -> None:
         raise UserError("plots need matplotlib, which is not installed; pip install vfield[lab]") from error
 
 
-def axes(columns: int, *, rows: int = 1, width: float = 4.5, height: float = 3.6) -> tuple[Figure, Sequence[Any]]:
-    """A figure of rows x columns plots, each `width` x `height` inches: the figure, and its plots row by row."""
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of so many inches."""
     check_plots()
     # A bare Figure draws with Agg and leaves alone whatever the process has chosen for its own plots.
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(columns * width, rows * height), layout="constrained")
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def axes(columns: int, *, rows: int = 1, width: float = 4.5, height: float = 3.6) -> tuple[Figure, Sequence[Any]]:
+    """A figure of rows x columns plots, each `width` x `height` inches: the figure, and its plots row by row."""
+    figure = new_figure(columns * width, rows * height)
     return figure, [figure.add_subplot(rows, columns, i + 1) for i in range(rows * columns)]
 
 

@@ -8,15 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from vfield.benchmark.compact import PUBLISHED, CompactRow
-from vfield.errors import UserError
-
-
-def check_plots() -> None:
-    """Raise a UserError when pictures cannot be drawn here."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise UserError("plots need matplotlib; pip install 'vfield[lab]'") from error
+from vfield.lab.plots import new_figure, save_figure
 
 
 def draw_rates(rows: Sequence[CompactRow], path: Path, with_published: bool) -> None:
@@ -27,11 +19,7 @@ def draw_rates(rows: Sequence[CompactRow], path: Path, with_published: bool) -> 
         path: where to.
         with_published: whether the clip is the one that the papers' figures are of.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
-    canvas = FigureCanvasAgg(figure)
+    figure = new_figure(7, 4.5)
     axes = figure.subplots()
     for name, curve in _by_name(rows).items():
         axes.plot([row.bits_per_pixel for row in curve], [row.psnr for row in curve], marker="o", label=name)
@@ -55,7 +43,7 @@ def draw_rates(rows: Sequence[CompactRow], path: Path, with_published: bool) -> 
     axes.set(xlabel="bits per pixel", ylabel="PSNR, dB")
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
-    canvas.print_png(str(path))
+    save_figure(figure, path)
 
 
 def _by_name(rows: Sequence[CompactRow]) -> Mapping[str, list[CompactRow]]:

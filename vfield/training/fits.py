@@ -204,8 +204,7 @@ def _fit_compact(clip: Clip, config: Config, out: Path | None, records: Mapping[
     def follow(loop: Iterable[Any], total: int) -> Iterable[Any]:
         return tqdm(loop, total=total, desc="compress", disable=not (progress and is_main), leave=False)
 
-    filled = clip if clip.visible is None else fill(clip, follow)
-    denoised = denoise(filled, config.denoising, follow).clip
+    denoised = denoise(fill(clip, follow), config.denoising, follow).clip
     seen, shots = distinct(denoised, moving=True)
     t = keyframe_t(seen.pts_seconds)
     packed, coded = pack(seen.frames, t, shots, config.compression, config.flow, config.training.seed, follow)

@@ -1,0 +1,23 @@
+"""Other processes for tests to start."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1", "GOMP_SPINCOUNT": "0"}
+
+
+def in_two_processes(script: list[str]) -> subprocess.CompletedProcess[str]:
+    """Run a script, with its words, by Accelerate in two processes of the package under test; it must end well."""
+    # `accelerate launch --cpu --num_processes 2` starts a single process and says nothing; with --multi_gpu it hands
+    # over to torchrun, whatever the device.
+    launch = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", "--multi_gpu", "--num_processes=2"]
+    options = ["--num_machines=1", "--mixed_precision=no", "--dynamo_backend=no", "--main_process_port=0"]
+    environment = {**ONE_THREAD, "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run([*launch, *options, *script], env=environment, text=True, capture_output=True, timeout=120)
+    assert ended.returncode == 0, ended.stderr
+    return ended
