@@ -431,6 +431,35 @@ def test_a_neighbour_that_differs_or_misses_has_no_say(scale: float, miss: float
     torch.testing.assert_close(detail.finer(colours, 0, lambda _: sightings), fine[0], atol=1e-6, rtol=0)
 
 
+def test_a_neighbour_that_shows_another_thing_with_as_little_detail_has_no_say() -> None:
+    # What was behind the thing that moved away: its detail is no further off than that of the thing itself.
+    fine = torch.stack([level + 0.05 * within_pixels(seed) for seed, level in enumerate((0.3, 0.7))])
+    detail = Told(fine)
+    detail.scale.fill_(0.05)
+    colours = ColourKeyframes(averaged(fine[0]).expand(2, -1, -1, -1))
+    found = detail.finer(colours, 0, there_and_nowhere_else(2, (0.0, 0.0), SIZE))
+    torch.testing.assert_close(found, fine[0], atol=1e-5, rtol=0)
+    # Of the same brightness, it has one.
+    detail = Told(torch.stack([fine[0], fine[1] - 0.4]))
+    detail.scale.fill_(0.05)
+    found = detail.finer(colours, 0, there_and_nowhere_else(2, (0.0, 0.0), SIZE))
+    assert (found - fine[0]).square().mean().sqrt() > 0.01
+
+
+def test_a_neighbour_has_no_say_where_its_motion_tears() -> None:
+    fine = torch.stack([0.5 + 0.05 * within_pixels(seed) for seed in range(2)])
+    detail = Told(fine)
+    detail.scale.fill_(1e4)
+    colours = ColourKeyframes(torch.full((2, 3, *SIZE), 0.5))
+    torn = torch.zeros(2, *SIZE)
+    torn[:, :, SIZE[1] // 2 :] = 8.0
+    sightings: list[Sighting | None] = [Sighting(1, torn, torch.zeros(1, *SIZE))]
+    change = (detail.finer(colours, 0, lambda _: sightings) - fine[0]).abs().mean(dim=(0, 1))
+    tear = SIZE[1]  # in cells
+    assert change[tear - 2 : tear + 2].max() < 1e-5
+    assert change[: tear - 8].min() > 0.005
+
+
 def test_of_frames_that_are_alike_the_average_is_the_prediction() -> None:
     colours = ColourKeyframes(picture(SIZE).expand(5, -1, -1, -1))
     detail = Detail(DetailConfig())

@@ -53,8 +53,10 @@ _FOLLOW_STRIDE = 2
 _UNSEEN_PX = 20.0  # how far from its start a point counts as returned that a neighbour does not show
 # Differences are seen in units of twice the clip's own detail, up to so many: a wrong match must not shout.
 _LOUDEST = 6.0
-# A neighbour's detail that differs by so many times the clip's own, or that misses by a pixel, counts by 1 / e.
-_AGREEING = 3.0
+# A neighbour that differs by so many times the clip's own detail, that misses by a pixel, or that is followed by motion
+# which changes by so many pixels from pixel to pixel, counts by 1 / e.
+_AGREEING = 2.0
+_TEARING = 0.7
 _AGREEING_CELLS = 5  # side of the neighbourhood that is judged
 # Of the source: what is made of so many fits a processor's cache.
 _BAND_PIXELS = 1 << 16
@@ -346,12 +348,30 @@ class Detail(nn.Module):
         return torch.cat(parts, dim=1)
 
     def _agreement(self, change: Tensor, sighting: Sighting, rows: range, pixels: tuple[int, int]) -> Tensor:
-        """How far a neighbour's fine cells are believed, (1, 2 rows, 2 w) from 0 to 1."""
-        apart = _within_pixels(change).abs().mean(dim=0, keepdim=True)
+        """How far a neighbour's fine cells are believed, (1, 2 rows, 2 w) from 0 to 1.
+
+        Judged by their means over pixels, too, although those have no say in the result: where something is uncovered,
+        what the neighbour shows may have as little detail as what is there, and is another thing all the same.
+        """
         side = _AGREEING_CELLS
-        apart = F.avg_pool2d(apart, side, stride=1, padding=side // 2, count_include_pad=False)
-        miss = _resized(sighting.miss, 2 * pixels[0], 2 * pixels[1])[:, 2 * rows.start : 2 * rows.stop]
-        return torch.exp(-((apart / (_AGREEING * self.scale)) ** 2) - miss**2)
+        apart = F.avg_pool2d(change.abs().mean(dim=0, keepdim=True), side, 1, side // 2, count_include_pad=False)
+        doubt = sighting.miss**2 + (_tearing(sighting.displacement) / _TEARING) ** 2
+        doubt = _resized(doubt, 2 * pixels[0], 2 * pixels[1])[:, 2 * rows.start : 2 * rows.stop]
+        return torch.exp(-((apart / (_AGREEING * self.scale)) ** 2) - doubt)
+
+
+def _tearing(displacement: Tensor) -> Tensor:
+    """By how much motion changes around each point of a sighting, (1, rows, columns) in pixels from pixel to pixel."""
+    torn = torch.zeros_like(displacement[:1])
+    for axis in (1, 2):
+        if displacement.shape[axis] > 1:
+            steps = displacement.diff(dim=axis).abs().amax(dim=0, keepdim=True) / _FOLLOW_STRIDE
+            ends = steps.narrow(axis, 0, 1), steps.narrow(axis, -1, 1)
+            # Each point has two steps beside it, the first and the last but one.
+            torn = torch.maximum(
+                torn, torch.maximum(torch.cat([ends[0], steps], axis), torch.cat([steps, ends[1]], axis))
+            )
+    return F.max_pool2d(torn[None], 3, stride=1, padding=1)[0]
 
 
 def _bands(height: int, width: int, reach: int) -> Iterator[tuple[range, range]]:
