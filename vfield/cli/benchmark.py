@@ -151,7 +151,7 @@ def _parser(name: Benchmark) -> ArgumentParser:
     parser.add_argument("--preset", nargs="+", type=str, default=["balanced"], metavar="NAME", help=told)
     told = f"what else is judged, of {', '.join(kind.known_peers)}, for example {kind.peers[0]}"
     parser.add_argument("--peers", nargs="*", type=str, default=kind.peers, metavar="PEER", help=told)
-    parser.add_argument("--device", type=DeviceName, default="cpu", help=DEVICE)
+    parser.add_argument("--device", type=DeviceName, default="cpu", metavar="NAME", help=DEVICE)
     result_folder(parser, f"runs/benchmark-{name}")
     return parser
 

@@ -30,7 +30,7 @@ def run(words: list[str]) -> int:
     parser.add_argument("--holes", nargs="+", type=str, default=list(HOLES), metavar="KIND", help=told)
     told = "a preset in configs/, for example fast"
     parser.add_argument("--preset", type=str, default="balanced", metavar="NAME", help=told)
-    parser.add_argument("--device", type=DeviceName, default="cpu", help=DEVICE)
+    parser.add_argument("--device", type=DeviceName, default="cpu", metavar="NAME", help=DEVICE)
     result_folder(parser, "runs/benchmark-inpainting")
     parsed = parse(parser, words)
     kinds = [kind for kind in HOLES if kind in parsed.holes]

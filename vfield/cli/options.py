@@ -212,7 +212,7 @@ def image_option(parser: ArgumentParser, about: str) -> None:
 
 def render_device(parser: ArgumentParser) -> None:
     """Where a fitted field is asked."""
-    parser.add_argument("--device", type=str, default="cpu", help=DEVICE)
+    parser.add_argument("--device", type=str, default="cpu", metavar="NAME", help=DEVICE)
 
 
 def source_options(parser: ArgumentParser, video: str, several: bool = False) -> None:
@@ -274,7 +274,9 @@ def mask_option(parser: ArgumentParser) -> None:
 
 def fit_options(parser: ArgumentParser) -> None:
     """How to fit and where to keep it, and every value of the config."""
-    parser.add_argument("--config", action=ActionConfigFile, help=f"a preset, {PRESET}; default the built-in values")
+    parser.add_argument(
+        "--config", action=ActionConfigFile, metavar="FILE", help=f"a preset, {PRESET}; default the built-in values"
+    )
     parser.add_argument(
         *("-o", "--output", "--out"),
         dest="out",
@@ -295,7 +297,9 @@ def fit_options(parser: ArgumentParser) -> None:
         help="take out noise of so many grey levels of 255 first, for example 8; default the config's, auto",
     )
     parser.add_argument("--seed", type=int | None, metavar="N", help=f"{SEED}; default the config's, 0")
-    parser.add_argument("--device", type=str | None, help=f"{DEVICE}; default auto, an accelerator where there is one")
+    parser.add_argument(
+        "--device", type=str | None, metavar="NAME", help=f"{DEVICE}; default auto, an accelerator where there is one"
+    )
     parser.add_argument(
         "--mixed-precision", type=str | None, help="no, bf16 or fp16, for example bf16; default as Accelerate is set"
     )
