@@ -11,12 +11,13 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 
-from vfield.cli import adapt, benchmark, evaluate, flow, lab, render, snapshot, train, view
+from vfield.cli import adapt, benchmark, evaluate, flow, info, lab, render, snapshot, train, view
 from vfield.cli.options import guarded
 from vfield.cli.says import say
 from vfield.errors import UserError
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "info": info.run,
     "train": train.run,
     "adapt": adapt.run,
     "render": render.run,

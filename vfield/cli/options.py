@@ -65,10 +65,10 @@ def fail(message: str) -> int:
 
 def _for_scripts(words: Sequence[str], json_file: bool) -> bool:
     """Whether `--json` asks for an object on stdout. Seen before words are parsed: their errors are told so, too."""
-    for word, following in zip(words, [*words[1:], "-"], strict=True):
-        if word == "--json":
-            return not json_file or following.startswith("-")
-    return False
+    if "--json" not in words:
+        return False
+    following = words[words.index("--json") + 1 :]
+    return not json_file or not following or following[0].startswith("-")
 
 
 def _one_spelling(word: str) -> str:
@@ -154,11 +154,11 @@ def exact_number(name: str, text: str) -> Fraction:
     return Fraction(text)
 
 
-def run_options(parser: ArgumentParser) -> None:
-    """Which run a command reads: its first word, or `-i`; `run_of` gives it."""
-    about = "run folder or field file, for example runs/clip"
+def run_options(parser: ArgumentParser, kind: str = "run folder or field file", example: str = "runs/clip") -> None:
+    """What a command reads, a run in most: its first word, or `-i`; `run_of` gives it."""
+    about = f"{kind}, for example {example}"
     parser.add_argument("run", type=str | None, nargs="?", help=f"{about}; required, here or after -i")
-    parser.add_argument("-i", "--input", type=str | None, metavar="RUN", help=f"{about}; default the first word")
+    parser.add_argument("-i", "--input", type=str | None, metavar="FILE", help=f"{about}; default the first word")
 
 
 def run_of(parsed: Namespace) -> str:
@@ -168,9 +168,9 @@ def run_of(parsed: Namespace) -> str:
         UserError: when none is named, or two are.
     """
     if parsed.run is None and parsed.input is None:
-        raise UserError("no run given; name a run folder or field file, for example runs/clip")
+        raise UserError("nothing to read given; name it, for example runs/clip")
     if parsed.run is not None and parsed.input is not None:
-        raise UserError(f"two runs given, {parsed.run} and --input {parsed.input}; name one")
+        raise UserError(f"two things to read given, {parsed.run} and --input {parsed.input}; name one")
     return str(parsed.run if parsed.input is None else parsed.input)
 
 
@@ -274,9 +274,8 @@ def mask_option(parser: ArgumentParser) -> None:
 
 def fit_options(parser: ArgumentParser) -> None:
     """How to fit and where to keep it, and every value of the config."""
-    parser.add_argument(
-        "--config", action=ActionConfigFile, metavar="FILE", help=f"a preset, {PRESET}; default the built-in values"
-    )
+    told = f"a preset, {PRESET}; default the built-in values"
+    parser.add_argument("--config", action=ActionConfigFile, metavar="FILE", help=told)
     parser.add_argument(
         *("-o", "--output", "--out"),
         dest="out",
@@ -297,9 +296,8 @@ def fit_options(parser: ArgumentParser) -> None:
         help="take out noise of so many grey levels of 255 first, for example 8; default the config's, auto",
     )
     parser.add_argument("--seed", type=int | None, metavar="N", help=f"{SEED}; default the config's, 0")
-    parser.add_argument(
-        "--device", type=str | None, metavar="NAME", help=f"{DEVICE}; default auto, an accelerator where there is one"
-    )
+    told = f"{DEVICE}; default auto, an accelerator where there is one"
+    parser.add_argument("--device", type=str | None, metavar="NAME", help=told)
     parser.add_argument(
         "--mixed-precision", type=str | None, help="no, bf16 or fp16, for example bf16; default as Accelerate is set"
     )

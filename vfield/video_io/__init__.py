@@ -8,6 +8,7 @@ with VideoWriter("out.mp4", height=360, width=640, frame_rate=clip.frame_rate, c
 
 from vfield.video_io.audio import AudioPlan
 from vfield.video_io.carry import CarryPlan
+from vfield.video_io.details import FileDetails, inspect_file
 from vfield.video_io.encode import CONTAINERS, cannot_hold
 from vfield.video_io.filters import encode_gif, filter_frames
 from vfield.video_io.graph import ACCURATE
@@ -22,6 +23,7 @@ __all__ = [
     "AudioPlan",
     "CarryPlan",
     "Deinterlacing",
+    "FileDetails",
     "VideoInfo",
     "VideoWriter",
     "cannot_hold",
@@ -29,6 +31,7 @@ __all__ = [
     "encode_gif",
     "filter_frames",
     "has_audio",
+    "inspect_file",
     "probe",
     "read_clip",
 ]
