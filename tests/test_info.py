@@ -89,7 +89,7 @@ def test_a_picture(tmp_path: Path, info: Info, pixels: tuple[int, ...], chroma: 
 
 
 @pytest.mark.parametrize(
-    ("pixel_format", "chroma"), [("yuv444p", "4:4:4"), ("yuv422p", "4:2:2"), ("yuv411p", "4:1:1"), ("gbrp", "RGB")]
+    ("pixel_format", "chroma"), [("yuv444p", "4:4:4"), ("yuv422p", "4:2:2"), ("yuv411p", "4:1:1"), ("bgr0", "RGB")]
 )
 def test_sampling_of_colour_by_its_name(tmp_path: Path, pixel_format: str, chroma: str) -> None:
     path = tmp_path / "clip.mkv"

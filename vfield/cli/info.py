@@ -16,8 +16,8 @@ from vfield.config import CONFIG_NAME, differences, load_config
 from vfield.shots import find_shots
 from vfield.video_io import FileDetails, inspect_file, read_clip
 
-# A fit holds so many bytes for each pixel of each frame: 4.7 GB for 132 frames of 1280x720 of 8 bits, measured. The clip
-# and its prepared copy take 18 more where colours are floats.
+# A fit holds so many bytes for each pixel of each frame: 4.7 GB for 132 frames of 1280x720 of 8 bits, measured. The
+# clip and its prepared copy take 18 more where colours are floats.
 _FIT_BYTES, _DEEP_BYTES = 39, 57
 # Cuts are looked for on frames reduced to this, pixels on the longer side.
 _CUT_SIDE = 96
@@ -192,11 +192,12 @@ def _of_run(path: Path) -> dict[str, Any]:
 def _told_of_run(report: dict[str, Any]) -> dict[str, str]:
     changed = report["config_differences"]
     lasting = float(report["end_seconds"] - report["start_seconds"])
+    shots = f"{report['shots']} {'shot' if report['shots'] == 1 else 'shots'}"
     return {
         "run": f"{report['path']}, {report['file_bytes'] / 1e6:.2f} MB, {report['parameters']} parameters",
         "clip": report["source"] or "made in memory",
-        "frames": f"{report['frames']} of {report['width']}x{report['height']}, {float(report['frame_rate']):g} a second, "
-        f"{lasting:.3f} s, {report['shots']} {'shot' if report['shots'] == 1 else 'shots'}",
+        "frames": f"{report['frames']} of {report['width']}x{report['height']}, {float(report['frame_rate']):g} "
+        f"a second, {lasting:.3f} s, {shots}",
         "expected": "" if report["expected_psnr"] is None else f"PSNR {report['expected_psnr']:.1f} dB in between",
         "warning": report["warning"] or "",
         "config": ""

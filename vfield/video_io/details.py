@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -16,7 +17,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from vfield.clip import ColorInfo
-from vfield.video_io.color import open_tags, tag_names
+from vfield.video_io.color import is_grey, open_tags, tag_names
 from vfield.video_io.source import VideoInfo, find_video, first_frame, info_of, open_input
 
 
@@ -139,7 +140,7 @@ def _chroma(described: VideoFormat) -> str:
     """The usual name of a pixel format's sampling of colour."""
     if described.is_rgb or described.has_palette:
         return "RGB"
-    if not any(component.is_chroma for component in described.components):
+    if is_grey(described.name):
         return "grey"
     across, down = 8 // described.chroma_width(8), 8 // described.chroma_height(8)
     named = {(1, 1): "4:4:4", (2, 1): "4:2:2", (2, 2): "4:2:0", (4, 1): "4:1:1", (1, 2): "4:4:0", (4, 4): "4:1:0"}
@@ -181,7 +182,7 @@ def _timestamps(path: str | Path, index: int) -> Timestamps:
             pass
         time_base = stream.time_base
     ticks.sort()
-    steps = [later - earlier for earlier, later in zip(ticks, ticks[1:], strict=False)]
+    steps = [later - earlier for earlier, later in pairwise(ticks)]
     # AVI keeps no times: what FFmpeg gives goes back and forth with the order of coding.
     if time_base is None or not steps or len(ticks) < count or container.format.name == "avi":
         return Timestamps(count, None, None, uneven=False)
