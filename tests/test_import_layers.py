@@ -55,6 +55,7 @@ LAYERS = [
     "soundtrack",
     "export",
     "panels",
+    "comparison",
     "motion_files",
     "board",
     "training",

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 
-from vfield.cli import adapt, benchmark, evaluate, flow, info, lab, render, snapshot, train, view
+from vfield.cli import adapt, benchmark, compare, evaluate, flow, info, lab, render, snapshot, train, view
 from vfield.cli.options import guarded
 from vfield.cli.says import say
 from vfield.errors import UserError
@@ -25,6 +25,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "snapshot": snapshot.run,
     "view": view.run,
     "evaluate": evaluate.run,
+    "compare": compare.run,
     "benchmark": benchmark.run,
     "lab": lab.run,
 }
