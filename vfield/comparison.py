@@ -193,9 +193,8 @@ def _written(
                 shown = pair, pair.seconds + pair.first.duration_seconds
         if at is not None:
             if shown is None or (at >= shown[1] and shown[0].seconds == scores[-1].seconds):
-                raise UserError(
-                    f"--at {float(at):g} is after the last common frame, at {float(scores[-1].seconds):g} s"
-                )
+                last = float(scores[-1].seconds)
+                raise UserError(f"--at {float(at):g} is after the last common frame, at {last:g} s")
             writer.write(_laid_out(shown[0], layout, 0.5))
     return scores
 
