@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 
-from vfield.cli import adapt, benchmark, compare, evaluate, flow, info, lab, render, snapshot, train, view
+from vfield.cli import adapt, benchmark, compare, completion, evaluate, flow, info, lab, render, snapshot, train, view
 from vfield.cli.options import guarded
 from vfield.cli.says import say
 from vfield.errors import UserError
@@ -28,6 +28,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "compare": compare.run,
     "benchmark": benchmark.run,
     "lab": lab.run,
+    "completion": completion.run,
 }
 
 
@@ -51,6 +52,8 @@ def _dispatched(words: list[str]) -> int:
         return 0
     if words[0] not in COMMANDS:
         raise UserError(f"unknown command {words[0]!r}; choose one of {', '.join(COMMANDS)}")
+    if words[0] == "completion":
+        return completion.run(words[1:], COMMANDS, GROUPS)
     return COMMANDS[words[0]](words[1:])
 
 

@@ -89,8 +89,8 @@ def _parser() -> ArgumentParser:
     parser.add_argument(
         "--codec",
         type=str | None,
-        help="h264, hevc, av1, vp9, prores, ffv1 or an FFmpeg encoder such as hevc_nvenc (replaced in software where it "
-        "does not work), for example av1; default by file name and depth",
+        help="h264, hevc, av1, vp9, prores, ffv1 or an FFmpeg encoder such as hevc_nvenc (replaced in software where "
+        "it does not work), for example av1; default by file name and depth",
     )
     parser.add_argument(
         "--crf",

@@ -38,7 +38,12 @@ _ENCODERS = {
 # Encoders with a constant-quality scale: default and worst.
 _CRF = {
     name: Quality(default, 0, worst, lambda crf: {"crf": str(crf)})
-    for name, default, worst in [("libx264", 16, 51), ("libx265", 16, 51), ("libvpx-vp9", 30, 63), ("libsvtav1", 30, 63)]
+    for name, default, worst in [
+        ("libx264", 16, 51),
+        ("libx265", 16, 51),
+        ("libvpx-vp9", 30, 63),
+        ("libsvtav1", 30, 63),
+    ]
 }
 # libvpx's own default speed takes seconds for a frame; SVT-AV1 and x265 print a report unless told not to.
 _OPTIONS = {
@@ -88,8 +93,8 @@ def choose_encoding(
 
     By default H.264 4:2:0 in mp4, mov and mkv, VP9 in webm; for sources beyond 8 bits and for HDR, H.265 and AV1 of 10
     bits, or H.264 of 10 bits where the picture is too small for H.265. FFV1 keeps the source's own depth. An odd width
-    or height makes it 4:4:4 where the encoder would lose the last row or column. A graphics card's encoder that does not
-    work here is replaced by the one in software for the same format.
+    or height makes it 4:4:4 where the encoder would lose the last row or column. A graphics card's encoder that does
+    not work here is replaced by the one in software for the same format.
 
     Raises:
         UserError: when the parts do not go together.
