@@ -68,6 +68,13 @@ def test_every_option_is_explained(command: str) -> None:
         assert action.default is not None or "default" in told or "required" in told, where
 
 
+@pytest.mark.parametrize("command", ["train", "adapt", "evaluate"])
+def test_every_key_of_the_config_is_explained(command: str) -> None:
+    keys = [action for action in PARSERS[command]._actions if "." in action.dest]
+    assert len(keys) > 50
+    assert [action.dest for action in keys if len(str(action.help or "")) < 4] == []
+
+
 def kind(action: argparse.Action) -> str:
     """What is to be typed: a number, or words."""
     if action.nargs == 0:

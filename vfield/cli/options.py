@@ -8,12 +8,13 @@ import re
 import sys
 import tempfile
 import warnings
+from argparse import Action
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from fractions import Fraction
 from pathlib import Path
 
-from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
+from jsonargparse import ActionConfigFile, ArgumentParser, DefaultHelpFormatter, Namespace
 
 from vfield.benchmark.suite import SUITE
 from vfield.cli.says import answering, say_error
@@ -80,6 +81,15 @@ def _one_spelling(word: str) -> str:
     return f"--{name}{equals}{value}"
 
 
+class _HelpFormatter(DefaultHelpFormatter):
+    """Says no more of an option than its help where nothing is its default: what that means is said there."""
+
+    def _get_help_string(self, action: Action) -> str:
+        if action.default is None or action.nargs == 0:
+            return action.help or ""
+        return super()._get_help_string(action)
+
+
 def command_parser(name: str, description: str, json_file: bool = False) -> ArgumentParser:
     """A parser that raises what is wrong instead of printing and ending, and guesses nothing.
 
@@ -88,7 +98,13 @@ def command_parser(name: str, description: str, json_file: bool = False) -> Argu
         description: for its help.
         json_file: whether `--json` may name a file.
     """
-    parser = ArgumentParser(prog=f"vfield {name}", description=description, exit_on_error=False, allow_abbrev=False)
+    parser = ArgumentParser(
+        prog=f"vfield {name}",
+        description=description,
+        exit_on_error=False,
+        allow_abbrev=False,
+        formatter_class=_HelpFormatter,
+    )
     about = 'print one JSON object on stdout instead of text, errors too ({"error": ...})'
     if json_file:
         about = "the figures as JSON: instead of the table, or into a file, for example rows.json; default off"

@@ -37,13 +37,8 @@ _ENCODERS = {
 }
 # Encoders with a constant-quality scale: default and worst.
 _CRF = {
-    name: Quality(default, 0, worst, lambda crf: {"crf": str(crf)})
-    for name, default, worst in [
-        ("libx264", 16, 51),
-        ("libx265", 16, 51),
-        ("libvpx-vp9", 30, 63),
-        ("libsvtav1", 30, 63),
-    ]
+    **dict.fromkeys(("libx264", "libx265"), Quality(16, 0, 51, lambda crf: {"crf": str(crf)})),
+    **dict.fromkeys(("libvpx-vp9", "libsvtav1"), Quality(30, 0, 63, lambda crf: {"crf": str(crf)})),
 }
 # libvpx's own default speed takes seconds for a frame; SVT-AV1 and x265 print a report unless told not to.
 _OPTIONS = {
