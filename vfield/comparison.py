@@ -95,24 +95,26 @@ class _Paired:
         self.left_out = [0, 0]
 
     def __iter__(self) -> Iterator[_Pair]:
-        sources = [read_frames(path) for path in self._paths]
-        frames = [next(source, None) for source in sources]
-        assert frames[0] is not None
-        assert frames[1] is not None
-        begins = (frames[0].pts_seconds, frames[1].pts_seconds)
-        self._check_sizes(frames[0], frames[1])
-        while frames[0] is not None and frames[1] is not None:
-            seconds = frames[0].pts_seconds - begins[0]
-            apart = seconds - (frames[1].pts_seconds - begins[1])
+        ones, others = (read_frames(path) for path in self._paths)
+        one, other = next(ones, None), next(others, None)
+        if one is None or other is None:
+            return  # `read_frames` refuses a file without frames.
+        begin, other_begin = one.pts_seconds, other.pts_seconds
+        self._check_sizes(one, other)
+        while one is not None and other is not None:
+            seconds = one.pts_seconds - begin
+            apart = seconds - (other.pts_seconds - other_begin)
             if abs(apart) <= self._tolerance:
-                yield _Pair(seconds, frames[0], frames[1])
-                frames = [next(source, None) for source in sources]
+                yield _Pair(seconds, one, other)
+                one, other = next(ones, None), next(others, None)
+            elif apart < 0:
+                self.left_out[0] += 1
+                one = next(ones, None)
             else:
-                earlier = 0 if apart < 0 else 1
-                self.left_out[earlier] += 1
-                frames[earlier] = next(sources[earlier], None)
-        for index, source in enumerate(sources):
-            self.left_out[index] += (frames[index] is not None) + sum(1 for _ in source)
+                self.left_out[1] += 1
+                other = next(others, None)
+        self.left_out[0] += (one is not None) + sum(1 for _ in ones)
+        self.left_out[1] += (other is not None) + sum(1 for _ in others)
 
     def _check_sizes(self, first: ShownFrame, second: ShownFrame) -> None:
         (height, width), (other_height, other_width) = first.pixels.shape[1:], second.pixels.shape[1:]
