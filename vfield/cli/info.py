@@ -110,7 +110,8 @@ def _told_of_file(path: Path, details: FileDetails, cuts: list[Fraction] | None)
     pixels = "" if info.pixel_aspect == 1 else f", pixels {info.pixel_aspect} as wide as high"
     traits = [info.pixel_format, f"{details.bit_depth} bits", details.chroma]
     traits += ["with alpha (seen over black)"] * details.has_alpha + ["interlaced"] * details.interlaced
-    gigabytes = _fit_bytes(details) / 1e9
+    needed = _fit_bytes(details)
+    memory = f"{needed / 1e9:.1f} GB" if needed >= 1e8 else f"{needed / 1e6:.0f} MB"
     told = {
         "file": f"{path}, {details.container}, {details.file_bytes / 1e6:.2f} MB",
         "duration": "" if info.duration_seconds is None or picture else f"{float(info.duration_seconds):.3f} s",
@@ -127,7 +128,7 @@ def _told_of_file(path: Path, details: FileDetails, cuts: list[Fraction] | None)
         "chapters": "; ".join(f"{float(mark.start_seconds):.2f} s {mark.title}" for mark in details.chapters),
         "tags": "; ".join(f"{name} {value}" for name, value in details.tags.items()),
         "scene cuts": "" if cuts is None else ", ".join(f"{float(cut):.2f} s" for cut in cuts) or "none",
-        "vfield": f"{times.frames} frames of {size}, about {gigabytes:.1f} GB to fit whole",
+        "vfield": f"{times.frames} frames of {size}, about {memory} to fit whole",
     }
     if details.interlaced:
         told["vfield"] += "; --deinterlace field makes it progressive first"
