@@ -86,6 +86,17 @@ def _parser() -> ArgumentParser:
         metavar="FILE",
         help="YAML of crops over time, for pan and zoom, for example zoom.yaml; default none",
     )
+    _coding_options(parser)
+    parser.add_argument(
+        "--audio", type=str, default="auto", help="auto, copy, stretch, varispeed or drop, for example stretch"
+    )
+    render_device(parser)
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier output")
+    return parser
+
+
+def _coding_options(parser: ArgumentParser) -> None:
+    """How a video is coded."""
     parser.add_argument(
         "--codec",
         type=str | None,
@@ -103,9 +114,3 @@ def _parser() -> ArgumentParser:
         type=str | None,
         help="FFmpeg pixel format, for example yuv444p; default 4:2:0 of 8 bits, of 10 for sources beyond 8",
     )
-    parser.add_argument(
-        "--audio", type=str, default="auto", help="auto, copy, stretch, varispeed or drop, for example stretch"
-    )
-    render_device(parser)
-    parser.add_argument("--overwrite", action="store_true", help="replace an earlier output")
-    return parser
