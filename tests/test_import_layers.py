@@ -55,6 +55,7 @@ LAYERS = [
     "soundtrack",
     "export",
     "panels",
+    "comparison",
     "motion_files",
     "board",
     "training",
@@ -88,7 +89,8 @@ INNER_LAYERS = {
     "view": ["source", "views", "viewer", "worker", "clips", "server", "__init__"],
     "training": ["settings", "members", "saves", "run", "fits", "__init__"],
     "cli": [
-        *["values", "options", "sources", "train", "adapt", "render", "flow", "snapshot", "view", "evaluate"],
+        *["says", "values", "options", "sources", "info", "compare", "completion"],
+        *["train", "adapt", "render", "flow", "snapshot", "view", "evaluate"],
         *["benchmark_denoising", "benchmark_inpainting", "benchmark_compact"],
         *["benchmark", "lab_spectral", "lab_ntk", "lab_races", "lab_adapt", "lab", "__init__"],
     ],

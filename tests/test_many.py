@@ -377,7 +377,7 @@ def test_a_folder_of_clips_is_trained_adapted_and_rendered(
 
 def test_fits_are_compared(files: Path, trained: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     words = ["lab", "adapt", str(trained), "--video", str(files / "long.mkv"), "--holdout", "2", "--device", "cpu"]
-    assert main([*words, "--steps", "4", "--every", "2", "--out", str(tmp_path / "lab")]) == 0
+    assert main([*words, "--steps", "4", "--look-every", "2", "--out", str(tmp_path / "lab")]) == 0
     assert {path.name for path in (tmp_path / "lab").iterdir()} == set(FILES)
     courses = json.loads((tmp_path / "lab" / "adapt.json").read_text())
     assert list(courses) == ["nothing", "codes", "tuned"]

@@ -44,6 +44,19 @@ def load_config(path: str | Path) -> Config:
     return config_from_values(load_values(path))
 
 
+def differences(config: Config) -> dict[str, Any]:
+    """The values that are not the defaults, by their dotted names, as on the command line."""
+
+    def leaves(values: dict[str, Any], prefix: str) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key, value in values.items():
+            found |= leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+        return found
+
+    usual = leaves(asdict(Config()), "")
+    return {name: value for name, value in leaves(asdict(config), "").items() if value != usual.get(name)}
+
+
 def config_text(config: Config) -> str:
     """Every value as YAML, so that a run can be read and repeated without the preset that it came from."""
 

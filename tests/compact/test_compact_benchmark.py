@@ -33,14 +33,14 @@ def test_a_small_run_leaves_figures_table_and_plot(demo_clip: Path, tmp_path: Pa
         "compact",
         "--clip",
         str(demo_clip),
-        "--crop",
+        "--middle",
         "64x48",
         "--frames",
         "2",
         "--config",
         str(quick),
     ]
-    assert main([*words, "--steps", "30", "--peers", "x264", "--crfs", "30", "--out", str(out)]) == 0
+    assert main([*words, "--quantiser-steps", "30", "--peers", "x264", "--crfs", "30", "--out", str(out)]) == 0
     assert sorted(path.name for path in out.iterdir()) == ["rate.png", "results.json", "table.md"]
     rows = json.loads((out / "results.json").read_text())["rows"]
     assert [(row["name"], row["setting"]) for row in rows] == [("vfield", "step 30"), ("x264", "crf 30")]
@@ -54,7 +54,7 @@ def test_a_small_run_leaves_figures_table_and_plot(demo_clip: Path, tmp_path: Pa
     [
         (["--peers", "x266"], "--peers knows x264, x265, got 'x266'"),
         (["--config", CONFIG.replace("compact.yaml", "fast.yaml")], "does not compress"),
-        (["--crop", "big"], "size must be WIDTHxHEIGHT"),
+        (["--middle", "big"], "size must be WIDTHxHEIGHT"),
         (["--clip", "none.mp4"], "none.mp4"),
     ],
 )

@@ -52,7 +52,7 @@ def test_racers_learn(who: tuple[str, str]) -> None:
 
 
 def test_the_command_writes_figures_and_pictures(tmp_path: Path, demo_clip: Path) -> None:
-    words = ["lab", "latents", "--clips", str(demo_clip), "--frames", "3", "--crop", "24x16", "--steps", "1"]
+    words = ["lab", "latents", "--clips", str(demo_clip), "--frames", "3", "--middle", "24x16", "--steps", "1"]
     words += ["--width", "8", "--out", str(tmp_path / "out")]
     assert main(words) == 0
     curves = json.loads((tmp_path / "out" / "races.json").read_text())["curves"]

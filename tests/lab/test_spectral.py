@@ -103,7 +103,7 @@ def test_the_command_leaves_figures_and_pictures(
     demo_clip: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("matplotlib", reason="plots need matplotlib")
-    words = ["lab", "spectral", "--image", str(demo_clip), "--out", str(tmp_path / "lab"), "--size", "16"]
+    words = ["lab", "spectral", "--image", str(demo_clip), "--out", str(tmp_path / "lab"), "--pixels", "16"]
     assert main([*words, "--steps", "25", "--sigmas", "1", "4"]) == 0
     assert {path.name for path in (tmp_path / "lab").iterdir()} == {
         *("training.gif", "curves.png", "spectrum.png", "sigma.png", "figures.json")
@@ -124,7 +124,7 @@ def test_the_command_leaves_figures_and_pictures(
     ("words", "line"),
     [
         ([], "name an experiment: vfield lab spectral or ntk or"),
-        (["spectral", "--size", "4"], "size must be 8 to 512 pixels, got 4"),
+        (["spectral", "--pixels", "4"], "size must be 8 to 512 pixels, got 4"),
         (["spectral", "--steps", "3"], "steps must be at least 25, got 3"),
         (["spectral", "--sigmas", "0"], "sigmas must be positive"),
         (["spectral", "--image", "nowhere.png"], "nowhere.png does not exist"),

@@ -87,6 +87,11 @@ class Conditions:
         )
 
 
+def results_document(cases: Sequence[Case], conditions: Conditions) -> dict[str, Any]:
+    """Every figure, as it is written."""
+    return {**asdict(conditions), "cases": [_case_json(case) for case in cases]}
+
+
 def write_results(folder: Path, cases: Sequence[Case], conditions: Conditions) -> None:
     """Write every figure as JSON, and the tables as Markdown.
 
@@ -94,7 +99,7 @@ def write_results(folder: Path, cases: Sequence[Case], conditions: Conditions) -
         UserError: when they cannot be written.
     """
     texts = {
-        RESULTS_NAME: json.dumps({**asdict(conditions), "cases": [_case_json(case) for case in cases]}, indent=1),
+        RESULTS_NAME: json.dumps(results_document(cases, conditions), indent=1),
         TABLE_NAME: markdown(cases, conditions),
     }
     for name, text in texts.items():

@@ -30,7 +30,11 @@ def run(words: list[str]) -> int:
         "Fit a new clip by its codes alone, with the decoder and whatever else a run's clips share held. The run's own "
         "config is the default, its steps divided by the number of its clips.",
     )
-    parser.add_argument("run", type=str, help="run folder of one clip or several, or field file, to take the rest from")
+    parser.add_argument(
+        "run",
+        type=str,
+        help="run folder of one clip or several, or field file, to take the rest from, for example runs/many; required",
+    )
     source_options(parser, "video")
     mask_option(parser)
     parser.add_argument("--tune", action="store_true", help="let what is shared learn, too, at a tenth of the rate")

@@ -15,12 +15,20 @@ from torch import Tensor
 
 from vfield.benchmark.cases import Benchmark, Case
 from vfield.benchmark.interpolation import interpolation
-from vfield.benchmark.results import PICTURES_NAME, RESULTS_NAME, TABLE_NAME, Conditions, write_results
-from vfield.benchmark.suite import SUITE, read_suite
+from vfield.benchmark.results import (
+    PICTURES_NAME,
+    RESULTS_NAME,
+    TABLE_NAME,
+    Conditions,
+    results_document,
+    write_results,
+)
+from vfield.benchmark.suite import read_suite
 from vfield.benchmark.tables import case_table, mean_tables
 from vfield.benchmark.upscaling import space_time, upscaling
 from vfield.cli import benchmark_compact, benchmark_denoising, benchmark_inpainting
-from vfield.cli.options import check_folder, command_parser, parse
+from vfield.cli.options import DEVICE, check_folder, command_parser, parse, result_folder, suite_options
+from vfield.cli.says import say
 from vfield.clip import Clip
 from vfield.config import load_config
 from vfield.devices import DeviceName
@@ -100,12 +108,14 @@ _KINDS: dict[Benchmark, _Kind] = {
     ),
 }
 
+NAMES: list[str] = [*_KINDS, *_OTHERS]
+
 
 def run(words: list[str]) -> int:
     """Hand the words on to the benchmark that the first of them names."""
-    names = [*_KINDS, *_OTHERS]
+    names = NAMES
     if words and words[0] in ("-h", "--help"):
-        print(f"usage: benchmark {{{','.join(names)}}} ...\n\nAdd --help after a name for its options.")
+        print(f"usage: vfield benchmark {{{','.join(names)}}} ...\n\nAdd --help after a name for its options.")
         return 0
     if words and words[0] in _OTHERS:
         return _OTHERS[words[0]](words[1:])
@@ -118,14 +128,16 @@ def run(words: list[str]) -> int:
 def _parser(name: Benchmark) -> ArgumentParser:
     kind = _KINDS[name]
     parser = command_parser(f"benchmark {name}", kind.about)
-    parser.add_argument(
-        "--clips", nargs="+", type=str, default=list(SUITE), metavar="CLIP", help="names in the suite, or files"
-    )
-    parser.add_argument(
-        "--clip-folder", type=str, default="../shared/clips", metavar="DIR", help="suite clips that are not in data/"
-    )
+    suite_options(parser)
     number = int if kind.hides_frames else float
-    parser.add_argument("--factors", nargs="+", type=number, default=kind.factors, metavar="K", help=kind.factor_help)
+    parser.add_argument(
+        "--factors",
+        nargs="+",
+        type=number,
+        default=kind.factors,
+        metavar="K",
+        help=f"{kind.factor_help}, for example 2",
+    )
     if kind.reductions is not None:
         parser.add_argument(
             "--reductions",
@@ -133,19 +145,14 @@ def _parser(name: Benchmark) -> ArgumentParser:
             type=str,
             default=kind.reductions,
             metavar="HOW",
-            help=f"of {', '.join(REDUCTIONS)}",
+            help=f"how frames are made smaller, of {', '.join(REDUCTIONS)}, for example area",
         )
-    parser.add_argument(
-        "--preset", nargs="+", type=str, default=["balanced"], metavar="NAME", help="presets in configs/, or files"
-    )
-    parser.add_argument(
-        "--peers", nargs="*", type=str, default=kind.peers, metavar="PEER", help=f"of {', '.join(kind.known_peers)}"
-    )
-    parser.add_argument("--device", type=DeviceName, default="cpu", help="where to fit: auto, cpu, cuda or mps")
-    parser.add_argument(
-        "--out", type=str, default=f"runs/benchmark-{name}", metavar="DIR", help="folder for the results"
-    )
-    parser.add_argument("--overwrite", action="store_true", help="replace earlier results in the folder")
+    told = "presets in configs/, or files, for example fast"
+    parser.add_argument("--preset", nargs="+", type=str, default=["balanced"], metavar="NAME", help=told)
+    told = f"what else is judged, of {', '.join(kind.known_peers)}, for example {kind.peers[0]}"
+    parser.add_argument("--peers", nargs="*", type=str, default=kind.peers, metavar="PEER", help=told)
+    parser.add_argument("--device", type=DeviceName, default="cpu", metavar="NAME", help=DEVICE)
+    result_folder(parser, f"runs/benchmark-{name}")
     return parser
 
 
@@ -187,9 +194,9 @@ def _keep(folder: Path, made: Iterable[tuple[Case, Tensor]], conditions: Conditi
         save_png(picture, folder / PICTURES_NAME / case.picture)
         write_results(folder, cases, conditions)
         print(f"\n{case}\n{aligned(case_table(case))}", flush=True)
-    for title, cells in mean_tables(cases).items():
-        print(f"\n{title}\n{aligned(cells)}")
-    print(f"\n{folder / TABLE_NAME}, {folder / RESULTS_NAME} and a picture of each in {folder / PICTURES_NAME}")
+    parts = [f"\n{title}\n{aligned(cells)}" for title, cells in mean_tables(cases).items()]
+    files = f"{folder / TABLE_NAME}, {folder / RESULTS_NAME} and a picture of each in {folder / PICTURES_NAME}"
+    say("\n".join([*parts, "", files]), {"folder": folder, **results_document(cases, conditions)})
 
 
 def _check_factors(kind: _Kind, factors: Sequence[float]) -> None:

@@ -6,11 +6,13 @@ import json
 import shlex
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-from vfield.benchmark.denoising import denoising, denoising_table
+from vfield.benchmark.denoising import DenoisingRow, denoising, denoising_table
 from vfield.benchmark.results import RESULTS_NAME, TABLE_NAME, Conditions
-from vfield.benchmark.suite import SUITE, read_suite
-from vfield.cli.options import check_folder, command_parser, parse
+from vfield.benchmark.suite import read_suite
+from vfield.cli.options import check_folder, command_parser, parse, result_folder, suite_options
+from vfield.cli.says import say
 from vfield.errors import UserError
 from vfield.evaluation import aligned
 from vfield.folders import replaced
@@ -19,20 +21,10 @@ from vfield.folders import replaced
 def run(words: list[str]) -> int:
     """Judge, print each figure as it comes and leave all in a folder."""
     parser = command_parser("benchmark denoising", "Judge denoising, from the root of the repository.")
-    parser.add_argument(
-        "--clips", nargs="+", type=str, default=list(SUITE), metavar="CLIP", help="names in the suite, or files"
-    )
-    parser.add_argument(
-        "--clip-folder", type=str, default="../shared/clips", metavar="DIR", help="suite clips that are not in data/"
-    )
-    parser.add_argument(
-        "--levels", nargs="+", type=float, default=[0, 10, 25, 50], metavar="S", help="grey levels of noise to add"
-    )
-    parser.add_argument("--frames", type=int, default=9, metavar="N", help="use only so many of each clip")
-    parser.add_argument(
-        "--out", type=str, default="runs/benchmark-denoising", metavar="DIR", help="folder for the results"
-    )
-    parser.add_argument("--overwrite", action="store_true", help="replace earlier results in the folder")
+    suite_options(parser, frames=9)
+    told = "grey levels of 255 of noise to add, for example 25"
+    parser.add_argument("--levels", nargs="+", type=float, default=[0, 10, 25, 50], metavar="S", help=told)
+    result_folder(parser, "runs/benchmark-denoising")
     parsed = parse(parser, words)
     if min(parsed.levels) < 0:
         raise UserError(f"--levels must not be negative, got {min(parsed.levels):g}")
@@ -44,16 +36,23 @@ def run(words: list[str]) -> int:
     command = shlex.join(["python", "scripts/benchmark.py", "denoising", *words])
     conditions = Conditions.here("denoising", command, "cpu")
     folder.mkdir(parents=True, exist_ok=True)
-    rows = []
+    rows: list[DenoisingRow] = []
     for row in denoising(clips, parsed.levels):
         rows.append(row)
         print("  ".join(denoising_table([row])[1]), flush=True)
         texts = {
-            RESULTS_NAME: json.dumps({**asdict(conditions), "rows": [asdict(row) for row in rows]}, indent=1),
+            RESULTS_NAME: json.dumps(_document(rows, conditions), indent=1),
             TABLE_NAME: aligned(denoising_table(rows)) + "\n",
         }
         for name, text in texts.items():
             with replaced(folder / name) as partial:
                 partial.write_text(text, encoding="utf-8")
-    print(f"\n{aligned(denoising_table(rows))}\n\n{folder / TABLE_NAME} and {folder / RESULTS_NAME}")
+    say(
+        f"\n{aligned(denoising_table(rows))}\n\n{folder / TABLE_NAME} and {folder / RESULTS_NAME}",
+        {"folder": folder, **_document(rows, conditions)},
+    )
     return 0
+
+
+def _document(rows: list[DenoisingRow], conditions: Conditions) -> dict[str, Any]:
+    return {**asdict(conditions), "rows": [asdict(row) for row in rows]}

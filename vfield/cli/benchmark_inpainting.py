@@ -6,11 +6,13 @@ import json
 import shlex
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from vfield.benchmark.inpainting import HOLES, InpaintingRow, inpainting, inpainting_table
 from vfield.benchmark.results import PICTURES_NAME, RESULTS_NAME, TABLE_NAME, Conditions
-from vfield.benchmark.suite import SUITE, read_suite
-from vfield.cli.options import check_folder, command_parser, parse
+from vfield.benchmark.suite import read_suite
+from vfield.cli.options import DEVICE, check_folder, command_parser, parse, result_folder, suite_options
+from vfield.cli.says import say
 from vfield.config import load_config
 from vfield.devices import DeviceName
 from vfield.errors import UserError
@@ -23,22 +25,13 @@ from vfield.training import check_device
 def run(words: list[str]) -> int:
     """Judge, print the figures as they come and leave all in a folder."""
     parser = command_parser("benchmark inpainting", "Judge filled holes, from the root of the repository.")
-    parser.add_argument(
-        "--clips", nargs="+", type=str, default=list(SUITE), metavar="CLIP", help="names in the suite, or files"
-    )
-    parser.add_argument(
-        "--clip-folder", type=str, default="../shared/clips", metavar="DIR", help="suite clips that are not in data/"
-    )
-    parser.add_argument(
-        "--holes", nargs="+", type=str, default=list(HOLES), metavar="KIND", help=f"of {', '.join(HOLES)}"
-    )
-    parser.add_argument("--frames", type=int, default=25, metavar="N", help="use only so many of each clip")
-    parser.add_argument("--preset", type=str, default="balanced", metavar="NAME", help="a preset in configs/")
-    parser.add_argument("--device", type=DeviceName, default="cpu", help="where to fit: auto, cpu, cuda or mps")
-    parser.add_argument(
-        "--out", type=str, default="runs/benchmark-inpainting", metavar="DIR", help="folder for the results"
-    )
-    parser.add_argument("--overwrite", action="store_true", help="replace earlier results in the folder")
+    suite_options(parser, frames=25)
+    told = f"kinds of holes, of {', '.join(HOLES)}, for example {next(iter(HOLES))}"
+    parser.add_argument("--holes", nargs="+", type=str, default=list(HOLES), metavar="KIND", help=told)
+    told = "a preset in configs/, for example fast"
+    parser.add_argument("--preset", type=str, default="balanced", metavar="NAME", help=told)
+    parser.add_argument("--device", type=DeviceName, default="cpu", metavar="NAME", help=DEVICE)
+    result_folder(parser, "runs/benchmark-inpainting")
     parsed = parse(parser, words)
     kinds = [kind for kind in HOLES if kind in parsed.holes]
     unknown = [word for word in parsed.holes if word not in HOLES]
@@ -66,13 +59,20 @@ def run(words: list[str]) -> int:
         print("\n".join("  ".join(line) for line in inpainting_table(made)[1:]), flush=True)
         save_png(picture, folder / PICTURES_NAME / f"{made[0].clip}-{made[0].holes}.png")
         _write(folder, rows, conditions)
-    print(f"\n{aligned(inpainting_table(rows))}\n\n{folder / TABLE_NAME}, {folder / RESULTS_NAME} and {PICTURES_NAME}")
+    say(
+        f"\n{aligned(inpainting_table(rows))}\n\n{folder / TABLE_NAME}, {folder / RESULTS_NAME} and {PICTURES_NAME}",
+        {"folder": folder, **_document(rows, conditions)},
+    )
     return 0
+
+
+def _document(rows: list[InpaintingRow], conditions: Conditions) -> dict[str, Any]:
+    return {**asdict(conditions), "rows": [asdict(row) for row in rows]}
 
 
 def _write(folder: Path, rows: list[InpaintingRow], conditions: Conditions) -> None:
     texts = {
-        RESULTS_NAME: json.dumps({**asdict(conditions), "rows": [asdict(row) for row in rows]}, indent=1),
+        RESULTS_NAME: json.dumps(_document(rows, conditions), indent=1),
         TABLE_NAME: aligned(inpainting_table(rows)) + "\n",
     }
     for name, text in texts.items():

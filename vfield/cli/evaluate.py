@@ -10,10 +10,12 @@ from vfield.cli.options import (
     command_parser,
     config_of,
     fit_options,
+    frames_option,
     is_main_process,
     parse,
     source_options,
 )
+from vfield.cli.says import say
 from vfield.cli.values import parse_size
 from vfield.config import CONFIG_NAME, config_text
 from vfield.errors import UserError
@@ -25,15 +27,14 @@ from vfield.video_io import read_clip
 
 def run(words: list[str]) -> int:
     """Judge, and print the table or write the figures."""
-    parser = command_parser("evaluate", "Judge a fit on what it never saw.")
+    parser = command_parser("evaluate", "Judge a fit on what it never saw.", json_file=True)
     source_options(parser, "clip")
     parser.add_argument(
-        "--scale", type=float | None, help="judge enlarging by this factor instead of in-between frames"
+        "--scale",
+        type=float | None,
+        help="judge enlarging by this factor instead of in-between frames, for example 2; default off",
     )
-    parser.add_argument("--frames", type=int | None, help="use only so many frames")
-    parser.add_argument(
-        "--json", nargs="?", const="-", metavar="FILE", help="figures as JSON: into a file, or instead of the table"
-    )
+    frames_option(parser, None)
     fit_options(parser)
     parsed = parse(parser, words)
     if parsed.clip is None:
@@ -69,12 +70,8 @@ def run(words: list[str]) -> int:
             "scale": parsed.scale,
             "rows": as_json(rows),
         }
-        if parsed.json == "-":
-            print(json.dumps(document, indent=1))
-            return 0
-        print(f"{parsed.clip}: {clip!r}")
-        print(table(rows))
-        if parsed.json is not None:
+        say(f"{parsed.clip}: {clip!r}\n{table(rows)}", document)
+        if parsed.json not in (None, "-"):
             with replaced(Path(parsed.json)) as partial:
                 partial.write_text(json.dumps(document, indent=1))
     return 0

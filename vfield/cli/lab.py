@@ -1,4 +1,7 @@
-"""Experiments that show the theory of neural fields at work. Each has a module here and a line in `EXPERIMENTS`."""
+"""Run experiments that show the theory of neural fields at work.
+
+Each has a module here and a line in `EXPERIMENTS`.
+"""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from vfield.checkpoint import load_field
 from vfield.cli.adapt import fields_of, run_values
 from vfield.cli.options import command_parser, config_of, fit_options, parse, source_options
+from vfield.cli.says import say
 from vfield.cli.sources import source_of
 from vfield.errors import UserError
 from vfield.folders import check_folder, replaced
@@ -18,15 +19,19 @@ from vfield.training import check_device
 def run(words: list[str]) -> int:
     """Compare fitting a new clip from nothing and by its codes alone."""
     parser = command_parser("lab adapt", "Fit a new clip from nothing, by its codes alone, and tuned: PSNR by seconds.")
-    parser.add_argument("run", type=str, help="run folder to adapt from; of several clips for a picture of codes")
+    parser.add_argument(
+        "run",
+        type=str,
+        help="run folder to adapt from, of several clips for a picture of codes, for example runs/many; required",
+    )
     source_options(parser, "video")
-    parser.add_argument("--every", type=int, default=20, help="steps between looks; default 20")
+    parser.add_argument("--look-every", type=int, default=20, metavar="N", help="steps between looks, for example 10")
     fit_options(parser)
     parsed = parse(parser, words)
     if parsed.video is None or parsed.out is None:
         raise UserError("name the new clip and where results go: --video new.mp4 --out DIR")
-    if parsed.every < 1:
-        raise UserError(f"--every must be at least 1, got {parsed.every}")
+    if parsed.look_every < 1:
+        raise UserError(f"--look-every must be at least 1, got {parsed.look_every}")
     fields = fields_of(Path(parsed.run))
     parser.set_defaults(run_values(Path(parsed.run), len(fields)))
     config = config_of(parse(parser, words))
@@ -36,11 +41,13 @@ def run(words: list[str]) -> int:
     seen = source_of(parsed).read()
     adapting.check(seen.observed, config)
     members = [load_field(path).field for path in fields]
-    courses = adapting.compare(members[0], seen.observed, seen.held_out, config, parsed.every)
+    courses = adapting.compare(members[0], seen.observed, seen.held_out, config, parsed.look_every)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with replaced(folder) as partial:
         partial.mkdir()
         adapting.report(partial, courses, members)
-    print(adapting.table(courses))
-    print(f"figures and pictures: {folder}")
+    say(
+        f"{adapting.table(courses)}\nfigures and pictures: {folder}",
+        {"folder": folder, "courses": courses},
+    )
     return 0

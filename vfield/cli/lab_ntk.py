@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
-from vfield.cli.options import check_folder, command_parser, parse
+from vfield.cli.options import check_folder, command_parser, image_option, parse, result_folder
+from vfield.cli.says import say
 from vfield.lab.ntk_figures import FIGURES_NAME, write_ntk
 from vfield.lab.ntk_run import NtkConfig, run_ntk
 from vfield.lab.plots import check_plots
@@ -22,14 +24,7 @@ def run(words: list[str]) -> int:
         "The tangent kernel of a wide field f(u, v) with each map of (u, v), on a line and on a grid over the picture, "
         "and the training that it foretells. Writes kernels.png, eigenvalues.png, training.png and figures.json.",
     )
-    parser.add_argument(
-        "--image",
-        type=str,
-        default="data/bigbuckbunny.mp4",
-        metavar="FILE",
-        help="a picture, or a video for its first frame, whose middle row is learnt (default: data/bigbuckbunny.mp4)",
-    )
-    parser.add_argument("--out", type=str, default="runs/lab-ntk", metavar="DIR", help="folder (default: runs/lab-ntk)")
+    image_option(parser, "a picture, or a video for its first frame, whose middle row is learnt")
     for name, number, about in (
         ("line-points", int, "points on the line"),
         ("side", int, "points along each side of the grid"),
@@ -37,11 +32,12 @@ def run(words: list[str]) -> int:
         ("depth", int, "hidden layers"),
         ("sigma", float, "bandwidth, cycles across the picture"),
         ("steps", int, "steps of gradient descent on the line"),
-        ("seed", int, "seed of weights and frequencies"),
+        ("seed", int, "seed of everything random"),
     ):
         default = getattr(_DEFAULTS, name.replace("-", "_"))
-        parser.add_argument(f"--{name}", type=number, default=default, help=f"{about} (default: {default:g})")
-    parser.add_argument("--overwrite", action="store_true", help="replace earlier results in the folder")
+        told = f"{about}, for example {2 * default or 1:g}"
+        parser.add_argument(f"--{name}", type=number, default=default, metavar="N", help=told)
+    result_folder(parser, "runs/lab-ntk")
     parsed = parse(parser, words)
     folder = Path(parsed.out)
     config = NtkConfig(
@@ -58,13 +54,15 @@ def run(words: list[str]) -> int:
     picture = square_picture(read_clip(parsed.image, max_frames=1), _SIZE)
     result = run_ntk(picture, config)
     write_ntk(result, config, Path(parsed.image).name, folder)
+    lines = []
     for kind in result.line:
         line, grid, training = result.line[kind], result.grid[kind], result.training[kind]
-        print(
+        lines.append(
             f"{kind}: not stationary {100 * line.unexplained:.1f} % (line), {100 * grid.unexplained:.1f} % (picture); "
             f"eigenvalues above 1/100: {line.count_above} of {len(line.decay)}, "
             f"{grid.count_above} of {len(grid.decay)}; "
             f"from infinite width {100 * line.apart:.1f} %; training as foretold to {100 * training.apart:.1f} %"
         )
-    print(f"{folder}: kernels.png, eigenvalues.png, training.png, {FIGURES_NAME}")
+    lines.append(f"{folder}: kernels.png, eigenvalues.png, training.png, {FIGURES_NAME}")
+    say("\n".join(lines), {"folder": folder, **json.loads((folder / FIGURES_NAME).read_text())})
     return 0

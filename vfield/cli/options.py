@@ -8,19 +8,36 @@ import re
 import sys
 import tempfile
 import warnings
+from argparse import Action
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from fractions import Fraction
 from pathlib import Path
 
-from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
+from jsonargparse import ActionConfigFile, ArgumentParser, DefaultHelpFormatter, Namespace
 
+from vfield.benchmark.suite import SUITE
+from vfield.cli.says import answering, say_error
 from vfield.config import CONFIG_NAME, config_from_values, load_values
 from vfield.errors import UserError
 from vfield.training import Config
 
+# Parts of help texts that several options share.
+CLIP = "for example clip.mp4"
+PRESET = "for example configs/fast.yaml"
+STEPS = "optimisation steps, for example 400"
+SEED = "seed of everything random, for example 1"
+DEVICE = "where to compute: auto, cpu, cuda or mps, for example cuda"
 
-def guarded(command: Callable[[list[str]], int], argv: Sequence[str] | None) -> int:
-    """Run a command; turn a UserError into one line and exit code 2."""
+
+def guarded(command: Callable[[list[str]], int], argv: Sequence[str] | None, json_file: bool = False) -> int:
+    """Run a command; turn a UserError into one line and exit code 2.
+
+    Args:
+        command: from its words to its exit code.
+        argv: the words; None for the process's own.
+        json_file: whether the command's `--json` may name a file, which leaves stdout to people.
+    """
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     logging.getLogger("vfield").setLevel(logging.INFO)
     # Libraries warn about machines without an accelerator, which is how most people run this.
@@ -28,21 +45,31 @@ def guarded(command: Callable[[list[str]], int], argv: Sequence[str] | None) -> 
     # Accelerate still calls it so, and torch knows it only by a newer name.
     warnings.filterwarnings("ignore", message=".*broadcast_buffers.*", category=FutureWarning)
     words = [_one_spelling(word) for word in (sys.argv[1:] if argv is None else argv)]
-    try:
-        return command(words)
-    except UserError as error:
-        return fail(str(error))
-    except OSError as error:
-        return fail(f"{error.filename or 'the system'}: {error.strerror or error}")
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+    with answering(_for_scripts(words, json_file)):
+        try:
+            return command(words)
+        except UserError as error:
+            return fail(str(error))
+        except OSError as error:
+            return fail(f"{error.filename or 'the system'}: {error.strerror or error}")
+        except KeyboardInterrupt:
+            say_error("interrupted", "interrupted")
+            return 130
 
 
 def fail(message: str) -> int:
-    """Print one line that says what was wrong; the exit code for it."""
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    """Say in one line what was wrong; the exit code for it."""
+    line = " ".join(message.split())
+    say_error(f"error: {line}", line)
     return 2
+
+
+def _for_scripts(words: Sequence[str], json_file: bool) -> bool:
+    """Whether `--json` asks for an object on stdout. Seen before words are parsed: their errors are told so, too."""
+    if "--json" not in words:
+        return False
+    following = words[words.index("--json") + 1 :]
+    return not json_file or not following or following[0].startswith("-")
 
 
 def _one_spelling(word: str) -> str:
@@ -54,13 +81,68 @@ def _one_spelling(word: str) -> str:
     return f"--{name}{equals}{value}"
 
 
-def command_parser(name: str, description: str) -> ArgumentParser:
-    """A parser that raises what is wrong instead of printing and ending, and guesses nothing."""
-    return ArgumentParser(prog=name, description=description, exit_on_error=False, allow_abbrev=False)
+class _HelpFormatter(DefaultHelpFormatter):
+    """Says no more of an option than its help where nothing is its default: what that means is said there."""
+
+    def _get_help_string(self, action: Action) -> str:
+        if action.default is None or action.nargs == 0:
+            return action.help or ""
+        return super()._get_help_string(action)
+
+
+def command_parser(name: str, description: str, json_file: bool = False) -> ArgumentParser:
+    """A parser that raises what is wrong instead of printing and ending, and guesses nothing.
+
+    Args:
+        name: of the command, as it is typed after "vfield".
+        description: for its help.
+        json_file: whether `--json` may name a file.
+    """
+    parser = ArgumentParser(
+        prog=f"vfield {name}",
+        description=description,
+        exit_on_error=False,
+        allow_abbrev=False,
+        formatter_class=_HelpFormatter,
+    )
+    about = 'print one JSON object on stdout instead of text, errors too ({"error": ...})'
+    if json_file:
+        about = "the figures as JSON: instead of the table, or into a file, for example rows.json; default off"
+        parser.add_argument("--json", nargs="?", const="-", metavar="FILE", help=about)
+    else:
+        parser.add_argument("--json", action="store_true", help=about)
+    return parser
+
+
+class _ParserMade(BaseException):
+    """Carries a command's parser out of it."""
+
+    def __init__(self, parser: ArgumentParser) -> None:
+        self.parser = parser
+
+
+_LOOKED_AT: ContextVar[bool] = ContextVar("looked_at", default=False)
+
+
+def parser_of(command: Callable[[list[str]], int], words: list[str]) -> ArgumentParser:
+    """The parser that a command makes for these words, which it then does not obey.
+
+    jsonargparse's own `capture_parser` is an error among others to `parse`.
+    """
+    token = _LOOKED_AT.set(True)
+    try:
+        command(words)
+    except _ParserMade as made:
+        return made.parser
+    finally:
+        _LOOKED_AT.reset(token)
+    raise TypeError("the command does not parse its words with vfield.cli.options.parse")
 
 
 def parse(parser: ArgumentParser, words: list[str]) -> Namespace:
     """The options that these words give; a UserError in one line where they make no sense."""
+    if _LOOKED_AT.get():
+        raise _ParserMade(parser)
     _check_config_files(words)
     try:
         parsed: Namespace = parser.parse_args(words)
@@ -88,24 +170,110 @@ def exact_number(name: str, text: str) -> Fraction:
     return Fraction(text)
 
 
+def run_options(parser: ArgumentParser, kind: str = "run folder or field file", example: str = "runs/clip") -> None:
+    """What a command reads, a run in most: its first word, or `-i`; `run_of` gives it."""
+    about = f"{kind}, for example {example}"
+    parser.add_argument("run", type=str | None, nargs="?", help=f"{about}; required, here or after -i")
+    parser.add_argument("-i", "--input", type=str | None, metavar="FILE", help=f"{about}; default the first word")
+
+
+def run_of(parsed: Namespace) -> str:
+    """The run that `run_options` named.
+
+    Raises:
+        UserError: when none is named, or two are.
+    """
+    if parsed.run is None and parsed.input is None:
+        raise UserError("nothing to read given; name it, for example runs/clip")
+    if parsed.run is not None and parsed.input is not None:
+        raise UserError(f"two things to read given, {parsed.run} and --input {parsed.input}; name one")
+    return str(parsed.run if parsed.input is None else parsed.input)
+
+
+def result_folder(parser: ArgumentParser, default: str) -> None:
+    """Where an experiment or a benchmark leaves its results, and whether it may replace earlier ones."""
+    told = "folder for the results, for example runs/mine"
+    parser.add_argument("-o", "--output", "--out", dest="out", type=str, default=default, metavar="DIR", help=told)
+    parser.add_argument("--overwrite", action="store_true", help="replace earlier results in the folder")
+
+
+def suite_options(parser: ArgumentParser, frames: int | None = None) -> None:
+    """Which clips a benchmark or an experiment uses, and how much of each where `frames` is the default."""
+    told = "names in the suite, or files, for example bear or clip.mp4"
+    parser.add_argument("--clips", nargs="+", type=str, default=list(SUITE), metavar="CLIP", help=told)
+    told = "folder of suite clips that are not in data/, for example clips"
+    parser.add_argument("--clip-folder", type=str, default="../shared/clips", metavar="DIR", help=told)
+    if frames is not None:
+        frames_option(parser, frames)
+
+
+def frames_option(parser: ArgumentParser, default: int | None) -> None:
+    """How many frames of each clip are used."""
+    told = f"use only the first N frames of a clip, for example 9; default {'all' if default is None else default}"
+    parser.add_argument("--frames", type=int | None, default=default, metavar="N", help=told)
+
+
+def middle_option(parser: ArgumentParser, default: str) -> None:
+    """Which part of the pictures an experiment or a benchmark uses."""
+    told = "only the middle of the pictures, pixels, for example 64x64"
+    parser.add_argument("--middle", type=str, default=default, metavar="WxH", help=told)
+
+
+def image_option(parser: ArgumentParser, about: str) -> None:
+    """The picture of an experiment; `about` says what it may be."""
+    told = f"{about}, for example photo.png"
+    names = ("-i", "--input", "--image")
+    parser.add_argument(*names, dest="image", type=str, default="data/bigbuckbunny.mp4", metavar="FILE", help=told)
+
+
+def render_device(parser: ArgumentParser) -> None:
+    """Where a fitted field is asked."""
+    parser.add_argument("--device", type=str, default="cpu", metavar="NAME", help=DEVICE)
+
+
 def source_options(parser: ArgumentParser, video: str, several: bool = False) -> None:
-    """Which part of which clip, at which size; the clip, or several, is the option `--{video}`."""
+    """Which part of which clip, at which size; the clip, or several, is the option `-i`, `--input` or `--{video}`."""
+    names = ("-i", "--input", f"--{video}")
     if several:
         told = (
-            "the clip: clip.mp4, or clip.mp4#t=2,5.5 for a part (seconds); several, or a folder, for one field of all"
+            "the clip: for example clip.mp4, or clip.mp4#t=2,5.5 for a part (seconds); several, or a folder, for one "
+            "field of all; required unless resumed"
         )
-        parser.add_argument(f"--{video}", type=str, nargs="+", metavar="FILE", help=told)
+        parser.add_argument(*names, dest=video, type=str, nargs="+", metavar="FILE", help=told)
     else:
-        parser.add_argument(f"--{video}", type=str, metavar="FILE", help="the clip, for example clip.mp4")
-    parser.add_argument("--start", type=float | None, metavar="SECONDS", help="learn from here on")
-    parser.add_argument("--end", type=float | None, metavar="SECONDS", help="learn up to here")
-    parser.add_argument("--size", type=str | None, metavar="WxH", help="reduce the frames first, for example 640x360")
-    parser.add_argument("--holdout", type=int | None, metavar="K", help="see every K-th frame, judge on the others")
+        parser.add_argument(*names, dest=video, type=str, metavar="FILE", help=f"the clip, {CLIP}; required")
+    span_options(parser)
+    parser.add_argument(
+        "--size", type=str | None, metavar="WxH", help="reduce the frames first, for example 640x360; default theirs"
+    )
+    parser.add_argument(
+        "--holdout",
+        type=int | None,
+        metavar="K",
+        help="see every K-th frame and judge on the others, for example 2; default off, every frame is seen",
+    )
     parser.add_argument(
         "--deinterlace",
         type=str | None,
         metavar="frame|field",
-        help="make interlaced video progressive first, at its frame rate or at twice that; default off",
+        help="make interlaced video progressive first, at its frame rate or at twice that, for example field; "
+        "default off",
+    )
+
+
+def span_options(parser: ArgumentParser) -> None:
+    """From when to when, in seconds of the clip."""
+    parser.add_argument(
+        "--start",
+        type=float | None,
+        metavar="SECONDS",
+        help="from here on, seconds from the first frame, for example 2; default the beginning",
+    )
+    parser.add_argument(
+        "--end",
+        type=float | None,
+        metavar="SECONDS",
+        help="up to here (without what is shown then), seconds from the first frame, for example 5.5; default the end",
     )
 
 
@@ -115,22 +283,40 @@ def mask_option(parser: ArgumentParser) -> None:
         "--mask",
         type=str | None,
         metavar="FILE",
-        help="a picture, or a video with a frame for each of the clip's: white pixels are not believed but filled",
+        help="a picture, or a video with a frame for each of the clip's: white pixels are not believed but filled; for "
+        "example mask.png; default none",
     )
 
 
 def fit_options(parser: ArgumentParser) -> None:
     """How to fit and where to keep it, and every value of the config."""
-    parser.add_argument("--config", action=ActionConfigFile, help="a preset, for example configs/fast.yaml")
-    parser.add_argument("--out", type=str | None, metavar="DIR", help="run folder; default runs/NAME")
-    parser.add_argument("--steps", type=int | None, help="optimisation steps")
-    parser.add_argument("--minutes", type=float | None, help="time budget of the whole fit, instead of steps")
+    told = f"a preset, {PRESET}; default the built-in values"
+    parser.add_argument("--config", action=ActionConfigFile, metavar="FILE", help=told)
     parser.add_argument(
-        "--denoise", type=str | None, metavar="auto|off|LEVELS", help="take out noise of so many grey levels first"
+        *("-o", "--output", "--out"),
+        dest="out",
+        type=str | None,
+        metavar="DIR",
+        help="run folder, for example runs/x; default runs/NAME of the clip, none for evaluate",
     )
-    parser.add_argument("--seed", type=int | None, help="seed of everything random")
-    parser.add_argument("--device", type=str | None, help="auto, cpu, cuda or mps")
-    parser.add_argument("--mixed-precision", type=str | None, help="no, bf16 or fp16; default as Accelerate is set")
+    parser.add_argument("--steps", type=int | None, metavar="N", help=f"{STEPS}; default the config's")
+    parser.add_argument(
+        "--minutes",
+        type=float | None,
+        help="time budget of the whole fit, instead of steps, minutes, for example 10; default none",
+    )
+    parser.add_argument(
+        "--denoise",
+        type=str | None,
+        metavar="auto|off|LEVELS",
+        help="take out noise of so many grey levels of 255 first, for example 8; default the config's, auto",
+    )
+    parser.add_argument("--seed", type=int | None, metavar="N", help=f"{SEED}; default the config's, 0")
+    told = f"{DEVICE}; default auto, an accelerator where there is one"
+    parser.add_argument("--device", type=str | None, metavar="NAME", help=told)
+    parser.add_argument(
+        "--mixed-precision", type=str | None, help="no, bf16 or fp16, for example bf16; default as Accelerate is set"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier run in the folder")
     parser.add_class_arguments(Config)
 

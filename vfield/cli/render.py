@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from jsonargparse import ArgumentParser
+
 from vfield.checkpoint import load_field
-from vfield.cli.options import command_parser, exact_number, parse
+from vfield.cli.options import command_parser, exact_number, parse, render_device, run_of, run_options, span_options
+from vfield.cli.says import plain, say
 from vfield.cli.values import parse_crop, parse_output_rate, parse_size, parse_speed_curve
 from vfield.export import ExportConfig, export
 from vfield.zoom import read_path
@@ -11,31 +14,7 @@ from vfield.zoom import read_path
 
 def run(words: list[str]) -> int:
     """Read the options, export, and say what was written."""
-    parser = command_parser("render", "Export a video or a picture from a fitted field.")
-    parser.add_argument("run", type=str, help="run folder or field file")
-    parser.add_argument("-o", "--output", type=str, required=True, help="video, .gif, one .png, or a folder for PNGs")
-    parser.add_argument("--scale", type=float | None, help="enlarge by this factor, for example 2")
-    parser.add_argument("--size", type=str | None, metavar="WxH", help="output size, for example 1920x1080")
-    parser.add_argument("--fps", type=str | None, help="frames per second, same duration: 60, 30000/1001 or source")
-    parser.add_argument("--slowmo", type=str, default="1", help="how many times longer it lasts, for example 4")
-    parser.add_argument("--reverse", action="store_true", help="play it backwards")
-    parser.add_argument(
-        "--speed-curve",
-        type=str | None,
-        metavar="PAIRS",
-        help="seconds of the output:seconds of the clip, like 0:0,1:1,4:2, or a file of such pairs",
-    )
-    parser.add_argument("--start", type=float | None, metavar="SECONDS", help="export from here on")
-    parser.add_argument("--end", type=float | None, metavar="SECONDS", help="export up to here")
-    parser.add_argument("--crop", type=str | None, metavar="x,y,w,h", help="part of the picture, in source pixels")
-    parser.add_argument("--path", type=str | None, metavar="FILE", help="YAML of crops over time, for pan and zoom")
-    parser.add_argument("--codec", type=str | None, help="h264, hevc, av1, vp9, prores, ffv1 or an FFmpeg encoder")
-    parser.add_argument("--crf", type=int | None, help="constant quality: 0 best, about 16 looks lossless")
-    parser.add_argument("--pix-fmt", type=str | None, help="FFmpeg pixel format, for example yuv444p")
-    parser.add_argument("--audio", type=str, default="auto", help="auto, copy, stretch, varispeed or drop")
-    parser.add_argument("--device", type=str, default="cpu", help="cpu, cuda or mps")
-    parser.add_argument("--overwrite", action="store_true", help="replace an earlier output")
-    parsed = parse(parser, words)
+    parsed = parse(_parser(), words)
     config = ExportConfig(
         scale=parsed.scale,
         size=None if parsed.size is None else parse_size(parsed.size),
@@ -53,12 +32,85 @@ def run(words: list[str]) -> int:
         audio=parsed.audio,
         overwrite=parsed.overwrite,
     )
-    report = export(load_field(parsed.run, parsed.device), parsed.output, config, device=parsed.device)
-    if report.path.suffix.lower() == ".png":
-        print(f"{report.path}: {report.width}x{report.height}, made in {report.seconds_taken:.0f} s")
-        return 0
-    print(
-        f"{report.path}: {report.frames} frames of {report.width}x{report.height} at {float(report.frame_rate):g} fps, "
-        f"{float(report.duration_seconds):.2f} s, made in {report.seconds_taken:.0f} s; sound: {report.audio}"
-    )
+    report = export(load_field(run_of(parsed), parsed.device), parsed.output, config, device=parsed.device)
+    text = f"{report.path}: {report.width}x{report.height}, made in {report.seconds_taken:.0f} s"
+    if report.path.suffix.lower() != ".png":
+        text = (
+            f"{report.path}: {report.frames} frames of {report.width}x{report.height} at {float(report.frame_rate):g} "
+            f"fps, {float(report.duration_seconds):.2f} s, made in {report.seconds_taken:.0f} s; sound: {report.audio}"
+        )
+    say(text, plain(report))
     return 0
+
+
+def _parser() -> ArgumentParser:
+    parser = command_parser("render", "Export a video or a picture from a fitted field.")
+    run_options(parser)
+    parser.add_argument(
+        *("-o", "--output"),
+        type=str,
+        required=True,
+        metavar="FILE",
+        help="video, .gif, one .png, or a folder for PNGs, for example slow.mp4; required",
+    )
+    parser.add_argument("--scale", type=float | None, help="enlarge by this factor, for example 2; default 1")
+    parser.add_argument(
+        "--size", type=str | None, metavar="WxH", help="output size, pixels, for example 1920x1080; default the clip's"
+    )
+    parser.add_argument(
+        "--fps",
+        type=str | None,
+        help="frames per second, same duration, for example 60, 30000/1001 or source; default the clip's nominal rate",
+    )
+    parser.add_argument(
+        "--slowmo", type=str, default="1", help="how many times longer it lasts, a number or fraction, for example 4"
+    )
+    parser.add_argument("--reverse", action="store_true", help="play it backwards")
+    parser.add_argument(
+        "--speed-curve",
+        type=str | None,
+        metavar="PAIRS",
+        help="seconds of the output:seconds of the clip, or a file of such pairs, for example 0:0,1:1,4:2; default an "
+        "even speed",
+    )
+    span_options(parser)
+    parser.add_argument(
+        "--crop",
+        type=str | None,
+        metavar="x,y,w,h",
+        help="part of the picture, source pixels, for example 100,50,640,360; default all of it",
+    )
+    parser.add_argument(
+        "--path",
+        type=str | None,
+        metavar="FILE",
+        help="YAML of crops over time, for pan and zoom, for example zoom.yaml; default none",
+    )
+    _coding_options(parser)
+    parser.add_argument(
+        "--audio", type=str, default="auto", help="auto, copy, stretch, varispeed or drop, for example stretch"
+    )
+    render_device(parser)
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier output")
+    return parser
+
+
+def _coding_options(parser: ArgumentParser) -> None:
+    """How a video is coded."""
+    parser.add_argument(
+        "--codec",
+        type=str | None,
+        help="h264, hevc, av1, vp9, prores, ffv1 or an FFmpeg encoder such as hevc_nvenc (replaced in software where "
+        "it does not work), for example av1; default by file name and depth",
+    )
+    parser.add_argument(
+        "--crf",
+        type=int | None,
+        help="constant quality on the encoder's own scale, 0 best, for example 20; default 16 for H.264 and H.265 "
+        "(looks lossless), 30 for VP9 and AV1",
+    )
+    parser.add_argument(
+        "--pix-fmt",
+        type=str | None,
+        help="FFmpeg pixel format, for example yuv444p; default 4:2:0 of 8 bits, of 10 for sources beyond 8",
+    )

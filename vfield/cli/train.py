@@ -20,6 +20,7 @@ from vfield.cli.options import (
     run_folder,
     source_options,
 )
+from vfield.cli.says import say
 from vfield.cli.sources import RUN_NAME, SOURCE_OPTIONS, expanded, recorded_source, source_of
 from vfield.config import CONFIG_NAME, config_text, load_values
 from vfield.errors import UserError
@@ -98,19 +99,24 @@ def report(
         return
     ended = "stopped" if first.interrupted else "done"
     where = run_folder / FIELD_NAME if len(results) == 1 else f"{len(results)} clips in {run_folder}"
-    print(f"{ended} after {first.steps} steps and {first.seconds:.0f} s: {where}")
+    lines = [f"{ended} after {first.steps} steps and {first.seconds:.0f} s: {where}"]
+    clips = []
     for name, result in results.items():
         prefix = f"{name}: " if len(results) > 1 else ""
         if result.expectation is not None:
-            print(f"{prefix}expected on frames never seen: PSNR {result.expectation}")
+            lines.append(f"{prefix}expected on frames never seen: PSNR {result.expectation}")
         unseen = held_out[name]
-        if unseen is not None:
-            scores = judge_held_out(result.field, unseen)
+        scores = None if unseen is None else judge_held_out(result.field, unseen)
+        if scores is not None:
             told = f"PSNR {scores.psnr:.2f} dB, SSIM {scores.ssim:.4f} over {scores.frames} frames"
-            print(f"{prefix}frames never seen: {told}")
-    print(f"watch:  tensorboard --logdir {run_folder}")
+            lines.append(f"{prefix}frames never seen: {told}")
+        expected = None if result.expectation is None else result.expectation.psnr
+        clips.append({"name": name, "folder": folders[name], "expected_psnr": expected, "held_out": scores})
+    lines.append(f"watch:  tensorboard --logdir {run_folder}")
     ask = "--scale 2 -o large.png" if len(first.field.timeline.t) == 1 else "--slowmo 4 -o slow.mp4"
-    print(f"export: vfield render {next(iter(folders.values()))} {ask}")
+    lines.append(f"export: vfield render {next(iter(folders.values()))} {ask}")
+    figures = {"steps": first.steps, "seconds": first.seconds, "interrupted": first.interrupted}
+    say("\n".join(lines), {"run": run_folder, **figures, "clips": clips})
 
 
 def _resumable(parsed: Namespace) -> Path:

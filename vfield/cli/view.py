@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from vfield.checkpoint import load_field
-from vfield.cli.options import command_parser, parse
+from vfield.cli.options import command_parser, parse, render_device, run_of, run_options
+from vfield.cli.says import say
 from vfield.cli.sources import RUN_NAME, recorded_source
 from vfield.clip import ClipFacts
 from vfield.devices import usable_device
@@ -20,10 +21,12 @@ def run(words: list[str]) -> int:
     parser = command_parser(
         "view", "Open a local page to look at a fitted field: any instant, any part, beside the source."
     )
-    parser.add_argument("run", type=str, help="run folder or field file")
-    parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1; default 0, any that is free")
+    run_options(parser)
+    parser.add_argument(
+        "--port", type=int, default=0, help="port on 127.0.0.1, for example 8000; default 0, any that is free"
+    )
     parser.add_argument("--no-browser", action="store_true", help="only print the address; default opens a browser")
-    parser.add_argument("--device", type=str, default="cpu", help="cpu, cuda or mps")
+    render_device(parser)
     parsed = parse(parser, words)
     try:
         from vfield.view.server import make_app, serve
@@ -31,7 +34,7 @@ def run(words: list[str]) -> int:
         if (error.name or "").partition(".")[0] == "vfield":
             raise
         raise UserError(f"{_INSTALL} ({error.name} is missing)") from error
-    path = Path(parsed.run)
+    path = Path(run_of(parsed))
     folder = path if path.is_dir() else path.parent
     saved = load_field(path, parsed.device)
 
@@ -39,8 +42,12 @@ def run(words: list[str]) -> int:
         return clip_frames(folder, saved.facts)
 
     app = make_app(saved, folder.absolute().name, read_source, usable_device(parsed.device))
-    serve(app, parsed.port, not parsed.no_browser)
+    serve(app, parsed.port, not parsed.no_browser, _tell)
     return 0
+
+
+def _tell(address: str) -> None:
+    say(f"{address} (Ctrl-C ends it)", {"address": address})
 
 
 def clip_frames(folder: Path, facts: ClipFacts) -> SourceFrames:

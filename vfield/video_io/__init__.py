@@ -8,11 +8,12 @@ with VideoWriter("out.mp4", height=360, width=640, frame_rate=clip.frame_rate, c
 
 from vfield.video_io.audio import AudioPlan
 from vfield.video_io.carry import CarryPlan
+from vfield.video_io.details import FileDetails, inspect_file
 from vfield.video_io.encode import CONTAINERS, cannot_hold
 from vfield.video_io.filters import encode_gif, filter_frames
 from vfield.video_io.graph import ACCURATE
 from vfield.video_io.interlace import Deinterlacing
-from vfield.video_io.read import read_clip
+from vfield.video_io.read import ShownFrame, read_clip, read_frames
 from vfield.video_io.source import VideoInfo, has_audio, probe
 from vfield.video_io.write import VideoWriter, common_time_base
 
@@ -22,6 +23,8 @@ __all__ = [
     "AudioPlan",
     "CarryPlan",
     "Deinterlacing",
+    "FileDetails",
+    "ShownFrame",
     "VideoInfo",
     "VideoWriter",
     "cannot_hold",
@@ -29,6 +32,8 @@ __all__ = [
     "encode_gif",
     "filter_frames",
     "has_audio",
+    "inspect_file",
     "probe",
     "read_clip",
+    "read_frames",
 ]

@@ -138,6 +138,18 @@ def open_tags(frame: VideoFrame) -> list[str]:
     return [name for name, known in tags.items() if not known]
 
 
+def tag_names(frame: VideoFrame) -> dict[str, str]:
+    """The colour tags of a frame by FFmpeg's names; a code without a name as "code 2"."""
+    ranges = {code: name for name, code in _RANGES.items()}
+    tagged = {
+        "matrix": (_MATRIX_NAMES, int(frame.colorspace)),
+        "range": (ranges, int(frame.color_range)),
+        "primaries": (_PRIMARIES_NAMES, int(frame.color_primaries)),
+        "transfer": (_TRANSFER_NAMES, int(frame.color_trc)),
+    }
+    return {name: known.get(code, f"code {code}") for name, (known, code) in tagged.items()}
+
+
 def video_color(color: ColorInfo) -> ColorInfo:
     """The colour facts to write YUV video with: the source's own, or BT.709 limited for an RGB source.
 

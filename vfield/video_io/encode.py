@@ -22,6 +22,7 @@ from vfield.video_io.audio import AudioPlan, Feed, open_audio
 from vfield.video_io.carry import Carried, CarryPlan, carry_over, report_lost
 from vfield.video_io.color import rgb_to_yuv16, tag, video_color
 from vfield.video_io.graph import ACCURATE, FilterChain, even_size
+from vfield.video_io.hardware import Quality, on_host, quality_of, working_encoder
 from vfield.video_io.hdr import with_hdr_metadata
 
 CONTAINERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
@@ -34,8 +35,11 @@ _ENCODERS = {
     "prores": "prores_ks",
     "ffv1": "ffv1",
 }
-# Encoders with a constant-quality scale: (default, worst).
-_CRF = {"libx264": (16, 51), "libx265": (16, 51), "libvpx-vp9": (30, 63), "libsvtav1": (30, 63)}
+# Encoders with a constant-quality scale: default and worst.
+_CRF = {
+    **dict.fromkeys(("libx264", "libx265"), Quality(16, 0, 51, lambda crf: {"crf": str(crf)})),
+    **dict.fromkeys(("libvpx-vp9", "libsvtav1"), Quality(30, 0, 63, lambda crf: {"crf": str(crf)})),
+}
 # libvpx's own default speed takes seconds for a frame; SVT-AV1 and x265 print a report unless told not to.
 _OPTIONS = {
     "libvpx-vp9": {"cpu-used": "4", "row-mt": "1"},
@@ -84,7 +88,8 @@ def choose_encoding(
 
     By default H.264 4:2:0 in mp4, mov and mkv, VP9 in webm; for sources beyond 8 bits and for HDR, H.265 and AV1 of 10
     bits, or H.264 of 10 bits where the picture is too small for H.265. FFV1 keeps the source's own depth. An odd width
-    or height makes it 4:4:4 where the encoder would lose the last row or column.
+    or height makes it 4:4:4 where the encoder would lose the last row or column. A graphics card's encoder that does
+    not work here is replaced by the one in software for the same format.
 
     Raises:
         UserError: when the parts do not go together.
@@ -93,6 +98,7 @@ def choose_encoding(
     encoder = (
         _default_encoder(suffix, bits, min(height, width)) if codec is None else _ENCODERS.get(codec.lower(), codec)
     )
+    encoder = working_encoder(encoder, _ENCODERS, height, width)
     formats = _formats_of(encoder, codec or encoder)
     with av.open(io.BytesIO(), "w", format=CONTAINERS[suffix]) as container:
         if encoder not in container.supported_codecs:
@@ -112,14 +118,7 @@ def choose_encoding(
             f"{width}x{height} has an odd side, which {encoder} cannot write as {pixel_format}; "
             "choose an even size, or leave the pixel format out"
         )
-    options = dict(_OPTIONS.get(encoder, {}))
-    if encoder in _CRF:
-        default, worst = _CRF[encoder]
-        if crf is not None and not 0 <= crf <= worst:
-            raise UserError(f"crf of {encoder} goes from 0 (best) to {worst}, got {crf}")
-        options["crf"] = str(default if crf is None else crf)
-    elif crf is not None:
-        raise UserError(f"{encoder} has no crf; leave it out, or choose one of {', '.join(_CRF)}")
+    options = _OPTIONS.get(encoder, {}) | _quality_options(encoder, crf)
     if encoder == "ffv1" and min(height, width) == 1:
         options["slices"] = "1"  # It cannot part a picture one pixel wide, and tries.
     facts = replace(color, matrix="gbr", range="pc") if VideoFormat(pixel_format).is_rgb else video_color(color)
@@ -133,6 +132,17 @@ def cannot_hold(suffix: str, codecs: Iterable[str]) -> list[str]:
     with av.open(io.BytesIO(), "w", format=CONTAINERS[suffix]) as container:
         held = {name for codec in container.supported_codecs for name in (codec, codec.removeprefix("lib"))}
     return sorted(set(codecs) - held)
+
+
+def _quality_options(encoder: str, crf: int | None) -> dict[str, str]:
+    quality = _CRF.get(encoder) or quality_of(encoder)
+    if quality is None:
+        if crf is not None:
+            raise UserError(f"{encoder} has no crf; leave it out, or choose one of {', '.join(_CRF)}")
+        return {}
+    if crf is not None and not quality.best <= crf <= quality.worst:
+        raise UserError(f"crf of {encoder} goes from {quality.best} (best) to {quality.worst}, got {crf}")
+    return quality.options(quality.default if crf is None else crf)
 
 
 def _default_encoder(suffix: str, bits: int, least_side: int) -> str:
@@ -163,7 +173,7 @@ def _formats_of(encoder: str, asked: str) -> list[str]:
         ) from error
     if codec.type != "video":
         raise UserError(f"{asked} is not a video codec; choose one of {', '.join(_ENCODERS)}")
-    return [described.name for described in codec.video_formats or []]
+    return on_host([described.name for described in codec.video_formats or []])
 
 
 def _best_format(encoder: str, formats: list[str], bits: int, odd: bool) -> str:
@@ -248,7 +258,7 @@ class VideoSink:
         context.time_base = self._time_base
         context.sample_aspect_ratio = pixel_aspect
         tag(context, encoding.color)
-        if encoding.encoder == "libx265" and encoding.container in ("mp4", "mov"):
+        if encoding.encoder.startswith(("libx265", "hevc_")) and encoding.container in ("mp4", "mov"):
             context.codec_tag = "hvc1"  # Apple's players refuse FFmpeg's default, hev1.
         return stream
 

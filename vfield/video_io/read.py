@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import get_args
+from typing import NamedTuple, get_args
 
 import av
 import numpy as np
@@ -108,6 +108,41 @@ def read_clip(
             ),
             source=str(Path(path).absolute()),
         )
+
+
+class ShownFrame(NamedTuple):
+    """A frame as it is shown.
+
+    Attributes:
+        pts_seconds: when it begins, as the container gives it.
+        duration_seconds: how long it lasts, as far as the file says; otherwise of the nominal rate.
+        pixels: (3, h, w), uint8 in 0..255 or float32 in [0, 1].
+    """
+
+    pts_seconds: Fraction
+    duration_seconds: Fraction
+    pixels: Tensor
+
+
+def read_frames(path: str | Path) -> Iterator[ShownFrame]:
+    """The frames of a video one after another, as `read_clip` would give them all, in the memory of a few.
+
+    Raises:
+        UserError: when the file is no good; one line says why.
+    """
+    with open_input(path) as container:
+        stream = find_video(container, path)
+        damage, step, count = _Damage(), 1 / nominal_rate(stream), 0
+        converter: RgbConverter | None = None
+        for pts, frame in _frames_between(container, stream, _first_pts(path), None, None, damage):
+            converter = converter or RgbConverter(frame, None)
+            lasting = frame.duration * _time_base(frame) if frame.duration else step
+            # A copy where the picture was only turned: tensors cannot go backwards through memory.
+            yield ShownFrame(pts, lasting, torch.from_numpy(np.ascontiguousarray(converter(frame))))
+            count += 1
+        if not count:
+            raise UserError(_nothing_read(path, None, None, damage))
+        damage.report(path, count)
 
 
 def _frames_between(

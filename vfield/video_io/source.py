@@ -188,27 +188,41 @@ def probe(path: str | Path) -> VideoInfo:
     """
     with open_input(path) as container:
         stream = find_video(container, path)
-        try:
-            frame = next(container.decode(stream), None)
-        except av.FFmpegError as error:
-            raise UserError(f"no frame of {path} can be decoded: {error.strerror}; the file is damaged") from error
-        if frame is None:
-            raise UserError(f"{path} has no frames in it")
-        turns = orientation(frame).turns
-        width, height = (frame.height, frame.width) if turns % 2 else (frame.width, frame.height)
-        return VideoInfo(
-            width=width,
-            height=height,
-            frame_rate=nominal_rate(stream),
-            duration_seconds=declared_duration(container, stream),
-            frame_count=stream.frames or None,
-            codec=stream.codec.canonical_name,
-            pixel_format=frame.format.name,
-            color=resolve_color(frame),
-            rotation=turns * 90,
-            pixel_aspect=pixel_aspect(stream, turns),
-            audio_codecs=tuple(audio.codec.canonical_name for audio in container.streams.audio),
-        )
+        return info_of(container, stream, first_frame(container, stream, path))
+
+
+def first_frame(container: InputContainer, stream: VideoStream, path: str | Path) -> VideoFrame:
+    """The first frame of a file just opened.
+
+    Raises:
+        UserError: when it has none, or none that can be decoded.
+    """
+    try:
+        frame = next(container.decode(stream), None)
+    except av.FFmpegError as error:
+        raise UserError(f"no frame of {path} can be decoded: {error.strerror}; the file is damaged") from error
+    if frame is None:
+        raise UserError(f"{path} has no frames in it")
+    return frame
+
+
+def info_of(container: InputContainer, stream: VideoStream, frame: VideoFrame) -> VideoInfo:
+    """What an open file says about its picture, given its first frame."""
+    turns = orientation(frame).turns
+    width, height = (frame.height, frame.width) if turns % 2 else (frame.width, frame.height)
+    return VideoInfo(
+        width=width,
+        height=height,
+        frame_rate=nominal_rate(stream),
+        duration_seconds=declared_duration(container, stream),
+        frame_count=stream.frames or None,
+        codec=stream.codec.canonical_name,
+        pixel_format=frame.format.name,
+        color=resolve_color(frame),
+        rotation=turns * 90,
+        pixel_aspect=pixel_aspect(stream, turns),
+        audio_codecs=tuple(audio.codec.canonical_name for audio in container.streams.audio),
+    )
 
 
 def as_seconds(value: Fraction | float | None, name: str) -> Fraction | None:

@@ -266,13 +266,14 @@ def _bad_request(_: Request, error: Exception) -> JSONResponse:
 # ------------------------------------------------------------------------------------------- the server
 
 
-def serve(app: FastAPI, port: int, open_browser: bool) -> None:
-    """Print the page's address and answer until Ctrl-C.
+def serve(app: FastAPI, port: int, open_browser: bool, tell: Callable[[str], None]) -> None:
+    """Tell the page's address and answer until Ctrl-C.
 
     Args:
         app: the page.
         port: 0 for any that is free.
         open_browser: show the page in the person's browser.
+        tell: is given the address as soon as the page can be asked for.
 
     Raises:
         UserError: when the port cannot be had.
@@ -289,7 +290,7 @@ def serve(app: FastAPI, port: int, open_browser: bool) -> None:
     with listening:
         listening.listen()
         address = f"http://{_LOOPBACK}:{listening.getsockname()[1]}/"
-        print(f"{address} (Ctrl-C ends it)", flush=True)
+        tell(address)
         if open_browser:
             # Some browsers return only when they are closed.
             threading.Thread(target=webbrowser.open, args=[address], daemon=True).start()
