@@ -10,9 +10,11 @@ import sys
 from collections.abc import Callable, Sequence
 
 from vfield.cli import adapt, benchmark, evaluate, flow, lab, render, snapshot, train, view
+from vfield.cli import run as run_command
 from vfield.cli.options import fail, guarded
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "run": run_command.run,
     "train": train.run,
     "adapt": adapt.run,
     "render": render.run,
