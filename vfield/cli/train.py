@@ -26,7 +26,7 @@ from vfield.errors import UserError
 from vfield.evaluation import judge_held_out
 from vfield.meter import meter
 from vfield.metrics import Scores
-from vfield.summary import PAGE_NAME, summed_up, write_summary
+from vfield.summary import PAGE_NAME, pictures, summed_up, write_summary
 from vfield.training import RESUME_NAME, Config, FitResult, check_device, fit, fit_many
 
 
@@ -139,12 +139,14 @@ def conclude(
         if not result.is_main:
             continue
         facts, unseen = clips[name].observed.facts, clips[name].held_out
+        saved, device = SavedField(result.field, facts, result.expectation), next(result.field.buffers()).device
+        # Before judging, which makes the field forget what TensorBoard's last pictures have left ready.
+        rows = pictures(saved, device)
         scores = None if unseen is None else judge_held_out(result.field, unseen)
         place = folder if len(results) == 1 else folder / name
         part = {option: getattr(source, option) for option in SOURCE_OPTIONS if option != "video"}
         summary = summed_up(result, facts, config, part, held_out=scores, peak_megabytes=peak_megabytes)
-        device = next(result.field.buffers()).device
-        write_summary(place, summary, SavedField(result.field, facts, result.expectation), device)
+        write_summary(place, summary, rows)
         fitted.append(Fitted(name, place, result, scores))
     return fitted
 

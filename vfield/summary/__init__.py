@@ -9,6 +9,7 @@ from vfield.summary.figures import (
     read_summary,
     summed_up,
 )
+from vfield.summary.pictures import pictures
 from vfield.summary.write import add_export, write_summary
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "differences",
     "exported_before",
     "is_done",
+    "pictures",
     "read_summary",
     "summed_up",
     "write_summary",

@@ -1,6 +1,8 @@
 """What a run looks like: its first frame, a moment between two frames, and a detail enlarged.
 
-Frames are rendered small, and detail only where it is shown: a few hundred thousand points, whatever the clip's size.
+Frames are rendered small: a few hundred thousand points, whatever the clip's size. And what the encoder of detail makes
+of a whole keyframe, which takes seconds, is asked for only where TensorBoard's last pictures have asked already: the
+middle frame is the one that is enlarged, and moments between frames are shown by pixels wider than the source's.
 """
 
 from __future__ import annotations
@@ -13,11 +15,13 @@ from torch import Tensor
 
 from vfield.checkpoint import SavedField
 from vfield.clip import to_float
+from vfield.coords import keyframe_t
 from vfield.panels import ENLARGE, LANCZOS_REACH, busiest, enlarge_lanczos, fastest_gap, most_detailed
 from vfield.render import WHOLE, Region, render
 
 _WIDEST = 480  # of a whole frame, pixels
-_MOVING = 128  # side of the region that moves most, source pixels
+_MOVING = 160  # side of the region that moves most, source pixels
+_MOVING_SHOWN = 4 / 5  # what it is shown at: wider pixels need no detail
 _DETAILED = 96  # side of the region that is enlarged, source pixels
 
 # The field at an instant, in so many rows and columns, in a region of the picture.
@@ -57,7 +61,8 @@ def pictures(saved: SavedField, device: torch.device | str) -> list[list[Shown]]
         between = show(middle, small)
         rows[0].append(Shown("between", f"between two frames, at {middle:.3f} s", between))
         rows.append(_moving(show, (start, middle, end), (before, show(end, small)), (height, width)))
-    rows.append(_enlarged(show, start, before, (height, width)))
+    own = keyframe_t(facts.pts_seconds).tolist()
+    rows.append(_enlarged(show, own[len(own) // 2], show(own[len(own) // 2], small), (height, width)))
     return rows
 
 
@@ -100,4 +105,5 @@ def _chosen(energy: Tensor, side: int, size: tuple[int, int]) -> tuple[Region, t
     rows, columns = energy.shape[-2:]
     y, x = busiest(energy, max(1, side * rows // height), max(1, side * columns // width))
     y, x = min(y * height // rows, height - side), min(x * width // columns, width - side)
-    return (x / width, y / height, (x + side) / width, (y + side) / height), (side, side)
+    shown = max(1, int(_MOVING_SHOWN * side))
+    return (x / width, y / height, (x + side) / width, (y + side) / height), (shown, shown)

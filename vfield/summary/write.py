@@ -7,17 +7,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torchvision.transforms.functional import to_pil_image
 
-from vfield.checkpoint import SavedField
 from vfield.clip import to_uint8
 from vfield.export import ExportConfig, ExportReport
 from vfield.folders import replaced
 from vfield.summary.figures import PAGE_NAME, PICTURES_NAME, SUMMARY_NAME, export_entry, read_summary
 from vfield.summary.page import Curve, link, page
-from vfield.summary.pictures import Shown, pictures
+from vfield.summary.pictures import Shown
 from vfield.training.run import EVENTS_NAME
 
 # What of TensorBoard's events is drawn, by what it is called on the page.
@@ -25,19 +23,18 @@ _CURVES = {"PSNR of batches, dB": "psnr/batch", "Loss": "loss/total"}
 _CAPTIONS_NAME = "captions.json"
 
 
-def write_summary(folder: Path, summary: dict[str, Any], saved: SavedField, device: torch.device | str) -> None:
+def write_summary(folder: Path, summary: Mapping[str, Any], rows: Sequence[Sequence[Shown]]) -> None:
     """Write what is told about a run that has ended.
 
     Args:
         folder: of the run, or of one of its clips.
         summary: as `summed_up` makes it.
-        saved: its field.
-        device: where the field lies.
+        rows: as `pictures` makes them.
 
     Raises:
         UserError: when it cannot be written.
     """
-    _write_pictures(folder, pictures(saved, device))
+    _write_pictures(folder, rows)
     _write(folder, summary)
 
 
