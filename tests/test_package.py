@@ -20,4 +20,4 @@ def test_every_name_is_what_it_says_whatever_was_imported_before(name: str) -> N
 
 def test_other_names_are_not_there() -> None:
     with pytest.raises(AttributeError, match="'vfield' has no attribute 'rendre'"):
-        _ = vfield.rendre  # type: ignore[attr-defined]
+        _ = vfield.rendre
