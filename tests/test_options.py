@@ -68,7 +68,7 @@ def test_every_option_is_explained(command: str) -> None:
         assert action.default is not None or "default" in told or "required" in told, where
 
 
-@pytest.mark.parametrize("command", ["train", "adapt", "evaluate"])
+@pytest.mark.parametrize("command", ["run", "train", "adapt", "evaluate"])
 def test_every_key_of_the_config_is_explained(command: str) -> None:
     keys = [action for action in PARSERS[command]._actions if "." in action.dest]
     assert len(keys) > 50
@@ -107,7 +107,7 @@ def test_input_and_output_stand_for_the_old_names() -> None:
         found = PARSERS[command]._option_string_actions
         assert found["-i"] is found["--input"] is found["--clip" if command == "evaluate" else "--video"]
         assert found["-o"] is found["--output"] is found["--out"]
-    for command in ("render", "flow", "snapshot", "view"):
+    for command in ("run", "render", "flow", "snapshot", "view"):
         assert "--input" in PARSERS[command]._option_string_actions
 
 
@@ -158,6 +158,23 @@ def test_scripts_can_fit_and_render(
         assert main(refused) == 2
         told = capfd.readouterr()
         assert told.err.splitlines()[-1] == f"error: {json.loads(told.out)['error']}"
+
+
+def test_scripts_can_run(
+    demo_clip: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = [*TINY, "-i", str(demo_clip), "--end", "0.12", "--fit-size", "48x28", "--steps", "2", "--json"]
+    assert main(["run", *words, "-o", "out.mp4", "--scale", "2"]) == 0
+    done = json.loads(capfd.readouterr().out)
+    assert (done["run"], done["fit"], done["fitted"]["steps"]) == (f"runs/{demo_clip.stem}", "fitted", 2)
+    assert (done["exported"]["path"], done["exported"]["width"]) == ("out.mp4", 96)
+    # Of several clips, what became of each; what is told in between goes elsewhere.
+    assert main(["run", "none.mp4", *words, "-o", "folder"]) == 2
+    [first, second] = json.loads(capfd.readouterr().out)["clips"]
+    assert (first["clip"], first["how"]) == ("none.mp4", "failed")
+    assert "none.mp4" in first["what"]
+    assert (second["clip"], second["how"]) == (str(demo_clip), "done")
 
 
 def test_evaluate_takes_a_file_as_well(

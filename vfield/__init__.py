@@ -16,6 +16,8 @@ Importing the package starts nothing; each name is loaded when it is first used.
 from __future__ import annotations
 
 import importlib
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -61,6 +63,17 @@ __all__ = [
     "render",
     "save_field",
 ]
+
+
+class _Package(ModuleType):
+    """Where a function has its module's name (render, export), the name is the function, whatever was imported."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (name in _HOMES and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> Any:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import nn
@@ -25,7 +25,7 @@ from vfield.clip import ClipFacts, reshaped_aspect, to_uint8
 from vfield.coords import seconds_to_t
 from vfield.errors import UserError
 from vfield.render import WHOLE, Region, render
-from vfield.soundtrack import AudioMode, choose_soundtrack
+from vfield.soundtrack import AudioMode, Soundtrack, choose_soundtrack
 from vfield.timing import Schedule, SpeedCurve, schedule, schedule_curve, snapped
 from vfield.video_io import VideoWriter, common_time_base, has_audio
 from vfield.zoom import ZoomPath
@@ -280,6 +280,65 @@ def _instants(plan: Schedule, saved: SavedField) -> list[float]:
 # ------------------------------------------------------------------------------------------- the work
 
 
+class PreparedExport(NamedTuple):
+    """An export of which everything is settled but the field.
+
+    Attributes:
+        config: what was asked for.
+        path: where the result goes.
+        size: (height, width) of the result.
+        region: what it shows of the picture, or that as a function of t.
+        plan: when which instant is shown.
+        soundtrack: what goes with the picture.
+        writer: what will write it.
+    """
+
+    config: ExportConfig
+    path: Path
+    size: tuple[int, int]
+    region: Region | Callable[[float], Region]
+    plan: Schedule
+    soundtrack: Soundtrack
+    writer: VideoWriter
+
+
+def prepare_export(facts: ClipFacts, path: str | Path, config: ExportConfig) -> PreparedExport:
+    """Settle everything that needs no field, so that what is impossible is known before a field is fitted.
+
+    Nothing is written yet. What the result cannot hold is said in the log.
+
+    Args:
+        facts: of the clip that the field is, or will be, fitted to.
+        path: where the result goes; the name decides the kind, as in `VideoWriter`.
+        config: what to make of it.
+
+    Raises:
+        UserError: when the request is impossible.
+    """
+    region = _region(config, facts)
+    height, width = output_size(config, facts)
+    plan = _schedule(config, facts)
+    _check_one_picture(path, len(plan.output_seconds))
+    _check_not_source(path, facts)
+    soundtrack = choose_soundtrack(config.audio, facts, path, plan.timing)
+    writer = VideoWriter(
+        path,
+        height=height,
+        width=width,
+        frame_rate=plan.frame_rate,
+        color=facts.color,
+        pixel_aspect=_pixel_aspect(config, facts),
+        codec=config.codec,
+        crf=config.crf,
+        pixel_format=config.pixel_format,
+        overwrite=config.overwrite,
+        audio=soundtrack.audio,
+        carry=soundtrack.carry,
+        time_base=None if plan.is_constant else common_time_base(plan.edges_seconds),
+    )
+    return PreparedExport(config, Path(path), (height, width), region, plan, soundtrack, writer)
+
+
 def export(
     saved: SavedField,
     path: str | Path,
@@ -305,36 +364,31 @@ def export(
     Raises:
         UserError: when the request is impossible, before anything is rendered; or when the disk is full.
     """
+    prepared = prepare_export(saved.facts, path, config)
+    return write_export(
+        saved, prepared, device=device, progress=progress, after_frame=after_frame, chunk_points=chunk_points
+    )
+
+
+def write_export(
+    saved: SavedField,
+    prepared: PreparedExport,
+    *,
+    device: torch.device | str = "cpu",
+    progress: bool = True,
+    after_frame: Callable[[int, int], None] | None = None,
+    chunk_points: int = 1 << 16,
+) -> ExportReport:
+    """Render what was prepared from the clip's facts; see `export`, which does both."""
     began = time.monotonic()
-    facts = saved.facts
-    region = _region(config, facts)
-    height, width = output_size(config, facts)
-    plan = _schedule(config, facts)
-    _check_one_picture(path, len(plan.output_seconds))
+    plan, (height, width), soundtrack, writer = prepared.plan, prepared.size, prepared.soundtrack, prepared.writer
     edges = plan.edges_seconds
     durations = [later - earlier for earlier, later in pairwise(edges)]
-    _check_not_source(path, facts)
-    soundtrack = choose_soundtrack(config.audio, facts, path, plan.timing)
-    writer = VideoWriter(
-        path,
-        height=height,
-        width=width,
-        frame_rate=plan.frame_rate,
-        color=facts.color,
-        pixel_aspect=_pixel_aspect(config, facts),
-        codec=config.codec,
-        crf=config.crf,
-        pixel_format=config.pixel_format,
-        overwrite=config.overwrite,
-        audio=soundtrack.audio,
-        carry=soundtrack.carry,
-        time_base=None if plan.is_constant else common_time_base(edges),
-    )
     frames = render(
         _on_device(saved, device),
         (height, width),
         _instants(plan, saved),
-        region=region,
+        region=prepared.region,
         chunk_points=chunk_points,
         device=device,
     )
@@ -349,7 +403,7 @@ def export(
             if after_frame is not None:
                 after_frame(written, len(plan.output_seconds))
     return ExportReport(
-        path=Path(path),
+        path=prepared.path,
         frames=len(plan.output_seconds),
         height=height,
         width=width,
@@ -357,7 +411,7 @@ def export(
         duration_seconds=edges[-1],
         seconds_taken=time.monotonic() - began,
         # The writer leaves out, with a line in the log, what the container cannot hold: the report must not deny it.
-        audio=soundtrack.word if soundtrack.audio is None or has_audio(path) else "left out",
+        audio=soundtrack.word if soundtrack.audio is None or has_audio(prepared.path) else "left out",
     )
 
 

@@ -27,7 +27,7 @@ _MOST_COLUMNS = 4  # of pictures above their errors
 _LETTERS_ACROSS = 26  # size of captions: the width of a panel over this
 ENLARGE = 4  # of a crop shown in detail
 _CROP = 128  # side of the regions in the side-by-side, source pixels
-_LANCZOS_REACH = 8  # source pixels around a region that its enlargement may look at
+LANCZOS_REACH = 8  # source pixels around a region that its enlargement may look at
 
 _EARLIER = (0.10, 0.45, 0.90)
 _BOTH = (0.50, 0.50, 0.50)
@@ -159,8 +159,8 @@ def busiest(energy: Tensor, height: int, width: int) -> tuple[int, int]:
 def enlarge_lanczos(frame: Tensor, crop: tuple[int, int, int]) -> Tensor:
     """A square of a frame (3, h, w), enlarged: (3, h', w') uint8. The filter may look at the pixels around it."""
     y, x, side = crop
-    top, left = min(_LANCZOS_REACH, y), min(_LANCZOS_REACH, x)
-    around = frame[:, y - top : y + side + _LANCZOS_REACH, x - left : x + side + _LANCZOS_REACH]
+    top, left = min(LANCZOS_REACH, y), min(LANCZOS_REACH, x)
+    around = frame[:, y - top : y + side + LANCZOS_REACH, x - left : x + side + LANCZOS_REACH]
     height, width = around.shape[-2:]
     enlarged = resize(to_uint8(around)[None].cpu(), ENLARGE * height, ENLARGE * width, "lanczos")[0]
     top, left, side = (ENLARGE * value for value in (top, left, side))
@@ -182,7 +182,7 @@ def side_by_side(saved: SavedField, path: Path, *, device: torch.device | str = 
         raise UserError(f"{path} exists; add --overwrite to replace it")
     field, facts = saved.field, saved.facts
     size = (facts.height, facts.width)
-    start, end = _fastest_gap(saved)
+    start, end = fastest_gap(saved)
     middle = (start + end) / 2
     before, between, after = render(field, size, [start, middle, end], device=device)
     faded = (before + after) / 2
@@ -209,7 +209,7 @@ def save_png(picture: Tensor, path: Path) -> None:
         to_pil_image(picture).save(partial, format="PNG")
 
 
-def _fastest_gap(saved: SavedField) -> tuple[float, float]:
+def fastest_gap(saved: SavedField) -> tuple[float, float]:
     """The t of the two keyframes between which most moves; of a clip without motion, of its first frame twice."""
     field = saved.field
     gaps = [segment for segment in field.timeline.segments if segment.gap is not None]

@@ -12,11 +12,13 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 
 from vfield.cli import adapt, benchmark, compare, completion, evaluate, flow, info, lab, render, snapshot, train, view
+from vfield.cli import run as run_command
 from vfield.cli.options import guarded
 from vfield.cli.says import say
 from vfield.errors import UserError
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "run": run_command.run,
     "info": info.run,
     "train": train.run,
     "adapt": adapt.run,

@@ -17,9 +17,10 @@ from vfield.cli.options import (
     source_options,
 )
 from vfield.cli.sources import RUN_NAME, source_of
-from vfield.cli.train import report
+from vfield.cli.train import conclude, report
 from vfield.config import CONFIG_NAME, config_text, load_values
 from vfield.errors import UserError
+from vfield.meter import meter
 from vfield.training import adapt, check_device
 
 
@@ -52,13 +53,17 @@ def run(words: list[str]) -> int:
         raise UserError(f"the field's parts are those of {parsed.run}; leave out --config and options of --field")
     source = source_of(parsed, adapted=parsed.run)
     folder = run_folder(parsed, parsed.video)
-    seen = source.read()
-    if is_main_process():
-        check_folder(folder, parsed.overwrite)
-    records = {CONFIG_NAME: config_text(config), RUN_NAME: source.text()}
-    result = adapt(shared, seen.observed, config, tune=parsed.tune, out=folder, records=records, held_out=seen.held_out)
-    name = Path(source.video if isinstance(source.video, str) else "").stem
-    report({name: result}, {name: seen.held_out}, {name: folder}, folder)
+    with meter() as peak_megabytes:
+        ((name, seen),) = source.read_all().items()
+        if is_main_process():
+            check_folder(folder, parsed.overwrite)
+        records = {CONFIG_NAME: config_text(config), RUN_NAME: source.with_digest().text()}
+        result = adapt(
+            shared, seen.observed, config, tune=parsed.tune, out=folder, records=records, held_out=seen.held_out
+        )
+        megabytes = peak_megabytes()
+    fitted = conclude(source, {name: seen}, config, {name: result}, folder, megabytes)
+    report(fitted, folder)
     return 0
 
 

@@ -242,15 +242,20 @@ def source_options(parser: ArgumentParser, video: str, several: bool = False) ->
         parser.add_argument(*names, dest=video, type=str, nargs="+", metavar="FILE", help=told)
     else:
         parser.add_argument(*names, dest=video, type=str, metavar="FILE", help=f"the clip, {CLIP}; required")
-    span_options(parser)
-    parser.add_argument(
-        "--size", type=str | None, metavar="WxH", help="reduce the frames first, for example 640x360; default theirs"
-    )
     parser.add_argument(
         "--holdout",
         type=int | None,
         metavar="K",
         help="see every K-th frame and judge on the others, for example 2; default off, every frame is seen",
+    )
+    part_options(parser)
+
+
+def part_options(parser: ArgumentParser, size: str = "size") -> None:
+    """Which part of a clip, at which size: the option `--{size}`."""
+    span_options(parser)
+    parser.add_argument(
+        f"--{size}", type=str | None, metavar="WxH", help="reduce the frames first, for example 640x360; default theirs"
     )
     parser.add_argument(
         "--deinterlace",
@@ -290,15 +295,16 @@ def mask_option(parser: ArgumentParser) -> None:
 
 def fit_options(parser: ArgumentParser) -> None:
     """How to fit and where to keep it, and every value of the config."""
+    told = "run folder, for example runs/x; default runs/NAME of the clip, none for evaluate"
+    parser.add_argument(*("-o", "--output", "--out"), dest="out", type=str | None, metavar="DIR", help=told)
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier run in the folder")
+    config_options(parser)
+
+
+def config_options(parser: ArgumentParser) -> None:
+    """How to fit: the options that people change most, and every value of the config."""
     told = f"a preset, {PRESET}; default the built-in values"
     parser.add_argument("--config", action=ActionConfigFile, metavar="FILE", help=told)
-    parser.add_argument(
-        *("-o", "--output", "--out"),
-        dest="out",
-        type=str | None,
-        metavar="DIR",
-        help="run folder, for example runs/x; default runs/NAME of the clip, none for evaluate",
-    )
     parser.add_argument("--steps", type=int | None, metavar="N", help=f"{STEPS}; default the config's")
     parser.add_argument(
         "--minutes",
@@ -317,7 +323,6 @@ def fit_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--mixed-precision", type=str | None, help="no, bf16 or fp16, for example bf16; default as Accelerate is set"
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace an earlier run in the folder")
     parser.add_class_arguments(Config)
 
 
@@ -355,32 +360,35 @@ def run_folder(parsed: Namespace, video: str | list[str]) -> Path:
     return Path(parsed.out) if parsed.out else Path("runs") / name
 
 
-def check_folder(folder: Path, overwrite: bool, mark: str = CONFIG_NAME, kept: str = "run", also: str = "") -> None:
+def check_folder(
+    folder: Path, overwrite: bool, mark: str = CONFIG_NAME, kept: str = "run", also: str = "", option: str = "--out"
+) -> None:
     """Refuse a folder that holds something, or that could not be made or written to.
 
     Args:
-        folder: what `--out` named.
+        folder: what the option named.
         overwrite: whether what this command left there earlier may be replaced.
         mark: name of the file by which a folder that this command made is known.
         kept: what such a folder holds, for the messages.
         also: another way to go on with what is there, for the message.
+        option: for the message.
 
     Raises:
         UserError: when it may not or cannot be written to.
     """
     if folder.exists() and not folder.is_dir():
-        raise UserError(f"--out {folder} is a file; name a folder")
+        raise UserError(f"{option} {folder} is a file; name a folder")
     if folder.is_dir() and any(folder.iterdir()):
         if not (folder / mark).is_file():
-            raise UserError(f"--out {folder} holds something that is not a {kept}; name another folder")
+            raise UserError(f"{option} {folder} holds something that is not a {kept}; name another folder")
         if not overwrite:
-            raise UserError(f"--out {folder} holds a {kept}; add {also}--overwrite to start anew")
+            raise UserError(f"{option} {folder} holds a {kept}; add {also}--overwrite to start anew")
     there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     try:
         # Tried, because permissions do not tell everything: read-only disks, and file systems of the kernel's own.
         tempfile.TemporaryDirectory(prefix=".vfield-", dir=there).cleanup()
     except OSError as error:
-        raise UserError(f"--out {folder} cannot be written to ({error.strerror}); name another folder") from error
+        raise UserError(f"{option} {folder} cannot be written to ({error.strerror}); name another folder") from error
 
 
 def is_main_process() -> bool:

@@ -2,57 +2,35 @@
 
 from __future__ import annotations
 
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, Namespace
 
 from vfield.checkpoint import load_field
 from vfield.cli.options import command_parser, exact_number, parse, render_device, run_of, run_options, span_options
 from vfield.cli.says import plain, say
 from vfield.cli.values import parse_crop, parse_output_rate, parse_size, parse_speed_curve
-from vfield.export import ExportConfig, export
+from vfield.export import ExportConfig, ExportReport, export
 from vfield.zoom import read_path
 
 
 def run(words: list[str]) -> int:
     """Read the options, export, and say what was written."""
-    parsed = parse(_parser(), words)
-    config = ExportConfig(
-        scale=parsed.scale,
-        size=None if parsed.size is None else parse_size(parsed.size),
-        fps=None if parsed.fps is None else parse_output_rate(parsed.fps),
-        slowmo=exact_number("slowmo", parsed.slowmo),
-        reverse=parsed.reverse,
-        speed_curve=None if parsed.speed_curve is None else parse_speed_curve(parsed.speed_curve),
-        start=parsed.start,
-        end=parsed.end,
-        crop=None if parsed.crop is None else parse_crop(parsed.crop),
-        path=None if parsed.path is None else read_path(parsed.path),
-        codec=parsed.codec,
-        crf=parsed.crf,
-        pixel_format=parsed.pix_fmt,
-        audio=parsed.audio,
-        overwrite=parsed.overwrite,
-    )
+    parser = command_parser("render", "Export a video or a picture from a fitted field.")
+    run_options(parser)
+    export_options(parser, "video, .gif, one .png, or a folder for PNGs, for example slow.mp4")
+    span_options(parser)
+    render_device(parser)
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier output")
+    parsed = parse(parser, words)
+    config = export_config(parsed, parsed.start, parsed.end)
     report = export(load_field(run_of(parsed), parsed.device), parsed.output, config, device=parsed.device)
-    text = f"{report.path}: {report.width}x{report.height}, made in {report.seconds_taken:.0f} s"
-    if report.path.suffix.lower() != ".png":
-        text = (
-            f"{report.path}: {report.frames} frames of {report.width}x{report.height} at {float(report.frame_rate):g} "
-            f"fps, {float(report.duration_seconds):.2f} s, made in {report.seconds_taken:.0f} s; sound: {report.audio}"
-        )
-    say(text, plain(report))
+    say(told(report), plain(report))
     return 0
 
 
-def _parser() -> ArgumentParser:
-    parser = command_parser("render", "Export a video or a picture from a fitted field.")
-    run_options(parser)
-    parser.add_argument(
-        *("-o", "--output"),
-        type=str,
-        required=True,
-        metavar="FILE",
-        help="video, .gif, one .png, or a folder for PNGs, for example slow.mp4; required",
-    )
+def export_options(parser: ArgumentParser, output: str) -> None:
+    """What to make of a field, and where it goes, which is told."""
+    names = ("-o", "--output")
+    parser.add_argument(*names, type=str, required=True, metavar="FILE", help=f"{output}; required")
     parser.add_argument("--scale", type=float | None, help="enlarge by this factor, for example 2; default 1")
     parser.add_argument(
         "--size", type=str | None, metavar="WxH", help="output size, pixels, for example 1920x1080; default the clip's"
@@ -73,7 +51,6 @@ def _parser() -> ArgumentParser:
         help="seconds of the output:seconds of the clip, or a file of such pairs, for example 0:0,1:1,4:2; default an "
         "even speed",
     )
-    span_options(parser)
     parser.add_argument(
         "--crop",
         type=str | None,
@@ -90,9 +67,6 @@ def _parser() -> ArgumentParser:
     parser.add_argument(
         "--audio", type=str, default="auto", help="auto, copy, stretch, varispeed or drop, for example stretch"
     )
-    render_device(parser)
-    parser.add_argument("--overwrite", action="store_true", help="replace an earlier output")
-    return parser
 
 
 def _coding_options(parser: ArgumentParser) -> None:
@@ -113,4 +87,41 @@ def _coding_options(parser: ArgumentParser) -> None:
         "--pix-fmt",
         type=str | None,
         help="FFmpeg pixel format, for example yuv444p; default 4:2:0 of 8 bits, of 10 for sources beyond 8",
+    )
+
+
+def export_config(parsed: Namespace, start: float | None = None, end: float | None = None) -> ExportConfig:
+    """What the words of `export_options` and `--overwrite` ask for.
+
+    Args:
+        parsed: the words.
+        start: seconds after the first frame of what was fitted at which to begin.
+        end: likewise, at which to stop.
+    """
+    return ExportConfig(
+        scale=parsed.scale,
+        size=None if parsed.size is None else parse_size(parsed.size),
+        fps=None if parsed.fps is None else parse_output_rate(parsed.fps),
+        slowmo=exact_number("slowmo", parsed.slowmo),
+        reverse=parsed.reverse,
+        speed_curve=None if parsed.speed_curve is None else parse_speed_curve(parsed.speed_curve),
+        start=start,
+        end=end,
+        crop=None if parsed.crop is None else parse_crop(parsed.crop),
+        path=None if parsed.path is None else read_path(parsed.path),
+        codec=parsed.codec,
+        crf=parsed.crf,
+        pixel_format=parsed.pix_fmt,
+        audio=parsed.audio,
+        overwrite=parsed.overwrite,
+    )
+
+
+def told(report: ExportReport) -> str:
+    """What was written, in a line."""
+    if report.path.suffix.lower() == ".png":
+        return f"{report.path}: {report.width}x{report.height}, made in {report.seconds_taken:.0f} s"
+    return (
+        f"{report.path}: {report.frames} frames of {report.width}x{report.height} at {float(report.frame_rate):g} fps, "
+        f"{float(report.duration_seconds):.2f} s, made in {report.seconds_taken:.0f} s; sound: {report.audio}"
     )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +19,7 @@ from vfield.clip import Clip
 from vfield.errors import UserError
 from vfield.evaluation import split
 from vfield.masks import with_mask
+from vfield.training.saves import SUMMARY_NAMES
 from vfield.video_io import Deinterlacing, probe, read_clip
 
 RUN_NAME = "run.json"
@@ -24,7 +27,7 @@ RUN_NAME = "run.json"
 _SUFFIXES = {".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".webm"}
 _FRAGMENT = re.compile(r"(?P<path>.+)#t=(?P<start>\d+(\.\d+)?)?(,(?P<end>\d+(\.\d+)?))?")
 # Names in a run folder that no clip may take.
-_TAKEN = {"config.yaml", "field.safetensors", "resume.safetensors", RUN_NAME, "tensorboard"}
+_TAKEN = {"config.yaml", "field.safetensors", "resume.safetensors", RUN_NAME, "tensorboard", *SUMMARY_NAMES}
 
 
 # Options of a command that say what is learnt from; `--mask` is not one of every command's.
@@ -52,6 +55,7 @@ class Source:
         mask: path of the picture or video that marks what is not to be believed; None believes everything.
         deinterlace: "frame" or "field" makes progressive frames of interlaced ones first.
         adapted: path of the run whose shared parts were taken over; None for a run that learnt its own.
+        digest: of what the files of one clip and its mask hold, by which they are known again; None where not taken.
     """
 
     video: str | list[str]
@@ -62,6 +66,17 @@ class Source:
     mask: str | None = None
     deinterlace: Deinterlacing | None = None
     adapted: str | None = None
+    digest: str | None = None
+
+    def with_digest(self) -> Source:
+        """The same with the digest of its files taken; several clips have none."""
+        if not isinstance(self.video, str):
+            return self
+        sha = hashlib.sha256()
+        for path in filter(None, (self._part(self.video)[0], self.mask)):
+            with open(path, "rb") as file:
+                sha.update(hashlib.file_digest(file, "sha256").digest())
+        return replace(self, digest=sha.hexdigest())
 
     def read(self) -> Seen:
         """Read the one clip, and what its mask leaves of it."""
@@ -142,11 +157,31 @@ def expanded(videos: Sequence[str]) -> str | list[str]:
 
 def clip_names(videos: Sequence[str]) -> list[str]:
     """A name for each clip of a run, after its file: different ones, also where case does not count."""
+    return _numbered([file_of(video).stem for video in videos], _TAKEN)
+
+
+def names_apart(videos: Sequence[str]) -> list[str]:
+    """A name for each clip that is fitted on its own: clips of one name are told apart by their suffixes, a-mov, a-mp4.
+
+    So a clip's name does not depend on the order, and numbers are only for those that suffixes do not tell apart.
+    """
+    files = [file_of(video) for video in videos]
+    count = Counter(file.stem.casefold() for file in files)
+    wished = [f.stem if count[f.stem.casefold()] == 1 else f"{f.stem}-{f.suffix.removeprefix('.')}" for f in files]
+    return _numbered(wished, ())
+
+
+def file_of(video: str) -> Path:
+    """The file of which "clip.mp4#t=2,5.5" is a part."""
+    found = _FRAGMENT.fullmatch(video)
+    return Path(video if found is None or Path(video).exists() else found["path"])
+
+
+def _numbered(wished: Sequence[str], reserved: Collection[str]) -> list[str]:
+    """Different names, also where case does not count: a number after those that are taken."""
     names: list[str] = []
-    taken = set(_TAKEN)
-    for video in videos:
-        found = _FRAGMENT.fullmatch(video)
-        stem = Path(video if found is None or Path(video).exists() else found["path"]).stem
+    taken = set(reserved)
+    for stem in wished:
         name, number = stem, 1
         while name.casefold() in taken:
             number += 1

@@ -25,10 +25,11 @@ from vfield.errors import UserError
 from vfield.expectation import Expectation
 from vfield.field.video_field import VideoField
 from vfield.fill import fill
+from vfield.folders import remove
 from vfield.start import distinct
 from vfield.training.members import own_parameters
 from vfield.training.run import EVENTS_NAME, Run, Task, Watch
-from vfield.training.saves import RESUME_NAME
+from vfield.training.saves import RESUME_NAME, SUMMARY_NAMES
 from vfield.training.settings import Config, TrainingConfig
 
 
@@ -219,6 +220,9 @@ def _begin_folder(out: Path, records: Mapping[str, str], names: list[str], keep_
     """Make the run folder, or clear an earlier run's events out of it, and write the records."""
     try:
         out.mkdir(parents=True, exist_ok=True)
+        # What was told at the end of an earlier fit is not true of this one.
+        for told in (folder / name for folder in (out, *clip_folders(out)) for name in SUMMARY_NAMES):
+            remove(told)
         if not keep_events:
             shutil.rmtree(out / EVENTS_NAME, ignore_errors=True)
             (out / RESUME_NAME).unlink(missing_ok=True)

@@ -13,6 +13,8 @@ from vfield.checkpoint import read_tensors, write_tensors
 from vfield.errors import UserError
 
 RESUME_NAME = "resume.safetensors"
+# What is told about a run at its end (`vfield.summary`): its figures, a page, and a folder of the page's pictures.
+SUMMARY_NAMES = ("summary.json", "summary.html", "summary")
 
 
 def write_resume(out: Path, learnt: Mapping[str, Tensor], optimizer: Any, facts: dict[str, Any]) -> None:

@@ -117,6 +117,7 @@ class VideoWriter:
             self._say_what_gif_lacks(color)
         if audio is not None and self._encoding is None:
             logger.warning("%s cannot hold sound; it is left out", self._path)
+        self._overwrite = overwrite
         _check_target(self._path, self._kind, overwrite)
         self._partial = partial_name(self._path)
         self._sink: _Sink | None = None
@@ -162,6 +163,8 @@ class VideoWriter:
         return 16 if self._kind in ("", ".png") and self._color.bit_depth > 8 else 8
 
     def __enter__(self) -> Self:
+        # Somebody may have put something there since: a fit lies between the two where a clip is fitted and exported.
+        _check_target(self._path, self._kind, self._overwrite)
         remove(self._partial)
         try:
             with _told_to_user(self._path):

@@ -1,0 +1,231 @@
+"""Fit a clip and export from it in one go; several clips, or a folder of them, one after the other."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from jsonargparse import ArgumentParser, Namespace
+
+from vfield.checkpoint import FIELD_NAME, load_field
+from vfield.cli.options import (
+    CLIP,
+    check_folder,
+    command_parser,
+    config_of,
+    config_options,
+    is_main_process,
+    mask_option,
+    parse,
+    part_options,
+)
+from vfield.cli.render import export_config, export_options
+from vfield.cli.render import told as export_told
+from vfield.cli.run_batch import Ended, exit_code, output_folder, run_each, suffix_for, table
+from vfield.cli.says import say
+from vfield.cli.sources import RUN_NAME, Source, expanded, file_of, names_apart, recorded_source
+from vfield.cli.train import Fitted, conclude, figures, fit_source
+from vfield.cli.train import told as fit_told
+from vfield.config import CONFIG_NAME, load_config
+from vfield.devices import usable_device
+from vfield.errors import UserError
+from vfield.export import ExportConfig, ExportReport, prepare_export, write_export
+from vfield.meter import meter
+from vfield.summary import PAGE_NAME, add_export, differences, exported_before, is_done, read_summary
+from vfield.training import RESUME_NAME, Config, check_device
+
+# What of a config has no say in what is fitted.
+_NO_MATTER = {"training.device", "training.save_seconds", "training.picture_seconds"}
+
+# How a field was come by.
+How = Literal["fitted", "gone on with", "used again", "stopped"]
+# What a folder holds of a run: nothing, another run, one that was stopped, one that cannot be gone on with, all of it.
+Known = Literal["nothing", "other", "stopped", "lost", "done"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A clip to be fitted and exported.
+
+    Attributes:
+        source: which part of which file.
+        folder: of the run.
+        output: of the export.
+    """
+
+    source: Source
+    folder: Path
+    output: str
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """What became of a clip.
+
+    Attributes:
+        fit: whether it was fitted anew, gone on with, found as it was fitted before, or stopped by Ctrl-C.
+        fitted: what the fit gave; None where it was there before.
+        exported: what was written; None where the fit was stopped.
+    """
+
+    fit: How
+    fitted: Fitted | None
+    exported: ExportReport | None
+
+
+def _run_parser() -> ArgumentParser:
+    parser = command_parser(
+        "run",
+        "Fit a clip and export from it in one go. The fit is kept and used again: another export of the same clip "
+        "takes only the rendering. Of several clips, or a folder of them, each is fitted and exported on its own.",
+    )
+    about = f"{CLIP}, or clip.mp4#t=2,5.5 for a part (seconds); several, or a folder"
+    parser.add_argument("clips", type=str, nargs="*", metavar="CLIP", help=f"{about}; required, here or after -i")
+    parser.add_argument("-i", "--input", type=str, nargs="+", metavar="FILE", help=f"{about}; default the first words")
+    export_options(
+        parser,
+        "video, .gif, one .png, or a folder for PNGs, for example slow.mp4; of several clips, a folder for the videos",
+    )
+    part_options(parser, size="fit-size")
+    mask_option(parser)
+    told = "run folder, of several clips the folder of theirs, for example runs/x; default runs/NAME of the clip"
+    parser.add_argument("--run", type=str | None, metavar="DIR", help=told)
+    replaces = "replace an earlier output, and a run that was fitted to something else or in another way"
+    parser.add_argument("--overwrite", action="store_true", help=replaces)
+    config_options(parser)
+    return parser
+
+
+def run(words: list[str]) -> int:
+    """Fit or take the earlier fit, export, and say what was done."""
+    parsed = parse(_run_parser(), words)
+    config, wanted = config_of(parsed), export_config(parsed)
+    check_device(config.training)
+    clips = list(dict.fromkeys([*parsed.clips, *(parsed.input or [])]))
+    if not clips:
+        raise UserError("no clip given; name it, for example clip.mp4")
+    found = expanded(clips)
+    if isinstance(found, str) and not Path(clips[0]).is_dir():
+        folder = Path(parsed.run) if parsed.run else Path("runs") / file_of(found).stem
+        done = fit_and_export(Job(_source(parsed, found), folder, parsed.output), config, wanted)
+        if is_main_process():
+            say("\n".join(_told(folder, done)), _figures(folder, done))
+        return 130 if done.fit == "stopped" else 0
+    videos = [found] if isinstance(found, str) else found
+    if parsed.mask is not None and len(videos) > 1:
+        raise UserError(f"--mask is for one clip, got {len(videos)}; run the masked clip alone")
+    jobs = {}
+    with output_folder(parsed.output, clips) as folder:
+        for video, name in zip(videos, names_apart(videos), strict=True):
+            output = folder / f"{name}{suffix_for(video, parsed.codec)}"
+            jobs[video] = Job(_source(parsed, video), Path(parsed.run or "runs") / name, str(output))
+        outcomes = run_each(list(jobs), lambda video: _one_of_many(jobs[video], config, wanted))
+    say(table(outcomes), {"clips": [{"clip": clip, **ended._asdict()} for clip, ended in outcomes.items()]})
+    return exit_code(outcomes)
+
+
+def _source(parsed: Namespace, video: str) -> Source:
+    """Which part of a clip the words ask for."""
+    source = Source(video, parsed.start, parsed.end, parsed.fit_size, mask=parsed.mask)
+    return replace(source, deinterlace=parsed.deinterlace)
+
+
+def _one_of_many(job: Job, config: Config, wanted: ExportConfig) -> Ended:
+    """Fit and export one of several clips, unless that was done before."""
+    if not wanted.overwrite and Path(job.output).exists():
+        known, _ = _known(job, config)
+        if known != "done" or not exported_before(job.folder, Path(job.output), wanted):
+            raise UserError(f"{job.output} exists, and is not what is asked for; add --overwrite to replace it")
+        return Ended("skipped", f"{job.output} is complete")
+    done = fit_and_export(job, config, wanted)
+    if is_main_process():
+        print("\n".join(_told(job.folder, done)))
+    return Ended("stopped" if done.fit == "stopped" else "done", job.output)
+
+
+def fit_and_export(job: Job, config: Config, wanted: ExportConfig) -> RunReport:
+    """Fit a clip, unless it was fitted before in this way, and export from the field.
+
+    Whatever is wrong with the export is found before the fit begins.
+
+    Args:
+        job: which clip, and where to put what.
+        config: of the fit.
+        wanted: of the export. Its `overwrite` also lets a run be replaced that is not of this clip and config.
+
+    Raises:
+        UserError: when something cannot be done; what was fitted until then is kept.
+    """
+    known, why = _known(job, config)
+    fitted, device = None, usable_device(config.training.device)
+    if known == "other" and not wanted.overwrite:
+        raise UserError(f"{job.folder} holds another run ({why}); add --overwrite to replace it, or name a --run DIR")
+    if known == "done":
+        saved = load_field(job.folder, config.training.device)
+        prepared = prepare_export(saved.facts, job.output, wanted)
+    else:
+        if known != "stopped" and is_main_process():
+            check_folder(job.folder, overwrite=known != "nothing", option="--run")
+        with meter() as peak_megabytes:
+            clips = job.source.read_all()
+            (seen,) = clips.values()
+            prepared = prepare_export(seen.observed.facts, job.output, wanted)
+            results = fit_source(job.source, clips, config, job.folder, resume=known == "stopped")
+            megabytes = peak_megabytes()
+        for fitted in conclude(job.source, clips, config, results, job.folder, megabytes):
+            if fitted.result.interrupted:
+                return RunReport("stopped", fitted, None)
+        saved = load_field(job.folder, config.training.device)
+    how: How = "used again" if known == "done" else "gone on with" if known == "stopped" else "fitted"
+    if not is_main_process():
+        return RunReport(how, None, None)
+    exported = write_export(saved, prepared, device=device)
+    add_export(job.folder, exported, wanted)
+    return RunReport(how, fitted, exported)
+
+
+def _known(job: Job, config: Config) -> tuple[Known, str]:
+    """What a folder holds of the run that is asked for, and what tells another run from it.
+
+    Raises:
+        UserError: when its records are damaged.
+    """
+    if not all((job.folder / name).is_file() for name in (CONFIG_NAME, RUN_NAME)):
+        return "nothing", ""
+    recorded, source = recorded_source(job.folder), job.source.with_digest()
+    files = [(of.video if isinstance(of.video, str) else "", of.mask or "") for of in (recorded, source)]
+    if [os.path.realpath(path) for path in files[0]] != [os.path.realpath(path) for path in files[1]]:
+        return "other", f"of {recorded.video}" + (f", mask {recorded.mask}" if recorded.mask else "")
+    for name in ("start", "end", "size", "holdout", "deinterlace", "adapted", "digest"):
+        was, now = getattr(recorded, name), getattr(source, name)
+        if was != now and not (name == "digest" and was is None):  # Runs of before there were digests have none.
+            return "other", "the file has changed" if name == "digest" else f"{name} {was}, not {now}"
+    held = load_config(job.folder / CONFIG_NAME)
+    for name, was in differences(held, config).items():
+        if name not in _NO_MATTER:
+            return "other", f"{name} {was}, not {differences(config, held)[name]}"
+    if is_done(read_summary(job.folder)) and (job.folder / FIELD_NAME).is_file():
+        return "done", ""
+    return "stopped" if (job.folder / RESUME_NAME).is_file() else "lost", ""
+
+
+def _told(folder: Path, done: RunReport) -> list[str]:
+    """What became of a clip, in lines."""
+    lines = []
+    if done.fitted is not None:
+        lines += [*fit_told([done.fitted], folder), f"look:   {folder / PAGE_NAME}"]
+    elif done.exported is not None:
+        lines.append(f"{folder} holds this fit already: it is used again")
+    if done.exported is not None:
+        lines.append(export_told(done.exported))
+    elif done.fit == "stopped":
+        lines.append("nothing was exported; the same command goes on from here")
+    return lines
+
+
+def _figures(folder: Path, done: RunReport) -> dict[str, Any]:
+    """What became of a clip, for scripts."""
+    fitted = None if done.fitted is None else figures([done.fitted])
+    return {"run": folder, "fit": done.fit, "fitted": fitted, "exported": done.exported}

@@ -1,0 +1,26 @@
+"""What a run is told by: `summary.json` for programs, `summary.html` for people, and its pictures in `summary`."""
+
+from vfield.summary.figures import (
+    PAGE_NAME,
+    SUMMARY_NAME,
+    differences,
+    exported_before,
+    is_done,
+    read_summary,
+    summed_up,
+)
+from vfield.summary.pictures import pictures
+from vfield.summary.write import add_export, write_summary
+
+__all__ = [
+    "PAGE_NAME",
+    "SUMMARY_NAME",
+    "add_export",
+    "differences",
+    "exported_before",
+    "is_done",
+    "pictures",
+    "read_summary",
+    "summed_up",
+    "write_summary",
+]
