@@ -12,7 +12,7 @@ from vfield.video_io.encode import CONTAINERS, cannot_hold
 from vfield.video_io.filters import encode_gif, filter_frames
 from vfield.video_io.graph import ACCURATE
 from vfield.video_io.interlace import Deinterlacing
-from vfield.video_io.read import read_clip
+from vfield.video_io.read import read_clip, scan_clip
 from vfield.video_io.source import VideoInfo, has_audio, probe
 from vfield.video_io.write import VideoWriter, common_time_base
 
@@ -31,4 +31,5 @@ __all__ = [
     "has_audio",
     "probe",
     "read_clip",
+    "scan_clip",
 ]
