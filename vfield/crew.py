@@ -26,6 +26,7 @@ from vfield.errors import UserError
 _BEAT_SECONDS = 1.0
 _DEAD_SECONDS = 60.0
 _POLL_SECONDS = 0.05
+_LEFT = "left"
 # What a launcher tells its processes: without it, Accelerate takes a process for a single one.
 _LAUNCHED = (
     *("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "ROLE_RANK", "ROLE_WORLD_SIZE"),
@@ -59,55 +60,59 @@ class Crew:
         if self._store is not None:
             self._store.set(f"{self.rank}/{key}", json.dumps(words))
 
-    def has_told(self, rank: int, key: str) -> bool:
-        """Whether a process has told something.
+    def wait(self, ready: Callable[[], bool], rank: int) -> None:
+        """Wait for something that a process is to do.
 
         Raises:
-            UserError: when it has not, and has ended or died.
+            UserError: when that process ends or dies first.
         """
-        assert self._store is not None
-        ended = self._store.check([f"{rank}/end"])
-        if self._store.check([f"{rank}/{key}"]):
-            return True
-        if ended and key != "left":
-            raise UserError(f"process {rank} of {self.size} has ended early; see what it printed, and go on from there")
-        beats, now = self._store.add(f"{rank}/beats", 0), time.monotonic()
-        before, since = self._heard.get(rank, (-1, now))
-        if beats != before:
-            self._heard[rank] = (beats, now)
-        elif now - since > _DEAD_SECONDS:
-            raise UserError(f"process {rank} of {self.size} has died without a word; see what it printed, and go on")
-        return False
+        while not ready():
+            why = self._gone(rank)
+            if why is not None and not ready():
+                raise UserError(f"process {rank} of {self.size} {why}; see what it printed, and go on from there")
+            time.sleep(_POLL_SECONDS)
 
     def hear(self, rank: int, key: str) -> Any:
         """Wait for what a process tells.
 
         Raises:
-            UserError: when it dies first.
+            UserError: when it ends or dies first.
         """
         assert self._store is not None
-        self.wait(lambda: self.has_told(rank, key))
-        return json.loads(self._store.get(f"{rank}/{key}"))
+        store, name = self._store, f"{rank}/{key}"
+        self.wait(lambda: bool(store.check([name])), rank)
+        return json.loads(store.get(name))
+
+    def _gone(self, rank: int) -> str | None:
+        """What has become of a process that will tell nothing more; None for one that may."""
+        assert self._store is not None
+        if self._store.check([f"{rank}/{_LEFT}"]):
+            return "has ended early"
+        beats, now = self._store.add(f"{rank}/beats", 0), time.monotonic()
+        before, since = self._heard.get(rank, (-1, now))
+        if beats != before:
+            self._heard[rank] = (beats, now)
+        elif now - since > _DEAD_SECONDS:
+            return "has died without a word"
+        return None
 
     def hear_all(self, key: str, words: Any) -> list[Any]:
         """Tell, and wait for what all others tell; in order of rank."""
         self.tell(key, words)
         return [words if rank == self.rank else self.hear(rank, key) for rank in range(self.size)]
 
-    @staticmethod
-    def wait(ready: Callable[[], bool]) -> None:
-        """Wait until something is so, or what is asked raises an error."""
-        while not ready():
-            time.sleep(_POLL_SECONDS)
-
-    def end(self) -> None:
-        """Leave the crew. The process that holds the store leaves last."""
-        if self._store is not None:
-            self.hear_all("end", True)
-            self._over.set()
-            self.tell("left", True)
-            if self.is_main:
-                self.wait(lambda: all(self.has_told(rank, "left") for rank in range(1, self.size)))
+    def leave(self) -> None:
+        """Tell that nothing more will come. The process that holds the store stays until all others have left."""
+        if self._store is None:
+            return
+        self.tell(_LEFT, True)
+        if self.is_main:
+            for rank in range(1, self.size):
+                try:
+                    self.hear(rank, _LEFT)
+                except UserError:  # dead: nobody to wait for
+                    continue
+        self._over.set()
 
     def _beat(self) -> None:
         assert self._store is not None
@@ -138,4 +143,4 @@ def crew_of_launch() -> Iterator[Crew]:
         yield crew
     finally:
         os.environ.update(launched)
-        crew.end()
+        crew.leave()

@@ -17,17 +17,19 @@ from pathlib import Path
 from typing import Literal, get_args
 
 import torch
-from torch import nn
+from torch import Tensor
 from tqdm import tqdm
 
 from vfield.checkpoint import SavedField
 from vfield.clip import ClipFacts, reshaped_aspect, to_uint8
-from vfield.coords import seconds_to_t
+from vfield.crew import Crew
 from vfield.errors import UserError
-from vfield.render import WHOLE, Region, render
+from vfield.footage import Look, Relay, frames_of
+from vfield.render import WHOLE, Region
 from vfield.soundtrack import AudioMode, choose_soundtrack
 from vfield.timing import Schedule, SpeedCurve, schedule, schedule_curve, snapped
 from vfield.video_io import VideoWriter, common_time_base, has_audio
+from vfield.windows import WindowedRun
 from vfield.zoom import ZoomPath
 
 Crop = tuple[Fraction | float, Fraction | float, Fraction | float, Fraction | float]
@@ -264,27 +266,15 @@ def _schedule(config: ExportConfig, facts: ClipFacts) -> Schedule:
     )
 
 
-def _instants(plan: Schedule, saved: SavedField) -> list[float]:
-    """The t of each frame: seconds after the clip's first."""
-    facts = saved.facts
-    instants = [seconds_to_t(seconds, facts.pts_seconds[0]) for seconds in plan.source_seconds]
-    if plan.is_constant or abs(plan.timing.constant_speed or 0) != 1:
-        return instants
-    # At the clip's own times its frames are shown as they are, those that repeat the one before included. Frames that
-    # were not seen are made like any others in between.
-    own = {pts for frame, pts in enumerate(facts.pts_seconds) if frame not in facts.missing}
-    held = saved.field.held(instants)
-    return [at if seconds in own else t for seconds, t, at in zip(plan.source_seconds, instants, held, strict=True)]
-
-
 # ------------------------------------------------------------------------------------------- the work
 
 
 def export(
-    saved: SavedField,
+    saved: SavedField | WindowedRun,
     path: str | Path,
     config: ExportConfig,
     *,
+    crew: Crew | None = None,
     device: torch.device | str = "cpu",
     progress: bool = True,
     after_frame: Callable[[int, int], None] | None = None,
@@ -293,9 +283,10 @@ def export(
     """Render a field to a video file, a GIF, a PNG file or a folder of them.
 
     Args:
-        saved: the field, and the facts of its clip.
+        saved: the field, and the facts of its clip; or the windows of a long one.
         path: where the result goes; the name decides the kind, as in `VideoWriter`.
         config: what to make of it.
+        crew: the processes that share the work, all of which call this; None for this one alone.
         device: where to render. The field is moved there.
         progress: show a bar on stderr.
         after_frame: called with the number of frames written and that of all. What it raises ends the export, and
@@ -330,24 +321,34 @@ def export(
         carry=soundtrack.carry,
         time_base=None if plan.is_constant else common_time_base(edges),
     )
-    frames = render(
-        _on_device(saved, device),
-        (height, width),
-        _instants(plan, saved),
-        region=region,
-        chunk_points=chunk_points,
-        device=device,
-    )
-    bar: Iterator[torch.Tensor] = iter(
-        tqdm(frames, total=len(plan.output_seconds), desc="rendering", unit="frame", disable=not progress)
-    )
-    with writer:
-        timed = zip(bar, plan.output_seconds, durations, strict=True)
-        for written, (frame, pts, lasting) in enumerate(timed, start=1):
-            # Bytes would round away what a deep file can hold.
-            writer.write(frame if writer.bit_depth > 8 else to_uint8(frame), pts_seconds=pts, duration_seconds=lasting)
-            if after_frame is not None:
-                after_frame(written, len(plan.output_seconds))
+    if isinstance(saved, WindowedRun):
+        saved.check(plan.source_seconds)
+    look = Look((height, width), region, chunk_points, device)
+
+    def ready(frame: Tensor) -> Tensor:
+        # Bytes would round away what a deep file can hold.
+        return frame if writer.bit_depth > 8 else to_uint8(frame)
+
+    def made(numbers: range) -> Iterator[Tensor]:
+        return map(ready, frames_of(saved, plan, numbers, look))
+
+    count = len(plan.output_seconds)
+    relay = Relay(crew, count, made, Path(path)) if crew is not None and crew.size > 1 else None
+    if relay is not None and not relay.is_main:
+        relay.supply()
+    else:
+        frames = made(range(count)) if relay is None else relay.take()
+        bar = iter(tqdm(frames, total=count, desc="rendering", unit="frame", disable=not progress))
+        try:
+            with writer:
+                timed = zip(bar, plan.output_seconds, durations, strict=True)
+                for written, (frame, pts, lasting) in enumerate(timed, start=1):
+                    writer.write(frame, pts_seconds=pts, duration_seconds=lasting)
+                    if after_frame is not None:
+                        after_frame(written, count)
+        finally:
+            if relay is not None:
+                relay.end()
     return ExportReport(
         path=Path(path),
         frames=len(plan.output_seconds),
@@ -374,10 +375,3 @@ def _check_not_source(path: str | Path, facts: ClipFacts) -> None:
     """Refuses to replace the clip that the field was fitted to, which nothing could bring back."""
     if facts.source and Path(path).exists() and Path(facts.source).exists() and Path(path).samefile(facts.source):
         raise UserError(f"{path} is the clip that the field was fitted to; choose another name")
-
-
-def _on_device(saved: SavedField, device: torch.device | str) -> nn.Module:
-    try:
-        return saved.field.to(device)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"cannot render on device {device}: {str(error).splitlines()[0]}") from error

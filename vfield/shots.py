@@ -260,7 +260,7 @@ def _on_the_way(thumbnails: Tensor) -> Tensor:
 
 
 def _gradual(on_the_way: Tensor, count: int) -> Tensor:
-    """What `_on_the_way` says of t frames to (t - 1,) bool: whether frames i and i + 1 are steps of a fade or a dissolve.
+    """What `_on_the_way` says of t frames to (t - 1,) bool: whether frames i and i + 1 are steps of a fade or dissolve.
 
     In a dissolve each frame is about the mean of the one before and the one after. At a cut it is not: there the frame
     equals the one before, so it is as far from that mean as can be. One such frame alone is not enough, because a

@@ -91,7 +91,10 @@ def scan_clip(
         path: the file.
         see: what looks at the pictures: given batches (n, 3, h, w), uint8 or float32 in [0, 1], sides of at most
             192 pixels. It must take all of them.
-        start_seconds, end_seconds, size, deinterlace: as in `read_clip`.
+        start_seconds: as in `read_clip`.
+        end_seconds: likewise.
+        size: likewise; that of the clip, not of the small pictures.
+        deinterlace: likewise.
 
     Returns:
         The facts of the clip that `read_clip` would give, and what `see` returned.
