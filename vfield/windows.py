@@ -52,11 +52,13 @@ class WindowPlan:
 
     Attributes:
         facts: of the whole clip.
+        origin: the first timestamp of the file, seconds, from which the clip itself may begin later.
         windows: the frames of each, half-open, in order.
         seams: between each two neighbours.
     """
 
     facts: ClipFacts
+    origin: Fraction
     windows: tuple[range, ...]
     seams: tuple[Seam, ...]
 
@@ -66,13 +68,13 @@ class WindowPlan:
         return bisect_left(self.seams, (seconds, 0), key=lambda seam: (seam.at, 1 if seam.is_cut else -1))
 
     def span(self, number: int) -> tuple[Fraction | None, Fraction | None]:
-        """Seconds from the clip's first frame between which exactly a window's frames begin; None for no bound.
+        """Seconds from the file's first frame between which exactly a window's frames begin; None for no bound.
 
         Half-way to the frames outside, so that rounding to floating point does no harm.
         """
         pts, window = self.facts.pts_seconds, self.windows[number]
         edges = [
-            (pts[edge - 1] + pts[edge]) / 2 - pts[0] if 0 < edge < len(pts) else None
+            (pts[edge - 1] + pts[edge]) / 2 - self.origin if 0 < edge < len(pts) else None
             for edge in (window.start, window.stop)
         ]
         return edges[0], edges[1]
@@ -87,13 +89,16 @@ class WindowPlan:
         return (folder / FITTED_NAME).is_file() and (folder / FIELD_NAME).is_file()
 
 
-def plan_windows(facts: ClipFacts, shots: Sequence[range], most_frames: int) -> WindowPlan:
+def plan_windows(
+    facts: ClipFacts, shots: Sequence[range], most_frames: int, origin: Fraction | None = None
+) -> WindowPlan:
     """Divide a clip into windows of no more than so many frames.
 
     Args:
         facts: of the clip.
         shots: its runs of frames between cuts, that together cover all frames.
         most_frames: of a window, at least `LEAST_FRAMES`.
+        origin: the first timestamp of its file; None for the clip's own.
 
     Raises:
         UserError: when windows may have fewer frames than that.
@@ -101,7 +106,7 @@ def plan_windows(facts: ClipFacts, shots: Sequence[range], most_frames: int) -> 
     if most_frames < LEAST_FRAMES:
         raise UserError(f"a window needs {LEAST_FRAMES} frames or more, got {most_frames}")
     pts, count = facts.pts_seconds, len(facts.pts_seconds)
-    margin = min(_MARGIN, most_frames // 4)
+    margin = min(_MARGIN, max(2, most_frames // 5))
     cuts = [shot.start for shot in shots[1:]]
     windows: list[range] = []
     seams: list[Seam] = []
@@ -122,7 +127,7 @@ def plan_windows(facts: ClipFacts, shots: Sequence[range], most_frames: int) -> 
         wall = _last_at_most(cuts, middle)
         first = max(middle - margin, wall or 0)
     windows.append(range(first, count))
-    return WindowPlan(facts, tuple(windows), tuple(seams))
+    return WindowPlan(facts, pts[0] if origin is None else origin, tuple(windows), tuple(seams))
 
 
 def _best_cut(cuts: Sequence[int], first: int, count: int, most_frames: int) -> int | None:
@@ -144,17 +149,17 @@ def _last_at_most(cuts: Sequence[int], frame: int) -> int | None:
 # ------------------------------------------------------------------------------------------- files
 
 
-def write_plan(out: Path, plan: WindowPlan, about: dict[str, Any]) -> None:
-    """Keep a plan in a run folder, with JSON about how it was made.
+def write_plan(out: Path, plan: WindowPlan) -> None:
+    """Keep a plan in a run folder.
 
     Raises:
         UserError: when it cannot be written.
     """
     described = {
         "version": _VERSION,
-        "about": about,
         "windows": [[window.start, window.stop] for window in plan.windows],
         "seams": [[str(seam.at), seam.is_cut] for seam in plan.seams],
+        "origin": str(plan.origin),
         "clip": facts_to_json(plan.facts),
     }
     with replaced(out / WINDOWS_NAME) as partial:
@@ -169,19 +174,19 @@ def read_plan(out: Path) -> WindowPlan:
     """
     path = out / WINDOWS_NAME
     try:
-        return plan_of(json.loads(path.read_text()))
+        return _plan_of(json.loads(path.read_text()))
     except UserError as error:
         raise UserError(f"{path}: {error}; fit again with --overwrite") from error
     except (ValueError, KeyError, TypeError, ArithmeticError) as error:
         raise UserError(f"{path} is damaged ({error}); fit again with --overwrite") from error
 
 
-def plan_of(described: dict[str, Any]) -> WindowPlan:
-    """The plan that `write_plan` described."""
+def _plan_of(described: dict[str, Any]) -> WindowPlan:
     if described["version"] != _VERSION:
         raise UserError(f"it is of version {described['version']}, not {_VERSION}")
     return WindowPlan(
         facts_from_json(described["clip"]),
+        Fraction(described["origin"]),
         tuple(range(*window) for window in described["windows"]),
         tuple(Seam(Fraction(at), bool(is_cut)) for at, is_cut in described["seams"]),
     )

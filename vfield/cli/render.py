@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from vfield.checkpoint import load_field
+import logging
+
 from vfield.cli.options import command_parser, exact_number, parse
 from vfield.cli.values import parse_crop, parse_output_rate, parse_size, parse_speed_curve
+from vfield.crew import crew_of_launch
 from vfield.export import ExportConfig, export
+from vfield.windows import open_run
 from vfield.zoom import read_path
 
 
@@ -53,7 +56,13 @@ def run(words: list[str]) -> int:
         audio=parsed.audio,
         overwrite=parsed.overwrite,
     )
-    report = export(load_field(parsed.run, parsed.device), parsed.output, config, device=parsed.device)
+    with crew_of_launch() as crew:
+        saved = open_run(parsed.run, parsed.device)
+        if not crew.is_main:
+            logging.getLogger("vfield").setLevel(logging.ERROR)  # what there is to say, the main process says
+        report = export(saved, parsed.output, config, crew=crew, device=parsed.device)
+    if not crew.is_main:
+        return 0
     if report.path.suffix.lower() == ".png":
         print(f"{report.path}: {report.width}x{report.height}, made in {report.seconds_taken:.0f} s")
         return 0

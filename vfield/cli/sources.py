@@ -24,7 +24,7 @@ RUN_NAME = "run.json"
 _SUFFIXES = {".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".webm"}
 _FRAGMENT = re.compile(r"(?P<path>.+)#t=(?P<start>\d+(\.\d+)?)?(,(?P<end>\d+(\.\d+)?))?")
 # Names in a run folder that no clip may take.
-_TAKEN = {"config.yaml", "field.safetensors", "resume.safetensors", RUN_NAME, "tensorboard"}
+_TAKEN = {"config.yaml", "field.safetensors", "resume.safetensors", RUN_NAME, "tensorboard", "windows.json"}
 
 
 # Options of a command that say what is learnt from; `--mask` is not one of every command's.
@@ -68,7 +68,7 @@ class Source:
         if self.mask is not None and self.holdout is not None:
             raise UserError("--mask and --holdout cannot go together: what is hidden of held-out frames has no truth")
         assert isinstance(self.video, str)
-        path, start, end = self._part(self.video)
+        path, start, end = self.part(self.video)
         size = None if self.size is None else parse_size(self.size)
         if size is not None:
             info = probe(path)
@@ -93,7 +93,7 @@ class Source:
         names = clip_names(videos)
         return {name: replace(self, video=video).read() for name, video in zip(names, videos, strict=True)}
 
-    def _part(self, video: str) -> tuple[str, float | None, float | None]:
+    def part(self, video: str) -> tuple[str, float | None, float | None]:
         """A file, and from when to when it is read."""
         found = _FRAGMENT.fullmatch(video)
         if found is None or Path(video).exists():

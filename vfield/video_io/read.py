@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import TypeVar, get_args
+from typing import Generic, NamedTuple, TypeVar, get_args
 
 import numpy as np
 import torch
@@ -76,6 +76,20 @@ def read_clip(
         )
 
 
+class Scan(NamedTuple, Generic[Seen]):
+    """What going through a file has found.
+
+    Attributes:
+        facts: of the clip that `read_clip` would give.
+        origin: the file's first timestamp, seconds, from which the part that was asked for counts.
+        seen: what was seen in the small pictures.
+    """
+
+    facts: ClipFacts
+    origin: Fraction
+    seen: Seen
+
+
 def scan_clip(
     path: str | Path,
     see: Callable[[Iterator[Tensor]], Seen],
@@ -84,7 +98,7 @@ def scan_clip(
     end_seconds: Fraction | float | None = None,
     size: tuple[int, int] | None = None,
     deinterlace: Deinterlacing | None = None,
-) -> tuple[ClipFacts, Seen]:
+) -> Scan[Seen]:
     """Goes through a video once, however long: what `read_clip` would say of it, and what is seen in small pictures.
 
     Args:
@@ -97,7 +111,7 @@ def scan_clip(
         deinterlace: likewise.
 
     Returns:
-        The facts of the clip that `read_clip` would give, and what `see` returned.
+        What was found.
 
     Raises:
         UserError: as `read_clip`.
@@ -120,7 +134,7 @@ def scan_clip(
 
     with opened(path, start_seconds, end_seconds, size, deinterlace) as reading:
         seen = see(batches(reading))
-        return reading.facts(times, ends[0]), seen
+        return Scan(reading.facts(times, ends[0]), reading.origin, seen)
 
 
 def _check_amount(size: tuple[int, int] | None, max_frames: int | None, deinterlace: str | None) -> None:

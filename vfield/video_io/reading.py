@@ -36,6 +36,7 @@ class Reading:
 
     Attributes:
         converter: what makes pictures of frames; None before the first.
+        origin: the file's first timestamp, seconds.
     """
 
     def __init__(
@@ -53,10 +54,11 @@ class Reading:
         self._rate = nominal_rate(self._stream)
         self._fields = 2 if deinterlace == "field" else 1
         self.converter: RgbConverter | None = None
-        origin = _first_pts(path)
+        self.origin = _first_pts(path)
         start, end = part
         _check_range(path, start, end, declared_duration(container, self._stream), 1 / self._rate)
-        self._first, self._last = origin + (start or 0), None if end is None else origin + end
+        self._first = self.origin + (start or 0)
+        self._last = None if end is None else self.origin + end
 
     def expected(self) -> int:
         """About how many pictures there will be, at least 1."""
