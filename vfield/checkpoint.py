@@ -152,13 +152,13 @@ def load_field(path: str | Path, device: str = "cpu") -> SavedField:
     put_on = usable_device(device)
     path = Path(path)
     if path.is_dir():
-        if not (path / FIELD_NAME).is_file() and (several := clip_folders(path)):
-            raise UserError(f"{path} is the run of {len(several)} clips; name one of their folders, like {several[0]}")
         if (path / WINDOWS_NAME).is_file():
             raise UserError(
                 f"{path} is the run of a long clip, a field for each window of it, which only render takes whole; name "
                 f"the folder of a window, like {path / '000'}"
             )
+        if not (path / FIELD_NAME).is_file() and (several := clip_folders(path)):
+            raise UserError(f"{path} is the run of {len(several)} clips; name one of their folders, like {several[0]}")
         if not (path / FIELD_NAME).is_file():
             raise UserError(f"{path} is not a run folder: it has no {FIELD_NAME}")
         path = path / FIELD_NAME
