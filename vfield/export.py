@@ -303,7 +303,6 @@ def export(
     plan = _schedule(config, facts)
     _check_one_picture(path, len(plan.output_seconds))
     edges = plan.edges_seconds
-    durations = [later - earlier for earlier, later in pairwise(edges)]
     _check_not_source(path, facts)
     soundtrack = choose_soundtrack(config.audio, facts, path, plan.timing)
     writer = VideoWriter(
@@ -332,20 +331,15 @@ def export(
     def made(numbers: range) -> Iterator[Tensor]:
         return map(ready, frames_of(saved, plan, numbers, look))
 
-    count = len(plan.output_seconds)
-    relay = Relay(crew, count, made, Path(path)) if crew is not None and crew.size > 1 else None
+    relay = None
+    if crew is not None and crew.size > 1:
+        relay = Relay(crew, len(plan.output_seconds), made, Path(path))
     if relay is not None and not relay.is_main:
         relay.supply()
     else:
-        frames = made(range(count)) if relay is None else relay.take()
-        bar = iter(tqdm(frames, total=count, desc="rendering", unit="frame", disable=not progress))
         try:
-            with writer:
-                timed = zip(bar, plan.output_seconds, durations, strict=True)
-                for written, (frame, pts, lasting) in enumerate(timed, start=1):
-                    writer.write(frame, pts_seconds=pts, duration_seconds=lasting)
-                    if after_frame is not None:
-                        after_frame(written, count)
+            frames = made(range(len(plan.output_seconds))) if relay is None else relay.take()
+            _write(writer, frames, plan, progress, after_frame)
         finally:
             if relay is not None:
                 relay.end()
@@ -360,6 +354,24 @@ def export(
         # The writer leaves out, with a line in the log, what the container cannot hold: the report must not deny it.
         audio=soundtrack.word if soundtrack.audio is None or has_audio(path) else "left out",
     )
+
+
+def _write(
+    writer: VideoWriter,
+    frames: Iterator[Tensor],
+    plan: Schedule,
+    progress: bool,
+    after_frame: Callable[[int, int], None] | None,
+) -> None:
+    count = len(plan.output_seconds)
+    bar = tqdm(frames, total=count, desc="rendering", unit="frame", disable=not progress)
+    durations = [later - earlier for earlier, later in pairwise(plan.edges_seconds)]
+    with writer:
+        timed = zip(bar, plan.output_seconds, durations, strict=True)
+        for written, (frame, pts, lasting) in enumerate(timed, start=1):
+            writer.write(frame, pts_seconds=pts, duration_seconds=lasting)
+            if after_frame is not None:
+                after_frame(written, count)
 
 
 def _check_one_picture(path: str | Path, frames: int) -> None:
