@@ -130,15 +130,13 @@ def crew_of_launch() -> Iterator[Crew]:
     With several accelerators each process has its own.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
-    if size == 1:
-        yield Crew()
-        return
-    rank = int(os.environ["RANK"])
-    store, _, _ = next(rendezvous("env://", timeout=timedelta(minutes=5)))
-    if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+    crew = Crew()
+    if size > 1:
+        store, _, _ = next(rendezvous("env://", timeout=timedelta(minutes=5)))
+        crew = Crew(int(os.environ["RANK"]), size, store)
+        if torch.cuda.is_available():
+            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
     launched = {name: os.environ.pop(name) for name in _LAUNCHED if name in os.environ}
-    crew = Crew(rank, size, store)
     try:
         yield crew
     finally:

@@ -89,16 +89,16 @@ def most_frames(source: Source, window: str) -> int | None:
             return None  # reading it tells what is wrong
         raise
     rate = info.frame_rate * (2 if source.deinterlace == "field" else 1)
-    if asked is not None:
-        if asked * rate < LEAST_FRAMES:
-            raise UserError(
-                f"--window {window} is too short: it must hold {LEAST_FRAMES} frames, at {float(rate):g} a second"
-            )
-        return math.floor(asked * rate)
+    if asked is not None and asked * rate < LEAST_FRAMES:
+        raise UserError(
+            f"--window {window} is too short: it must hold {LEAST_FRAMES} frames, at {float(rate):g} a second"
+        )
     if info.duration_seconds is None:
-        return None
+        return None if asked is None else math.floor(asked * rate)
     lasting = float(info.duration_seconds)
     seconds = (lasting if end is None else min(end, lasting)) - (start or 0)
+    if asked is not None:
+        return math.floor(asked * rate) if seconds > asked else None
     height, width = parse_size(source.size) if source.size is not None else (info.height, info.width)
     each = height * width * (_FRAME_BYTES if info.color.bit_depth == 8 else _DEEP_FRAME_BYTES)
     fixed = _BASE_BYTES + height * width * _PIXEL_BYTES

@@ -95,15 +95,17 @@ def fit_windows(
         if result.interrupted:
             interrupted = True
             break
-        mark_fitted(folder, {"steps": result.steps, "seconds": round(result.seconds, 3)})
+        expected = None if result.expectation is None else round(result.expectation.psnr, 2)
+        told = {"steps": result.steps, "seconds": round(result.seconds, 3), "expected_psnr": expected}
+        mark_fitted(folder, told)
         del result
         gc.collect()
-    told = crew.hear_all("windows", {"failures": failures, "interrupted": interrupted})
-    failed = [failure for words in told for failure in words["failures"]]
+    ended = crew.hear_all("windows", {"failures": failures, "interrupted": interrupted})
+    failed = [failure for words in ended for failure in words["failures"]]
     if failed:
         raise UserError(f"{failed[0]} ({len(failed)} windows failed); the others are kept: go on with --resume")
     fitted = sum(plan.is_fitted(out, number) for number in range(len(plan.windows)))
-    return WindowsResult(fitted, time.monotonic() - began, any(words["interrupted"] for words in told))
+    return WindowsResult(fitted, time.monotonic() - began, any(words["interrupted"] for words in ended))
 
 
 def _fit_one(
