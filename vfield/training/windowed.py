@@ -73,8 +73,20 @@ def fit_windows(
         UserError: when a window failed, in this process or another, or another process died.
     """
     began = time.monotonic()
+    failures, interrupted = _fit_share(plan, source, config, out, crew, progress)
+    ended = crew.hear_all("windows", {"failures": failures, "interrupted": interrupted})
+    failed = [failure for words in ended for failure in words["failures"]]
+    if failed:
+        raise UserError(f"{failed[0]} ({len(failed)} windows failed); the others are kept: go on with --resume")
+    fitted = sum(plan.is_fitted(out, number) for number in range(len(plan.windows)))
+    return WindowsResult(fitted, time.monotonic() - began, any(words["interrupted"] for words in ended))
+
+
+def _fit_share(
+    plan: WindowPlan, source: WindowSource, config: Config, out: Path, crew: Crew, progress: bool
+) -> tuple[list[str], bool]:
+    """Fit this process's windows; what went wrong with which, and whether Ctrl-C ended it."""
     failures: list[str] = []
-    interrupted = False
     in_a_row = 0
     for number in range(crew.rank, len(plan.windows), crew.size):
         if plan.is_fitted(out, number):
@@ -84,7 +96,7 @@ def fit_windows(
         try:
             result = _fit_one(plan, number, source, config, folder, crew, progress)
         except (UserError, RuntimeError, MemoryError) as error:
-            # Not the end of the others' work. It is told below, by every process.
+            # Not the end of the others' work. It is told in the end, by every process.
             failures.append(f"{folder}: {str(error).splitlines()[0] if str(error) else type(error).__name__}")
             _LOG.error("failed: %s", failures[-1], exc_info=not isinstance(error, UserError))
             in_a_row += 1
@@ -93,19 +105,13 @@ def fit_windows(
             continue
         in_a_row = 0
         if result.interrupted:
-            interrupted = True
-            break
+            return failures, True
         expected = None if result.expectation is None else round(result.expectation.psnr, 2)
         told = {"steps": result.steps, "seconds": round(result.seconds, 3), "expected_psnr": expected}
         mark_fitted(folder, told)
         del result
         gc.collect()
-    ended = crew.hear_all("windows", {"failures": failures, "interrupted": interrupted})
-    failed = [failure for words in ended for failure in words["failures"]]
-    if failed:
-        raise UserError(f"{failed[0]} ({len(failed)} windows failed); the others are kept: go on with --resume")
-    fitted = sum(plan.is_fitted(out, number) for number in range(len(plan.windows)))
-    return WindowsResult(fitted, time.monotonic() - began, any(words["interrupted"] for words in ended))
+    return failures, False
 
 
 def _fit_one(
