@@ -1,7 +1,8 @@
 """What a fit will take, from trying it on a few frames: time, memory and disk, before it starts.
 
 Two small fits of the same config and size, of different numbers of frames, tell what is spent once, what on every
-frame and what on every step. All are taken to be proportional: what saturates on long clips makes it too high.
+frame and what on every step; a third one, kept in a folder, what is spent on pictures for TensorBoard, and on disk. All
+are taken to be proportional: what saturates on long clips makes the forecast too high.
 """
 
 from __future__ import annotations
@@ -72,11 +73,14 @@ def forecast(windows: Sequence[range], read: Callable[[range], Clip], config: Co
     trial = replace(config, training=replace(config.training, steps=steps, minutes=None))
     _warm_up(trial)
     few, more = (_tried(longest, count, read, trial) for count in (_FEW, _MORE))
+    kept = _tried(longest, _MORE, read, trial, keeps=True)
+    # TensorBoard shows a few frames of a clip, however long it is.
+    pictures = max(0.0, kept.seconds - more.seconds)
     each = [_seconds(few, more, len(window), config, len(window) / sum(map(len, windows))) for window in windows]
     return Forecast(
-        max(sum(each[rank::processes]) for rank in range(processes)),
+        max(sum(seconds + pictures for seconds in each[rank::processes]) for rank in range(processes)),
         psutil.Process().memory_info().rss + _line(few, more, "memory_bytes", len(longest)),
-        sum(_line(few, more, "disk_bytes", len(window)) for window in windows),
+        sum(kept.disk_bytes * len(window) / kept.frames for window in windows),
         time.monotonic() - began,
     )
 
@@ -101,8 +105,8 @@ def _line(few: _Trial, more: _Trial, name: str, frames: int) -> float:
     return float(max(other, one) + slope * (frames - more.frames))
 
 
-def _tried(window: range, count: int, read: Callable[[range], Clip], config: Config) -> _Trial:
-    """Fit the middle of a window, in a folder that is removed."""
+def _tried(window: range, count: int, read: Callable[[range], Clip], config: Config, *, keeps: bool = False) -> _Trial:
+    """Fit the middle of a window, in memory or in a folder that is removed."""
     count = min(count, len(window))
     first = window.start + (len(window) - count) // 2
     steps: list[float] = []
@@ -113,7 +117,7 @@ def _tried(window: range, count: int, read: Callable[[range], Clip], config: Con
     with tempfile.TemporaryDirectory(prefix="vfield-") as folder, meter() as peak:
         clip = read(range(first, first + count))
         began = time.monotonic()
-        fit(clip, config, out=Path(folder) / "run", progress=False, watch=watch)
+        fit(clip, config, out=Path(folder) / "run" if keeps else None, progress=False, watch=watch)
         seconds = time.monotonic() - began
         disk = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
         memory = peak() * 1e6
