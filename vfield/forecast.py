@@ -25,7 +25,7 @@ from vfield.field.video_field import VideoField
 from vfield.meter import meter
 from vfield.training import Config, fit
 
-_FEW, _MORE = 6, 12  # frames
+_FEW, _MORE, _KEPT = 6, 12, 24  # frames
 _STEPS = 8
 # The first steps fill caches.
 _SETTLED = 3
@@ -73,9 +73,9 @@ def forecast(windows: Sequence[range], read: Callable[[range], Clip], config: Co
     trial = replace(config, training=replace(config.training, steps=steps, minutes=None))
     _warm_up(trial)
     few, more = (_tried(longest, count, read, trial) for count in (_FEW, _MORE))
-    kept = _tried(longest, _MORE, read, trial, keeps=True)
+    kept = _tried(longest, _KEPT, read, trial, keeps=True)
     # TensorBoard shows a few frames of a clip, however long it is.
-    pictures = max(0.0, kept.seconds - more.seconds)
+    pictures = max(0.0, kept.seconds - _line(few, more, "seconds", kept.frames))
     each = [_seconds(few, more, len(window), config, len(window) / sum(map(len, windows))) for window in windows]
     return Forecast(
         max(sum(seconds + pictures for seconds in each[rank::processes]) for rank in range(processes)),
