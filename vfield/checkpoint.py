@@ -29,6 +29,7 @@ from vfield.field.motion import Curves
 from vfield.field.video_field import FieldConfig, VideoField
 
 FIELD_NAME = "field.safetensors"
+WINDOWS_NAME = "windows.json"
 _FORMAT = "vfield 3"
 _COMPACT_FORMAT = 1
 
@@ -84,7 +85,7 @@ def save_field(path: Path, field: VideoField, facts: ClipFacts, expectation: Exp
     config, values = field.standalone()
     described = {
         "config": asdict(config),
-        "clip": _clip_to_json(facts),
+        "clip": facts_to_json(facts),
         "t": field.timeline.t.tolist(),
         "shots": [[shot.start, shot.stop] for shot in field.timeline.shots],
         "expectation": None if expectation is None else asdict(expectation),
@@ -103,7 +104,7 @@ def save_compact(path: Path, packed: Packed, config: FieldConfig, facts: ClipFac
     times = {t: index for index, t in enumerate(keyframe_t(facts.pts_seconds).tolist())}
     described = {
         "config": asdict(config),
-        "clip": _clip_to_json(facts),
+        "clip": facts_to_json(facts),
         "compact": _COMPACT_FORMAT,
         "compression": asdict(packed.config),
         "checksum": _checksum(packed.tensors),
@@ -151,6 +152,11 @@ def load_field(path: str | Path, device: str = "cpu") -> SavedField:
     put_on = usable_device(device)
     path = Path(path)
     if path.is_dir():
+        if (path / WINDOWS_NAME).is_file():
+            raise UserError(
+                f"{path} is the run of a long clip, a field for each window of it, which only render takes whole; name "
+                f"the folder of a window, like {path / '000'}"
+            )
         if not (path / FIELD_NAME).is_file() and (several := clip_folders(path)):
             raise UserError(f"{path} is the run of {len(several)} clips; name one of their folders, like {several[0]}")
         if not (path / FIELD_NAME).is_file():
@@ -158,7 +164,7 @@ def load_field(path: str | Path, device: str = "cpu") -> SavedField:
         path = path / FIELD_NAME
     tensors, described = read_tensors(path)
     try:
-        facts = _clip_from_json(described["clip"])
+        facts = facts_from_json(described["clip"])
         config = config_from_json(FieldConfig, described["config"])
         if "compact" in described:
             return SavedField(_unpacked(tensors, described, config, facts).to(put_on).eval(), facts)
@@ -231,7 +237,8 @@ def _expectation_from_json(described: dict[str, Any] | None) -> Expectation | No
     return Expectation(*(tuple(Stretch(**stretch) for stretch in described[name]) for name in ("shots", "doubtful")))
 
 
-def _clip_to_json(facts: ClipFacts) -> dict[str, Any]:
+def facts_to_json(facts: ClipFacts) -> dict[str, Any]:
+    """A clip's facts as JSON; times stay exact."""
     return {
         **asdict(facts),
         "pts_seconds": [str(pts) for pts in facts.pts_seconds],
@@ -241,7 +248,8 @@ def _clip_to_json(facts: ClipFacts) -> dict[str, Any]:
     }
 
 
-def _clip_from_json(described: dict[str, Any]) -> ClipFacts:
+def facts_from_json(described: dict[str, Any]) -> ClipFacts:
+    """What `facts_to_json` was made of."""
     return ClipFacts(
         height=described["height"],
         width=described["width"],

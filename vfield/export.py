@@ -17,17 +17,19 @@ from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
 import torch
-from torch import nn
+from torch import Tensor
 from tqdm import tqdm
 
 from vfield.checkpoint import SavedField
 from vfield.clip import ClipFacts, reshaped_aspect, to_uint8
-from vfield.coords import seconds_to_t
+from vfield.crew import Crew
 from vfield.errors import UserError
-from vfield.render import WHOLE, Region, render
+from vfield.footage import Look, Relay, frames_of
+from vfield.render import WHOLE, Region
 from vfield.soundtrack import AudioMode, Soundtrack, choose_soundtrack
 from vfield.timing import Schedule, SpeedCurve, schedule, schedule_curve, snapped
 from vfield.video_io import VideoWriter, common_time_base, has_audio
+from vfield.windows import WindowedRun
 from vfield.zoom import ZoomPath
 
 Crop = tuple[Fraction | float, Fraction | float, Fraction | float, Fraction | float]
@@ -264,19 +266,6 @@ def _schedule(config: ExportConfig, facts: ClipFacts) -> Schedule:
     )
 
 
-def _instants(plan: Schedule, saved: SavedField) -> list[float]:
-    """The t of each frame: seconds after the clip's first."""
-    facts = saved.facts
-    instants = [seconds_to_t(seconds, facts.pts_seconds[0]) for seconds in plan.source_seconds]
-    if plan.is_constant or abs(plan.timing.constant_speed or 0) != 1:
-        return instants
-    # At the clip's own times its frames are shown as they are, those that repeat the one before included. Frames that
-    # were not seen are made like any others in between.
-    own = {pts for frame, pts in enumerate(facts.pts_seconds) if frame not in facts.missing}
-    held = saved.field.held(instants)
-    return [at if seconds in own else t for seconds, t, at in zip(plan.source_seconds, instants, held, strict=True)]
-
-
 # ------------------------------------------------------------------------------------------- the work
 
 
@@ -340,10 +329,11 @@ def prepare_export(facts: ClipFacts, path: str | Path, config: ExportConfig) -> 
 
 
 def export(
-    saved: SavedField,
+    saved: SavedField | WindowedRun,
     path: str | Path,
     config: ExportConfig,
     *,
+    crew: Crew | None = None,
     device: torch.device | str = "cpu",
     progress: bool = True,
     after_frame: Callable[[int, int], None] | None = None,
@@ -352,9 +342,10 @@ def export(
     """Render a field to a video file, a GIF, a PNG file or a folder of them.
 
     Args:
-        saved: the field, and the facts of its clip.
+        saved: the field, and the facts of its clip; or the windows of a long one.
         path: where the result goes; the name decides the kind, as in `VideoWriter`.
         config: what to make of it.
+        crew: the processes that share the work, all of which call this; None for this one alone.
         device: where to render. The field is moved there.
         progress: show a bar on stderr.
         after_frame: called with the number of frames written and that of all. What it raises ends the export, and
@@ -366,14 +357,20 @@ def export(
     """
     prepared = prepare_export(saved.facts, path, config)
     return write_export(
-        saved, prepared, device=device, progress=progress, after_frame=after_frame, chunk_points=chunk_points
+        *(saved, prepared),
+        crew=crew,
+        device=device,
+        progress=progress,
+        after_frame=after_frame,
+        chunk_points=chunk_points,
     )
 
 
 def write_export(
-    saved: SavedField,
+    saved: SavedField | WindowedRun,
     prepared: PreparedExport,
     *,
+    crew: Crew | None = None,
     device: torch.device | str = "cpu",
     progress: bool = True,
     after_frame: Callable[[int, int], None] | None = None,
@@ -383,25 +380,29 @@ def write_export(
     began = time.monotonic()
     plan, (height, width), soundtrack, writer = prepared.plan, prepared.size, prepared.soundtrack, prepared.writer
     edges = plan.edges_seconds
-    durations = [later - earlier for earlier, later in pairwise(edges)]
-    frames = render(
-        _on_device(saved, device),
-        (height, width),
-        _instants(plan, saved),
-        region=prepared.region,
-        chunk_points=chunk_points,
-        device=device,
-    )
-    bar: Iterator[torch.Tensor] = iter(
-        tqdm(frames, total=len(plan.output_seconds), desc="rendering", unit="frame", disable=not progress)
-    )
-    with writer:
-        timed = zip(bar, plan.output_seconds, durations, strict=True)
-        for written, (frame, pts, lasting) in enumerate(timed, start=1):
-            # Bytes would round away what a deep file can hold.
-            writer.write(frame if writer.bit_depth > 8 else to_uint8(frame), pts_seconds=pts, duration_seconds=lasting)
-            if after_frame is not None:
-                after_frame(written, len(plan.output_seconds))
+    if isinstance(saved, WindowedRun):
+        saved.check(plan.source_seconds)
+    look = Look((height, width), prepared.region, chunk_points, device)
+
+    def ready(frame: Tensor) -> Tensor:
+        # Bytes would round away what a deep file can hold.
+        return frame if writer.bit_depth > 8 else to_uint8(frame)
+
+    def made(numbers: range) -> Iterator[Tensor]:
+        return map(ready, frames_of(saved, plan, numbers, look))
+
+    relay = None
+    if crew is not None and crew.size > 1:
+        relay = Relay(crew, len(plan.output_seconds), made, prepared.path)
+    if relay is not None and not relay.is_main:
+        relay.supply()
+    else:
+        try:
+            frames = made(range(len(plan.output_seconds))) if relay is None else relay.take()
+            _write(writer, frames, plan, progress, after_frame)
+        finally:
+            if relay is not None:
+                relay.end()
     return ExportReport(
         path=prepared.path,
         frames=len(plan.output_seconds),
@@ -413,6 +414,24 @@ def write_export(
         # The writer leaves out, with a line in the log, what the container cannot hold: the report must not deny it.
         audio=soundtrack.word if soundtrack.audio is None or has_audio(prepared.path) else "left out",
     )
+
+
+def _write(
+    writer: VideoWriter,
+    frames: Iterator[Tensor],
+    plan: Schedule,
+    progress: bool,
+    after_frame: Callable[[int, int], None] | None,
+) -> None:
+    count = len(plan.output_seconds)
+    bar = tqdm(frames, total=count, desc="rendering", unit="frame", disable=not progress)
+    durations = [later - earlier for earlier, later in pairwise(plan.edges_seconds)]
+    with writer:
+        timed = zip(bar, plan.output_seconds, durations, strict=True)
+        for written, (frame, pts, lasting) in enumerate(timed, start=1):
+            writer.write(frame, pts_seconds=pts, duration_seconds=lasting)
+            if after_frame is not None:
+                after_frame(written, count)
 
 
 def _check_one_picture(path: str | Path, frames: int) -> None:
@@ -428,10 +447,3 @@ def _check_not_source(path: str | Path, facts: ClipFacts) -> None:
     """Refuses to replace the clip that the field was fitted to, which nothing could bring back."""
     if facts.source and Path(path).exists() and Path(facts.source).exists() and Path(path).samefile(facts.source):
         raise UserError(f"{path} is the clip that the field was fitted to; choose another name")
-
-
-def _on_device(saved: SavedField, device: torch.device | str) -> nn.Module:
-    try:
-        return saved.field.to(device)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"cannot render on device {device}: {str(error).splitlines()[0]}") from error

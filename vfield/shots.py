@@ -26,7 +26,7 @@ What the rule does with special material:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 import torch
@@ -78,10 +78,36 @@ def find_shots(frames: Tensor) -> list[range]:
     if frames.ndim != 4 or frames.shape[1] != 3 or min(frames.shape) == 0:
         raise UserError(f"frames must be (t, 3, h, w) with at least one frame and one pixel, got {tuple(frames.shape)}")
     # In small batches: a long clip in float32 does not fit the memory.
-    thumbnails = torch.cat([_thumbnails(batch) for batch in frames.split(16)])
-    scores = _cut_scores(thumbnails)
-    is_cut = (scores > _thresholds(scores)) & ~_gradual(thumbnails)
-    edges = [0, *(torch.nonzero(is_cut)[:, 0] + 1).tolist(), len(frames)]
+    return shots_of(frames.split(16))
+
+
+def shots_of(batches: Iterable[Tensor]) -> list[range]:
+    """As `find_shots`, of a clip that comes in pieces, of which only a few thumbnails are kept.
+
+    Args:
+        batches: (n, 3, h, w) each, RGB, uint8 or float in [0, 1], all of one size; n of at least 1.
+
+    Raises:
+        UserError: when there is none.
+    """
+    scores, on_the_way, count = [], [], 0
+    # The frames that the next piece's first ones are compared with.
+    last: Tensor | None = None
+    for batch in batches:
+        count += len(batch)
+        thumbnails = _thumbnails(batch)
+        if last is not None:
+            scores.append(_cut_scores(torch.cat([last[-1:], thumbnails])))
+            thumbnails = torch.cat([last, thumbnails])
+        else:
+            scores.append(_cut_scores(thumbnails))
+        on_the_way.append(_on_the_way(thumbnails))
+        last = thumbnails[-2:]
+    if last is None:
+        raise UserError("a clip without frames has no shots")
+    found = torch.cat(scores)
+    is_cut = (found > _thresholds(found)) & ~_gradual(torch.cat(on_the_way), count)
+    edges = [0, *(torch.nonzero(is_cut)[:, 0] + 1).tolist(), count]
     return [range(start, stop) for start, stop in pairwise(edges)]
 
 
@@ -223,18 +249,25 @@ def _histogram(positions: Tensor) -> Tensor:
     return share.new_zeros(len(index), _LUMA_BINS * _CHROMA_BINS**2).scatter_add_(1, index, share)
 
 
-def _gradual(thumbnails: Tensor) -> Tensor:
-    """(t, 3, h, w) thumbnails to (t - 1,) bool: whether frames i and i + 1 are steps of a fade or a dissolve.
+def _on_the_way(thumbnails: Tensor) -> Tensor:
+    """(t, 3, h, w) thumbnails to (t - 2,) bool: whether each inner frame lies half-way between its neighbours."""
+    if len(thumbnails) < 3:
+        return torch.zeros(0, dtype=torch.bool)
+    before, here, after = thumbnails[:-2], thumbnails[1:-1], thumbnails[2:]
+    off_the_way = (here - (before + after) / 2).square().mean((1, 2, 3)).sqrt()
+    half_the_way = ((after - before) / 2).square().mean((1, 2, 3)).sqrt()
+    return off_the_way < _DISSOLVE * half_the_way
+
+
+def _gradual(on_the_way: Tensor, count: int) -> Tensor:
+    """What `_on_the_way` says of t frames to (t - 1,) bool: whether frames i and i + 1 are steps of a fade or dissolve.
 
     In a dissolve each frame is about the mean of the one before and the one after. At a cut it is not: there the frame
     equals the one before, so it is as far from that mean as can be. One such frame alone is not enough, because a
     change of frame rate leaves a single blended frame at each cut.
     """
-    middle = thumbnails.new_zeros(len(thumbnails) + 2, dtype=torch.bool)  # with a frame of padding at either end
-    before, here, after = thumbnails[:-2], thumbnails[1:-1], thumbnails[2:]
-    off_the_way = (here - (before + after) / 2).square().mean((1, 2, 3)).sqrt()
-    half_the_way = ((after - before) / 2).square().mean((1, 2, 3)).sqrt()
-    middle[2:-2] = off_the_way < _DISSOLVE * half_the_way
+    middle = torch.zeros(count + 2, dtype=torch.bool)  # with a frame of padding at either end
+    middle[2 : 2 + len(on_the_way)] = on_the_way
     twice = middle[:-1] & middle[1:]  # twice[j]: frames j - 1 and j are both on the way
     return twice[:-2] | twice[1:-1] | twice[2:]
 

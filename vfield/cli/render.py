@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+
 from jsonargparse import ArgumentParser, Namespace
 
-from vfield.checkpoint import load_field
 from vfield.cli.options import command_parser, exact_number, parse, render_device, run_of, run_options, span_options
 from vfield.cli.says import plain, say
 from vfield.cli.values import parse_crop, parse_output_rate, parse_size, parse_speed_curve
+from vfield.crew import crew_of_launch
 from vfield.export import ExportConfig, ExportReport, export
+from vfield.windows import open_run
 from vfield.zoom import read_path
 
 
@@ -22,8 +25,13 @@ def run(words: list[str]) -> int:
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier output")
     parsed = parse(parser, words)
     config = export_config(parsed, parsed.start, parsed.end)
-    report = export(load_field(run_of(parsed), parsed.device), parsed.output, config, device=parsed.device)
-    say(told(report), plain(report))
+    with crew_of_launch() as crew:
+        saved = open_run(run_of(parsed), parsed.device)
+        if not crew.is_main:
+            logging.getLogger("vfield").setLevel(logging.ERROR)  # what there is to say, the main process says
+        report = export(saved, parsed.output, config, crew=crew, device=parsed.device)
+    if crew.is_main:
+        say(told(report), plain(report))
     return 0
 
 

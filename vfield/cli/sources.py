@@ -27,7 +27,8 @@ RUN_NAME = "run.json"
 _SUFFIXES = {".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".webm"}
 _FRAGMENT = re.compile(r"(?P<path>.+)#t=(?P<start>\d+(\.\d+)?)?(,(?P<end>\d+(\.\d+)?))?")
 # Names in a run folder that no clip may take.
-_TAKEN = {"config.yaml", "field.safetensors", "resume.safetensors", RUN_NAME, "tensorboard", *SUMMARY_NAMES}
+_TAKEN = {"config.yaml", "field.safetensors", "resume.safetensors", "windows.json", "tensorboard"}
+_TAKEN |= {RUN_NAME, *SUMMARY_NAMES}
 
 
 # Options of a command that say what is learnt from; `--mask` is not one of every command's.
@@ -73,7 +74,7 @@ class Source:
         if not isinstance(self.video, str):
             return self
         sha = hashlib.sha256()
-        for path in filter(None, (self._part(self.video)[0], self.mask)):
+        for path in filter(None, (self.part(self.video)[0], self.mask)):
             with open(path, "rb") as file:
                 sha.update(hashlib.file_digest(file, "sha256").digest())
         return replace(self, digest=sha.hexdigest())
@@ -83,7 +84,7 @@ class Source:
         if self.mask is not None and self.holdout is not None:
             raise UserError("--mask and --holdout cannot go together: what is hidden of held-out frames has no truth")
         assert isinstance(self.video, str)
-        path, start, end = self._part(self.video)
+        path, start, end = self.part(self.video)
         size = None if self.size is None else parse_size(self.size)
         if size is not None:
             info = probe(path)
@@ -108,7 +109,7 @@ class Source:
         names = clip_names(videos)
         return {name: replace(self, video=video).read() for name, video in zip(names, videos, strict=True)}
 
-    def _part(self, video: str) -> tuple[str, float | None, float | None]:
+    def part(self, video: str) -> tuple[str, float | None, float | None]:
         """A file, and from when to when it is read."""
         found = _FRAGMENT.fullmatch(video)
         if found is None or Path(video).exists():

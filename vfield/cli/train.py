@@ -23,6 +23,7 @@ from vfield.cli.options import (
 )
 from vfield.cli.says import say
 from vfield.cli.sources import RUN_NAME, SOURCE_OPTIONS, Seen, Source, expanded, recorded_source, source_of
+from vfield.cli.windows import has_windows, show_plan, train_windows, window_options
 from vfield.config import CONFIG_NAME, config_text, load_values
 from vfield.errors import UserError
 from vfield.evaluation import judge_held_out
@@ -54,6 +55,7 @@ def _train_parser() -> ArgumentParser:
     source_options(parser, "video", several=True)
     mask_option(parser)
     parser.add_argument("--resume", action="store_true", help="go on from the last save in --out")
+    window_options(parser)
     fit_options(parser)
     return parser
 
@@ -83,6 +85,10 @@ def run(words: list[str]) -> int:
         folder = run_folder(parsed, source.video)
     config = config_of(parsed)
     check_device(config.training)
+    if parsed.dry_run:
+        return show_plan(source, config, folder, parsed)
+    if has_windows(source, folder, parsed):
+        return train_windows(source, config, folder, parsed)
     with meter() as peak_megabytes:
         clips = source.read_all()
         if not parsed.resume and is_main_process():

@@ -31,6 +31,7 @@ from vfield.training.members import own_parameters
 from vfield.training.run import EVENTS_NAME, Run, Task, Watch
 from vfield.training.saves import RESUME_NAME, SUMMARY_NAMES
 from vfield.training.settings import Config, TrainingConfig
+from vfield.windows import remove_windows
 
 
 class FitResult(NamedTuple):
@@ -174,7 +175,7 @@ def _fitted(task: Task, resume: bool) -> dict[str, FitResult]:
         if resume:
             run.load()
         if accelerator.is_main_process and task.out is not None:
-            _begin_folder(task.out, task.records, [member.name for member in run.members], keep_events=resume)
+            begin_folder(task.out, task.records, [member.name for member in run.members], keep_events=resume)
             accelerator.init_trackers(EVENTS_NAME)
             run.open_boards(task.out)
         run.train()
@@ -200,7 +201,7 @@ def _fit_compact(clip: Clip, config: Config, out: Path | None, records: Mapping[
     check_device(config.training)
     is_main = bool(PartialState(cpu=config.training.device == "cpu").is_main_process)
     if out is not None and is_main:
-        _begin_folder(out, records, [""], keep_events=False)
+        begin_folder(out, records, [""], keep_events=False)
 
     def follow(loop: Iterable[Any], total: int) -> Iterable[Any]:
         return tqdm(loop, total=total, desc="compress", disable=not (progress and is_main), leave=False)
@@ -216,8 +217,15 @@ def _fit_compact(clip: Clip, config: Config, out: Path | None, records: Mapping[
     return FitResult(field.to(on).eval(), 0, time.monotonic() - began, False, is_main, None)
 
 
-def _begin_folder(out: Path, records: Mapping[str, str], names: list[str], keep_events: bool) -> None:
-    """Make the run folder, or clear an earlier run's events out of it, and write the records."""
+def begin_folder(out: Path, records: Mapping[str, str], names: list[str], keep_events: bool) -> None:
+    """Make the run folder, or clear an earlier run's events and windows out of it, and write the records.
+
+    Args:
+        out: the folder.
+        records: texts by file name.
+        names: folders of the clips' fields in it; "" for the folder itself, none for a run of windows.
+        keep_events: leave TensorBoard's events and what resuming needs.
+    """
     try:
         out.mkdir(parents=True, exist_ok=True)
         # What was told at the end of an earlier fit is not true of this one.
@@ -226,6 +234,7 @@ def _begin_folder(out: Path, records: Mapping[str, str], names: list[str], keep_
         if not keep_events:
             shutil.rmtree(out / EVENTS_NAME, ignore_errors=True)
             (out / RESUME_NAME).unlink(missing_ok=True)
+            remove_windows(out)
             for folder in clip_folders(out):
                 shutil.rmtree(folder / EVENTS_NAME, ignore_errors=True)
             # Fields of another choice of clips would be taken for some of this one.

@@ -13,7 +13,7 @@ from vfield.video_io.encode import CONTAINERS, cannot_hold
 from vfield.video_io.filters import encode_gif, filter_frames
 from vfield.video_io.graph import ACCURATE
 from vfield.video_io.interlace import Deinterlacing
-from vfield.video_io.read import ShownFrame, read_clip, read_frames
+from vfield.video_io.read import ShownFrame, read_clip, read_frames, scan_clip
 from vfield.video_io.source import VideoInfo, has_audio, probe
 from vfield.video_io.write import VideoWriter, common_time_base
 
@@ -36,4 +36,5 @@ __all__ = [
     "probe",
     "read_clip",
     "read_frames",
+    "scan_clip",
 ]

@@ -1,38 +1,27 @@
-"""Reading a clip: frames decoded, scaled and converted to RGB as a stream into one tensor."""
+"""Reading a clip: its pictures gathered into one tensor, or looked through once without being kept."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple, get_args
+from typing import Generic, NamedTuple, TypeVar, get_args
 
-import av
 import numpy as np
 import torch
-from av.container import InputContainer
-from av.video.frame import VideoFrame
-from av.video.stream import VideoStream
 from torch import Tensor
 
-from vfield.clip import Clip, reshaped_aspect
+from vfield.clip import Clip, ClipFacts
 from vfield.errors import UserError
-from vfield.video_io.color import open_tags
-from vfield.video_io.interlace import Deinterlacing, deinterlaced
-from vfield.video_io.rgb import RgbConverter
-from vfield.video_io.source import (
-    as_seconds,
-    declared_duration,
-    decoder_of,
-    find_video,
-    logger,
-    nominal_rate,
-    open_input,
-    pixel_aspect,
-)
+from vfield.video_io.interlace import Deinterlacing
+from vfield.video_io.reading import Reading, opened
 
 _LARGEST_SIDE = 16384
+# Of the pictures that a clip is looked through in, pixels; and how many are handed over at once.
+_SMALL_SIDE = 192
+_BATCH = 16
+
+Seen = TypeVar("Seen")
 
 
 def read_clip(
@@ -67,46 +56,23 @@ def read_clip(
     Raises:
         UserError: when the file, the range or the size is no good; one line says why.
     """
-    start, end = _checked_range(start_seconds, end_seconds)
     _check_amount(size, max_frames, deinterlace)
-    with open_input(path) as container:
-        stream = find_video(container, path)
-        damage = _Damage()
-        rate = nominal_rate(stream)
-        origin = _first_pts(path)
-        _check_range(path, start, end, declared_duration(container, stream), 1 / rate)
-        first, last = origin + (start or 0), None if end is None else origin + end
-        fields = 2 if deinterlace == "field" else 1
-        expected = fields * _count_packets(path, stream, first, last)
+    with opened(path, start_seconds, end_seconds, size, deinterlace) as reading:
+        expected = reading.expected()
         store = _FrameStore(min(expected, max_frames or expected))
-        converter: RgbConverter | None = None
-        for pts, frame in _frames_between(container, stream, first, last, deinterlace, damage):
-            if converter is None:
-                converter = RgbConverter(frame, size)
-                _tell_of_first(path, frame, converter)
-            known = frame.duration and not deinterlace  # the filter does not keep durations
-            lasting = frame.duration * _time_base(frame) if known else 1 / rate / fields
-            store.append(converter(frame), pts, pts + lasting)
+        for pixels, pts, end in reading.pictures():
+            store.append(pixels, pts, end)
             if len(store.times) == max_frames:
                 break
-        if converter is None:
-            raise UserError(_nothing_read(path, start, end, damage))
-        damage.report(path, len(store.times))
-        if converter.saw_alpha:
-            logger.warning("%s has alpha, which is dropped: its picture is taken as it looks over black", path)
-        pictures = store.finish()
+        facts = reading.facts(store.times, store.end)
         return Clip(
-            frames=pictures,
-            pts_seconds=tuple(store.times),
-            end_seconds=store.end,
-            frame_rate=fields * rate,
-            color=converter.color,
-            pixel_aspect=reshaped_aspect(
-                pixel_aspect(stream, converter.orientation.turns),
-                converter.upright_size,
-                (pictures.shape[-2], pictures.shape[-1]),
-            ),
-            source=str(Path(path).absolute()),
+            frames=store.finish(),
+            pts_seconds=facts.pts_seconds,
+            end_seconds=facts.end_seconds,
+            frame_rate=facts.frame_rate,
+            color=facts.color,
+            pixel_aspect=facts.pixel_aspect,
+            source=facts.source,
         )
 
 
@@ -130,87 +96,74 @@ def read_frames(path: str | Path) -> Iterator[ShownFrame]:
     Raises:
         UserError: when the file is no good; one line says why.
     """
-    with open_input(path) as container:
-        stream = find_video(container, path)
-        damage, step, count = _Damage(), 1 / nominal_rate(stream), 0
-        converter: RgbConverter | None = None
-        for pts, frame in _frames_between(container, stream, _first_pts(path), None, None, damage):
-            converter = converter or RgbConverter(frame, None)
-            lasting = frame.duration * _time_base(frame) if frame.duration else step
+    with opened(path, None, None, None, None) as reading:
+        times, end = [], Fraction(0)
+        for pixels, pts, end in reading.pictures():
+            times.append(pts)
             # A copy where the picture was only turned: tensors cannot go backwards through memory.
-            yield ShownFrame(pts, lasting, torch.from_numpy(np.ascontiguousarray(converter(frame))))
-            count += 1
-        if not count:
-            raise UserError(_nothing_read(path, None, None, damage))
-        damage.report(path, count)
+            yield ShownFrame(pts, end - pts, torch.from_numpy(np.ascontiguousarray(pixels)))
+        reading.facts(times, end)  # says what was wrong
 
 
-def _frames_between(
-    container: InputContainer,
-    stream: VideoStream,
-    first: Fraction,
-    last: Fraction | None,
-    deinterlace: Deinterlacing | None,
-    damage: _Damage,
-) -> Iterator[tuple[Fraction, VideoFrame]]:
-    """The frames that are shown first in [first, last), and when."""
-    step = 1 / nominal_rate(stream)
-    # To part a frame's fields takes the frame before it, too.
-    needed = first - step if deinterlace else first
-    frames = _timed_frames(_decode_from(container, stream, needed, damage), stream, damage)
-    for pts, frame in deinterlaced(frames, deinterlace, step) if deinterlace else frames:
-        if last is not None and pts >= last:
-            return
-        if pts >= first:
-            yield pts, frame
+class Scan(NamedTuple, Generic[Seen]):
+    """What going through a file has found.
+
+    Attributes:
+        facts: of the clip that `read_clip` would give.
+        origin: the file's first timestamp, seconds, from which the part that was asked for counts.
+        seen: what was seen in the small pictures.
+    """
+
+    facts: ClipFacts
+    origin: Fraction
+    seen: Seen
 
 
-def _tell_of_first(path: str | Path, frame: VideoFrame, converter: RgbConverter) -> None:
-    """Says what was taken for granted, and what will look wrong."""
-    unsaid = open_tags(frame)
-    if unsaid:
-        logger.info(
-            "%s does not say its colour %s: taken as %s, by the usual rule (BT.709 from 720 rows or 1280 columns on, "
-            "BT.601 below, limited range)",
-            *(path, ", ".join(unsaid), ", ".join(str(getattr(converter.color, name)) for name in unsaid)),
-        )
-    if frame.interlaced_frame:
-        logger.warning(
-            "%s is interlaced: what moves is combed; --deinterlace frame, or field for twice the rate, mends it", path
-        )
+def scan_clip(
+    path: str | Path,
+    see: Callable[[Iterator[Tensor]], Seen],
+    *,
+    start_seconds: Fraction | float | None = None,
+    end_seconds: Fraction | float | None = None,
+    size: tuple[int, int] | None = None,
+    deinterlace: Deinterlacing | None = None,
+) -> Scan[Seen]:
+    """Goes through a video once, however long: what `read_clip` would say of it, and what is seen in small pictures.
 
+    Args:
+        path: the file.
+        see: what looks at the pictures: given batches (n, 3, h, w), uint8 or float32 in [0, 1], sides of at most
+            192 pixels. It must take all of them.
+        start_seconds: as in `read_clip`.
+        end_seconds: likewise.
+        size: likewise; that of the clip, not of the small pictures.
+        deinterlace: likewise.
 
-@dataclass
-class _Damage:
-    """What went wrong while decoding, to be told once at the end."""
+    Returns:
+        What was found.
 
-    errors: int = 0
-    moved: int = 0
-    message: str = ""
-    packets: int = 0
+    Raises:
+        UserError: as `read_clip`.
+    """
+    _check_amount(size, None, deinterlace)
+    times: list[Fraction] = []
+    ends: list[Fraction] = []
 
-    def add(self, message: str) -> None:
-        self.errors += 1
-        self.message = self.message or message
+    def batches(reading: Reading) -> Iterator[Tensor]:
+        gathered = []
+        for pixels, pts, end in reading.pictures(_SMALL_SIDE):
+            times.append(pts)
+            ends[:] = [end]
+            gathered.append(torch.from_numpy(np.ascontiguousarray(pixels)))
+            if len(gathered) == _BATCH:
+                yield torch.stack(gathered)
+                gathered = []
+        if gathered:
+            yield torch.stack(gathered)
 
-    def report(self, path: str | Path, count: int) -> None:
-        if self.errors:
-            logger.warning(
-                "%s is damaged (%d decoding errors: %s); read %d frames", path, self.errors, self.message, count
-            )
-        if self.moved:
-            logger.warning(
-                "%s: %d frames had timestamps out of order, and were moved after the one before", path, self.moved
-            )
-
-
-def _checked_range(
-    start_seconds: Fraction | float | None, end_seconds: Fraction | float | None
-) -> tuple[Fraction | None, Fraction | None]:
-    start, end = as_seconds(start_seconds, "start_seconds"), as_seconds(end_seconds, "end_seconds")
-    if end is not None and end <= (start or 0):
-        raise UserError(f"end_seconds must come after start_seconds, got {float(start or 0):g} to {float(end):g}")
-    return start, end
+    with opened(path, start_seconds, end_seconds, size, deinterlace) as reading:
+        seen = see(batches(reading))
+        return Scan(reading.facts(times, ends[0]), reading.origin, seen)
 
 
 def _check_amount(size: tuple[int, int] | None, max_frames: int | None, deinterlace: str | None) -> None:
@@ -220,129 +173,6 @@ def _check_amount(size: tuple[int, int] | None, max_frames: int | None, deinterl
         raise UserError(f"size must be (height, width) of 1 to {_LARGEST_SIDE} pixels, got {size}")
     if deinterlace not in (None, *get_args(Deinterlacing)):
         raise UserError(f"deinterlace must be {' or '.join(get_args(Deinterlacing))}, got {deinterlace!r}")
-
-
-def _check_range(
-    path: str | Path, start: Fraction | None, end: Fraction | None, duration: Fraction | None, slack: Fraction
-) -> None:
-    """Refuses a range that the container says lies outside the clip; an end may overshoot by one frame."""
-    if duration is None:
-        return
-    if start is not None and start >= duration:
-        raise UserError(f"start_seconds {float(start):g} is after the end of {path}, which lasts {float(duration):g} s")
-    if end is not None and end > duration + slack:
-        raise UserError(f"end_seconds {float(end):g} is after the end of {path}, which lasts {float(duration):g} s")
-
-
-def _nothing_read(path: str | Path, start: Fraction | None, end: Fraction | None, damage: _Damage) -> str:
-    if damage.errors:
-        return f"no frame of {path} can be decoded: {damage.message}; the file is damaged"
-    until = "its end" if end is None else f"{float(end):g} s"
-    return f"{path} has no frame from {float(start or 0):g} s to {until}; widen the range"
-
-
-def _time_base(frame: VideoFrame) -> Fraction:
-    return frame.time_base or Fraction(1, 25)
-
-
-def _decode(container: InputContainer, stream: VideoStream, damage: _Damage) -> Iterator[VideoFrame]:
-    """All frames from the container's present position on; errors are noted, and what follows them still comes."""
-    packets = container.demux(stream)
-    decoder = decoder_of(stream)
-    while True:
-        try:
-            packet = next(packets, None)
-        except av.FFmpegError as error:
-            damage.add(str(error.strerror))
-            return
-        if packet is None:
-            return
-        damage.packets += packet.size > 0
-        try:
-            yield from decoder.decode(packet)
-        except av.EOFError:
-            return
-        except av.FFmpegError as error:
-            damage.add(str(error.strerror))
-
-
-def _first_pts(path: str | Path) -> Fraction:
-    """The clip's own first timestamp. Opens the file anew: raw streams cannot be wound back."""
-    damage = _Damage()
-    with open_input(path) as container:
-        stream = find_video(container, path)
-        for pts, _ in _timed_frames(_decode(container, stream, damage), stream, damage):
-            return pts
-    raise UserError(_nothing_read(path, None, None, damage) if damage.errors else f"{path} has no frames in it")
-
-
-def _decode_from(
-    container: InputContainer, stream: VideoStream, first: Fraction, damage: _Damage
-) -> Iterator[VideoFrame]:
-    """Frames from the keyframe at or before `first` on, or from the beginning where seeking does not land there."""
-    time_base = stream.time_base
-    if time_base is not None and stream.start_time is not None and first > stream.start_time * time_base:
-        try:
-            container.seek(int(first / time_base), stream=stream)
-        except av.FFmpegError:
-            logger.info("%s cannot be wound forward; decoding it from its beginning", container.name)
-        else:
-            frames = _decode(container, stream, damage)
-            landed = next(frames, None)
-            if landed is not None and landed.pts is not None and landed.pts * _time_base(landed) <= first:
-                yield landed
-                yield from frames
-                return
-            container.seek(min(stream.start_time, 0), stream=stream)
-    damage.packets = 0
-    yield from _decode(container, stream, damage)
-    # An edit list hides frames that are counted all the same; the index of an MP4 has only those that are to be read.
-    stored = len(stream.index_entries) if "mp4" in container.format.name else stream.frames
-    if damage.packets < stored:  # FFmpeg takes the end of the file for the end of the video, without an error.
-        damage.add(f"the file ends after {damage.packets} of {stored} frames")
-
-
-def _timed_frames(
-    frames: Iterator[VideoFrame], stream: VideoStream, damage: _Damage
-) -> Iterator[tuple[Fraction, VideoFrame]]:
-    """Each frame with its exact presentation time; times strictly increase, and no frame is lost for its time."""
-    step = 1 / nominal_rate(stream)
-    previous: Fraction | None = None
-    # AVI keeps no presentation times: what FFmpeg gives as pts goes back and forth with the order of coding.
-    unordered = stream.container.format.name == "avi"
-    for frame in frames:
-        ticks = frame.dts if unordered and frame.dts is not None else frame.pts
-        if ticks is None or (unordered and frame.dts is None and previous is not None):
-            pts = Fraction(0) if previous is None else previous + step
-        else:
-            pts = ticks * _time_base(frame)
-        if previous is not None and pts <= previous:
-            # Half a step: a whole one would run into the next frame, and push every frame after it.
-            pts = previous + step / 2
-            damage.moved += 1
-        previous = pts
-        yield pts, frame
-
-
-def _count_packets(path: str | Path, decoded: VideoStream, first: Fraction, last: Fraction | None) -> int:
-    """How many frames to expect in [first, last): the packets' timestamps tell, without decoding. At least 1."""
-    count = 0
-    with open_input(path) as container:
-        stream = container.streams[decoded.index]
-        try:
-            for packet in container.demux(stream):
-                if packet.size == 0:
-                    continue
-                if packet.pts is None:
-                    count += 1
-                    continue
-                if last is not None and packet.dts is not None and packet.dts * packet.time_base >= last:
-                    break
-                pts = packet.pts * packet.time_base
-                count += pts >= first and (last is None or pts < last)
-        except av.FFmpegError:
-            return max(count, 1)  # Only an estimate for memory: decoding meets the same error and reports it.
-    return max(count, 1)
 
 
 class _FrameStore:

@@ -1,0 +1,235 @@
+"""Fit a long clip as windows; say beforehand what a fit will take."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+
+import psutil
+from jsonargparse import ArgumentParser, Namespace
+from torch import Tensor
+from tqdm import tqdm
+
+from vfield.checkpoint import WINDOWS_NAME
+from vfield.cli.options import check_folder, exact_number, is_main_process
+from vfield.cli.says import plain, say
+from vfield.cli.sources import RUN_NAME, Source
+from vfield.cli.values import parse_size
+from vfield.clip import Clip
+from vfield.config import CONFIG_NAME, config_text
+from vfield.crew import crew_of_launch
+from vfield.errors import UserError
+from vfield.forecast import Forecast, forecast
+from vfield.shots import shots_of
+from vfield.training import Config, WindowSource, begin_folder, fit_windows
+from vfield.video_io import probe, scan_clip
+from vfield.windows import LEAST_FRAMES, WindowPlan, plan_windows, read_plan, write_plan
+
+_LOG = logging.getLogger("vfield")
+# Of one fit: so much whatever the clip, for each pixel of a frame, and for each pixel of each frame (8 bits, deeper).
+# Measured: docs/notes.md.
+_BASE_BYTES = 400_000_000
+_PIXEL_BYTES = 700
+_FRAME_BYTES, _DEEP_FRAME_BYTES = 40, 58
+# Of the machine's memory: what one field of the whole clip may take, and what a window may, where that is too much.
+_WHOLE_SHARE, _WINDOW_SHARE = 0.75, 0.5
+# However small the pictures: a window is what a crash may lose.
+_MOST_FRAMES = 600
+_LEAST_AUTO_FRAMES = 24
+_SHOWN_WINDOWS = 20
+
+
+def window_options(parser: ArgumentParser) -> None:
+    """How a long clip is divided, and what a fit will take."""
+    parser.add_argument(
+        "--window",
+        type=str,
+        default="auto",
+        metavar="auto|off|SECONDS",
+        help="fit windows of the clip, each a field of its own, of at most so many seconds, for example 20; auto where "
+        "one field of the whole clip would take more than three quarters of the memory",
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say what the fit will take, and end: nothing is written"
+    )
+
+
+def has_windows(source: Source, folder: Path, parsed: Namespace) -> bool:
+    """Whether a run is one of windows: it was begun as one, or is asked for as one, or would be too large otherwise.
+
+    Raises:
+        UserError: when windows are asked for that cannot be.
+    """
+    if parsed.resume:
+        if parsed.window != "auto":
+            raise UserError(f"--window {parsed.window} and --resume contradict each other: a run keeps its own windows")
+        return (folder / WINDOWS_NAME).is_file()
+    return most_frames(source, parsed.window) is not None
+
+
+def most_frames(source: Source, window: str) -> int | None:
+    """How many frames a window may have; None where the clip is to be fitted whole."""
+    if window == "off":
+        return None
+    asked = None if window == "auto" else exact_number("window", window)
+    if not isinstance(source.video, str) or source.holdout is not None:
+        if asked is not None:
+            what = "--holdout" if isinstance(source.video, str) else "several clips"
+            raise UserError(f"--window {window} and {what} cannot go together; leave one out")
+        return None
+    path, start, end = source.part(source.video)
+    try:
+        info = probe(path)
+    except UserError:
+        if asked is None:
+            return None  # reading it tells what is wrong
+        raise
+    rate = info.frame_rate * (2 if source.deinterlace == "field" else 1)
+    if asked is not None and asked * rate < LEAST_FRAMES:
+        raise UserError(
+            f"--window {window} is too short: it must hold {LEAST_FRAMES} frames, at {float(rate):g} a second"
+        )
+    if info.duration_seconds is None:
+        return None if asked is None else math.floor(asked * rate)
+    lasting = float(info.duration_seconds)
+    seconds = (lasting if end is None else min(end, lasting)) - (start or 0)
+    if asked is not None:
+        return math.floor(asked * rate) if seconds > asked else None
+    height, width = parse_size(source.size) if source.size is not None else (info.height, info.width)
+    each = height * width * (_FRAME_BYTES if info.color.bit_depth == 8 else _DEEP_FRAME_BYTES)
+    fixed = _BASE_BYTES + height * width * _PIXEL_BYTES
+    memory = psutil.virtual_memory().total / int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if fixed + seconds * float(rate) * each <= _WHOLE_SHARE * memory:
+        return None
+    held = int((_WINDOW_SHARE * memory - fixed) / each)
+    return max(_LEAST_AUTO_FRAMES, min(held, _MOST_FRAMES))
+
+
+def _planned(source: Source, most: int | None, shows: bool) -> WindowPlan:
+    """Go through the clip once, and divide it; one window of all where there is no limit."""
+    assert isinstance(source.video, str)
+    path, start, end = source.part(source.video)
+    size = None if source.size is None else parse_size(source.size)
+
+    def seen(batches: Iterator[Tensor]) -> list[range]:
+        return shots_of(tqdm(batches, desc="looking for cuts", unit="batch", disable=not shows, leave=False))
+
+    scan = scan_clip(path, seen, start_seconds=start, end_seconds=end, size=size, deinterlace=source.deinterlace)
+    frames = len(scan.facts.pts_seconds)
+    return plan_windows(scan.facts, scan.seen, max(LEAST_FRAMES, most or frames), scan.origin)
+
+
+def _part_of(source: Source, plan: WindowPlan, number: int) -> Source:
+    """What one window learns from."""
+    assert isinstance(source.video, str)
+    path, start, end = source.part(source.video)
+    first, last = plan.span(number)
+    bounds = (start if first is None else float(first), end if last is None else float(last))
+    return replace(source, video=path, start=bounds[0], end=bounds[1])
+
+
+def train_windows(source: Source, config: Config, folder: Path, parsed: Namespace) -> int:
+    """Plan, unless that was done, and fit what is not fitted yet; say what was reached."""
+    if not parsed.resume and is_main_process():
+        check_folder(folder, parsed.overwrite, also="--resume to go on or ")
+    with crew_of_launch() as crew:
+        if not crew.is_main:
+            logging.getLogger("vfield").setLevel(logging.WARNING)
+        if crew.is_main and not parsed.resume:
+            plan = _planned(source, most_frames(source, parsed.window), shows=True)
+            records = {CONFIG_NAME: config_text(config), RUN_NAME: source.text()}
+            begin_folder(folder, records, [], keep_events=False)
+            write_plan(folder, plan)
+        if crew.size > 1:
+            crew.tell("planned", True)
+            crew.hear(0, "planned")
+        plan = read_plan(folder)
+        if crew.is_main:
+            print(_described(plan))
+        result = fit_windows(plan, _window_source(source, config, plan), config, out=folder, crew=crew)
+    if crew.is_main:
+        ended = "stopped" if result.interrupted else "done"
+        lines = [
+            f"{ended} after {result.seconds:.0f} s: {result.fitted} of {len(plan.windows)} windows in {folder}",
+            f"watch:  tensorboard --logdir {folder}",
+            *([f"go on:  vfield train --resume --out {folder}"] if result.interrupted else []),
+            f"export: vfield render {folder} --slowmo 4 -o slow.mp4",
+        ]
+        say("\n".join(lines), {"run": folder, "windows": len(plan.windows), **plain(result)})
+    return 0
+
+
+def _window_source(source: Source, config: Config, plan: WindowPlan) -> WindowSource:
+    def read(number: int) -> Clip:
+        return _part_of(source, plan, number).read().observed
+
+    def records(number: int) -> dict[str, str]:
+        return {CONFIG_NAME: config_text(config), RUN_NAME: _part_of(source, plan, number).text()}
+
+    return WindowSource(read, records)
+
+
+def show_plan(source: Source, config: Config, folder: Path, parsed: Namespace) -> int:
+    """Print what a fit will take: windows, time, memory, disk. Nothing is written."""
+    if not isinstance(source.video, str):
+        raise UserError(f"--dry-run is for one clip, got {len(source.video)}")
+    if parsed.resume:
+        raise UserError("--dry-run and --resume contradict each other; leave one out")
+    with crew_of_launch() as crew:
+        if not crew.is_main:
+            return 0
+        plan = _planned(source, most_frames(source, parsed.window), shows=True)
+        print(_described(plan))
+
+        def read(frames: range) -> Clip:
+            part = replace(plan, windows=(frames,), seams=())
+            return replace(_part_of(source, part, 0), holdout=None).read().observed
+
+        processes = crew.size if len(plan.windows) > 1 else 1
+        found = forecast(plan.windows, read, config, processes)
+        shares = [{"start_seconds": begin, "end_seconds": end} for begin, end in _spans(plan)]
+        say(_told(found, folder), {"run": folder, "windows": shares, **found._asdict()})
+    return 0
+
+
+def _described(plan: WindowPlan) -> str:
+    """The clip, and its windows a line each."""
+    facts = plan.facts
+    pts, origin = facts.pts_seconds, facts.pts_seconds[0]
+    lasts = facts.end_seconds - origin
+    lines = [f"clip:   {len(pts)} frames of {facts.width}x{facts.height}, {float(lasts):.2f} s"]
+    if len(plan.windows) == 1:
+        return "\n".join([*lines, "fitted: whole, as one field"])
+    longest = max(map(len, plan.windows))
+    lines.append(f"fitted: as {len(plan.windows)} windows of at most {longest} frames")
+    for number, (window, (begin, end)) in enumerate(zip(plan.windows[:_SHOWN_WINDOWS], _spans(plan), strict=False)):
+        at = "" if number == len(plan.seams) else ", to a cut" if plan.seams[number].is_cut else ""
+        lines.append(f"  {number:03}: {begin:.2f} to {end:.2f} s, frames {window.start} to {window.stop - 1}{at}")
+    if len(plan.windows) > _SHOWN_WINDOWS:
+        lines.append(f"  and {len(plan.windows) - _SHOWN_WINDOWS} more")
+    return "\n".join(lines)
+
+
+def _spans(plan: WindowPlan) -> list[tuple[float, float]]:
+    """What each window is for: from when to when, in seconds after the first frame."""
+    origin = plan.facts.pts_seconds[0]
+    edges: list[Fraction] = [origin, *(seam.at for seam in plan.seams), plan.facts.end_seconds]
+    return list(pairwise(float(edge - origin) for edge in edges))
+
+
+def _told(found: Forecast, folder: Path) -> str:
+    minutes = found.seconds / 60
+    hours = f"{minutes / 60:.1f} h" if minutes >= 120 else f"{minutes:.0f} min"
+    time = f"{found.seconds:.0f} s" if minutes < 2 else hours
+    return (
+        f"time:   about {time}, after {found.measured_seconds:.0f} s of trying\n"
+        f"memory: about {found.memory_bytes / 1e9:.1f} GB at most, in each process\n"
+        f"disk:   about {found.disk_bytes / 1e9:.2f} GB in {folder}\n"
+        "nothing was written"
+    )

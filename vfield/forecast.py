@@ -1,0 +1,135 @@
+"""What a fit will take, from trying it on a few frames: time, memory and disk, before it starts.
+
+Two small fits of the same config and size, of different numbers of frames, tell what is spent once, what on every
+frame and what on every step; a third one, kept in a folder, what is spent on pictures for TensorBoard, and on disk. All
+are taken to be proportional: what saturates on long clips makes the forecast too high.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+import psutil
+import torch
+
+from vfield.clip import Clip
+from vfield.field.video_field import VideoField
+from vfield.meter import meter
+from vfield.training import Config, fit
+
+_FEW, _MORE, _KEPT = 6, 12, 24  # frames
+_STEPS = 8
+# The first steps fill caches.
+_SETTLED = 3
+
+
+class Forecast(NamedTuple):
+    """What a fit will take.
+
+    Attributes:
+        seconds: of time, from when the clip has been looked through.
+        memory_bytes: of the process, at most.
+        disk_bytes: of the run folder in the end.
+        measured_seconds: how long the trial took.
+    """
+
+    seconds: float
+    memory_bytes: float
+    disk_bytes: float
+    measured_seconds: float
+
+
+class _Trial(NamedTuple):
+    frames: int
+    seconds: float  # without steps
+    step_seconds: float
+    memory_bytes: float
+    disk_bytes: float
+
+
+def forecast(windows: Sequence[range], read: Callable[[range], Clip], config: Config, processes: int = 1) -> Forecast:
+    """Try a fit, and say what one of all windows will take.
+
+    Args:
+        windows: the frames of each.
+        read: gives some of the clip's frames.
+        config: of the fit.
+        processes: how many share the windows.
+
+    Raises:
+        UserError: when the config cannot work here.
+    """
+    began = time.monotonic()
+    longest = max(windows, key=len)
+    steps = _STEPS if config.training.steps is None else min(_STEPS, config.training.steps)
+    trial = replace(config, training=replace(config.training, steps=steps, minutes=None))
+    _warm_up(trial)
+    few, more = (_tried(longest, count, read, trial) for count in (_FEW, _MORE))
+    kept = _tried(longest, _KEPT, read, trial, keeps=True)
+    # TensorBoard shows a few frames of a clip, however long it is.
+    pictures = max(0.0, kept.seconds - _line(few, more, "seconds", kept.frames))
+    each = [_seconds(few, more, len(window), config, len(window) / sum(map(len, windows))) for window in windows]
+    return Forecast(
+        max(sum(seconds + pictures for seconds in each[rank::processes]) for rank in range(processes)),
+        psutil.Process().memory_info().rss + _line(few, more, "memory_bytes", len(longest)),
+        sum(kept.disk_bytes * len(window) / kept.frames for window in windows),
+        time.monotonic() - began,
+    )
+
+
+def _seconds(few: _Trial, more: _Trial, frames: int, config: Config, share: float) -> float:
+    """Of the fit of one window, which has a share of all frames."""
+    training = config.training
+    around = _line(few, more, "seconds", frames)
+    by_steps = around + (training.steps or 0) * more.step_seconds
+    if training.minutes is None:
+        return by_steps
+    by_time = max(around, 60 * training.minutes * share)
+    return by_time if training.steps is None else min(by_steps, by_time)
+
+
+def _line(few: _Trial, more: _Trial, name: str, frames: int) -> float:
+    """A figure for so many frames, on the line through both trials'."""
+    one, other = getattr(few, name), getattr(more, name)
+    if few.frames == more.frames:
+        return float(other * frames / more.frames)
+    slope = max(0.0, (other - one) / (more.frames - few.frames))
+    return float(max(other, one) + slope * (frames - more.frames))
+
+
+def _tried(window: range, count: int, read: Callable[[range], Clip], config: Config, *, keeps: bool = False) -> _Trial:
+    """Fit the middle of a window, in memory or in a folder that is removed."""
+    count = min(count, len(window))
+    first = window.start + (len(window) - count) // 2
+    steps: list[float] = []
+
+    def watch(_: VideoField, __: int) -> None:
+        steps.append(time.monotonic())
+
+    with tempfile.TemporaryDirectory(prefix="vfield-") as folder, meter() as peak:
+        clip = read(range(first, first + count))
+        began = time.monotonic()
+        fit(clip, config, out=Path(folder) / "run" if keeps else None, progress=False, watch=watch)
+        seconds = time.monotonic() - began
+        disk = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
+        memory = peak() * 1e6
+    lasted = [later - earlier for earlier, later in pairwise(steps)][_SETTLED:]
+    step = median(lasted) if lasted else 0.0
+    return _Trial(count, max(0.0, seconds - step * len(steps)), step, memory, float(disk))
+
+
+def _warm_up(config: Config) -> None:
+    """What is loaded and made on the first fit of a process is not to be taken for the clip's."""
+    frames = torch.randint(256, (4, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    rate = Fraction(25)
+    clip = Clip(frames, tuple(i / rate for i in range(4)), 4 / rate, rate)
+    with tempfile.TemporaryDirectory(prefix="vfield-") as folder:
+        fit(clip, config, out=Path(folder) / "run", progress=False)

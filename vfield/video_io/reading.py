@@ -1,0 +1,311 @@
+"""One way through the frames of a file: decoded, timed, and made into pictures as they come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from vfield.clip import ClipFacts, reshaped_aspect
+from vfield.errors import UserError
+from vfield.video_io.color import open_tags
+from vfield.video_io.interlace import Deinterlacing, deinterlaced
+from vfield.video_io.rgb import RgbConverter
+from vfield.video_io.source import (
+    as_seconds,
+    declared_duration,
+    decoder_of,
+    find_video,
+    logger,
+    nominal_rate,
+    open_input,
+    pixel_aspect,
+)
+
+
+class Reading:
+    """One way through the frames of a file that are shown first in a part of it.
+
+    Attributes:
+        converter: what makes pictures of frames; None before the first.
+        origin: the file's first timestamp, seconds.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        container: InputContainer,
+        part: tuple[Fraction | None, Fraction | None],
+        size: tuple[int, int] | None,
+        deinterlace: Deinterlacing | None,
+    ) -> None:
+        self._path, self._container, self._part = path, container, part
+        self._size, self._deinterlace = size, deinterlace
+        self._stream = find_video(container, path)
+        self._damage = _Damage()
+        self._rate = nominal_rate(self._stream)
+        self._fields = 2 if deinterlace == "field" else 1
+        self.converter: RgbConverter | None = None
+        self.origin = _first_pts(path)
+        start, end = part
+        _check_range(path, start, end, declared_duration(container, self._stream), 1 / self._rate)
+        self._first = self.origin + (start or 0)
+        self._last = None if end is None else self.origin + end
+
+    def expected(self) -> int:
+        """About how many pictures there will be, at least 1."""
+        return self._fields * _count_packets(self._path, self._stream, self._first, self._last)
+
+    def pictures(self, longest_side: int | None = None) -> Iterator[tuple[np.ndarray, Fraction, Fraction]]:
+        """Each picture (3, h, w), when it is shown, and until when; smaller ones of the shape if a side is given."""
+        between = (self._first, self._last, self._deinterlace, self._damage)
+        for pts, frame in _frames_between(self._container, self._stream, *between):
+            if self.converter is None:
+                size = self._size if longest_side is None else _within(RgbConverter(frame, None), longest_side)
+                self.converter = RgbConverter(frame, size)
+                _tell_of_first(self._path, frame, self.converter)
+            known = frame.duration and not self._deinterlace  # the filter does not keep durations
+            lasting = frame.duration * _time_base(frame) if known else 1 / self._rate / self._fields
+            yield self.converter(frame), pts, pts + lasting
+        if self.converter is None:
+            raise UserError(_nothing_read(self._path, *self._part, self._damage))
+
+    def facts(self, times: list[Fraction], end: Fraction) -> ClipFacts:
+        """What is known of the pictures that were read; says what was wrong with the file."""
+        assert self.converter is not None
+        self._damage.report(self._path, len(times))
+        if self.converter.saw_alpha:
+            logger.warning("%s has alpha, which is dropped: its picture is taken as it looks over black", self._path)
+        upright = self.converter.upright_size
+        height, width = self._size or upright
+        return ClipFacts(
+            height=height,
+            width=width,
+            pts_seconds=tuple(times),
+            end_seconds=end,
+            frame_rate=self._fields * self._rate,
+            color=self.converter.color,
+            pixel_aspect=reshaped_aspect(
+                pixel_aspect(self._stream, self.converter.orientation.turns), upright, (height, width)
+            ),
+            source=str(Path(self._path).absolute()),
+        )
+
+
+@contextmanager
+def opened(
+    path: str | Path,
+    start_seconds: Fraction | float | None,
+    end_seconds: Fraction | float | None,
+    size: tuple[int, int] | None,
+    deinterlace: Deinterlacing | None,
+) -> Iterator[Reading]:
+    part = _checked_range(start_seconds, end_seconds)
+    with open_input(path) as container:
+        yield Reading(path, container, part, size, deinterlace)
+
+
+def _within(converter: RgbConverter, longest_side: int) -> tuple[int, int]:
+    """The size (height, width) of upright pictures made so small that no side is longer."""
+    height, width = converter.upright_size
+    scale = min(1.0, longest_side / max(height, width))
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def _frames_between(
+    container: InputContainer,
+    stream: VideoStream,
+    first: Fraction,
+    last: Fraction | None,
+    deinterlace: Deinterlacing | None,
+    damage: _Damage,
+) -> Iterator[tuple[Fraction, VideoFrame]]:
+    """The frames that are shown first in [first, last), and when."""
+    step = 1 / nominal_rate(stream)
+    # To part a frame's fields takes the frame before it, too.
+    needed = first - step if deinterlace else first
+    frames = _timed_frames(_decode_from(container, stream, needed, damage), stream, damage)
+    for pts, frame in deinterlaced(frames, deinterlace, step) if deinterlace else frames:
+        if last is not None and pts >= last:
+            return
+        if pts >= first:
+            yield pts, frame
+
+
+def _tell_of_first(path: str | Path, frame: VideoFrame, converter: RgbConverter) -> None:
+    """Says what was taken for granted, and what will look wrong."""
+    unsaid = open_tags(frame)
+    if unsaid:
+        logger.info(
+            "%s does not say its colour %s: taken as %s, by the usual rule (BT.709 from 720 rows or 1280 columns on, "
+            "BT.601 below, limited range)",
+            *(path, ", ".join(unsaid), ", ".join(str(getattr(converter.color, name)) for name in unsaid)),
+        )
+    if frame.interlaced_frame:
+        logger.warning(
+            "%s is interlaced: what moves is combed; --deinterlace frame, or field for twice the rate, mends it", path
+        )
+
+
+@dataclass
+class _Damage:
+    """What went wrong while decoding, to be told once at the end."""
+
+    errors: int = 0
+    moved: int = 0
+    message: str = ""
+    packets: int = 0
+
+    def add(self, message: str) -> None:
+        self.errors += 1
+        self.message = self.message or message
+
+    def report(self, path: str | Path, count: int) -> None:
+        if self.errors:
+            logger.warning(
+                "%s is damaged (%d decoding errors: %s); read %d frames", path, self.errors, self.message, count
+            )
+        if self.moved:
+            logger.warning(
+                "%s: %d frames had timestamps out of order, and were moved after the one before", path, self.moved
+            )
+
+
+def _checked_range(
+    start_seconds: Fraction | float | None, end_seconds: Fraction | float | None
+) -> tuple[Fraction | None, Fraction | None]:
+    start, end = as_seconds(start_seconds, "start_seconds"), as_seconds(end_seconds, "end_seconds")
+    if end is not None and end <= (start or 0):
+        raise UserError(f"end_seconds must come after start_seconds, got {float(start or 0):g} to {float(end):g}")
+    return start, end
+
+
+def _check_range(
+    path: str | Path, start: Fraction | None, end: Fraction | None, duration: Fraction | None, slack: Fraction
+) -> None:
+    """Refuses a range that the container says lies outside the clip; an end may overshoot by one frame."""
+    if duration is None:
+        return
+    if start is not None and start >= duration:
+        raise UserError(f"start_seconds {float(start):g} is after the end of {path}, which lasts {float(duration):g} s")
+    if end is not None and end > duration + slack:
+        raise UserError(f"end_seconds {float(end):g} is after the end of {path}, which lasts {float(duration):g} s")
+
+
+def _nothing_read(path: str | Path, start: Fraction | None, end: Fraction | None, damage: _Damage) -> str:
+    if damage.errors:
+        return f"no frame of {path} can be decoded: {damage.message}; the file is damaged"
+    until = "its end" if end is None else f"{float(end):g} s"
+    return f"{path} has no frame from {float(start or 0):g} s to {until}; widen the range"
+
+
+def _time_base(frame: VideoFrame) -> Fraction:
+    return frame.time_base or Fraction(1, 25)
+
+
+def _decode(container: InputContainer, stream: VideoStream, damage: _Damage) -> Iterator[VideoFrame]:
+    """All frames from the container's present position on; errors are noted, and what follows them still comes."""
+    packets = container.demux(stream)
+    decoder = decoder_of(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+        except av.FFmpegError as error:
+            damage.add(str(error.strerror))
+            return
+        if packet is None:
+            return
+        damage.packets += packet.size > 0
+        try:
+            yield from decoder.decode(packet)
+        except av.EOFError:
+            return
+        except av.FFmpegError as error:
+            damage.add(str(error.strerror))
+
+
+def _first_pts(path: str | Path) -> Fraction:
+    """The clip's own first timestamp. Opens the file anew: raw streams cannot be wound back."""
+    damage = _Damage()
+    with open_input(path) as container:
+        stream = find_video(container, path)
+        for pts, _ in _timed_frames(_decode(container, stream, damage), stream, damage):
+            return pts
+    raise UserError(_nothing_read(path, None, None, damage) if damage.errors else f"{path} has no frames in it")
+
+
+def _decode_from(
+    container: InputContainer, stream: VideoStream, first: Fraction, damage: _Damage
+) -> Iterator[VideoFrame]:
+    """Frames from the keyframe at or before `first` on, or from the beginning where seeking does not land there."""
+    time_base = stream.time_base
+    if time_base is not None and stream.start_time is not None and first > stream.start_time * time_base:
+        try:
+            container.seek(int(first / time_base), stream=stream)
+        except av.FFmpegError:
+            logger.info("%s cannot be wound forward; decoding it from its beginning", container.name)
+        else:
+            frames = _decode(container, stream, damage)
+            landed = next(frames, None)
+            if landed is not None and landed.pts is not None and landed.pts * _time_base(landed) <= first:
+                yield landed
+                yield from frames
+                return
+            container.seek(min(stream.start_time, 0), stream=stream)
+    damage.packets = 0
+    yield from _decode(container, stream, damage)
+    # An edit list hides frames that are counted all the same; the index of an MP4 has only those that are to be read.
+    stored = len(stream.index_entries) if "mp4" in container.format.name else stream.frames
+    if damage.packets < stored:  # FFmpeg takes the end of the file for the end of the video, without an error.
+        damage.add(f"the file ends after {damage.packets} of {stored} frames")
+
+
+def _timed_frames(
+    frames: Iterator[VideoFrame], stream: VideoStream, damage: _Damage
+) -> Iterator[tuple[Fraction, VideoFrame]]:
+    """Each frame with its exact presentation time; times strictly increase, and no frame is lost for its time."""
+    step = 1 / nominal_rate(stream)
+    previous: Fraction | None = None
+    # AVI keeps no presentation times: what FFmpeg gives as pts goes back and forth with the order of coding.
+    unordered = stream.container.format.name == "avi"
+    for frame in frames:
+        ticks = frame.dts if unordered and frame.dts is not None else frame.pts
+        if ticks is None or (unordered and frame.dts is None and previous is not None):
+            pts = Fraction(0) if previous is None else previous + step
+        else:
+            pts = ticks * _time_base(frame)
+        if previous is not None and pts <= previous:
+            # Half a step: a whole one would run into the next frame, and push every frame after it.
+            pts = previous + step / 2
+            damage.moved += 1
+        previous = pts
+        yield pts, frame
+
+
+def _count_packets(path: str | Path, decoded: VideoStream, first: Fraction, last: Fraction | None) -> int:
+    """How many frames to expect in [first, last): the packets' timestamps tell, without decoding. At least 1."""
+    count = 0
+    with open_input(path) as container:
+        stream = container.streams[decoded.index]
+        try:
+            for packet in container.demux(stream):
+                if packet.size == 0:
+                    continue
+                if packet.pts is None:
+                    count += 1
+                    continue
+                if last is not None and packet.dts is not None and packet.dts * packet.time_base >= last:
+                    break
+                pts = packet.pts * packet.time_base
+                count += pts >= first and (last is None or pts < last)
+        except av.FFmpegError:
+            return max(count, 1)  # Only an estimate for memory: decoding meets the same error and reports it.
+    return max(count, 1)
