@@ -26,6 +26,7 @@ from vfield.errors import UserError
 from vfield.export import ExportConfig, export
 from vfield.shots import find_shots, shots_of
 from vfield.training import RESUME_NAME, WindowSource, fit_windows
+from vfield.training.saves import SUMMARY_NAMES
 from vfield.video_io import VideoWriter, read_clip, scan_clip
 from vfield.windows import FITTED_NAME, WindowedRun, plan_windows, read_plan
 
