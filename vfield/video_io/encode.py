@@ -21,7 +21,7 @@ from vfield.errors import UserError
 from vfield.video_io.audio import AudioPlan, Feed, open_audio
 from vfield.video_io.carry import Carried, CarryPlan, carry_over, report_lost
 from vfield.video_io.color import rgb_to_yuv16, tag, video_color
-from vfield.video_io.graph import ACCURATE, FilterChain, even_size
+from vfield.video_io.graph import ACCURATE, FilterChain, chroma_left, even_size
 from vfield.video_io.hardware import Quality, on_host, quality_of, working_encoder
 from vfield.video_io.hdr import with_hdr_metadata
 
@@ -302,6 +302,7 @@ class VideoSink:
         frame.color_range = 1 if levels == "tv" else 2
         if self._chain is None:
             options = f"flags=bicubic+{ACCURATE}:sws_dither=none:in_range={levels}:out_range={levels}"
+            options += chroma_left(VideoFormat(self._encoding.pixel_format)).format("out")
             filters = [("scale", options), ("format", self._encoding.pixel_format)]
             if even != (height, width):
                 filters.append(("crop", f"w={width}:h={height}:x=0:y=0:exact=1"))

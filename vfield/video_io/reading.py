@@ -69,8 +69,11 @@ class Reading:
         between = (self._first, self._last, self._deinterlace, self._damage)
         for pts, frame in _frames_between(self._container, self._stream, *between):
             if self.converter is None:
-                size = self._size if longest_side is None else _within(RgbConverter(frame, None), longest_side)
-                self.converter = RgbConverter(frame, size)
+                codec = self._stream.codec_context.name
+                converter = RgbConverter(frame, self._size, codec)
+                if longest_side is not None:
+                    converter = RgbConverter(frame, _within(converter, longest_side), codec)
+                self.converter = converter
                 _tell_of_first(self._path, frame, self.converter)
             known = frame.duration and not self._deinterlace  # the filter does not keep durations
             lasting = frame.duration * _time_base(frame) if known else 1 / self._rate / self._fields

@@ -10,7 +10,7 @@ from einops import rearrange, repeat
 
 from vfield.clip import ColorInfo
 from vfield.video_io.color import is_grey, resolve_color, tag, yuv16_to_rgb
-from vfield.video_io.graph import ACCURATE, FilterChain, even_size
+from vfield.video_io.graph import ACCURATE, FilterChain, chroma_left, even_size
 from vfield.video_io.source import orientation
 
 
@@ -28,9 +28,10 @@ class RgbConverter:
     Args:
         first: the first frame, whose facts hold for all.
         size: (height, width) of the upright picture; None for the first frame's.
+        codec: that the frames are coded in, FFmpeg's name. Most have chroma on the even columns.
     """
 
-    def __init__(self, first: VideoFrame, size: tuple[int, int] | None) -> None:
+    def __init__(self, first: VideoFrame, size: tuple[int, int] | None, codec: str) -> None:
         self.color: ColorInfo = resolve_color(first)
         self.orientation = orientation(first)
         sideways = self.orientation.turns % 2
@@ -40,8 +41,7 @@ class RgbConverter:
             self._height, self._width = first.height, first.width
         else:
             self._height, self._width = (size[1], size[0]) if sideways else size
-        self._to_rgba = _Chain()
-        self._to_rgb = _Chain()
+        self._to_rgba, self._to_rgb = (_Chain(codec in _CENTRED_CHROMA) for _ in range(2))
 
     def __call__(self, frame: VideoFrame) -> np.ndarray:
         """(3, height, width), uint8 in 0..255 or float32 in [0, 1]."""
@@ -80,6 +80,8 @@ class RgbConverter:
         return made
 
 
+# Codecs whose chroma lies between the columns; frames say nothing about it here.
+_CENTRED_CHROMA = {"mjpeg", "mpeg1video", "h263", "webp"}
 # Targets by (8 bits, RGB or YUV). Deep YUV stays YUV until `yuv16_to_rgb`.
 _RGB_FORMATS = {(True, True): "rgb24", (True, False): "rgb24", (False, True): "rgb48le", (False, False): "yuv444p16le"}
 _RGBA_FORMATS = {
@@ -114,7 +116,8 @@ def _to_rgb(pixels: np.ndarray, color: ColorInfo) -> np.ndarray:
 class _Chain:
     """swscale to one size and format; built anew when a stream changes its size or format half-way."""
 
-    def __init__(self) -> None:
+    def __init__(self, chroma_is_centred: bool) -> None:
+        self._chroma_is_centred = chroma_is_centred
         self._chain: FilterChain | None = None
         self._input: tuple[int, int, str] | None = None
 
@@ -131,7 +134,8 @@ class _Chain:
         if not is_rgb and color.bit_depth > 8:
             frame.color_range = 1  # only the word size changes, which must not touch the range
         if self._chain is None or described != self._input:
-            filters = _filters(stored, even, color, formats[color.bit_depth == 8, is_rgb], size)
+            located = "" if self._chroma_is_centred else chroma_left(frame.format).format("in")
+            filters = _filters(stored, even, color, formats[color.bit_depth == 8, is_rgb], size, located)
             self._chain, self._input = FilterChain(frame, filters), described
         return self._chain.map(frame)
 
@@ -147,7 +151,7 @@ def _evened(frame: VideoFrame, even: tuple[int, int]) -> VideoFrame:
 
 
 def _filters(
-    stored: tuple[int, int], even: tuple[int, int], color: ColorInfo, target: str, size: tuple[int, int]
+    stored: tuple[int, int], even: tuple[int, int], color: ColorInfo, target: str, size: tuple[int, int], located: str
 ) -> list[tuple[str, str]]:
     smaller = size[0] <= stored[0] and size[1] <= stored[1]
     kernel = "area" if smaller and size != stored else "bicubic"
@@ -157,6 +161,7 @@ def _filters(
         coded = f":in_color_matrix={color.matrix}:in_range={color.range}:out_range=pc"
     else:
         coded = ":in_range=tv:out_range=tv"
+    coded += located
     if even == stored:
         return [("scale", _scaling(size, kernel) + coded), ("format", target)]
     full = [
