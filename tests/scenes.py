@@ -11,7 +11,8 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from vfield.clip import Clip
-from vfield.field.video_field import FieldConfig, VideoField
+from vfield.field.config import FieldConfig
+from vfield.field.video_field import VideoField
 from vfield.flow import FlowConfig
 from vfield.start import Start, start_field
 

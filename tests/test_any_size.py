@@ -12,8 +12,8 @@ from torch import Tensor
 from vfield.checkpoint import FIELD_NAME, save_field
 from vfield.cli import render_main
 from vfield.clip import Clip, to_float
+from vfield.field.config import FieldConfig
 from vfield.field.motion import MotionConfig
-from vfield.field.video_field import FieldConfig
 from vfield.flow import FlowConfig
 from vfield.metrics import psnr
 from vfield.start import start_field

@@ -23,11 +23,12 @@ from vfield import board as board_module
 from vfield.board import Board, HeldOut
 from vfield.clip import Clip
 from vfield.errors import UserError
+from vfield.field.config import FieldConfig
 from vfield.field.decoder import DecoderConfig
 from vfield.field.fourier import FourierConfig
 from vfield.field.latents import GlobalConfig, LocalConfig
 from vfield.field.motion import MotionConfig
-from vfield.field.video_field import FieldConfig, VideoField
+from vfield.field.video_field import VideoField
 from vfield.flow import FlowConfig
 from vfield.metrics import score
 from vfield.render import render

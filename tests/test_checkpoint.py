@@ -17,9 +17,9 @@ from safetensors.torch import load_file, save_file
 from vfield.checkpoint import FIELD_NAME, SavedField, load_field, read_tensors, save_field, write_tensors
 from vfield.clip import Clip, ColorInfo
 from vfield.errors import UserError
+from vfield.field.config import FieldConfig
 from vfield.field.latents import GlobalConfig, LocalConfig
 from vfield.field.motion import MotionConfig
-from vfield.field.video_field import FieldConfig
 from vfield.flow import FlowConfig
 from vfield.render import render
 from vfield.start import start_field

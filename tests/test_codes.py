@@ -7,10 +7,11 @@ import torch
 
 from vfield.codes import interpolated, sampled
 from vfield.errors import UserError
+from vfield.field.config import FieldConfig
 from vfield.field.decoder import DecoderConfig
 from vfield.field.latents import LocalConfig
 from vfield.field.motion import MotionConfig
-from vfield.field.video_field import FieldConfig, VideoField
+from vfield.field.video_field import VideoField
 
 CONFIG = FieldConfig(
     local=LocalConfig(colours=False, levels=(4,), channels=3),

@@ -22,11 +22,12 @@ from torch import Tensor
 from vfield.checkpoint import SavedField, load_field, save_field
 from vfield.clip import Clip, ColorInfo, ContentLight, MasteringDisplay, to_float
 from vfield.denoise import DenoiseConfig, denoise
-from vfield.export import ExportConfig, export
+from vfield.export import export
+from vfield.export_config import ExportConfig
+from vfield.field.config import FieldConfig
 from vfield.field.decoder import DecoderConfig
 from vfield.field.latents import LocalConfig
 from vfield.field.motion import MotionConfig
-from vfield.field.video_field import FieldConfig
 from vfield.flow import FlowConfig
 from vfield.start import start_field
 from vfield.video_io import VideoWriter, probe, read_clip

@@ -12,8 +12,8 @@ import yaml
 
 from vfield.config import config_from_values, config_text, load_config, load_values
 from vfield.errors import UserError
+from vfield.field.config import FieldConfig
 from vfield.field.latents import LocalConfig
-from vfield.field.video_field import FieldConfig
 from vfield.training import Config, TrainingConfig
 
 PRESETS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))

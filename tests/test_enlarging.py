@@ -18,9 +18,10 @@ from vfield.clip import to_float, to_uint8
 from vfield.config import load_config
 from vfield.enlarging import Enlarging, _spread, find_detail_force
 from vfield.errors import UserError
+from vfield.field.config import FieldConfig
 from vfield.field.detail import Detail, DetailConfig, Symmetry
 from vfield.field.latents import LocalConfig
-from vfield.field.video_field import FieldConfig, VideoField
+from vfield.field.video_field import VideoField
 from vfield.metrics import psnr
 from vfield.peers import resize
 from vfield.render import render

@@ -13,8 +13,8 @@ from vfield.checkpoint import FIELD_NAME, load_field, save_field
 from vfield.errors import UserError
 from vfield.evaluation import judge_held_out, split
 from vfield.expectation import DOUBTFUL_PSNR, Expectation, Stretch, expect
+from vfield.field.config import FieldConfig
 from vfield.field.motion import MotionConfig
-from vfield.field.video_field import FieldConfig
 from vfield.video_io import read_clip
 
 SIZE = (48, 64)

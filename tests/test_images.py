@@ -21,8 +21,9 @@ from vfield.cli import main
 from vfield.clip import ColorInfo, to_float
 from vfield.coords import pixel_uv
 from vfield.errors import UserError
-from vfield.export import ExportConfig, export
-from vfield.field.video_field import FieldConfig
+from vfield.export import export
+from vfield.export_config import ExportConfig
+from vfield.field.config import FieldConfig
 from vfield.flow import FlowConfig
 from vfield.start import start_field
 from vfield.video_io import VideoWriter, read_clip

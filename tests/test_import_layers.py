@@ -56,6 +56,7 @@ LAYERS = [
     "footage",
     "zoom",
     "soundtrack",
+    "export_config",
     "export",
     "panels",
     "comparison",
@@ -77,7 +78,7 @@ LAYERS = [
 INNER_LAYERS = {
     "field": [
         *["timeline", "fourier", "splines", "latents", "encoder", "motion", "conditioning", "decoder", "detail"],
-        *["video_field", "__init__"],
+        *["config", "following", "video_field", "__init__"],
     ],
     "benchmark": [
         *["suite", "cases", "interpolation", "upscaling", "tables", "results", "denoising", "inpainting"],
@@ -95,7 +96,7 @@ INNER_LAYERS = {
     "summary": ["figures", "pictures", "page", "write", "__init__"],
     "training": ["settings", "members", "saves", "run", "fits", "windowed", "__init__"],
     "cli": [
-        *["says", "values", "options", "sources", "info", "compare", "completion", "windows"],
+        *["says", "values", "options", "sources", "info", "compare", "completion", "outcomes", "windows"],
         *["train", "adapt", "render", "run_batch", "run", "flow", "snapshot", "view", "evaluate"],
         *["benchmark_denoising", "benchmark_inpainting", "benchmark_compact"],
         *["benchmark", "lab_spectral", "lab_ntk", "lab_races", "lab_adapt", "lab", "__init__"],

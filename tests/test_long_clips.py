@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import socket
@@ -23,9 +24,10 @@ from vfield.clip import Clip, to_uint8
 from vfield.config import load_config
 from vfield.crew import Crew
 from vfield.errors import UserError
-from vfield.export import ExportConfig, export
+from vfield.export import export
+from vfield.export_config import ExportConfig
 from vfield.shots import find_shots, shots_of
-from vfield.training import RESUME_NAME, WindowSource, fit_windows
+from vfield.training import RESUME_NAME, FitResult, WindowSource, fit_windows
 from vfield.training.saves import SUMMARY_NAMES
 from vfield.video_io import VideoWriter, read_clip, scan_clip
 from vfield.windows import FITTED_NAME, WindowedRun, plan_windows, read_plan
@@ -57,6 +59,10 @@ def run(film: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def state(folder: Path) -> dict[str, tuple[bytes, int]]:
     return {str(p): (p.read_bytes(), p.stat().st_mtime_ns) for p in folder.rglob("*") if p.is_file()}
+
+
+def nothing_more(number: int, clip: Clip, result: FitResult, megabytes: float) -> None:
+    """A window is concluded by its field alone."""
 
 
 def refusal(words: list[str], capfd: pytest.CaptureFixture[str]) -> str:
@@ -101,7 +107,7 @@ def test_a_window_that_fails_leaves_the_others_and_is_fitted_when_resumed(film: 
         return clip.select(plan.windows[number])
 
     def fit() -> int:
-        source = WindowSource(read, lambda number: {"number.txt": str(number)})
+        source = WindowSource(read, lambda number: {"number.txt": str(number)}, nothing_more)
         return fit_windows(plan, source, config, out=tmp_path, crew=Crew(), progress=False).fitted
 
     with pytest.raises(UserError, match=r"001: no frame can be decoded \(1 windows failed\); .* --resume"):
@@ -119,7 +125,7 @@ def test_a_window_that_fails_leaves_the_others_and_is_fitted_when_resumed(film: 
 def test_a_file_that_reads_differently_from_its_middle_is_refused(film: Path, tmp_path: Path) -> None:
     clip = read_clip(film)
     plan = plan_windows(clip.facts, find_shots(clip.frames), 20)
-    source = WindowSource(lambda number: clip.select(plan.windows[number][:-1]), lambda _: {})
+    source = WindowSource(lambda number: clip.select(plan.windows[number][:-1]), lambda _: {}, nothing_more)
     with pytest.raises(UserError, match=r"gives other frames .* --window off"):
         fit_windows(plan, source, FAST, out=tmp_path, crew=Crew(), progress=False)
 
@@ -167,10 +173,37 @@ def test_an_earlier_run_is_replaced_as_a_whole(film: Path, tmp_path: Path) -> No
     words = [*OPTIONS, "--video", str(film), "--end", "1.2", "--out", str(tmp_path / "run")]
     assert train_main([*words, "--window", "0.8"]) == 0
     names = {path.name for path in (tmp_path / "run").iterdir()}
-    assert names == {"config.yaml", "run.json", "windows.json", "000", "001"}
+    assert names == {"config.yaml", "run.json", "windows.json", "000", "001", *SUMMARY_NAMES}
     assert train_main([*words, "--overwrite"]) == 0
     names = {path.name for path in (tmp_path / "run").iterdir()}
     assert names == {"config.yaml", "run.json", "field.safetensors", RESUME_NAME, "tensorboard", *SUMMARY_NAMES}
+
+
+def test_a_long_clip_is_fitted_and_exported_in_one_go(
+    film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["run", str(film), *OPTIONS, "--window", "0.8", "-o", "slow.mp4"]
+    # What is wrong with the export is found before anything is fitted, or written.
+    assert "codec" in refusal([*words, "--codec", "none"], capfd)
+    assert not list(tmp_path.iterdir())
+    assert main([*words, "--slowmo", "2"]) == 0
+    told = capfd.readouterr().out
+    assert "3 of 3 windows in runs/film" in told
+    assert "slow.mp4: 92 frames of 32x24" in told
+    summary = json.loads(Path("runs/film/summary.json").read_text())
+    assert [window["folder"] for window in summary["windows"]] == ["000", "001", "002"]
+    assert summary["windows"][0]["end_seconds"] == summary["windows"][1]["start_seconds"]
+    assert [export["frames"] for export in summary["exports"]] == [92]
+    page = Path("runs/film/summary.html").read_text()
+    for link in re.findall(r'href="(\d+/[^"]+)"', page):
+        assert Path("runs/film", link).is_file()
+    assert page.count("summary.html") == 3
+    before = state(tmp_path / "runs" / "film" / "001")
+    assert main([*words, "--reverse", "--overwrite"]) == 0
+    assert "is used again" in capfd.readouterr().out
+    assert state(tmp_path / "runs" / "film" / "001") == before
+    assert len(read_clip("slow.mp4")) == 46
 
 
 def test_a_dry_run_says_what_it_takes_and_writes_nothing(

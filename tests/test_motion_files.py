@@ -19,8 +19,8 @@ from torch import Tensor
 from vfield.checkpoint import FIELD_NAME, SavedField, save_field
 from vfield.cli import main
 from vfield.errors import UserError
+from vfield.field.config import FieldConfig
 from vfield.field.motion import MotionConfig
-from vfield.field.video_field import FieldConfig
 from vfield.motion_files import MotionFilesConfig, displacement, write_motion
 from vfield.panels import motion_colours
 

@@ -15,10 +15,11 @@ from vfield.clip import Clip
 from vfield.coords import keyframe_t
 from vfield.enlarging import Enlarging, Patches
 from vfield.errors import UserError
+from vfield.field.config import FieldConfig
 from vfield.field.detail import DetailConfig
 from vfield.field.latents import LocalConfig
 from vfield.field.motion import MotionConfig
-from vfield.field.video_field import FieldConfig, VideoField
+from vfield.field.video_field import VideoField
 from vfield.objective import Objective, ObjectiveConfig, Terms
 from vfield.sampling import Batch, PatchSampler, SamplingConfig
 

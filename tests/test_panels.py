@@ -10,7 +10,7 @@ from PIL import Image
 from vfield.checkpoint import SavedField
 from vfield.clip import Clip
 from vfield.errors import UserError
-from vfield.field.video_field import FieldConfig
+from vfield.field.config import FieldConfig
 from vfield.flow import FlowConfig
 from vfield.panels import (
     busiest,

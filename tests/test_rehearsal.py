@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from vfield import rehearsal as module
 from vfield.clip import to_float
 from vfield.coords import pixel_uv, uv_to_xy, with_t
+from vfield.field.config import FieldConfig
 from vfield.field.latents import LocalConfig
 from vfield.field.motion import MotionConfig
-from vfield.field.video_field import FieldConfig
 from vfield.rehearsal import Rehearsal, apply_forces, divided, find_forces, sample_uv, squared_errors
 
 SIZE = (48, 64)

@@ -16,7 +16,8 @@ from torch import Tensor
 from vfield.clip import Clip, to_float, to_uint8
 from vfield.coords import Footprint, pixel_uv, seconds_to_t, with_t
 from vfield.errors import UserError
-from vfield.field.video_field import FieldConfig, VideoField
+from vfield.field.config import FieldConfig
+from vfield.field.video_field import VideoField
 from vfield.flow import FlowConfig
 from vfield.render import render
 from vfield.start import start_field

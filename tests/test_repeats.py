@@ -12,9 +12,10 @@ from scenes import DEFAULT, clip_of, moving, translating, with_cut
 from torch import Tensor
 
 from vfield.clip import Clip, to_float, to_uint8
+from vfield.field.config import FieldConfig
 from vfield.field.latents import LocalConfig
 from vfield.field.motion import MotionConfig
-from vfield.field.video_field import FieldConfig, VideoField
+from vfield.field.video_field import VideoField
 from vfield.flow import FlowConfig
 from vfield.metrics import psnr
 from vfield.render import render

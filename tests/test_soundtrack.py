@@ -12,11 +12,12 @@ from films import every, hear, middle_of_sound, read_chapters, read_cues, read_p
 
 from vfield.checkpoint import SavedField
 from vfield.errors import UserError
-from vfield.export import ExportConfig, export
+from vfield.export import export
+from vfield.export_config import ExportConfig
+from vfield.field.config import FieldConfig
 from vfield.field.decoder import DecoderConfig
 from vfield.field.latents import LocalConfig
 from vfield.field.motion import MotionConfig
-from vfield.field.video_field import FieldConfig
 from vfield.flow import FlowConfig
 from vfield.start import start_field
 from vfield.timing import SpeedCurve

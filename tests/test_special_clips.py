@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vfield.clip import Clip, to_float, to_uint8
 from vfield.config import load_config
-from vfield.field.video_field import FieldConfig
+from vfield.field.config import FieldConfig
 from vfield.flow import FlowConfig
 from vfield.render import render
 from vfield.shots import find_shots, flashes_apart

@@ -13,9 +13,9 @@ from einops import reduce
 from scenes import DEFAULT, clip_of, moving, translating, with_cut
 
 from vfield.clip import Clip, to_float, to_uint8
+from vfield.field.config import FieldConfig
 from vfield.field.latents import LocalConfig
 from vfield.field.motion import Curves, MotionConfig
-from vfield.field.video_field import FieldConfig
 from vfield.flow import FlowConfig
 from vfield.start import Start, _keyframes, start_field
 from vfield.video_io import read_clip

@@ -16,7 +16,8 @@ from PIL import Image
 from vfield.checkpoint import load_field
 from vfield.cli import main, train_main
 from vfield.coords import keyframe_t
-from vfield.export import ExportConfig, ExportReport
+from vfield.export import ExportReport
+from vfield.export_config import ExportConfig
 from vfield.render import render
 from vfield.summary import SUMMARY_NAME, add_export, exported_before, pictures, read_summary
 from vfield.summary.page import page

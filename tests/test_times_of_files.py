@@ -16,7 +16,7 @@ from films import every, write_film
 from scenes import moving
 
 from vfield.clip import ColorInfo, to_float, to_uint8
-from vfield.field.video_field import FieldConfig
+from vfield.field.config import FieldConfig
 from vfield.flow import FlowConfig
 from vfield.render import render
 from vfield.start import start_field

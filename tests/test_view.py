@@ -30,10 +30,10 @@ from vfield.cli.train import RUN_NAME
 from vfield.cli.view import clip_frames
 from vfield.clip import ColorInfo, to_float, to_uint8
 from vfield.errors import UserError
+from vfield.field.config import FieldConfig
 from vfield.field.decoder import DecoderConfig
 from vfield.field.latents import LocalConfig
 from vfield.field.motion import MotionConfig
-from vfield.field.video_field import FieldConfig
 from vfield.panels import magnify, motion_colours
 from vfield.peers import resize
 from vfield.render import Region, render

@@ -20,9 +20,9 @@ from torchvision.transforms.functional import pil_to_tensor
 
 from vfield.checkpoint import FIELD_NAME, load_field, save_field
 from vfield.clip import to_uint8
+from vfield.field.config import FieldConfig
 from vfield.field.decoder import DecoderConfig
 from vfield.field.latents import LocalConfig
-from vfield.field.video_field import FieldConfig
 from vfield.render import WHOLE, render
 from vfield.video_io import read_clip
 

@@ -20,7 +20,8 @@ from torch import Tensor
 from vfield.checkpoint import FIELD_NAME, WINDOWS_NAME, SavedField, load_field, save_field
 from vfield.clip import Clip, ClipFacts, ColorInfo, to_uint8
 from vfield.errors import UserError
-from vfield.export import ExportConfig, export
+from vfield.export import export
+from vfield.export_config import ExportConfig
 from vfield.field.video_field import VideoField
 from vfield.footage import Look, frames_of
 from vfield.render import WHOLE

@@ -18,10 +18,11 @@ from torch import Tensor
 from vfield.checkpoint import SavedField
 from vfield.clip import ClipFacts, to_uint8
 from vfield.errors import UserError
-from vfield.export import ExportConfig, export
+from vfield.export import export
+from vfield.export_config import ExportConfig
+from vfield.field.config import FieldConfig
 from vfield.field.decoder import DecoderConfig
 from vfield.field.motion import MotionConfig
-from vfield.field.video_field import FieldConfig
 from vfield.flow import FlowConfig
 from vfield.render import render
 from vfield.start import start_field

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from vfield.clip import Clip
     from vfield.config import load_config
     from vfield.errors import UserError
-    from vfield.export import ExportConfig, export
+    from vfield.export import export
+    from vfield.export_config import ExportConfig
     from vfield.render import render
     from vfield.training import Config, adapt, fit, fit_many
     from vfield.video_io import read_clip
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Clip": "vfield.clip",
     "Config": "vfield.training",
-    "ExportConfig": "vfield.export",
+    "ExportConfig": "vfield.export_config",
     "UserError": "vfield.errors",
     "adapt": "vfield.training",
     "export": "vfield.export",

@@ -25,8 +25,9 @@ from vfield.coords import keyframe_t
 from vfield.devices import usable_device
 from vfield.errors import UserError
 from vfield.expectation import Expectation, Stretch
+from vfield.field.config import FieldConfig
 from vfield.field.motion import Curves
-from vfield.field.video_field import FieldConfig, VideoField
+from vfield.field.video_field import VideoField
 
 FIELD_NAME = "field.safetensors"
 WINDOWS_NAME = "windows.json"

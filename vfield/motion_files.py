@@ -27,7 +27,7 @@ from vfield.checkpoint import SavedField
 from vfield.clip import ClipFacts
 from vfield.coords import pixel_uv, seconds_to_t
 from vfield.errors import UserError
-from vfield.export import ExportConfig
+from vfield.export_config import ExportConfig
 from vfield.field.video_field import VideoField
 from vfield.folders import check_folder, check_parent, replaced
 from vfield.panels import motion_colours

@@ -13,9 +13,10 @@ from torch import Tensor
 from vfield.clip import Clip, to_float, to_uint8
 from vfield.coords import keyframe_t
 from vfield.enlarging import Enlarging, make_enlarging
+from vfield.field.config import FieldConfig
 from vfield.field.motion import Curves
 from vfield.field.timeline import gaps_between, gaps_hiding
-from vfield.field.video_field import FieldConfig, VideoField
+from vfield.field.video_field import VideoField
 from vfield.flow import FlowConfig
 from vfield.rehearsal import Rehearsal, divided
 from vfield.repeats import find_repeats

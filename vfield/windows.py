@@ -15,6 +15,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -78,6 +79,12 @@ class WindowPlan:
             for edge in (window.start, window.stop)
         ]
         return edges[0], edges[1]
+
+    def spans(self) -> list[tuple[float, float]]:
+        """What each window shows: from when to when, in seconds after the first frame."""
+        origin = self.facts.pts_seconds[0]
+        edges: list[Fraction] = [origin, *(seam.at for seam in self.seams), self.facts.end_seconds]
+        return list(pairwise(float(edge - origin) for edge in edges))
 
     def folder(self, out: Path, number: int) -> Path:
         """Where a window's run lies."""

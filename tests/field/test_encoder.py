@@ -12,10 +12,11 @@ from scenes import clip_of, field_of, perturb, random_points, translating
 from vfield.checkpoint import load_field, save_field
 from vfield.clip import Clip
 from vfield.errors import UserError
+from vfield.field.config import FieldConfig
 from vfield.field.encoder import EncodedGlobal, EncodedGrids, EncoderConfig, GridEncoder, linear_weights
 from vfield.field.latents import GlobalConfig, LocalConfig
 from vfield.field.motion import MotionConfig
-from vfield.field.video_field import FieldConfig, VideoField
+from vfield.field.video_field import VideoField
 
 CONFIG = FieldConfig(
     local=LocalConfig(colours=False, levels=(4, 8), channels=3),

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from vfield.coords import pixel_uv, with_t
 from vfield.errors import UserError
+from vfield.field.config import FieldConfig
 from vfield.field.motion import MotionConfig
-from vfield.field.video_field import FieldConfig, VideoField
+from vfield.field.video_field import VideoField
 
 SIZE = (64, 96)
 FRAMES = 6

@@ -16,12 +16,13 @@ from torch import Tensor
 from vfield.clip import to_float, to_uint8
 from vfield.coords import Footprint, pixel_uv, with_t
 from vfield.errors import UserError
+from vfield.field.config import FieldConfig
 from vfield.field.decoder import DecoderConfig
 from vfield.field.detail import DetailConfig
 from vfield.field.fourier import FourierConfig
 from vfield.field.latents import GlobalConfig, LocalConfig
 from vfield.field.motion import COMMON_EVIDENCE, SIDE_EVIDENCE, Curves, MotionConfig
-from vfield.field.video_field import FieldConfig, VideoField
+from vfield.field.video_field import VideoField
 from vfield.metrics import psnr
 
 SIZE = (48, 64)

@@ -145,7 +145,10 @@ def _made(method: str, holed: Clip, config: Config) -> Tensor:
         fitted = fit(holed, config, progress=False)
         if fitted.interrupted:
             raise KeyboardInterrupt
-        instants = keyframe_t(holed.pts_seconds).tolist()
+        # Frames that were given are shown as they are, those that repeat the one before, too.
+        t = keyframe_t(holed.pts_seconds).tolist()
+        held = fitted.field.held(t)
+        instants = [t[k] if k in holed.missing else held[k] for k in range(len(t))]
         device = next(fitted.field.buffers()).device
         pictures = render(fitted.field, (holed.height, holed.width), instants, device=device)
         return torch.stack([to_uint8(picture).cpu() for picture in pictures])

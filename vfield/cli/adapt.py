@@ -16,8 +16,8 @@ from vfield.cli.options import (
     run_folder,
     source_options,
 )
+from vfield.cli.outcomes import conclude, report
 from vfield.cli.sources import RUN_NAME, source_of
-from vfield.cli.train import conclude, report
 from vfield.config import CONFIG_NAME, config_text, load_values
 from vfield.errors import UserError
 from vfield.meter import meter

@@ -10,7 +10,8 @@ from vfield.cli.options import command_parser, exact_number, parse, render_devic
 from vfield.cli.says import plain, say
 from vfield.cli.values import parse_crop, parse_output_rate, parse_size, parse_speed_curve
 from vfield.crew import crew_of_launch
-from vfield.export import ExportConfig, ExportReport, export
+from vfield.export import ExportReport, export
+from vfield.export_config import ExportConfig
 from vfield.windows import open_run
 from vfield.zoom import read_path
 

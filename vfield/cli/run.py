@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from jsonargparse import ArgumentParser, Namespace
 
-from vfield.checkpoint import FIELD_NAME, load_field
+from vfield.checkpoint import FIELD_NAME, WINDOWS_NAME, load_field
 from vfield.cli.options import (
     CLIP,
     check_folder,
@@ -21,20 +23,25 @@ from vfield.cli.options import (
     parse,
     part_options,
 )
+from vfield.cli.outcomes import conclude, figures, told
 from vfield.cli.render import export_config, export_options
 from vfield.cli.render import told as export_told
 from vfield.cli.run_batch import Ended, exit_code, output_folder, run_each, suffix_for, table
-from vfield.cli.says import say
+from vfield.cli.says import plain, say
 from vfield.cli.sources import RUN_NAME, Source, expanded, file_of, names_apart, recorded_source
-from vfield.cli.train import Fitted, conclude, figures, fit_source
-from vfield.cli.train import told as fit_told
+from vfield.cli.train import fit_source
+from vfield.cli.windows import fit_plan, has_windows, plan_run, window_option, windows_told
+from vfield.clip import ClipFacts
 from vfield.config import CONFIG_NAME, load_config
+from vfield.crew import crew_of_launch
 from vfield.devices import usable_device
 from vfield.errors import UserError
-from vfield.export import ExportConfig, ExportReport, prepare_export, write_export
+from vfield.export import ExportReport, prepare_export, write_export
+from vfield.export_config import ExportConfig
 from vfield.meter import meter
 from vfield.summary import PAGE_NAME, add_export, differences, exported_before, is_done, read_summary
 from vfield.training import RESUME_NAME, Config, check_device
+from vfield.windows import WindowedRun, open_run
 
 # What of a config has no say in what is fitted.
 _NO_MATTER = {"training.device", "training.save_seconds", "training.picture_seconds"}
@@ -53,11 +60,13 @@ class Job:
         source: which part of which file.
         folder: of the run.
         output: of the export.
+        window: what `--window` says.
     """
 
     source: Source
     folder: Path
     output: str
+    window: str
 
 
 @dataclass(frozen=True)
@@ -66,13 +75,15 @@ class RunReport:
 
     Attributes:
         fit: whether it was fitted anew, gone on with, found as it was fitted before, or stopped by Ctrl-C.
-        fitted: what the fit gave; None where it was there before.
-        exported: what was written; None where the fit was stopped.
+        told: what the fit gave, in lines; none where it was there before.
+        figures: the same for scripts.
+        exported: what was written; None where the fit was stopped, and in processes that do not write.
     """
 
     fit: How
-    fitted: Fitted | None
-    exported: ExportReport | None
+    told: Sequence[str] = ()
+    figures: Mapping[str, Any] | None = None
+    exported: ExportReport | None = None
 
 
 def _run_parser() -> ArgumentParser:
@@ -90,8 +101,9 @@ def _run_parser() -> ArgumentParser:
     )
     part_options(parser, size="fit-size")
     mask_option(parser)
-    told = "run folder, of several clips the folder of theirs, for example runs/x; default runs/NAME of the clip"
-    parser.add_argument("--run", type=str | None, metavar="DIR", help=told)
+    window_option(parser)
+    about = "run folder, of several clips the folder of theirs, for example runs/x; default runs/NAME of the clip"
+    parser.add_argument("--run", type=str | None, metavar="DIR", help=about)
     replaces = "replace an earlier output, and a run that was fitted to something else or in another way"
     parser.add_argument("--overwrite", action="store_true", help=replaces)
     config_options(parser)
@@ -109,7 +121,7 @@ def run(words: list[str]) -> int:
     found = expanded(clips)
     if isinstance(found, str) and not Path(clips[0]).is_dir():
         folder = Path(parsed.run) if parsed.run else Path("runs") / file_of(found).stem
-        done = fit_and_export(Job(_source(parsed, found), folder, parsed.output), config, wanted)
+        done = fit_and_export(Job(_source(parsed, found), folder, parsed.output, parsed.window), config, wanted)
         if is_main_process():
             say("\n".join(_told(folder, done)), _figures(folder, done))
         return 130 if done.fit == "stopped" else 0
@@ -120,7 +132,7 @@ def run(words: list[str]) -> int:
     with output_folder(parsed.output, clips) as folder:
         for video, name in zip(videos, names_apart(videos), strict=True):
             output = folder / f"{name}{suffix_for(video, parsed.codec)}"
-            jobs[video] = Job(_source(parsed, video), Path(parsed.run or "runs") / name, str(output))
+            jobs[video] = Job(_source(parsed, video), Path(parsed.run or "runs") / name, str(output), parsed.window)
         outcomes = run_each(list(jobs), lambda video: _one_of_many(jobs[video], config, wanted))
     say(table(outcomes), {"clips": [{"clip": clip, **ended._asdict()} for clip, ended in outcomes.items()]})
     return exit_code(outcomes)
@@ -159,31 +171,67 @@ def fit_and_export(job: Job, config: Config, wanted: ExportConfig) -> RunReport:
         UserError: when something cannot be done; what was fitted until then is kept.
     """
     known, why = _known(job, config)
-    fitted, device = None, usable_device(config.training.device)
+    device = usable_device(config.training.device)
     if known == "other" and not wanted.overwrite:
         raise UserError(f"{job.folder} holds another run ({why}); add --overwrite to replace it, or name a --run DIR")
     if known == "done":
-        saved = load_field(job.folder, config.training.device)
-        prepared = prepare_export(saved.facts, job.output, wanted)
-    else:
-        if known != "stopped" and is_main_process():
-            check_folder(job.folder, overwrite=known != "nothing", option="--run")
-        with meter() as peak_megabytes:
-            clips = job.source.read_all()
-            (seen,) = clips.values()
-            prepared = prepare_export(seen.observed.facts, job.output, wanted)
-            results = fit_source(job.source, clips, config, job.folder, resume=known == "stopped")
-            megabytes = peak_megabytes()
-        for fitted in conclude(job.source, clips, config, results, job.folder, megabytes):
-            if fitted.result.interrupted:
-                return RunReport("stopped", fitted, None)
-        saved = load_field(job.folder, config.training.device)
-    how: How = "used again" if known == "done" else "gone on with" if known == "stopped" else "fitted"
-    if not is_main_process():
-        return RunReport(how, None, None)
-    exported = write_export(saved, prepared, device=device)
-    add_export(job.folder, exported, wanted)
-    return RunReport(how, fitted, exported)
+        with crew_of_launch() as crew:
+            saved = open_run(job.folder, config.training.device)
+            prepared = prepare_export(saved.facts, job.output, wanted)
+            exported = write_export(saved, prepared, crew=crew, device=device)
+        return _exported(job, RunReport("used again", exported=exported), wanted)
+    if known != "stopped" and is_main_process():
+        check_folder(job.folder, overwrite=known != "nothing", option="--run")
+    resume = known == "stopped"
+    # A run that is gone on with keeps its windows, or that it has none.
+    if has_windows(job.source, job.folder, "auto" if resume else job.window, resume):
+        return _fit_windows_and_export(job, config, wanted, resume)
+    with meter() as peak_megabytes:
+        clips = job.source.read_all()
+        (seen,) = clips.values()
+        prepared = prepare_export(seen.observed.facts, job.output, wanted)
+        results = fit_source(job.source, clips, config, job.folder, resume=resume)
+        megabytes = peak_megabytes()
+    fitted = conclude(job.source, clips, config, results, job.folder, megabytes)
+    if not fitted:
+        return RunReport("fitted")
+    report = RunReport("gone on with" if resume else "fitted", told(fitted, job.folder), figures(fitted))
+    report = replace(report, told=[*report.told, f"look:   {job.folder / PAGE_NAME}"])
+    if fitted[0].result.interrupted:
+        return replace(report, fit="stopped")
+    saved = load_field(job.folder, config.training.device)
+    return _exported(job, replace(report, exported=write_export(saved, prepared, device=device)), wanted)
+
+
+def _fit_windows_and_export(job: Job, config: Config, wanted: ExportConfig, resume: bool) -> RunReport:
+    """Fit a long clip's windows, and export from them; processes of a launch share both."""
+
+    def check(facts: ClipFacts) -> None:
+        prepare_export(facts, job.output, wanted)
+
+    with crew_of_launch() as crew:
+        plan = plan_run(job.source, config, job.folder, job.window, crew, resume=resume, check=check)
+        result = fit_plan(job.source, config, job.folder, plan, crew)
+        lines = [windows_told(plan, result, job.folder)]
+        report = RunReport(
+            "gone on with" if resume else "fitted", lines, {"windows": len(plan.windows), **plain(result)}
+        )
+        if result.interrupted:
+            return replace(report, fit="stopped")
+        report = replace(report, told=[*lines, f"look:   {job.folder / PAGE_NAME}"])
+        if not crew.is_main:
+            logging.getLogger("vfield").setLevel(logging.ERROR)  # the main process says what the file cannot hold
+        prepared = prepare_export(plan.facts, job.output, wanted)
+        device = usable_device(config.training.device)
+        exported = write_export(WindowedRun(job.folder), prepared, crew=crew, device=device)
+    return _exported(job, replace(report, exported=exported), wanted)
+
+
+def _exported(job: Job, report: RunReport, wanted: ExportConfig) -> RunReport:
+    """The report; the export is noted in the run's summary."""
+    if report.exported is not None and is_main_process():
+        add_export(job.folder, report.exported, wanted)
+    return report
 
 
 def _known(job: Job, config: Config) -> tuple[Known, str]:
@@ -206,17 +254,17 @@ def _known(job: Job, config: Config) -> tuple[Known, str]:
     for name, was in differences(held, config).items():
         if name not in _NO_MATTER:
             return "other", f"{name} {was}, not {differences(config, held)[name]}"
-    if is_done(read_summary(job.folder)) and (job.folder / FIELD_NAME).is_file():
+    fields = any((job.folder / name).is_file() for name in (FIELD_NAME, WINDOWS_NAME))
+    if is_done(read_summary(job.folder)) and fields:
         return "done", ""
-    return "stopped" if (job.folder / RESUME_NAME).is_file() else "lost", ""
+    begun = any((job.folder / name).is_file() for name in (RESUME_NAME, WINDOWS_NAME))
+    return "stopped" if begun else "lost", ""
 
 
 def _told(folder: Path, done: RunReport) -> list[str]:
     """What became of a clip, in lines."""
-    lines = []
-    if done.fitted is not None:
-        lines += [*fit_told([done.fitted], folder), f"look:   {folder / PAGE_NAME}"]
-    elif done.exported is not None:
+    lines = list(done.told)
+    if done.fit == "used again":
         lines.append(f"{folder} holds this fit already: it is used again")
     if done.exported is not None:
         lines.append(export_told(done.exported))
@@ -227,5 +275,4 @@ def _told(folder: Path, done: RunReport) -> list[str]:
 
 def _figures(folder: Path, done: RunReport) -> dict[str, Any]:
     """What became of a clip, for scripts."""
-    fitted = None if done.fitted is None else figures([done.fitted])
-    return {"run": folder, "fit": done.fit, "fitted": fitted, "exported": done.exported}
+    return {"run": folder, "fit": done.fit, "fitted": done.figures, "exported": done.exported}

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from vfield.checkpoint import FIELD_NAME, SavedField
 from vfield.cli.options import (
     check_folder,
     command_parser,
@@ -21,33 +18,14 @@ from vfield.cli.options import (
     run_folder,
     source_options,
 )
-from vfield.cli.says import say
+from vfield.cli.outcomes import conclude, report
 from vfield.cli.sources import RUN_NAME, SOURCE_OPTIONS, Seen, Source, expanded, recorded_source, source_of
-from vfield.cli.windows import has_windows, show_plan, train_windows, window_options
+from vfield.cli.windows import fit_plan, has_windows, plan_run, report_windows, show_plan, window_option
 from vfield.config import CONFIG_NAME, config_text, load_values
+from vfield.crew import crew_of_launch
 from vfield.errors import UserError
-from vfield.evaluation import judge_held_out
 from vfield.meter import meter
-from vfield.metrics import Scores
-from vfield.summary import PAGE_NAME, pictures, summed_up, write_summary
 from vfield.training import RESUME_NAME, Config, FitResult, check_device, fit, fit_many
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """What a fit gave for one clip.
-
-    Attributes:
-        name: of the clip.
-        folder: where its field lies.
-        result: of the fit.
-        held_out: scores on frames that were held out; None where none were.
-    """
-
-    name: str
-    folder: Path
-    result: FitResult
-    held_out: Scores | None
 
 
 def _train_parser() -> ArgumentParser:
@@ -55,7 +33,8 @@ def _train_parser() -> ArgumentParser:
     source_options(parser, "video", several=True)
     mask_option(parser)
     parser.add_argument("--resume", action="store_true", help="go on from the last save in --out")
-    window_options(parser)
+    window_option(parser)
+    parser.add_argument("--dry-run", action="store_true", help="say what the fit will take, and end, writing nothing")
     fit_options(parser)
     return parser
 
@@ -87,8 +66,13 @@ def run(words: list[str]) -> int:
     check_device(config.training)
     if parsed.dry_run:
         return show_plan(source, config, folder, parsed)
-    if has_windows(source, folder, parsed):
-        return train_windows(source, config, folder, parsed)
+    if has_windows(source, folder, parsed.window, parsed.resume):
+        if not parsed.resume and is_main_process():
+            check_folder(folder, parsed.overwrite, also="--resume to go on or ")
+        with crew_of_launch() as crew:
+            plan = plan_run(source, config, folder, parsed.window, crew, resume=parsed.resume)
+            report_windows(plan, fit_plan(source, config, folder, plan, crew), folder, crew)
+        return 0
     with meter() as peak_megabytes:
         clips = source.read_all()
         if not parsed.resume and is_main_process():
@@ -121,82 +105,6 @@ def fit_source(
     observed = {name: seen.observed for name, seen in clips.items()}
     held_out = {name: seen.held_out for name, seen in clips.items()}
     return fit_many(observed, config, out=folder, records=records, held_out=held_out, resume=resume)
-
-
-def conclude(
-    source: Source,
-    clips: Mapping[str, Seen],
-    config: Config,
-    results: Mapping[str, FitResult],
-    folder: Path,
-    peak_megabytes: float,
-) -> list[Fitted]:
-    """Judge a fit on what was held out, and write the summary of each of its clips; nothing in other processes.
-
-    Args:
-        source: which clips were read.
-        clips: what was read, by the clips' names.
-        config: of the fit.
-        results: of each clip.
-        folder: of the run.
-        peak_megabytes: most memory that reading and fitting took.
-    """
-    fitted = []
-    for name, result in results.items():
-        if not result.is_main:
-            continue
-        facts, unseen = clips[name].observed.facts, clips[name].held_out
-        saved, device = SavedField(result.field, facts, result.expectation), next(result.field.buffers()).device
-        # Before judging, which makes the field forget what TensorBoard's last pictures have left ready.
-        rows = pictures(saved, device)
-        scores = None if unseen is None else judge_held_out(result.field, unseen)
-        place = folder if len(results) == 1 else folder / name
-        part = {option: getattr(source, option) for option in SOURCE_OPTIONS if option != "video"}
-        summary = summed_up(result, facts, config, part, held_out=scores, peak_megabytes=peak_megabytes)
-        write_summary(place, summary, rows)
-        fitted.append(Fitted(name, place, result, scores))
-    return fitted
-
-
-def report(fitted: Sequence[Fitted], run_folder: Path) -> None:
-    """Say what was reached and what to do with it; nothing in processes other than the first."""
-    if not fitted:
-        return
-    ask = "--scale 2 -o large.png" if len(fitted[0].result.field.timeline.t) == 1 else "--slowmo 4 -o slow.mp4"
-    lines = [
-        *told(fitted, run_folder),
-        f"watch:  tensorboard --logdir {run_folder}",
-        f"look:   {fitted[0].folder / PAGE_NAME}",
-        f"export: vfield render {fitted[0].folder} {ask}",
-    ]
-    say("\n".join(lines), {"run": run_folder, **figures(fitted)})
-
-
-def told(fitted: Sequence[Fitted], run_folder: Path) -> list[str]:
-    """What was reached, in lines."""
-    first = fitted[0].result
-    ended = "stopped" if first.interrupted else "done"
-    where = run_folder / FIELD_NAME if len(fitted) == 1 else f"{len(fitted)} clips in {run_folder}"
-    lines = [f"{ended} after {first.steps} steps and {first.seconds:.0f} s: {where}"]
-    for clip in fitted:
-        prefix = f"{clip.name}: " if len(fitted) > 1 else ""
-        if clip.result.expectation is not None:
-            lines.append(f"{prefix}expected on frames never seen: PSNR {clip.result.expectation}")
-        if clip.held_out is not None:
-            scores = clip.held_out
-            reached = f"PSNR {scores.psnr:.2f} dB, SSIM {scores.ssim:.4f} over {scores.frames} frames"
-            lines.append(f"{prefix}frames never seen: {reached}")
-    return lines
-
-
-def figures(fitted: Sequence[Fitted]) -> dict[str, Any]:
-    """What was reached, for scripts."""
-    clips = []
-    for clip in fitted:
-        expected = None if clip.result.expectation is None else clip.result.expectation.psnr
-        clips.append({"name": clip.name, "folder": clip.folder, "expected_psnr": expected, "held_out": clip.held_out})
-    first = fitted[0].result
-    return {"steps": first.steps, "seconds": first.seconds, "interrupted": first.interrupted, "clips": clips}
 
 
 def _resumable(parsed: Namespace) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from vfield.errors import UserError
-from vfield.export import check_size
+from vfield.export_config import check_size
 from vfield.timing import SpeedCurve
 
 # Rates of television and film that people write with two or three decimals: these, times 1000/1001.

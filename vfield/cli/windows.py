@@ -5,10 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from fractions import Fraction
-from itertools import pairwise
 from pathlib import Path
 
 import psutil
@@ -17,17 +15,19 @@ from torch import Tensor
 from tqdm import tqdm
 
 from vfield.checkpoint import WINDOWS_NAME
-from vfield.cli.options import check_folder, exact_number, is_main_process
+from vfield.cli.options import exact_number
+from vfield.cli.outcomes import conclude, part_of
 from vfield.cli.says import plain, say
-from vfield.cli.sources import RUN_NAME, Source
+from vfield.cli.sources import RUN_NAME, Seen, Source
 from vfield.cli.values import parse_size
-from vfield.clip import Clip
+from vfield.clip import Clip, ClipFacts
 from vfield.config import CONFIG_NAME, config_text
-from vfield.crew import crew_of_launch
+from vfield.crew import Crew, crew_of_launch
 from vfield.errors import UserError
 from vfield.forecast import Forecast, forecast
 from vfield.shots import shots_of
-from vfield.training import Config, WindowSource, begin_folder, fit_windows
+from vfield.summary import PAGE_NAME, windows_summed_up, write_summary
+from vfield.training import Config, FitResult, WindowSource, WindowsResult, begin_folder, fit_windows, remove_summary
 from vfield.video_io import probe, scan_clip
 from vfield.windows import LEAST_FRAMES, WindowPlan, plan_windows, read_plan, write_plan
 
@@ -45,8 +45,8 @@ _LEAST_AUTO_FRAMES = 24
 _SHOWN_WINDOWS = 20
 
 
-def window_options(parser: ArgumentParser) -> None:
-    """How a long clip is divided, and what a fit will take."""
+def window_option(parser: ArgumentParser) -> None:
+    """How a long clip is divided."""
     parser.add_argument(
         "--window",
         type=str,
@@ -55,22 +55,19 @@ def window_options(parser: ArgumentParser) -> None:
         help="fit windows of the clip, each a field of its own, of at most so many seconds, for example 20; auto where "
         "one field of the whole clip would take more than three quarters of the memory",
     )
-    parser.add_argument(
-        "--dry-run", action="store_true", help="say what the fit will take, and end: nothing is written"
-    )
 
 
-def has_windows(source: Source, folder: Path, parsed: Namespace) -> bool:
+def has_windows(source: Source, folder: Path, window: str, resume: bool) -> bool:
     """Whether a run is one of windows: it was begun as one, or is asked for as one, or would be too large otherwise.
 
     Raises:
         UserError: when windows are asked for that cannot be.
     """
-    if parsed.resume:
-        if parsed.window != "auto":
-            raise UserError(f"--window {parsed.window} and --resume contradict each other: a run keeps its own windows")
+    if resume:
+        if window != "auto":
+            raise UserError(f"--window {window} and --resume contradict each other: a run keeps its own windows")
         return (folder / WINDOWS_NAME).is_file()
-    return most_frames(source, parsed.window) is not None
+    return most_frames(source, window) is not None
 
 
 def most_frames(source: Source, window: str) -> int | None:
@@ -134,45 +131,88 @@ def _part_of(source: Source, plan: WindowPlan, number: int) -> Source:
     return replace(source, video=path, start=bounds[0], end=bounds[1])
 
 
-def train_windows(source: Source, config: Config, folder: Path, parsed: Namespace) -> int:
-    """Plan, unless that was done, and fit what is not fitted yet; say what was reached."""
-    if not parsed.resume and is_main_process():
-        check_folder(folder, parsed.overwrite, also="--resume to go on or ")
-    with crew_of_launch() as crew:
-        if not crew.is_main:
-            logging.getLogger("vfield").setLevel(logging.WARNING)
-        if crew.is_main and not parsed.resume:
-            plan = _planned(source, most_frames(source, parsed.window), shows=True)
-            records = {CONFIG_NAME: config_text(config), RUN_NAME: source.text()}
-            begin_folder(folder, records, [], keep_events=False)
-            write_plan(folder, plan)
-        if crew.size > 1:
-            crew.tell("planned", True)
-            crew.hear(0, "planned")
-        plan = read_plan(folder)
-        if crew.is_main:
-            print(_described(plan))
-        result = fit_windows(plan, _window_source(source, config, plan), config, out=folder, crew=crew)
+def plan_run(
+    source: Source,
+    config: Config,
+    folder: Path,
+    window: str,
+    crew: Crew,
+    *,
+    resume: bool,
+    check: Callable[[ClipFacts], object] = lambda facts: None,
+) -> WindowPlan:
+    """The plan of a run: made and kept with it, or that of the run to go on with.
+
+    Args:
+        source: the clip.
+        config: of each fit.
+        folder: of the run.
+        window: what `--window` says.
+        crew: the processes that share the windows, all of which call this.
+        resume: take the plan that is there.
+        check: what else there is to find wrong with the clip, in the main process, before anything is written.
+
+    Raises:
+        UserError: when the clip is no good, or the folder cannot be written to.
+    """
+    if not crew.is_main:
+        logging.getLogger("vfield").setLevel(logging.WARNING)
+    elif resume:
+        check(read_plan(folder).facts)
+    else:
+        plan = _planned(source, most_frames(source, window), shows=True)
+        check(plan.facts)
+        records = {CONFIG_NAME: config_text(config), RUN_NAME: source.with_digest().text()}
+        begin_folder(folder, records, [], keep_events=False)
+        write_plan(folder, plan)
+    if crew.size > 1:
+        crew.tell("planned", True)
+        crew.hear(0, "planned")
+    plan = read_plan(folder)
     if crew.is_main:
-        ended = "stopped" if result.interrupted else "done"
-        lines = [
-            f"{ended} after {result.seconds:.0f} s: {result.fitted} of {len(plan.windows)} windows in {folder}",
-            f"watch:  tensorboard --logdir {folder}",
-            *([f"go on:  vfield train --resume --out {folder}"] if result.interrupted else []),
-            f"export: vfield render {folder} --slowmo 4 -o slow.mp4",
-        ]
-        say("\n".join(lines), {"run": folder, "windows": len(plan.windows), **plain(result)})
-    return 0
+        print(_described(plan))
+    return plan
 
 
-def _window_source(source: Source, config: Config, plan: WindowPlan) -> WindowSource:
+def fit_plan(source: Source, config: Config, folder: Path, plan: WindowPlan, crew: Crew) -> WindowsResult:
+    """Fit what is not fitted yet of a plan, and sum it up."""
+    if crew.is_main:
+        remove_summary(folder)
+
     def read(number: int) -> Clip:
         return _part_of(source, plan, number).read().observed
 
     def records(number: int) -> dict[str, str]:
-        return {CONFIG_NAME: config_text(config), RUN_NAME: _part_of(source, plan, number).text()}
+        return {CONFIG_NAME: config_text(config), RUN_NAME: _part_of(source, plan, number).with_digest().text()}
 
-    return WindowSource(read, records)
+    def concluded(number: int, clip: Clip, result: FitResult, megabytes: float) -> None:
+        part, seen = _part_of(source, plan, number), {"": Seen(clip, None)}
+        conclude(part, seen, config, {"": result}, plan.folder(folder, number), megabytes)
+
+    result = fit_windows(plan, WindowSource(read, records, concluded), config, out=folder, crew=crew)
+    if crew.is_main and not result.interrupted:
+        write_summary(folder, windows_summed_up(plan, folder, config, part_of(source)), [])
+    return result
+
+
+def report_windows(plan: WindowPlan, result: WindowsResult, folder: Path, crew: Crew) -> None:
+    """Say what was reached and what to do with it; nothing in processes other than the first."""
+    if crew.is_main:
+        going_on = [f"go on:  vfield train --resume --out {folder}"] if result.interrupted else []
+        look = [] if result.interrupted else [f"look:   {folder / PAGE_NAME}"]
+        lines = [
+            windows_told(plan, result, folder),
+            f"watch:  tensorboard --logdir {folder}",
+            *(going_on or look),
+            f"export: vfield render {folder} --slowmo 4 -o slow.mp4",
+        ]
+        say("\n".join(lines), {"run": folder, "windows": len(plan.windows), **plain(result)})
+
+
+def windows_told(plan: WindowPlan, result: WindowsResult, folder: Path) -> str:
+    """What was reached, in a line."""
+    ended = "stopped" if result.interrupted else "done"
+    return f"{ended} after {result.seconds:.0f} s: {result.fitted} of {len(plan.windows)} windows in {folder}"
 
 
 def show_plan(source: Source, config: Config, folder: Path, parsed: Namespace) -> int:
@@ -193,7 +233,7 @@ def show_plan(source: Source, config: Config, folder: Path, parsed: Namespace) -
 
         processes = crew.size if len(plan.windows) > 1 else 1
         found = forecast(plan.windows, read, config, processes)
-        shares = [{"start_seconds": begin, "end_seconds": end} for begin, end in _spans(plan)]
+        shares = [{"start_seconds": begin, "end_seconds": end} for begin, end in plan.spans()]
         say(_told(found, folder), {"run": folder, "windows": shares, **found._asdict()})
     return 0
 
@@ -208,19 +248,12 @@ def _described(plan: WindowPlan) -> str:
         return "\n".join([*lines, "fitted: whole, as one field"])
     longest = max(map(len, plan.windows))
     lines.append(f"fitted: as {len(plan.windows)} windows of at most {longest} frames")
-    for number, (window, (begin, end)) in enumerate(zip(plan.windows[:_SHOWN_WINDOWS], _spans(plan), strict=False)):
+    for number, (window, (begin, end)) in enumerate(zip(plan.windows[:_SHOWN_WINDOWS], plan.spans(), strict=False)):
         at = "" if number == len(plan.seams) else ", to a cut" if plan.seams[number].is_cut else ""
         lines.append(f"  {number:03}: {begin:.2f} to {end:.2f} s, frames {window.start} to {window.stop - 1}{at}")
     if len(plan.windows) > _SHOWN_WINDOWS:
         lines.append(f"  and {len(plan.windows) - _SHOWN_WINDOWS} more")
     return "\n".join(lines)
-
-
-def _spans(plan: WindowPlan) -> list[tuple[float, float]]:
-    """What each window is for: from when to when, in seconds after the first frame."""
-    origin = plan.facts.pts_seconds[0]
-    edges: list[Fraction] = [origin, *(seam.at for seam in plan.seams), plan.facts.end_seconds]
-    return list(pairwise(float(edge - origin) for edge in edges))
 
 
 def _told(found: Forecast, folder: Path) -> str:

@@ -16,7 +16,8 @@ from vfield.compact.curves import curves_of
 from vfield.compact.entropy import Reader, Writer
 from vfield.compact.mend import Mender, learn_mender
 from vfield.errors import UserError
-from vfield.field.video_field import FieldConfig, VideoField
+from vfield.field.config import FieldConfig
+from vfield.field.video_field import VideoField
 from vfield.flow import FlowConfig
 
 LATENTS, _MENDER = "latents", "mender."

@@ -14,65 +14,28 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from vfield.coords import Footprint
 from vfield.errors import UserError
-from vfield.field.decoder import Decoder, DecoderConfig
-from vfield.field.detail import Detail, DetailConfig, Sighting, gather, neighbours, sight
-from vfield.field.encoder import EncodedGlobal, EncodedGrids, EncoderConfig, Predicted
-from vfield.field.fourier import FourierConfig, FourierFeatures
-from vfield.field.latents import ColourKeyframes, Finer, GlobalConfig, GlobalLatent, LatentGrids, LocalConfig
-from vfield.field.motion import Curves, Match, MotionConfig, MotionField, Visibility
-from vfield.field.timeline import Leg, Segment, Timeline
-
-
-@dataclass(frozen=True)
-class FieldConfig:
-    """The parts of a field.
-
-    Attributes:
-        fourier: features of (u, v, t).
-        shared: the global latent.
-        local: the local latents.
-        motion: the motion field.
-        decoder: the MLP.
-        detail: the encoder of a level finer than the keyframes.
-        codes: where the global and the learnt local latents come from: they are learnt themselves ("autodecoder"), or
-            an encoder that is learnt predicts them from the keyframes ("autoencoder").
-        encoder: that encoder.
-    """
-
-    fourier: FourierConfig = FourierConfig()
-    shared: GlobalConfig = GlobalConfig()
-    local: LocalConfig = LocalConfig()
-    motion: MotionConfig = MotionConfig()
-    decoder: DecoderConfig = DecoderConfig()
-    detail: DetailConfig = DetailConfig()
-    codes: Literal["autodecoder", "autoencoder"] = "autodecoder"
-    encoder: EncoderConfig = EncoderConfig()
-
-    def __post_init__(self) -> None:
-        if self.codes == "autoencoder" and not self.shared.enabled and not self.local.levels:
-            raise UserError("field.codes autoencoder needs something to predict: shared.enabled or local.levels")
-
-    @property
-    def has_local(self) -> bool:
-        """Whether anything is read at keyframes."""
-        return self.local.colours or bool(self.local.levels)
-
+from vfield.field.config import FieldConfig
+from vfield.field.decoder import Decoder
+from vfield.field.detail import Detail, Sighting, gather, neighbours, sight
+from vfield.field.encoder import EncodedGlobal, EncodedGrids, Predicted
+from vfield.field.following import Followed, follow
+from vfield.field.fourier import FourierFeatures
+from vfield.field.latents import ColourKeyframes, Finer, GlobalLatent, LatentGrids
+from vfield.field.motion import Curves, Match, MotionField, Visibility
+from vfield.field.timeline import Segment, Timeline
 
 # A field learns its residual across gaps of two intervals and is asked across gaps of one.
 _RESIDUAL_SCALE = 1 / 4
 
 _ROUNDING = 1e-6  # of footprints, in pixels
-
-# Each round of looking for a point inside a gap shrinks the error by the motion's own gradient, over half a gap.
-_FOLLOW_ROUNDS = 3
 
 
 class Inspection(NamedTuple):
@@ -85,18 +48,6 @@ class Inspection(NamedTuple):
 
     velocity: Tensor
     right_share: Tensor
-
-
-class Followed(NamedTuple):
-    """Where some points have gone.
-
-    Attributes:
-        uv: (n, 2) their positions; where they were, if that is not known.
-        known: (n,) bool, False across a cut, and for points that left the picture on the way.
-    """
-
-    uv: Tensor
-    known: Tensor
 
 
 class _Read(NamedTuple):
@@ -315,15 +266,7 @@ class VideoField(nn.Module):
         """
         if self.motion is None:
             raise UserError("this field has no motion: it was fitted with motion, or all that is local, switched off")
-        route = self.timeline.route(t_from, t_to)
-        if route is None:
-            return Followed(uv, torch.zeros_like(uv[:, 0], dtype=torch.bool))
-        there = uv
-        known = torch.ones_like(uv[:, 0], dtype=torch.bool)
-        for leg in route:
-            there = _along(self.motion, leg, there)
-            known = known & ((there >= 0) & (there <= 1)).all(dim=-1)
-        return Followed(torch.where(known[:, None], there, uv), known)
+        return follow(self.motion, self.timeline, uv, t_from, t_to)
 
     def held(self, instants: Sequence[float]) -> list[float]:
         """The source frames' own instants, with the frames that motion runs past shown as they were: held.
@@ -495,18 +438,3 @@ class VideoField(nn.Module):
     def _is_mute(self) -> bool:
         """Whether the decoder adds nothing, and need not be asked: not before it has learnt, nor when turned off."""
         return not self.training and not any(bool(p.any()) for p in self.decoder.head.parameters())
-
-
-def _along(motion: MotionField, leg: Leg, uv: Tensor) -> Tensor:
-    """Where points (n, 2) of one gap are at the leg's end."""
-    match = motion.match(leg.gap, uv, torch.full_like(uv[:, 0], leg.alpha_from))
-    if leg.alpha_to in (0, 1):
-        return match.right_uv if leg.alpha_to == 1 else match.left_uv
-    # Inside the gap a point is found from its position in the nearer keyframe, by a fixed point.
-    there = torch.lerp(match.left_uv, match.right_uv, leg.alpha_to)
-    alpha = torch.full_like(uv[:, 0], leg.alpha_to)
-    for _ in range(_FOLLOW_ROUNDS):
-        seen = motion.match(leg.gap, there, alpha)
-        apart = match.left_uv - seen.left_uv if leg.alpha_to < 0.5 else match.right_uv - seen.right_uv
-        there = there + apart
-    return there

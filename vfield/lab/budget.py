@@ -8,9 +8,9 @@ from dataclasses import replace
 import torch
 
 from vfield.errors import UserError
+from vfield.field.config import FieldConfig
 from vfield.field.decoder import Decoder, DecoderConfig
 from vfield.field.fourier import FourierFeatures
-from vfield.field.video_field import FieldConfig
 
 _WIDEST = 4096
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from vfield.field.config import FieldConfig
 from vfield.field.decoder import DecoderConfig
 from vfield.field.fourier import FourierConfig
 from vfield.field.latents import GlobalConfig, LocalConfig
-from vfield.field.video_field import FieldConfig
 from vfield.lab.race import Entry
 from vfield.sampling import SamplingConfig
 from vfield.training import Config, TrainingConfig

@@ -8,6 +8,7 @@ from vfield.summary.figures import (
     is_done,
     read_summary,
     summed_up,
+    windows_summed_up,
 )
 from vfield.summary.pictures import pictures
 from vfield.summary.write import add_export, write_summary
@@ -22,5 +23,6 @@ __all__ = [
     "pictures",
     "read_summary",
     "summed_up",
+    "windows_summed_up",
     "write_summary",
 ]

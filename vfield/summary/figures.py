@@ -16,10 +16,12 @@ import torch
 
 from vfield.clip import ClipFacts
 from vfield.errors import UserError
-from vfield.export import ExportConfig, ExportReport
+from vfield.export import ExportReport
+from vfield.export_config import ExportConfig
 from vfield.metrics import Scores
 from vfield.training import Config, FitResult
 from vfield.training.saves import SUMMARY_NAMES
+from vfield.windows import FITTED_NAME, WindowPlan
 
 SUMMARY_NAME, PAGE_NAME, PICTURES_NAME = SUMMARY_NAMES
 _FORMAT = 1
@@ -55,7 +57,39 @@ def summed_up(
         "expected": None if expected is None else {"psnr": expected.psnr, **asdict(expected)},
         "held_out": None if held_out is None else {name: _finite(value) for name, value in asdict(held_out).items()},
         "peak_megabytes": round(peak_megabytes, 1),
-        "versions": {"vfield": _own_version(), "torch": torch.__version__, "python": platform.python_version()},
+        "versions": _versions(),
+        "windows": [],
+        "exports": [],
+    }
+
+
+def windows_summed_up(plan: WindowPlan, folder: Path, config: Config, part: Mapping[str, Any]) -> dict[str, Any]:
+    """What there is to say about a long clip's run, of which every window is fitted.
+
+    Args:
+        plan: how the clip is divided.
+        folder: of the run.
+        config: of each fit.
+        part: which part of which file the clip is, by the names of the options.
+    """
+    spans = plan.spans()
+    told = [json.loads((plan.folder(folder, number) / FITTED_NAME).read_text()) for number in range(len(spans))]
+    windows = [
+        {"folder": plan.folder(folder, number).name, "start_seconds": start, "end_seconds": end, **told[number]}
+        for number, (start, end) in enumerate(spans)
+    ]
+    return {
+        "format": _FORMAT,
+        "status": "done",
+        "clip": {**_clip(plan.facts), "part": {name: value for name, value in part.items() if value is not None}},
+        "config": differences(config),
+        "steps": sum(window["steps"] for window in told),
+        "seconds": round(sum(window["seconds"] for window in told), 3),
+        "expected": None,
+        "held_out": None,
+        "peak_megabytes": max(window["peak_megabytes"] for window in told),
+        "versions": _versions(),
+        "windows": windows,
         "exports": [],
     }
 
@@ -93,11 +127,12 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _own_version() -> str:
+def _versions() -> dict[str, str]:
     try:
-        return version("vfield")
+        own = version("vfield")
     except PackageNotFoundError:
-        return "not installed"
+        own = "not installed"
+    return {"vfield": own, "torch": torch.__version__, "python": platform.python_version()}
 
 
 def export_entry(report: ExportReport, config: ExportConfig) -> dict[str, Any]:

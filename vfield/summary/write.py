@@ -11,7 +11,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torchvision.transforms.functional import to_pil_image
 
 from vfield.clip import to_uint8
-from vfield.export import ExportConfig, ExportReport
+from vfield.export import ExportReport
+from vfield.export_config import ExportConfig
 from vfield.folders import replaced
 from vfield.summary.figures import PAGE_NAME, PICTURES_NAME, SUMMARY_NAME, export_entry, read_summary
 from vfield.summary.page import Curve, link, page

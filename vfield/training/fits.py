@@ -25,11 +25,10 @@ from vfield.errors import UserError
 from vfield.expectation import Expectation
 from vfield.field.video_field import VideoField
 from vfield.fill import fill
-from vfield.folders import remove
 from vfield.start import distinct
 from vfield.training.members import own_parameters
 from vfield.training.run import EVENTS_NAME, Run, Task, Watch
-from vfield.training.saves import RESUME_NAME, SUMMARY_NAMES
+from vfield.training.saves import RESUME_NAME, remove_summary
 from vfield.training.settings import Config, TrainingConfig
 from vfield.windows import remove_windows
 
@@ -228,9 +227,8 @@ def begin_folder(out: Path, records: Mapping[str, str], names: list[str], keep_e
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
-        # What was told at the end of an earlier fit is not true of this one.
-        for told in (folder / name for folder in (out, *clip_folders(out)) for name in SUMMARY_NAMES):
-            remove(told)
+        for folder in (out, *clip_folders(out)):
+            remove_summary(folder)
         if not keep_events:
             shutil.rmtree(out / EVENTS_NAME, ignore_errors=True)
             (out / RESUME_NAME).unlink(missing_ok=True)

@@ -11,10 +11,17 @@ from torch import Tensor
 
 from vfield.checkpoint import read_tensors, write_tensors
 from vfield.errors import UserError
+from vfield.folders import remove
 
 RESUME_NAME = "resume.safetensors"
 # What is told about a run at its end (`vfield.summary`): its figures, a page, and a folder of the page's pictures.
 SUMMARY_NAMES = ("summary.json", "summary.html", "summary")
+
+
+def remove_summary(folder: Path) -> None:
+    """Remove what was told of an earlier fit, which is not true of the next."""
+    for name in SUMMARY_NAMES:
+        remove(folder / name)
 
 
 def write_resume(out: Path, learnt: Mapping[str, Tensor], optimizer: Any, facts: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from vfield.compact.packed import check_parts
 from vfield.denoise import DenoiseConfig
 from vfield.devices import DeviceName
 from vfield.errors import UserError
-from vfield.field.video_field import FieldConfig
+from vfield.field.config import FieldConfig
 from vfield.flow import FlowConfig
 from vfield.objective import ObjectiveConfig
 from vfield.sampling import SamplingConfig

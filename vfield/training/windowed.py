@@ -17,6 +17,7 @@ from typing import NamedTuple
 from vfield.clip import Clip
 from vfield.crew import Crew
 from vfield.errors import UserError
+from vfield.meter import meter
 from vfield.training.fits import FitResult, fit
 from vfield.training.saves import RESUME_NAME
 from vfield.training.settings import Config
@@ -33,10 +34,13 @@ class WindowSource(NamedTuple):
     Attributes:
         read: gives the frames of a window by its number.
         records: texts to keep with the window's run, by file name.
+        conclude: called with a window's number, its frames, what its fit gave, and the most memory in megabytes that
+            took, before the window counts as fitted.
     """
 
     read: Callable[[int], Clip]
     records: Callable[[int], Mapping[str, str]]
+    conclude: Callable[[int, Clip, FitResult, float], None]
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,7 @@ def _fit_share(
         folder = plan.folder(out, number)
         _LOG.info("window %d of %d: %s", number + 1, len(plan.windows), folder)
         try:
-            result = _fit_one(plan, number, source, config, folder, crew, progress)
+            interrupted = _fit_one(plan, number, source, config, folder, crew, progress)
         except (UserError, RuntimeError, MemoryError) as error:
             # Not the end of the others' work. It is told in the end, by every process.
             failures.append(f"{folder}: {str(error).splitlines()[0] if str(error) else type(error).__name__}")
@@ -104,27 +108,18 @@ def _fit_share(
                 break
             continue
         in_a_row = 0
-        if result.interrupted:
+        if interrupted:
             return failures, True
-        expected = None if result.expectation is None else round(result.expectation.psnr, 2)
-        told = {"steps": result.steps, "seconds": round(result.seconds, 3), "expected_psnr": expected}
-        mark_fitted(folder, told)
-        del result
         gc.collect()
     return failures, False
 
 
 def _fit_one(
     plan: WindowPlan, number: int, source: WindowSource, config: Config, folder: Path, crew: Crew, progress: bool
-) -> FitResult:
+) -> bool:
+    """Fit one window and conclude it; whether Ctrl-C ended that."""
     (folder / FITTED_NAME).unlink(missing_ok=True)
-    clip = source.read(number)
     window = plan.windows[number]
-    if clip.pts_seconds != plan.facts.pts_seconds[window.start : window.stop]:
-        raise UserError(
-            f"{clip.source or 'the clip'} gives other frames when it is read from its middle "
-            f"({len(clip)} instead of {len(window)}); convert it, or add --window off"
-        )
     if config.training.minutes is not None:
         frames = sum(map(len, plan.windows))
         minutes = config.training.minutes * crew.size * len(window) / frames
@@ -132,4 +127,20 @@ def _fit_one(
     # A run that was stopped before its first save has nothing to lose by starting again.
     resume = (folder / RESUME_NAME).is_file()
     records = source.records(number)
-    return fit(clip, config, out=folder, records=records, resume=resume, progress=progress and crew.is_main)
+    with meter() as peak_megabytes:
+        clip = source.read(number)
+        if clip.pts_seconds != plan.facts.pts_seconds[window.start : window.stop]:
+            raise UserError(
+                f"{clip.source or 'the clip'} gives other frames when it is read from its middle "
+                f"({len(clip)} instead of {len(window)}); convert it, or add --window off"
+            )
+        result = fit(clip, config, out=folder, records=records, resume=resume, progress=progress and crew.is_main)
+        megabytes = peak_megabytes()
+    if result.interrupted:
+        return True
+    source.conclude(number, clip, result, megabytes)
+    expected = None if result.expectation is None else round(result.expectation.psnr, 2)
+    seconds, megabytes = round(result.seconds, 3), round(megabytes, 1)
+    told = {"steps": result.steps, "seconds": seconds, "expected_psnr": expected, "peak_megabytes": megabytes}
+    mark_fitted(folder, told)
+    return False

@@ -14,7 +14,8 @@ import torch
 from vfield.checkpoint import SavedField
 from vfield.clip import ClipFacts
 from vfield.errors import UserError
-from vfield.export import Crop, ExportConfig, export
+from vfield.export import export
+from vfield.export_config import Crop, ExportConfig
 from vfield.render import Region
 from vfield.view.worker import Worker
 

@@ -32,7 +32,7 @@ from torchvision.utils import flow_to_image
 from vfield.checkpoint import SavedField
 from vfield.coords import pixel_uv
 from vfield.errors import UserError
-from vfield.export import ExportConfig
+from vfield.export_config import ExportConfig
 from vfield.view.clips import Clips, Job, framing
 from vfield.view.source import Scaling, SourceFrames, kept_frames
 from vfield.view.viewer import OutdatedError, Viewer

@@ -1,0 +1,235 @@
+"""What may be asked of an export, and what that means for a clip: size, part of the picture, shape of pixels, times."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal, get_args
+
+from vfield.clip import ClipFacts, reshaped_aspect
+from vfield.errors import UserError
+from vfield.render import WHOLE, Region
+from vfield.soundtrack import AudioMode
+from vfield.timing import Schedule, SpeedCurve, schedule, schedule_curve, snapped
+from vfield.zoom import ZoomPath
+
+Crop = tuple[Fraction | float, Fraction | float, Fraction | float, Fraction | float]
+
+_LOG = logging.getLogger("vfield")
+_LARGEST_SIDE = 16384
+_LARGEST_FACTOR = 1000  # of frame rates and of slow motion
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """What to make of a field. Numbers with a decimal point mean what they say: 0.1 is one tenth.
+
+    Attributes:
+        scale: how many times larger than the source (or the crop of it); None for 1.
+        size: (height, width) in pixels, instead of a scale.
+        fps: frames per second of the result, constant; "source" keeps the source's own times, however uneven, and
+            divides each of its gaps into `slowmo` equal steps; None is that, too, but in slow motion and under a speed
+            curve the source's nominal rate, constant.
+        slowmo: how many times longer the result lasts.
+        reverse: play it backwards.
+        speed_curve: a speed that changes, instead of slowmo, reverse, start and end.
+        start: seconds after the clip's first frame at which to begin; None for 0.
+        end: seconds after the clip's first frame at which to stop (half-open); None for the end of the clip.
+        crop: (x, y, width, height) of the part to show, in source pixels; None for all of it.
+        path: a crop that moves, instead of one that stands still. A scale is one of its first crop.
+        codec, crf, pixel_format, overwrite: as in `VideoWriter`.
+        audio: "copy" the source's sound bit for bit; let it follow the picture, slower, backwards or along the speed
+            curve, with its pitch kept ("stretch") or lower where it is slower ("varispeed", as a tape); "drop" it.
+            "auto" copies it where the speed is the source's, and leaves it out with a line in the log otherwise.
+
+    Raises:
+        UserError: when a value is impossible, or two of them contradict each other.
+    """
+
+    scale: Fraction | float | None = None
+    size: tuple[int, int] | None = None
+    fps: Fraction | Literal["source"] | None = None
+    slowmo: Fraction = Fraction(1)
+    reverse: bool = False
+    speed_curve: SpeedCurve | None = None
+    start: Fraction | float | None = None
+    end: Fraction | float | None = None
+    crop: Crop | None = None
+    path: ZoomPath | None = None
+    codec: str | None = None
+    crf: int | None = None
+    pixel_format: str | None = None
+    audio: AudioMode = "auto"
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        self._check_picture()
+        self._check_times()
+        if self.audio not in get_args(AudioMode):
+            raise UserError(f"audio must be one of {', '.join(get_args(AudioMode))}, got {self.audio!r}")
+        if self.audio == "copy":
+            for name, changed in (
+                (f"slowmo {_show(self.slowmo)}", self.slowmo != 1),
+                ("reverse", self.reverse),
+                ("a speed curve", self.speed_curve is not None),
+            ):
+                if changed:
+                    raise UserError(f"audio copy contradicts {name}, which changes the time; use audio stretch")
+
+    def _check_picture(self) -> None:
+        if self.scale is not None and self.size is not None:
+            raise UserError(
+                f"scale {_show(self.scale)} and size {self.size[1]}x{self.size[0]} contradict each other; give one"
+            )
+        if self.scale is not None and not (math.isfinite(self.scale) and self.scale > 0):
+            raise UserError(f"scale must be greater than 0, got {_show(self.scale)}; 2 doubles width and height")
+        if self.scale is not None and self.scale > _LARGEST_SIDE:
+            raise UserError(f"scale must be at most {_LARGEST_SIDE}, got {self.scale:g}; 2 doubles width and height")
+        if self.size is not None:
+            check_size(*self.size)
+        if self.crop is not None and self.path is not None:
+            raise UserError(f"crop {','.join(map(_show, self.crop))} and a path contradict each other; give one")
+        if self.crop is not None:
+            x, y, width, height = self.crop
+            if not (all(map(math.isfinite, self.crop)) and min(x, y) >= 0 and min(width, height) > 0):
+                raise UserError(
+                    f"crop must be x,y,width,height with a corner inside the picture and a positive size, "
+                    f"got {','.join(map(_show, self.crop))}"
+                )
+
+    def _check_times(self) -> None:
+        for name, factor in (("fps", self.fps), ("slowmo", self.slowmo)):
+            if (
+                factor is not None
+                and factor != "source"
+                and not (math.isfinite(factor) and 0 < factor <= _LARGEST_FACTOR)
+            ):
+                raise UserError(f"{name} must be greater than 0 and at most {_LARGEST_FACTOR}, got {_show(factor)}")
+        for name, value in (("start", self.start), ("end", self.end)):
+            if value is not None and not (math.isfinite(value) and value >= 0):
+                raise UserError(f"{name} must be zero or more seconds from the first frame, got {_show(value)}")
+        if self.end is not None and self.end <= (self.start or 0):
+            raise UserError(f"end must come after start, got {_show(self.start or 0)} to {_show(self.end)} s")
+        if self.speed_curve is not None:
+            self._check_curve()
+
+    def _check_curve(self) -> None:
+        """A curve says by itself what is shown when."""
+        for name, given, instead in (
+            (f"slowmo {_show(self.slowmo)}", self.slowmo != 1, "the curve says how slow it is"),
+            ("reverse", self.reverse, "a curve whose times of the clip fall plays backwards"),
+            ("start and end", self.start is not None or self.end is not None, "the curve says which part is shown"),
+            ("fps source", self.fps == "source", "give a number of frames a second"),
+        ):
+            if given:
+                raise UserError(f"a speed curve and {name} contradict each other; {instead}")
+
+
+def _exact(value: Fraction | float) -> Fraction:
+    """A number as it was typed: 0.1 is one tenth, not the binary fraction nearest to it."""
+    return Fraction(str(value)) if isinstance(value, float) else Fraction(value)
+
+
+def _show(value: Fraction | float) -> str:
+    return f"{float(value):g}"
+
+
+# ------------------------------------------------------------------------------------------- the picture
+
+
+def output_size(config: ExportConfig, facts: ClipFacts) -> tuple[int, int]:
+    """(height, width) of the result: the size asked for, or the scaled source, rounded to the nearest pixel.
+
+    Raises:
+        UserError: when the crop is not in the picture, or the size is absurd.
+    """
+    _, _, crop_width, crop_height = _crop(config, facts)
+    if config.size is not None:
+        return config.size
+    scale = 1 if config.scale is None else _exact(config.scale)
+    half = Fraction(1, 2)
+    height, width = math.floor(crop_height * scale + half), math.floor(crop_width * scale + half)
+    check_size(height, width, f" (scale {_show(scale)} of {_show(crop_width)}x{_show(crop_height)})")
+    return height, width
+
+
+def check_size(height: int, width: int, why: str = "") -> None:
+    """Refuse a picture that is empty or absurdly large, in one line that may say why it would be."""
+    if not (1 <= height <= _LARGEST_SIDE and 1 <= width <= _LARGEST_SIDE):
+        raise UserError(
+            f"a picture of {width}x{height}{why} cannot be made; both sides must be 1 to {_LARGEST_SIDE} pixels"
+        )
+
+
+def _crop(config: ExportConfig, facts: ClipFacts) -> tuple[Fraction, Fraction, Fraction, Fraction]:
+    """The crop whose size and shape count: of a path the first, since the others are of its shape."""
+    if config.path is not None:
+        x, y, width, height = (_exact(value) for value in config.path.keyframes[0].crop)
+        return x, y, width, height
+    if config.crop is None:
+        return Fraction(0), Fraction(0), Fraction(facts.width), Fraction(facts.height)
+    x, y, width, height = (_exact(value) for value in config.crop)
+    if x + width > facts.width or y + height > facts.height:
+        raise UserError(
+            f"crop {','.join(map(_show, config.crop))} reaches outside the picture, "
+            f"which is {facts.width}x{facts.height}"
+        )
+    return x, y, width, height
+
+
+def region_of(config: ExportConfig, facts: ClipFacts) -> Region | Callable[[float], Region]:
+    """What the result shows of the picture, or that as a function of t where it moves.
+
+    Raises:
+        UserError: when that is not in the picture.
+    """
+    if config.path is not None:
+        return config.path.regions(facts)
+    if config.crop is None:
+        return WHOLE
+    x, y, width, height = _crop(config, facts)
+    left, top = x / facts.width, y / facts.height
+    return float(left), float(top), float(left + width / facts.width), float(top + height / facts.height)
+
+
+def pixel_aspect_of(config: ExportConfig, facts: ClipFacts) -> Fraction:
+    """The shape of the result's pixels that keeps things on the screen in shape, whatever size was asked for."""
+    if config.size is None:
+        return facts.pixel_aspect
+    _, _, crop_width, crop_height = _crop(config, facts)
+    height, width = config.size
+    aspect = reshaped_aspect(facts.pixel_aspect, (crop_height, crop_width), (height, width))
+    if aspect not in (1, facts.pixel_aspect):
+        _LOG.warning(
+            "%dx%d is not the shape of the source's %sx%s: pixels are marked as %s times as wide as high, so that the "
+            "picture is not distorted where the player heeds that; for square pixels choose another size, or crop",
+            *(width, height, _show(crop_width), _show(crop_height), _show(aspect)),
+        )
+    return aspect
+
+
+# ------------------------------------------------------------------------------------------- times
+
+
+def schedule_of(config: ExportConfig, facts: ClipFacts) -> Schedule:
+    """When the result shows which instant.
+
+    Raises:
+        UserError: when what is asked for is not in the clip.
+    """
+    rate = _exact(config.fps) if isinstance(config.fps, int | float | Fraction) else config.fps
+    if config.speed_curve is not None:
+        assert not isinstance(rate, str)
+        return schedule_curve(facts, config.speed_curve, rate)
+    origin = facts.pts_seconds[0]
+    return schedule(
+        *(facts.pts_seconds, facts.end_seconds, facts.frame_rate),
+        start=origin if config.start is None else snapped(origin + _exact(config.start), facts),
+        end=facts.end_seconds if config.end is None else snapped(origin + _exact(config.end), facts),
+        output_rate=rate,
+        slowmo=_exact(config.slowmo),
+        reverse=config.reverse,
+    )
