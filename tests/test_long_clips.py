@@ -68,7 +68,8 @@ def nothing_more(number: int, clip: Clip, result: FitResult, megabytes: float) -
 def refusal(words: list[str], capfd: pytest.CaptureFixture[str]) -> str:
     capfd.readouterr()
     assert main(words) == 2
-    (line,) = re.findall(r"^error: .*$", capfd.readouterr().err, re.MULTILINE)
+    # A progress bar goes back to the beginning of its line.
+    (line,) = re.findall(r"(?:^|\r)(error: .*)$", capfd.readouterr().err, re.MULTILINE)
     return str(line)
 
 
