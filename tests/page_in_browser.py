@@ -156,6 +156,8 @@ def save(page: Page, button: str, folder: Path) -> Path:
 
 def looks_different(page: Page) -> None:
     """Each of these shows something that was not there before, and undone, what was."""
+    from playwright.sync_api import expect
+
     canvas = page.locator("#canvas")
     settled(page)
     before = canvas.screenshot()
@@ -185,6 +187,6 @@ def looks_different(page: Page) -> None:
     assert canvas.screenshot() == before
     page.keyboard.press(" ")
     page.wait_for_selector("#play[aria-label=Pause]")
-    page.wait_for_function("document.querySelector('#time').textContent !== '0.120 s'")
+    expect(page.locator("#time")).not_to_have_text("0.120 s")
     page.keyboard.press(" ")
     settled(page)
