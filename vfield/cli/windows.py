@@ -178,12 +178,13 @@ def fit_plan(source: Source, config: Config, folder: Path, plan: WindowPlan, cre
     """Fit what is not fitted yet of a plan, and sum it up."""
     if crew.is_main:
         remove_summary(folder)
+    source = source.with_digest()  # once: the file may be large
 
     def read(number: int) -> Clip:
         return _part_of(source, plan, number).read().observed
 
     def records(number: int) -> dict[str, str]:
-        return {CONFIG_NAME: config_text(config), RUN_NAME: _part_of(source, plan, number).with_digest().text()}
+        return {CONFIG_NAME: config_text(config), RUN_NAME: _part_of(source, plan, number).text()}
 
     def concluded(number: int, clip: Clip, result: FitResult, megabytes: float) -> None:
         part, seen = _part_of(source, plan, number), {"": Seen(clip, None)}
