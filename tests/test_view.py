@@ -396,6 +396,10 @@ def test_views_go_on_while_a_clip_is_made_and_it_can_be_cancelled(page: TestClie
     assert second.status_code == 400
     assert "still being made" in second.json()["error"]
     assert page.get(f"/clips/{begun['number']}/video").status_code == 400
+    for _ in range(400):  # a view goes before the clip's first frame
+        if page.get(f"/clips/{begun['number']}").json()["written"]:
+            break
+        time.sleep(0.05)
     assert page.delete(f"/clips/{begun['number']}").status_code == 200
     job = ended(page, begun["number"])
     assert job["state"] == "cancelled"
