@@ -107,9 +107,10 @@ def test_without_the_encoder_nothing_is_seen(config: FieldConfig) -> None:
     assert start.field.detail is None
 
 
-@pytest.mark.parametrize(("frames", "checking"), [(1, []), (2, []), (3, [2]), (6, [2]), (7, [2, 6]), (12, [2, 6, 10])])
+@pytest.mark.parametrize(("frames", "checking"), [(3, [2]), (6, [2]), (7, [2, 6]), (12, [2, 6, 10])])
 def test_every_fourth_is_kept_for_checking(frames: int, checking: list[int]) -> None:
     seen = enlarging_of(start_of(clip_of(translating((32, 32), frames))))
+    assert seen.kept is None
     assert seen.checking == checking
     assert sorted(seen.learning + seen.checking) == list(range(frames))
     assert seen.learning
@@ -233,6 +234,42 @@ def test_very_small_frames_are_believed_less(side: int, force: float) -> None:
 def test_with_nothing_kept_it_keeps_its_force() -> None:
     detail, seen = told(-1.0)
     assert find_detail_force(detail, seen._replace(checking=[])) == 1.0
+
+
+@pytest.mark.parametrize("frames", [1, 2])
+@pytest.mark.parametrize(("height", "width"), [(40, 64), (64, 40)])
+def test_few_frames_keep_a_part_of_themselves(height: int, width: int, frames: int) -> None:
+    seen = enlarging_of(start_of(clip_of(translating((2 * height, 2 * width), frames))))
+    assert seen.learning == seen.checking == list(range(frames))
+    assert seen.kept is not None
+    longer = 1 if width > height else 0
+    assert seen.kept.float().mean() == 0.25
+    assert seen.kept.any(dim=1 - longer).nonzero().flatten().tolist() == list(range(64, 96))
+    before, after = ([seen.patches(0, step, checked) for step in range(20)] for checked in (False, True))
+    assert all(torch.equal(a.residual, b.residual) for a, b in zip(before, after, strict=True))
+    assert all(patches.visible is None for patches in after)
+    assert min(float(patches.visible.float().mean()) for patches in before if patches.visible is not None) < 1
+    # What is learnt from is never of the part that is kept.
+    marked = seen._replace(residual=seen.kept.expand_as(seen.residual).half())
+    for step in range(20):
+        patches = marked.patches(0, step, checked=False)
+        assert patches.visible is not None
+        assert not patches.residual[patches.visible.expand_as(patches.residual)].any()
+
+
+@pytest.mark.parametrize(
+    ("factor", "force"), [(1.0, 0.5), (0.5, 0.5), (0.3, 0.25), (0.125, 0.25), (0.05, 0.0), (-0.2, 0.0)]
+)
+def test_the_force_of_one_frame_is_what_does_best_on_its_part(factor: float, force: float) -> None:
+    detail, seen = told(factor)
+    kept = torch.zeros(48, 48, dtype=torch.bool)
+    kept[:, 24:36] = True
+    # Elsewhere another would be right.
+    residual = torch.where(kept, seen.residual, -seen.residual)
+    few = seen._replace(residual=residual, learning=[0], checking=[0], kept=kept)
+    assert find_detail_force(detail, few) == force
+    many = few._replace(evidence=torch.zeros(300, 15, 24, 24))
+    assert find_detail_force(detail, many) == {1.0: 1.0, 0.5: 0.5, 0.3: 0.5}.get(factor, 0.0)
 
 
 # --------------------------------------------------------------------------------------------- fits

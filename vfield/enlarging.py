@@ -23,6 +23,11 @@ _MOST_BYTES = 512 << 20
 _MOST_FRAMES = 48
 _CHECK_EVERY = 4
 _FORCES = (1.0, 0.5, 0.0)
+# One frame or two keep a part of themselves instead, and what there is like nothing else in them counts for more than
+# it should: nothing at all must be better by so many dB. Few pixels are known by heart soon, and never get full force.
+_FEW_PIXELS = 1 << 17
+_FEW_FORCES = (0.5, 0.25, 0.0)
+_DOUBT = 0.3
 # Patches of small frames in a step, over all processes, and their side in pixels.
 _PATCHES = 8
 _PATCH_SIZE = 32
@@ -61,6 +66,8 @@ class Enlarging(NamedTuple):
         learning: which of them to learn from.
         checking: which are not learnt from until it has been checked.
         visible: (n, 1, 2 h, 2 w) bool, where the residual is the truth; None for everywhere.
+        kept: (2 h, 2 w) bool, the part of every frame that is kept for checking, where there are too few frames to
+            keep one; None for none.
     """
 
     evidence: Tensor
@@ -69,6 +76,7 @@ class Enlarging(NamedTuple):
     learning: list[int]
     checking: list[int]
     visible: Tensor | None = None
+    kept: Tensor | None = None
 
     def patches(self, seed: int, step: int, checked: bool, rank: int = 0, processes: int = 1) -> Patches:
         """The share of one step's patches that belongs to process `rank` of `processes`.
@@ -76,7 +84,7 @@ class Enlarging(NamedTuple):
         Args:
             seed: of the whole sequence.
             step: number of the step.
-            checked: whether the frames kept for checking may be learnt from by now.
+            checked: whether what is kept for checking may be learnt from by now.
             rank: of the process.
             processes: how many there are; each gets an equal share.
         """
@@ -102,9 +110,25 @@ class Enlarging(NamedTuple):
             fine = (k, slice(None), slice(2 * y, 2 * (y + rows)), slice(2 * x, 2 * (x + columns)))
             seen.append(turn.of_evidence(self.evidence[k, :, y : y + rows, x : x + columns]).float())
             wanted.append(turn.of_picture(self.residual[fine]).float())
-            if self.visible is not None:
-                visible.append(turn.of_picture(self.visible[fine]))
+            true = self.visible_at(k, checked)
+            if true is not None:
+                visible.append(turn.of_picture(true[fine[1:]]))
         return Patches(torch.stack(seen), torch.stack(wanted), torch.stack(visible) if visible else None)
+
+    def visible_at(self, k: int, checked: bool) -> Tensor | None:
+        """(1, 2 h, 2 w) bool, what of a frame is learnt from; None for everything."""
+        true = None if self.visible is None else self.visible[k]
+        if self.kept is None or checked:
+            return true
+        free = ~self.kept[None]
+        return free if true is None else true & free
+
+    def checked_at(self, k: int) -> Tensor | None:
+        """(1, 2 h, 2 w) bool, what of a frame kept for checking tells something; None for everything."""
+        true = None if self.visible is None else self.visible[k]
+        if self.kept is None:
+            return true
+        return self.kept[None] if true is None else true & self.kept
 
 
 def _turn(draw: Callable[[int], int], square: bool) -> Symmetry:
@@ -148,9 +172,19 @@ def make_enlarging(small: VideoField, frames: Tensor, visible: Tensor | None = N
     scale = float((apart if true is None else apart[true.expand_as(apart)]).square().mean().sqrt())
     if scale < 1e-4:
         return None
-    checking = list(range(len(evidence)))[_CHECK_EVERY // 2 :: _CHECK_EVERY]
-    learning = [i for i in range(len(evidence)) if i not in checking]
-    return Enlarging(torch.stack(evidence), (apart / scale).half(), scale, learning, checking, true)
+    seen, wanted, frames_seen = torch.stack(evidence), (apart / scale).half(), list(range(len(evidence)))
+    checking = frames_seen[_CHECK_EVERY // 2 :: _CHECK_EVERY]
+    if not checking:
+        return Enlarging(seen, wanted, scale, frames_seen, frames_seen, true, _third_quarter(height, width))
+    return Enlarging(seen, wanted, scale, [k for k in frames_seen if k not in checking], checking, true)
+
+
+def _third_quarter(height: int, width: int) -> Tensor:
+    """(2 h, 2 w) bool, the cells of the third of four parts side by side."""
+    kept = torch.zeros(2 * height, 2 * width, dtype=torch.bool)
+    side = max(height, width)
+    kept.transpose(0, 1 if width >= height else 0)[2 * (side // 2) : 2 * (3 * side // 4)] = True
+    return kept
 
 
 def _spread(frames: int, bytes_each: int) -> list[int]:
@@ -176,16 +210,22 @@ def find_detail_force(detail: Detail, enlarging: Enlarging, *others: tuple[Detai
     most = min(1.0, (side - _LEAST_SIDE) / (_ENOUGH_SIDE - _LEAST_SIDE)) ** _FORCE_POWER
     if not any(small.checking for _, small in clips):
         return most
-    errors = torch.zeros(len(_FORCES))
+    pixels = sum(small.evidence[:, 0].numel() for _, small in clips)
+    few = pixels < _FEW_PIXELS and all(small.kept is not None for _, small in clips)
+    forces = _FEW_FORCES if few else _FORCES
+    errors = torch.zeros(len(forces))
     for encoder, small in clips:
         for k in small.checking:
             made = encoder(small.evidence[k][None].float().to(encoder.scale.device))[0].cpu()
             wanted = small.residual[k].float()
-            if small.visible is not None:
-                true = small.visible[k].expand_as(wanted)
+            true = small.checked_at(k)
+            if true is not None:
+                true = true.expand_as(wanted)
                 if not bool(true.any()):
                     continue
                 made, wanted = made[true], wanted[true]
             # Like the PSNR of a clip, a mean of logarithms: one hard frame must not decide for all.
-            errors += torch.stack([(force * made - wanted).square().mean() for force in _FORCES]).log10()
-    return most * _FORCES[int(errors.argmin())]
+            errors += torch.stack([(force * made - wanted).square().mean() for force in forces]).log10()
+    if few:
+        errors[-1] += _DOUBT / 10 * sum(len(small.checking) for _, small in clips)
+    return most * forces[int(errors.argmin())]
