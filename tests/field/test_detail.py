@@ -452,7 +452,7 @@ def test_a_neighbour_has_no_say_where_its_motion_tears() -> None:
     detail.scale.fill_(1e4)
     colours = ColourKeyframes(torch.full((2, 3, *SIZE), 0.5))
     torn = torch.zeros(2, *SIZE)
-    torn[:, :, SIZE[1] // 2 :] = 8.0
+    torn[:, :, SIZE[1] // 2 :] = 20.0
     sightings: list[Sighting | None] = [Sighting(1, torn, torch.zeros(1, *SIZE))]
     change = (detail.finer(colours, 0, lambda _: sightings) - fine[0]).abs().mean(dim=(0, 1))
     tear = SIZE[1]  # in cells

@@ -53,10 +53,11 @@ _FOLLOW_STRIDE = 2
 _UNSEEN_PX = 20.0  # how far from its start a point counts as returned that a neighbour does not show
 # Differences are seen in units of twice the clip's own detail, up to so many: a wrong match must not shout.
 _LOUDEST = 6.0
-# A neighbour that differs by so many times the clip's own detail, that misses by a pixel, or that is followed by motion
-# which changes by so many pixels from pixel to pixel, counts by 1 / e.
-_AGREEING = 2.0
-_TEARING = 0.7
+# A neighbour counts by 1 / e whose detail differs by so many times the clip's own, whose means over pixels do, that misses
+# by a pixel, or that is followed by motion which changes by so many pixels from pixel to pixel.
+_AGREEING = 3.0
+_ALIKE = 2.0
+_TEARING = 1.5
 _AGREEING_CELLS = 5  # side of the neighbourhood that is judged
 # Of the source: what is made of so many fits a processor's cache.
 _BAND_PIXELS = 1 << 16
@@ -353,11 +354,17 @@ class Detail(nn.Module):
         Judged by their means over pixels, too, although those have no say in the result: where something is uncovered,
         what the neighbour shows may have as little detail as what is there, and is another thing all the same.
         """
-        side = _AGREEING_CELLS
-        apart = F.avg_pool2d(change.abs().mean(dim=0, keepdim=True), side, 1, side // 2, count_include_pad=False)
+        within = _within_pixels(change)
+        apart = (_around(within) / _AGREEING) ** 2 + (_around(change - within) / _ALIKE) ** 2
         doubt = sighting.miss**2 + (_tearing(sighting.displacement) / _TEARING) ** 2
         doubt = _resized(doubt, 2 * pixels[0], 2 * pixels[1])[:, 2 * rows.start : 2 * rows.stop]
-        return torch.exp(-((apart / (_AGREEING * self.scale)) ** 2) - doubt)
+        return torch.exp(-apart / self.scale**2 - doubt)
+
+
+def _around(change: Tensor) -> Tensor:
+    """(3, rows, columns) to the mean size (1, rows, columns) of what is around each cell."""
+    side = _AGREEING_CELLS
+    return F.avg_pool2d(change.abs().mean(dim=0, keepdim=True), side, 1, side // 2, count_include_pad=False)
 
 
 def _tearing(displacement: Tensor) -> Tensor:
