@@ -53,8 +53,8 @@ _FOLLOW_STRIDE = 2
 _UNSEEN_PX = 20.0  # how far from its start a point counts as returned that a neighbour does not show
 # Differences are seen in units of twice the clip's own detail, up to so many: a wrong match must not shout.
 _LOUDEST = 6.0
-# A neighbour counts by 1 / e whose detail differs by so many times the clip's own, whose means over pixels do, that misses
-# by a pixel, or that is followed by motion which changes by so many pixels from pixel to pixel.
+# A neighbour counts by 1 / e whose detail differs by so many times the clip's own, whose means over pixels do, that
+# misses by a pixel, or that is followed by motion which changes by so many pixels from pixel to pixel.
 _AGREEING = 3.0
 _ALIKE = 2.0
 _TEARING = 1.5
