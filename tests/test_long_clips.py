@@ -158,6 +158,12 @@ def test_a_run_that_is_killed_loses_one_window(film: Path, tmp_path: Path, capfd
     assert [len(saved.facts.pts_seconds) for saved in fields] == list(map(len, plan.windows))
 
 
+def test_info_tells_of_every_window(run: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", str(run), "--json"]) == 0
+    told = json.loads(capfd.readouterr().out)
+    assert [one["frames"] for one in told["runs"]] == [len(window) for window in read_plan(run).windows]
+
+
 def test_a_window_is_an_ordinary_run(run: Path, film: Path, tmp_path: Path) -> None:
     """Its own record reads its own frames, exactly."""
     plan = read_plan(run)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -44,17 +45,17 @@ def load_config(path: str | Path) -> Config:
     return config_from_values(load_values(path))
 
 
-def differences(config: Config) -> dict[str, Any]:
-    """The values that are not the defaults, by their dotted names, as on the command line."""
+def differences(config: Config, default: Config | None = None) -> dict[str, Any]:
+    """The values of a config that are not those of another (None: the defaults), by their dotted names."""
+    own, other = _flat(asdict(config)), _flat(asdict(default or Config()))
+    return {name: value for name, value in own.items() if value != other[name]}
 
-    def leaves(values: dict[str, Any], prefix: str) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for key, value in values.items():
-            found |= leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-        return found
 
-    usual = leaves(asdict(Config()), "")
-    return {name: value for name, value in leaves(asdict(config), "").items() if value != usual.get(name)}
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return flat
 
 
 def config_text(config: Config) -> str:

@@ -8,13 +8,15 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from vfield.checkpoint import FIELD_NAME, clip_folders, load_field
+from vfield.checkpoint import FIELD_NAME, WINDOWS_NAME, clip_folders, load_field
 from vfield.cli.options import command_parser, parse, run_of, run_options
 from vfield.cli.says import say
 from vfield.cli.sources import RUN_NAME, recorded_source
 from vfield.config import CONFIG_NAME, differences, load_config
+from vfield.errors import UserError
 from vfield.shots import find_shots
 from vfield.video_io import FileDetails, inspect_file, read_clip
+from vfield.windows import read_plan
 
 # A fit holds so many bytes for each pixel of each frame: 4.7 GB for 132 frames of 1280x720 of 8 bits, measured. The
 # clip and its prepared copy take 18 more where colours are floats.
@@ -31,7 +33,7 @@ def run(words: list[str]) -> int:
     parsed = parse(parser, words)
     path = Path(run_of(parsed))
     if path.is_dir() or path.suffix == ".safetensors":
-        several = clip_folders(path) if path.is_dir() and not (path / FIELD_NAME).is_file() else []
+        several = _fields_in(path) if path.is_dir() and not (path / FIELD_NAME).is_file() else []
         reports = [_of_run(folder) for folder in several or [path]]
         report = {"kind": "runs", "runs": reports} if several else {"kind": "run", **reports[0]}
         say("\n\n".join(_lines(_told_of_run(one)) for one in reports), report)
@@ -161,6 +163,17 @@ def _told_of_hdr(details: FileDetails) -> str:
 
 
 # ------------------------------------------------------------------------------------------- runs
+
+
+def _fields_in(path: Path) -> list[Path]:
+    """The folders of the fields in that of a run of several clips, or of the windows of a long one."""
+    if not (path / WINDOWS_NAME).is_file():
+        return clip_folders(path)
+    plan = read_plan(path)
+    fitted = [plan.folder(path, n) for n in range(len(plan.windows)) if plan.is_fitted(path, n)]
+    if not fitted:
+        raise UserError(f"no window of {path} is fitted yet; go on with vfield train --resume --out {path}")
+    return fitted
 
 
 def _of_run(path: Path) -> dict[str, Any]:

@@ -32,14 +32,14 @@ from vfield.cli.sources import RUN_NAME, Source, expanded, file_of, names_apart,
 from vfield.cli.train import fit_source
 from vfield.cli.windows import fit_plan, has_windows, plan_run, window_option, windows_told
 from vfield.clip import ClipFacts
-from vfield.config import CONFIG_NAME, load_config
+from vfield.config import CONFIG_NAME, differences, load_config
 from vfield.crew import crew_of_launch
 from vfield.devices import usable_device
 from vfield.errors import UserError
 from vfield.export import ExportReport, prepare_export, write_export
 from vfield.export_config import ExportConfig
 from vfield.meter import meter
-from vfield.summary import PAGE_NAME, add_export, differences, exported_before, is_done, read_summary
+from vfield.summary import PAGE_NAME, add_export, exported_before, is_done, read_summary
 from vfield.training import RESUME_NAME, Config, check_device
 from vfield.windows import WindowedRun, open_run
 

@@ -3,7 +3,6 @@
 from vfield.summary.figures import (
     PAGE_NAME,
     SUMMARY_NAME,
-    differences,
     exported_before,
     is_done,
     read_summary,
@@ -17,7 +16,6 @@ __all__ = [
     "PAGE_NAME",
     "SUMMARY_NAME",
     "add_export",
-    "differences",
     "exported_before",
     "is_done",
     "pictures",

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from vfield.clip import ClipFacts
+from vfield.config import differences
 from vfield.errors import UserError
 from vfield.export import ExportReport
 from vfield.export_config import ExportConfig
@@ -107,19 +108,6 @@ def _clip(facts: ClipFacts) -> dict[str, Any]:
         "pixel_aspect": str(facts.pixel_aspect),
         "colour": {name: value for name, value in asdict(facts.color).items() if value is not None},
     }
-
-
-def differences(config: Config, default: Config | None = None) -> dict[str, Any]:
-    """The values of a config that are not those of another (None: the defaults), by their dotted names."""
-    own, other = _flat(asdict(config)), _flat(asdict(default or Config()))
-    return {name: value for name, value in own.items() if value != other[name]}
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return flat
 
 
 def _finite(value: float) -> float | None:
