@@ -1,7 +1,7 @@
 """The frames of a schedule, from one field or from the windows of a long clip, made by one process or by several.
 
 Several processes share the frames in pieces, in turn. Each makes its own and hands them over in files beside the
-result; the main one takes all of them in order, so that what it writes is, bit for bit, what a single process writes.
+result; the main one takes all of them in order, so that what it codes is, bit for bit, what a single process codes.
 Nobody runs ahead by more than two pieces, and what lies on the disk stays small, however long the video.
 """
 

@@ -10,7 +10,7 @@ import tempfile
 import threading
 import webbrowser
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from fractions import Fraction
 from importlib.resources import files
 from pathlib import Path
@@ -295,8 +295,7 @@ def serve(app: FastAPI, port: int, open_browser: bool, tell: Callable[[str], Non
             # Some browsers return only when they are closed.
             threading.Thread(target=webbrowser.open, args=[address], daemon=True).start()
         config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=1)
-        try:
+        # Ctrl-C is how it is meant to end: uvicorn ends in order and passes the signal on, where it is not ignored.
+        with suppress(KeyboardInterrupt):
             uvicorn.Server(config).run(sockets=[listening])
-        except KeyboardInterrupt:
-            # How it is meant to end; uvicorn has ended in order and passes the signal on.
-            _LOG.info("ended")
+        _LOG.info("ended")
