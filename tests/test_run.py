@@ -96,7 +96,7 @@ def test_a_clip_becomes_slow_and_large_in_one_go(capfd: pytest.CaptureFixture[st
 
 def test_what_run_writes_is_what_train_and_render_write() -> None:
     film(Path("clip.mp4"), count=6)
-    part, lossless = ["--start", "0.04", "--end", "0.2"], ["--codec", "ffv1"]  # x264's bytes differ from run to run
+    part, lossless = ["--start", "0.04", "--end", "0.2"], ["--codec", "ffv1"]  # see docs/notes.md, "Long clips"
     words = [*TINY, *part, "--fit-size", "24x16", "--fps", "50", *lossless]
     assert main(["run", "clip.mp4", *words, "-o", "one.mkv"]) == 0
     assert main(["train", *TINY, "--video", "clip.mp4", *part, "--size", "24x16", "--out", "two"]) == 0
