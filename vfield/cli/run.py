@@ -36,7 +36,7 @@ from vfield.config import CONFIG_NAME, differences, load_config
 from vfield.crew import crew_of_launch
 from vfield.devices import usable_device
 from vfield.errors import UserError
-from vfield.export import ExportReport, prepare_export, write_export
+from vfield.export import ExportReport, PreparedExport, prepare_export, write_export
 from vfield.export_config import ExportConfig
 from vfield.meter import meter
 from vfield.summary import PAGE_NAME, add_export, exported_before, is_done, read_summary
@@ -140,8 +140,8 @@ def run(words: list[str]) -> int:
 
 def _source(parsed: Namespace, video: str) -> Source:
     """Which part of a clip the words ask for."""
-    source = Source(video, parsed.start, parsed.end, parsed.fit_size, mask=parsed.mask)
-    return replace(source, deinterlace=parsed.deinterlace)
+    part = (parsed.start, parsed.end, parsed.fit_size)
+    return Source(video, *part, mask=parsed.mask, deinterlace=parsed.deinterlace)
 
 
 def _one_of_many(job: Job, config: Config, wanted: ExportConfig) -> Ended:
@@ -206,8 +206,11 @@ def fit_and_export(job: Job, config: Config, wanted: ExportConfig) -> RunReport:
 def _fit_windows_and_export(job: Job, config: Config, wanted: ExportConfig, resume: bool) -> RunReport:
     """Fit a long clip's windows, and export from them; processes of a launch share both."""
 
+    prepared: PreparedExport | None = None
+
     def check(facts: ClipFacts) -> None:
-        prepare_export(facts, job.output, wanted)
+        nonlocal prepared
+        prepared = prepare_export(facts, job.output, wanted)
 
     with crew_of_launch() as crew:
         plan = plan_run(job.source, config, job.folder, job.window, crew, resume=resume, check=check)
@@ -219,9 +222,9 @@ def _fit_windows_and_export(job: Job, config: Config, wanted: ExportConfig, resu
         if result.interrupted:
             return replace(report, fit="stopped")
         report = replace(report, told=[*lines, f"look:   {job.folder / PAGE_NAME}"])
-        if not crew.is_main:
-            logging.getLogger("vfield").setLevel(logging.ERROR)  # the main process says what the file cannot hold
-        prepared = prepare_export(plan.facts, job.output, wanted)
+        if prepared is None:  # The main process has prepared it before the fit, and said what the file cannot hold.
+            logging.getLogger("vfield").setLevel(logging.ERROR)
+            prepared = prepare_export(plan.facts, job.output, wanted)
         device = usable_device(config.training.device)
         exported = write_export(WindowedRun(job.folder), prepared, crew=crew, device=device)
     return _exported(job, replace(report, exported=exported), wanted)

@@ -21,7 +21,7 @@ from vfield.errors import UserError
 from vfield.video_io.audio import AudioPlan, Feed, open_audio
 from vfield.video_io.carry import Carried, CarryPlan, carry_over, report_lost
 from vfield.video_io.color import rgb_to_yuv16, tag, video_color
-from vfield.video_io.graph import ACCURATE, FilterChain, chroma_left, even_size
+from vfield.video_io.graph import ACCURATE, FilterChain, chroma_left, even_size, halves_chroma
 from vfield.video_io.hardware import Quality, on_host, quality_of, working_encoder
 from vfield.video_io.hdr import with_hdr_metadata
 
@@ -113,7 +113,7 @@ def choose_encoding(
         pixel_format = _best_format(encoder, formats, bits, odd)
     elif formats and pixel_format not in formats:
         raise UserError(f"{encoder} cannot write pixel format {pixel_format}; it can write {', '.join(formats)}")
-    if odd and _halves_chroma(pixel_format):
+    if odd and halves_chroma(VideoFormat(pixel_format)):
         raise UserError(
             f"{width}x{height} has an odd side, which {encoder} cannot write as {pixel_format}; "
             "choose an even size, or leave the pixel format out"
@@ -156,11 +156,6 @@ def _depth(pixel_format: str) -> int:
         return max(component.bits for component in VideoFormat(pixel_format).components)
     except ValueError as error:
         raise UserError(f"unknown pixel format {pixel_format}; usual ones are yuv420p, yuv444p, yuv420p10le") from error
-
-
-def _halves_chroma(pixel_format: str) -> bool:
-    described = VideoFormat(pixel_format)
-    return not described.is_rgb and described.chroma_width(4) < 4
 
 
 def _formats_of(encoder: str, asked: str) -> list[str]:

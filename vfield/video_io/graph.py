@@ -28,13 +28,17 @@ def even_size(described: VideoFormat, height: int, width: int) -> tuple[int, int
     return height + -height % down, width + -width % across
 
 
+def halves_chroma(described: VideoFormat) -> bool:
+    """Whether a format shares chroma along rows."""
+    return not described.is_rgb and described.chroma_width(4) < 4
+
+
 def chroma_left(described: VideoFormat) -> str:
     """What the scale filter is told of a format that shares chroma along rows: that it lies on the even columns.
 
     swscale takes it for centred between columns otherwise, whatever the frame's tag says. {} is "in" or "out".
     """
-    shared = not described.is_rgb and not described.has_palette and described.chroma_width(4) < 4
-    return ":{}_chroma_loc=left" if shared else ""
+    return ":{}_chroma_loc=left" if halves_chroma(described) else ""
 
 
 class FilterChain:
