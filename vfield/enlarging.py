@@ -117,18 +117,18 @@ class Enlarging(NamedTuple):
 
     def visible_at(self, k: int, checked: bool) -> Tensor | None:
         """(1, 2 h, 2 w) bool, what of a frame is learnt from; None for everything."""
-        true = None if self.visible is None else self.visible[k]
-        if self.kept is None or checked:
-            return true
-        free = ~self.kept[None]
-        return free if true is None else true & free
+        return self._true(k, None if self.kept is None or checked else ~self.kept)
 
     def checked_at(self, k: int) -> Tensor | None:
         """(1, 2 h, 2 w) bool, what of a frame kept for checking tells something; None for everything."""
+        return self._true(k, self.kept)
+
+    def _true(self, k: int, within: Tensor | None) -> Tensor | None:
+        """(1, 2 h, 2 w) bool, what of a part of a frame is the truth; None for everything."""
         true = None if self.visible is None else self.visible[k]
-        if self.kept is None:
+        if within is None:
             return true
-        return self.kept[None] if true is None else true & self.kept
+        return within[None] if true is None else true & within
 
 
 def _turn(draw: Callable[[int], int], square: bool) -> Symmetry:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from jsonargparse import ArgumentParser
 
 from vfield.checkpoint import load_field
-from vfield.cli.options import command_parser, exact_number, parse, render_device, run_of, run_options
+from vfield.cli.options import command_parser, exact_number, output_option, parse, render_device, run_of, run_options
 from vfield.cli.says import plain, say
 from vfield.cli.values import parse_rate, parse_size
 from vfield.motion_files import MotionFilesConfig, write_motion
@@ -40,13 +40,7 @@ def _parser() -> ArgumentParser:
         "size asked for, x right and y down. File 000007 starts at frame 7 of a video rendered with the same rates.",
     )
     run_options(parser)
-    parser.add_argument(
-        *("-o", "--output"),
-        type=str,
-        required=True,
-        metavar="DIR",
-        help="a folder, for one file a step of each format, for example motion; required",
-    )
+    output_option(parser, "a folder, for one file a step of each format, for example motion", metavar="DIR")
     parser.add_argument(
         "--fps",
         type=str | None,

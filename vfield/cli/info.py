@@ -14,15 +14,13 @@ from vfield.cli.says import say
 from vfield.cli.sources import RUN_NAME, recorded_source
 from vfield.config import CONFIG_NAME, differences, load_config
 from vfield.errors import UserError
-from vfield.shots import find_shots
-from vfield.video_io import FileDetails, inspect_file, read_clip
+from vfield.shots import shots_of
+from vfield.video_io import FileDetails, inspect_file, scan_clip
 from vfield.windows import read_plan
 
 # A fit holds so many bytes for each pixel of each frame: 4.7 GB for 132 frames of 1280x720 of 8 bits, measured. The
 # clip and its prepared copy take 18 more where colours are floats.
 _FIT_BYTES, _DEEP_BYTES = 39, 57
-# Cuts are looked for on frames reduced to this, pixels on the longer side.
-_CUT_SIDE = 96
 
 
 def run(words: list[str]) -> int:
@@ -39,7 +37,7 @@ def run(words: list[str]) -> int:
         say("\n\n".join(_lines(_told_of_run(one)) for one in reports), report)
         return 0
     details = inspect_file(path)
-    cuts = _cuts(path, details) if parsed.cuts else None
+    cuts = _cuts(path) if parsed.cuts else None
     say(_lines(_told_of_file(path, details, cuts)), _of_file(path, details, cuts))
     return 0
 
@@ -52,12 +50,11 @@ def _lines(told: Mapping[str, str]) -> str:
 # ------------------------------------------------------------------------------------------- files
 
 
-def _cuts(path: Path, details: FileDetails) -> list[Fraction]:
+def _cuts(path: Path) -> list[Fraction]:
     """Seconds from the first frame at which another scene begins."""
-    scale = min(1.0, _CUT_SIDE / max(details.info.width, details.info.height))
-    size = (max(1, round(details.info.height * scale)), max(1, round(details.info.width * scale)))
-    clip = read_clip(path, size=size)
-    return [clip.pts_seconds[shot.start] - clip.start_seconds for shot in find_shots(clip.frames)[1:]]
+    scan = scan_clip(path, shots_of)
+    pts = scan.facts.pts_seconds
+    return [pts[shot.start] - pts[0] for shot in scan.seen[1:]]
 
 
 def _fit_bytes(details: FileDetails) -> int:

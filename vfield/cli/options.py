@@ -190,6 +190,12 @@ def run_of(parsed: Namespace) -> str:
     return str(parsed.run if parsed.input is None else parsed.input)
 
 
+def output_option(parser: ArgumentParser, about: str, metavar: str = "FILE") -> None:
+    """Where a command's result goes."""
+    names = ("-o", "--output")
+    parser.add_argument(*names, type=str, required=True, metavar=metavar, help=f"{about}; required")
+
+
 def result_folder(parser: ArgumentParser, default: str) -> None:
     """Where an experiment or a benchmark leaves its results, and whether it may replace earlier ones."""
     told = "folder for the results, for example runs/mine"

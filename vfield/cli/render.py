@@ -6,7 +6,16 @@ import logging
 
 from jsonargparse import ArgumentParser, Namespace
 
-from vfield.cli.options import command_parser, exact_number, parse, render_device, run_of, run_options, span_options
+from vfield.cli.options import (
+    command_parser,
+    exact_number,
+    output_option,
+    parse,
+    render_device,
+    run_of,
+    run_options,
+    span_options,
+)
 from vfield.cli.says import plain, say
 from vfield.cli.values import parse_crop, parse_output_rate, parse_size, parse_speed_curve
 from vfield.crew import crew_of_launch
@@ -38,8 +47,7 @@ def run(words: list[str]) -> int:
 
 def export_options(parser: ArgumentParser, output: str) -> None:
     """What to make of a field, and where it goes, which is told."""
-    names = ("-o", "--output")
-    parser.add_argument(*names, type=str, required=True, metavar="FILE", help=f"{output}; required")
+    output_option(parser, output)
     parser.add_argument("--scale", type=float | None, help="enlarge by this factor, for example 2; default 1")
     parser.add_argument(
         "--size", type=str | None, metavar="WxH", help="output size, pixels, for example 1920x1080; default the clip's"

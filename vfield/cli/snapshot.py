@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from vfield.checkpoint import load_field
-from vfield.cli.options import command_parser, parse, render_device, run_of, run_options
+from vfield.cli.options import command_parser, output_option, parse, render_device, run_of, run_options
 from vfield.cli.says import say
 from vfield.panels import side_by_side
 
@@ -14,13 +14,7 @@ def run(words: list[str]) -> int:
     """Read the options, write the picture, and name it."""
     parser = command_parser("snapshot", "Picture what a fitted field adds.")
     run_options(parser)
-    parser.add_argument(
-        *("-o", "--output"),
-        type=str,
-        required=True,
-        metavar="FILE",
-        help="a .png file, for example snapshot.png; required",
-    )
+    output_option(parser, "a .png file, for example snapshot.png")
     render_device(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier picture")
     parsed = parse(parser, words)

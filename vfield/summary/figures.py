@@ -51,7 +51,7 @@ def summed_up(
     return {
         "format": _FORMAT,
         "status": "interrupted" if result.interrupted else "done",
-        "clip": {**_clip(facts), "part": {name: value for name, value in part.items() if value is not None}},
+        "clip": _clip(facts, part),
         "config": differences(config),
         "steps": result.steps,
         "seconds": round(result.seconds, 3),
@@ -82,7 +82,7 @@ def windows_summed_up(plan: WindowPlan, folder: Path, config: Config, part: Mapp
     return {
         "format": _FORMAT,
         "status": "done",
-        "clip": {**_clip(plan.facts), "part": {name: value for name, value in part.items() if value is not None}},
+        "clip": _clip(plan.facts, part),
         "config": differences(config),
         "steps": sum(window["steps"] for window in told),
         "seconds": round(sum(window["seconds"] for window in told), 3),
@@ -95,7 +95,7 @@ def windows_summed_up(plan: WindowPlan, folder: Path, config: Config, part: Mapp
     }
 
 
-def _clip(facts: ClipFacts) -> dict[str, Any]:
+def _clip(facts: ClipFacts, part: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "source": facts.source,
         "frames": len(facts.pts_seconds),
@@ -107,6 +107,7 @@ def _clip(facts: ClipFacts) -> dict[str, Any]:
         "frame_rate": str(facts.frame_rate),
         "pixel_aspect": str(facts.pixel_aspect),
         "colour": {name: value for name, value in asdict(facts.color).items() if value is not None},
+        "part": {name: value for name, value in part.items() if value is not None},
     }
 
 
