@@ -16,10 +16,12 @@ from vfield.video_io import VideoWriter
 SIZE = (48, 64)
 
 
-def test_boxes_are_five_squares_of_fifty_pixels_at_fixed_places() -> None:
+def test_boxes_are_five_squares_of_fifty_pixels_in_the_middle_and_in_those_of_the_quarters() -> None:
     visible = visible_with("boxes", 3, 360, 640)
     assert (~visible).sum(dim=(1, 2)).tolist() == [5 * 50 * 50] * 3
     assert (visible == visible[:1]).all()
+    for y, x in [(180, 320), (90, 160), (90, 480), (270, 160), (270, 480)]:
+        assert not visible[0, y - 25 : y + 25, x - 25 : x + 25].any()
 
 
 def test_half_is_half_and_new_in_each_frame() -> None:

@@ -1,7 +1,8 @@
 """Holes in clips, filled by the field and by what people use otherwise, judged by what the holes hid.
 
-- `boxes`: five squares at fixed places in every frame, 50 pixels wide where the picture is 360 pixels high, after Chen,
-  Gwilliam, Lim and Shrivastava, "HNeRV: a hybrid neural representation for videos", CVPR 2023.
+- `boxes`: five squares in every frame, around its middle and those of its quarters, 50 pixels wide where the picture is
+  360 pixels high, after Chen, Gwilliam, Lim and Shrivastava, "HNeRV: a hybrid neural representation for videos",
+  CVPR 2023, and its published code.
 - `half`: every second pixel on average, at random, anew in each frame.
 - `frames`: every tenth frame as a whole.
 
@@ -33,7 +34,8 @@ Holes = Literal["boxes", "half", "frames"]
 HOLES: tuple[Holes, ...] = ("boxes", "half", "frames")
 
 _BOX = 50 / 360  # of the picture's height
-_PLACES = ((0.25, 0.2), (0.25, 0.8), (0.5, 0.5), (0.75, 0.2), (0.75, 0.8))  # of the boxes' middles, down and across
+# Middles of the boxes, down and across.
+_PLACES = ((0.5, 0.5), (0.25, 0.25), (0.25, 0.75), (0.75, 0.25), (0.75, 0.75))
 _EVERY = 10
 _CROP = 128  # pixels of the part that is shown
 _GAIN = 5  # by which errors are amplified in pictures
