@@ -53,6 +53,7 @@ LAYERS = [
     "render",
     "checkpoint",
     "windows",
+    "pieces",
     "footage",
     "zoom",
     "soundtrack",

@@ -6,11 +6,12 @@ it is complete. No more than a frame or two is in memory at any time, however lo
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,11 +25,14 @@ from vfield.crew import Crew
 from vfield.errors import UserError
 from vfield.export_config import ExportConfig, output_size, pixel_aspect_of, region_of, schedule_of
 from vfield.footage import Look, Relay, frames_of
+from vfield.pieces import Pieces
 from vfield.render import Region
 from vfield.soundtrack import Soundtrack, choose_soundtrack
 from vfield.timing import Schedule
 from vfield.video_io import VideoWriter, common_time_base, has_audio
 from vfield.windows import WindowedRun
+
+_LOG = logging.getLogger("vfield")
 
 
 @dataclass(frozen=True)
@@ -166,9 +170,10 @@ def write_export(
     """Render what was prepared from the clip's facts; see `export`, which does both."""
     began = time.monotonic()
     plan, (height, width), soundtrack, writer = prepared.plan, prepared.size, prepared.soundtrack, prepared.writer
-    edges = plan.edges_seconds
+    pieces = None
     if isinstance(saved, WindowedRun):
         saved.check(plan.source_seconds)
+        pieces = _pieces_of(saved, prepared)
     look = Look((height, width), prepared.region, chunk_points, device)
 
     def ready(frame: Tensor) -> Tensor:
@@ -178,15 +183,16 @@ def write_export(
     def made(numbers: range) -> Iterator[Tensor]:
         return map(ready, frames_of(saved, plan, numbers, look))
 
+    wanted = range(0 if pieces is None else pieces.done, len(plan.output_seconds))
     relay = None
     if crew is not None and crew.size > 1:
-        relay = Relay(crew, len(plan.output_seconds), made, prepared.path)
+        relay = Relay(crew, wanted, made, prepared.path)
     if relay is not None and not relay.is_main:
         relay.supply()
     else:
         try:
-            frames = made(range(len(plan.output_seconds))) if relay is None else relay.take()
-            _write(writer, frames, plan, progress, after_frame)
+            frames = made(wanted) if relay is None else relay.take()
+            _Writing(prepared, frames, wanted, progress, after_frame).write(pieces)
         finally:
             if relay is not None:
                 relay.end()
@@ -196,29 +202,74 @@ def write_export(
         height=height,
         width=width,
         frame_rate=plan.frame_rate,
-        duration_seconds=edges[-1],
+        duration_seconds=plan.edges_seconds[-1],
         seconds_taken=time.monotonic() - began,
         # The writer leaves out, with a line in the log, what the container cannot hold: the report must not deny it.
         audio=soundtrack.word if soundtrack.audio is None or has_audio(prepared.path) else "left out",
     )
 
 
-def _write(
-    writer: VideoWriter,
-    frames: Iterator[Tensor],
-    plan: Schedule,
-    progress: bool,
-    after_frame: Callable[[int, int], None] | None,
-) -> None:
-    count = len(plan.output_seconds)
-    bar = tqdm(frames, total=count, desc="rendering", unit="frame", disable=not progress)
-    durations = [later - earlier for earlier, later in pairwise(plan.edges_seconds)]
-    with writer:
-        timed = zip(bar, plan.output_seconds, durations, strict=True)
-        for written, (frame, pts, lasting) in enumerate(timed, start=1):
-            writer.write(frame, pts_seconds=pts, duration_seconds=lasting)
-            if after_frame is not None:
-                after_frame(written, count)
+def _pieces_of(run: WindowedRun, prepared: PreparedExport) -> Pieces | None:
+    """The pieces that an export of a long clip is coded in, those of an earlier try included; None for pictures."""
+    config, plan, coding = prepared.config, prepared.plan, prepared.writer.coding
+    if coding is None:
+        return None
+    request = f"{coding} {config.crop} {config.path} {list(map(str, plan.source_seconds))}"
+    return Pieces(run, request, len(plan.output_seconds), prepared.path.suffix)
+
+
+class _Writing:
+    """Frames on their way into a file."""
+
+    def __init__(
+        self,
+        prepared: PreparedExport,
+        frames: Iterator[Tensor],
+        wanted: range,
+        progress: bool,
+        after_frame: Callable[[int, int], None] | None,
+    ) -> None:
+        self._prepared, self._after_frame = prepared, after_frame
+        self._pts = prepared.plan.output_seconds
+        self._lasting = [later - earlier for earlier, later in pairwise(prepared.plan.edges_seconds)]
+        bar = tqdm(*(frames, "rendering"), total=wanted.stop, initial=wanted.start, unit="frame", disable=not progress)
+        # Whoever makes the frames must make as many as are wanted.
+        self._numbered = zip(wanted, bar, strict=True)
+
+    def write(self, pieces: Pieces | None) -> None:
+        """Write them all, in one go or piece by piece."""
+        writer = self._prepared.writer
+        if pieces is None:
+            self._fill(writer, len(self._pts), Fraction(0))
+            self._end()
+            return
+        pieces.begin()
+        if pieces.done:
+            _LOG.info(
+                "going on after %d of %d frames, which are kept in %s", pieces.done, len(self._pts), pieces.folder
+            )
+        try:
+            for file, numbers in pieces.missing():
+                self._fill(writer.piece(file), len(numbers), self._pts[numbers.start])
+            self._end()
+            writer.join(pieces.files, self._pts, self._lasting)
+        except BaseException:
+            if pieces.files[0].exists():
+                _LOG.warning("what was rendered is kept in %s: the same command goes on from there", pieces.folder)
+            raise
+        pieces.end()
+
+    def _fill(self, writer: VideoWriter, count: int, origin: Fraction) -> None:
+        """Write the next frames, whose times are counted from an origin."""
+        with writer:
+            for number, frame in islice(self._numbered, count):
+                writer.write(frame, pts_seconds=self._pts[number] - origin, duration_seconds=self._lasting[number])
+                if self._after_frame is not None:
+                    self._after_frame(number + 1, len(self._pts))
+
+    def _end(self) -> None:
+        """Let the bar end, and the makers of frames; it is an error if they have more."""
+        next(self._numbered, None)
 
 
 def _check_one_picture(path: str | Path, frames: int) -> None:

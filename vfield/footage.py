@@ -122,16 +122,16 @@ class Relay:
 
     Args:
         crew: the processes.
-        count: how many frames there are.
+        frames: which frames of the result.
         made: makes some of them, as they are to be written.
         path: of the result, beside which pieces are handed over.
     """
 
-    def __init__(self, crew: Crew, count: int, made: Callable[[range], Iterator[Tensor]], path: Path) -> None:
+    def __init__(self, crew: Crew, frames: range, made: Callable[[range], Iterator[Tensor]], path: Path) -> None:
         self._crew, self._made = crew, made
         self.is_main = crew.is_main
-        length = max(1, min(_PIECE_FRAMES, -(-count // crew.size)))
-        self._pieces = [range(start, min(start + length, count)) for start in range(0, count, length)]
+        length = max(1, min(_PIECE_FRAMES, -(-len(frames) // crew.size)))
+        self._pieces = [frames[start : start + length] for start in range(0, len(frames), length)]
         # All have found the request in order before the first frame is rendered, and so before anything is in place.
         folder = partial_name(path).with_suffix(".frames")
         self._folder = Path(crew.hear_all("folder of frames", str(folder))[0])

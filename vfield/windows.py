@@ -22,12 +22,14 @@ from typing import Any, NamedTuple
 from vfield.checkpoint import FIELD_NAME, WINDOWS_NAME, SavedField, facts_from_json, facts_to_json, load_field
 from vfield.clip import ClipFacts
 from vfield.errors import UserError
-from vfield.folders import replaced
+from vfield.folders import remove, replaced
 
 LEAST_FRAMES = 8
 """That a window must be allowed to have."""
 FITTED_NAME = "fitted.json"
 """In a window's folder once its field is fitted to the end."""
+EXPORTS_NAME = "exports"
+"""In the folder of a run of windows: what is coded of exports that are not complete."""
 
 _VERSION = 1
 # Frames on either side of a seam that both windows have.
@@ -210,6 +212,7 @@ def remove_windows(out: Path) -> None:
     if not (out / WINDOWS_NAME).is_file():
         return
     (out / WINDOWS_NAME).unlink()
+    remove(out / EXPORTS_NAME)
     for folder in out.glob("[0-9][0-9][0-9]*"):
         if folder.is_dir() and folder.name.isdigit():
             shutil.rmtree(folder)
@@ -224,17 +227,18 @@ class WindowedRun:
     Attributes:
         facts: of the whole clip.
         plan: how it is divided.
+        folder: of the run.
     """
 
-    def __init__(self, out: Path) -> None:
+    def __init__(self, folder: Path) -> None:
         """Read the plan.
 
         Raises:
             UserError: when it is damaged.
         """
-        self._out = out
+        self.folder = folder
         self._loaded: tuple[int, SavedField] | None = None
-        self.plan = read_plan(out)
+        self.plan = read_plan(folder)
         self.facts = self.plan.facts
 
     def check(self, instants: Iterable[Fraction]) -> None:
@@ -244,17 +248,26 @@ class WindowedRun:
             UserError: for the first such window.
         """
         for number in sorted({self.plan.window_at(seconds) for seconds in instants}):
-            if not self.plan.is_fitted(self._out, number):
+            if not self.plan.is_fitted(self.folder, number):
                 raise UserError(
-                    f"window {self.plan.folder(self._out, number)} is not fitted yet; go on with vfield train --resume "
-                    f"--out {self._out}, or render a part that is"
+                    f"window {self.plan.folder(self.folder, number)} is not fitted yet; go on with "
+                    f"vfield train --resume --out {self.folder}, or render a part that is"
                 )
+
+    def fingerprint(self) -> str:
+        """Words that change when any window is divided or fitted in another way, or again."""
+        words = [(self.folder / WINDOWS_NAME).read_text()]
+        for number in range(len(self.plan.windows)):
+            if self.plan.is_fitted(self.folder, number):
+                held = (self.plan.folder(self.folder, number) / FIELD_NAME).stat()
+                words.append(f"{number}: {held.st_size} bytes, {held.st_mtime_ns}")
+        return "\n".join(words)
 
     def field(self, number: int) -> SavedField:
         """A window's field; the one that was asked for before is let go of first."""
         if self._loaded is None or self._loaded[0] != number:
             self._loaded = None
-            self._loaded = (number, load_field(self.plan.folder(self._out, number)))
+            self._loaded = (number, load_field(self.plan.folder(self.folder, number)))
         return self._loaded[1]
 
 

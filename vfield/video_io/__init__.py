@@ -13,6 +13,7 @@ from vfield.video_io.encode import CONTAINERS, cannot_hold
 from vfield.video_io.filters import encode_gif, filter_frames
 from vfield.video_io.graph import ACCURATE
 from vfield.video_io.interlace import Deinterlacing
+from vfield.video_io.joining import frames_in
 from vfield.video_io.read import ShownFrame, read_clip, read_frames, scan_clip
 from vfield.video_io.source import VideoInfo, has_audio, probe
 from vfield.video_io.write import VideoWriter, common_time_base
@@ -31,6 +32,7 @@ __all__ = [
     "common_time_base",
     "encode_gif",
     "filter_frames",
+    "frames_in",
     "has_audio",
     "inspect_file",
     "probe",

@@ -50,6 +50,9 @@ _OPTIONS = {
 _CODES_ODD_420 = ("libvpx-vp9", "libsvtav1", "ffv1")
 # Least sides that these encoders take; the others take any.
 _LEAST_SIDE = {"libx265": 16, "libsvtav1": 4}
+# Narrower pictures than this make x265's search for what is looked at longest (cutree) write past its memory, and the
+# process ends (x265 in PyAV 18.1, widths up to 48).
+_X265_CUTREE_WIDTH = 64
 # x265 learns what to subtract from presentation times when it sees the third frame. Of shorter videos, which it never
 # reorders, the decoding times that it gives are whatever lay in memory.
 _X265_DELAY = 2
@@ -121,6 +124,8 @@ def choose_encoding(
     options = _OPTIONS.get(encoder, {}) | _quality_options(encoder, crf)
     if encoder == "ffv1" and min(height, width) == 1:
         options["slices"] = "1"  # It cannot part a picture one pixel wide, and tries.
+    if encoder == "libx265" and width < _X265_CUTREE_WIDTH:
+        options["x265-params"] += ":cutree=0"
     facts = replace(color, matrix="gbr", range="pc") if VideoFormat(pixel_format).is_rgb else video_color(color)
     facts = replace(facts, bit_depth=_depth(pixel_format))
     options = with_hdr_metadata(options, encoder, color)
@@ -259,10 +264,7 @@ class VideoSink:
 
     def write(self, rgb: np.ndarray, pts_seconds: Fraction, duration_seconds: Fraction) -> None:
         """Encodes (3, h, w) uint8 or float32 RGB. Ticks never repeat, even when the time base is too coarse."""
-        tick = round(pts_seconds / self._time_base)
-        if self._last_tick is not None:
-            tick = max(tick, self._last_tick + 1)
-        self._last_tick = tick
+        tick = self._next_tick(pts_seconds)
         self._count += 1
         frame = self._converted(rgb)
         frame.pts, frame.time_base = tick, self._time_base
@@ -270,6 +272,13 @@ class VideoSink:
         self._mux(frame)
         for feed in self._feeds:
             feed.mux_until(self._container, pts_seconds + duration_seconds)
+
+    def _next_tick(self, pts_seconds: Fraction) -> int:
+        tick = round(pts_seconds / self._time_base)
+        if self._last_tick is not None:
+            tick = max(tick, self._last_tick + 1)
+        self._last_tick = tick
+        return tick
 
     def _mux(self, frame: VideoFrame | None) -> None:
         for packet in self._stream.encode(frame):

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import av
 import numpy as np
@@ -24,6 +25,7 @@ from vfield.video_io.audio import AudioPlan
 from vfield.video_io.carry import CarryPlan
 from vfield.video_io.encode import CONTAINERS, Encoding, VideoSink, choose_encoding
 from vfield.video_io.hdr import carries_hdr_metadata
+from vfield.video_io.joining import JoinedSink
 from vfield.video_io.pictures import GifSink, PictureSink, PngSink, check_gif_rate
 from vfield.video_io.source import logger
 
@@ -121,6 +123,7 @@ class VideoWriter:
         _check_target(self._path, self._kind, overwrite)
         self._partial = partial_name(self._path)
         self._sink: _Sink | None = None
+        self._pieces: Sequence[Path] = ()
         self._count = 0
         self._previous: Fraction | None = None
 
@@ -162,6 +165,44 @@ class VideoWriter:
             return self._encoding.color.bit_depth
         return 16 if self._kind in ("", ".png") and self._color.bit_depth > 8 else 8
 
+    @property
+    def coding(self) -> str | None:
+        """All that tells how a picture is coded here, in words; None where what is written is not a video."""
+        if self._encoding is None:
+            return None
+        return f"{self._encoding} {self._shape} {self._frame_rate} {self._time_base} {self._pixel_aspect}"
+
+    def piece(self, path: Path) -> VideoWriter:
+        """A writer of some of the frames alone, coded in the same way, for `join`; its times begin at 0.
+
+        Args:
+            path: where it goes, of this video's suffix. What is there is replaced.
+        """
+        made = copy.copy(self)
+        made._path, made._partial, made._overwrite = path, partial_name(path), True
+        made._audio = made._carry = None
+        return made
+
+    def join(
+        self, pieces: Sequence[Path], pts_seconds: Sequence[Fraction], durations_seconds: Sequence[Fraction]
+    ) -> None:
+        """Write the whole video from pieces that together hold all its frames, in place of entering and writing.
+
+        Args:
+            pieces: what writers of `piece` have written, in order.
+            pts_seconds: when each frame is shown, counted from the start of the whole.
+            durations_seconds: for how long.
+
+        Raises:
+            UserError: as writing does, and when the pieces do not hold so many frames.
+        """
+        self._pieces = pieces
+        with self:
+            assert isinstance(self._sink, JoinedSink)
+            with _told_to_user(self._path):
+                self._sink.take(pts_seconds, durations_seconds)
+            self._count = len(pts_seconds)
+
     def __enter__(self) -> Self:
         # Somebody may have put something there since: a fit lies between the two where a clip is fitted and exported.
         _check_target(self._path, self._kind, self._overwrite)
@@ -184,17 +225,18 @@ class VideoWriter:
             return PictureSink(self._partial, height=height, width=width, deep=self._color.bit_depth > 8)
         if self._encoding is None:
             return GifSink(self._partial, height=height, width=width)
-        return VideoSink(
-            self._partial,
-            self._encoding,
-            height=height,
-            width=width,
-            frame_rate=self._frame_rate,
-            time_base=self._time_base,
-            pixel_aspect=self._pixel_aspect,
-            audio=self._audio,
-            carry=self._carry,
-        )
+        facts: dict[str, Any] = {
+            "height": height,
+            "width": width,
+            "frame_rate": self._frame_rate,
+            "time_base": self._time_base,
+            "pixel_aspect": self._pixel_aspect,
+            "audio": self._audio,
+            "carry": self._carry,
+        }
+        if self._pieces:
+            return JoinedSink(self._partial, self._encoding, self._pieces, **facts)
+        return VideoSink(self._partial, self._encoding, **facts)
 
     def write(
         self, frame: Tensor, *, pts_seconds: Fraction | None = None, duration_seconds: Fraction | None = None
