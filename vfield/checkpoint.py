@@ -172,6 +172,7 @@ def load_field(path: str | Path, device: str = "cpu") -> SavedField:
         curves = None
         if "motion.coefficients" in tensors:
             curves = Curves(*(tensors[f"motion.{name}"] for name in Curves._fields))
+        alpha = tensors.get("opacity.frames")
         field = VideoField(
             config,
             keyframes=tensors.get("colours.frames", torch.empty(1, 3, facts.height, facts.width, dtype=torch.uint8)),
@@ -180,6 +181,7 @@ def load_field(path: str | Path, device: str = "cpu") -> SavedField:
             duration_seconds=float(facts.end_seconds - facts.pts_seconds[0]),
             curves=curves,
             generator=torch.Generator().manual_seed(0),
+            alpha=None if alpha is None else alpha[:, 0],
         )
         field.load_state_dict(tensors)
         expectation = _expectation_from_json(described["expectation"])
@@ -261,4 +263,5 @@ def facts_from_json(described: dict[str, Any]) -> ClipFacts:
         pixel_aspect=Fraction(described["pixel_aspect"]),
         source=described["source"],
         missing=tuple(described.get("missing", ())),
+        has_alpha=described.get("has_alpha", False),
     )
