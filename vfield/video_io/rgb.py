@@ -53,12 +53,11 @@ class RgbConverter:
             self._height, self._width = first.height, first.width
         else:
             self._height, self._width = (size[1], size[0]) if sideways else size
-        self._to_rgba, self._to_rgb, self._to_size = (_Chain(codec in _CENTRED_CHROMA) for _ in range(3))
+        self._to_rgba, self._to_rgb = (_Chain(codec in _CENTRED_CHROMA) for _ in range(2))
 
     def __call__(self, frame: VideoFrame) -> Picture:
         """The picture of a frame."""
         coded = self.color
-        size = (self._height, self._width)
         tag(frame, coded)
         alpha = None
         if may_have_alpha(frame.format):
@@ -67,46 +66,44 @@ class RgbConverter:
             coded = ColorInfo("gbr", "pc", bit_depth=coded.bit_depth)
         elif is_grey(frame.format.name) and coded.bit_depth > 8:
             # To 16 bits of grey, not of colour: swscale rounds on the way there.
+            size = (self._height, self._width)
             grey: np.ndarray = self._to_rgb(frame, coded, _GREY_FORMATS, size).to_ndarray()
             return Picture(self._upright(repeat(grey / np.float32(65535), "h w -> c h w", c=3)), None)
-        pixels: np.ndarray = self._to_rgb(frame, coded, _RGB_FORMATS, size).to_ndarray()
-        shown = None if alpha is None else self._upright(self._sized(alpha, size)[None])[0]
-        return Picture(self._upright(_to_rgb(pixels, coded)), shown)
+        rgb = self._upright(self._scaled(frame, coded))
+        # As a grey picture by the way that colours go, so that both are rounded and clipped alike.
+        return Picture(rgb, None if alpha is None else self._upright(self._scaled(alpha, coded))[0])
+
+    def _scaled(self, frame: VideoFrame, coded: ColorInfo) -> np.ndarray:
+        """(3, h, w) of the size asked for, but not turned yet."""
+        pixels: np.ndarray = self._to_rgb(frame, coded, _RGB_FORMATS, (self._height, self._width)).to_ndarray()
+        return _to_rgb(pixels, coded)
 
     def _upright(self, rgb: np.ndarray) -> np.ndarray:
         if self.orientation.mirrored:
             rgb = rgb[:, :, ::-1]
         return np.rot90(rgb, self.orientation.turns, (1, 2))
 
-    def _sized(self, alpha: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-        """Alpha (h, w) in words of 8 or 16 bits at another size, as `Picture` has it; scaled as its colours are."""
-        if alpha.shape != size:
-            deep = alpha.dtype == np.uint16
-            frame = VideoFrame.from_ndarray(np.ascontiguousarray(alpha), "gray16le" if deep else "gray")
-            # The range is the same on both sides, so that nothing is stretched.
-            color = ColorInfo("bt709", "pc", bit_depth=16 if deep else 8)
-            tag(frame, color)
-            alpha = self._to_size(frame, color, _GREY_FORMATS, size).to_ndarray()
-        return alpha if alpha.dtype == np.uint8 else alpha / np.float32(65535)
-
-    def _flattened(self, frame: VideoFrame) -> tuple[VideoFrame, np.ndarray | None]:
-        """The frame over black, and its alpha (h, w) unless everything is opaque, in words of 8 or 16 bits."""
+    def _flattened(self, frame: VideoFrame) -> tuple[VideoFrame, VideoFrame | None]:
+        """The frame over black, and its alpha in all channels unless everything is opaque: RGB of 8 or 16 bits."""
         color = replace(self.color, matrix="gbr") if is_grey(frame.format.name) else self.color
         pixels = self._to_rgba(frame, color, _RGBA_FORMATS, (frame.height, frame.width)).to_ndarray()
         alpha = _plane_of_alpha(frame)
+        most = np.float32(255 if color.bit_depth == 8 else 65535)
         if alpha is None:
-            alpha = pixels[..., 3] / np.float32(255 if color.bit_depth == 8 else 65535)
+            alpha = pixels[..., 3] / most
         opaque = not bool((alpha < 1).any())
         self.saw_alpha = self.saw_alpha or not opaque
         rgb = _to_rgb(pixels[..., :3], color) * alpha
-        if color.bit_depth == 8:
-            flat, name, kept = np.rint(rgb).astype(np.uint8), "rgb24", np.rint(255 * alpha).astype(np.uint8)
-        else:
-            flat, name = np.rint(rgb * 65535).astype(np.uint16), "rgb48le"
-            kept = np.rint(alpha * 65535).astype(np.uint16)
-        made = VideoFrame.from_ndarray(np.ascontiguousarray(rearrange(flat, "c h w -> h w c")), name)
-        tag(made, ColorInfo("gbr", "pc"))
-        return made, None if opaque else kept
+        flat = _frame_of(rgb if color.bit_depth == 8 else rgb * most, color)
+        return flat, None if opaque else _frame_of(repeat(alpha * most, "h w -> c h w", c=3), color)
+
+
+def _frame_of(words: np.ndarray, color: ColorInfo) -> VideoFrame:
+    """(3, h, w) in 0..255 as RGB of 8 bits, or in 0..65535 as RGB of 16 for deeper colours."""
+    kind, name = (np.uint8, "rgb24") if color.bit_depth == 8 else (np.uint16, "rgb48le")
+    made = VideoFrame.from_ndarray(np.ascontiguousarray(rearrange(np.rint(words).astype(kind), "c h w -> h w c")), name)
+    tag(made, ColorInfo("gbr", "pc"))
+    return made
 
 
 # Codecs whose chroma lies between the columns; frames say nothing about it here.
@@ -119,7 +116,7 @@ _RGBA_FORMATS = {
     (False, True): "rgba64le",
     (False, False): "yuva444p16le",
 }
-_GREY_FORMATS = {key: "gray" if key[0] else "gray16le" for key in _RGB_FORMATS}
+_GREY_FORMATS = dict.fromkeys(_RGB_FORMATS, "gray16le")
 
 
 def _plane_of_alpha(frame: VideoFrame) -> np.ndarray | None:
