@@ -20,6 +20,7 @@ from vfield.cli import main, render_main, train_main
 from vfield.clip import Clip, ColorInfo, to_float
 from vfield.fill import fill
 from vfield.video_io import VideoWriter, inspect_file, probe, read_clip, scan_clip
+from vfield.video_io.beneath import filled_beneath
 
 SIZE = (48, 96)
 SOLID = torch.tensor([0.8, 0.4, 0.6])
@@ -241,6 +242,37 @@ def test_alpha_is_written(
     there = alpha_of(clip)[:, None].expand_as(clip.frames) > 0.3
     straight = to_float(clip.frames) / alpha_of(clip)[:, None].clamp(min=0.1)
     assert 255 * (straight - frame[:3])[there].abs().max() < 4.5
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [("a.webm", {}), ("a.mkv", {"codec": "ffv1", "pixel_format": "yuva420p"})]
+)
+def test_edges_keep_their_colour(tmp_path: Path, name: str, options: dict[str, Any]) -> None:
+    """A red disc on nothing, whose outside is black where nobody sees it: over white it stays as red as it was."""
+    y, x = torch.meshgrid(torch.arange(95).float(), torch.arange(97).float(), indexing="ij")
+    alpha = (30.5 - ((x - 48) ** 2 + (y - 48) ** 2).sqrt()).clamp(0, 1)
+    red = torch.tensor([0.9, 0.1, 0.1])[:, None, None] * (alpha > 0)
+    facts: dict[str, Any] = {"height": 95, "width": 97, "frame_rate": Fraction(25), "color": ColorInfo()}
+    with VideoWriter(tmp_path / name, alpha=True, **facts, **options) as writer:
+        for _ in range(2):
+            writer.write(torch.cat([red, alpha[None]]))
+    clip = read_clip(tmp_path / name)
+    over_white = to_float(clip.frames) + 1 - alpha_of(clip)[:, None]
+    # Without colours that go on beneath it would be 36 and more.
+    assert 255 * (over_white - (red * alpha + 1 - alpha)).abs().max() < 8
+
+
+def test_what_is_seen_is_not_touched_by_what_goes_on_beneath() -> None:
+    noise = np.random.default_rng(0)
+    rgb, seen = noise.integers(0, 256, (3, 13, 21)).astype(np.uint8), noise.random((13, 21)) < 0.1
+    for picture in (rgb, (rgb / 255).astype(np.float32)):
+        filled = filled_beneath(picture, seen)
+        assert filled.dtype == picture.dtype
+        assert np.array_equal(filled[:, seen], picture[:, seen])
+        flat = filled_beneath(np.where(seen, picture[:, :1, :1], 0).astype(picture.dtype), seen)
+        np.testing.assert_allclose(flat, np.broadcast_to(picture[:, :1, :1], flat.shape), rtol=1e-6)
+        for uniform in (np.zeros_like(seen), np.ones_like(seen)):
+            assert np.array_equal(filled_beneath(picture, uniform), picture)
 
 
 @pytest.mark.parametrize(

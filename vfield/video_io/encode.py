@@ -19,6 +19,7 @@ from av.video.stream import VideoStream
 from vfield.clip import ColorInfo
 from vfield.errors import UserError
 from vfield.video_io.audio import AudioPlan, Feed, open_audio
+from vfield.video_io.beneath import filled_beneath
 from vfield.video_io.carry import Carried, CarryPlan, carry_over, report_lost
 from vfield.video_io.color import alpha_to_words, rgb_to_yuv16, tag, video_color
 from vfield.video_io.graph import ACCURATE, FilterChain, chroma_left, even_size, halves_chroma
@@ -298,26 +299,28 @@ class VideoSink:
                 packet.dts = packet.pts
             self._container.mux(packet)
 
-    def _converted(self, rgb: np.ndarray) -> VideoFrame:
+    def _converted(self, picture: np.ndarray) -> VideoFrame:
         color = self._encoding.color
+        rgb, alpha = picture[:3], None
+        if self._encoding.alpha:
+            alpha = alpha_to_words(picture[3], color.bit_depth)
+            rgb = filled_beneath(rgb, alpha > 0)
         height, width = rgb.shape[1:]
         even = even_size(VideoFormat(self._encoding.pixel_format), height, width)
         if even != (height, width):
-            rgb = np.pad(rgb, ((0, 0), (0, even[0] - height), (0, even[1] - width)), mode="edge")
+            beyond = ((0, even[0] - height), (0, even[1] - width))
+            rgb = np.pad(rgb, ((0, 0), *beyond), mode="edge")
+            alpha = None if alpha is None else np.pad(alpha, beyond, mode="edge")
         if color.matrix != "gbr":
-            words = rgb_to_yuv16(rgb[:3], color, color.bit_depth)
-            if self._encoding.alpha:
-                words = np.dstack([words, alpha_to_words(rgb[3], color.bit_depth)])
-            frame = VideoFrame.from_ndarray(words, "yuva444p16le" if self._encoding.alpha else "yuv444p16le")
+            words, name = rgb_to_yuv16(rgb, color, color.bit_depth), "yuv444p16le"
             levels = "tv"  # Codes are final: naming equal ranges keeps swscale from stretching them.
         else:
             scale = np.float32(257 if rgb.dtype == np.uint8 else 65535)
-            words = np.rint(np.clip(rgb * scale, 0, 65535)).astype(np.uint16)
-            if self._encoding.alpha:
-                words[3] = alpha_to_words(rgb[3], color.bit_depth)
-            name = "rgba64le" if self._encoding.alpha else "rgb48le"
-            frame = VideoFrame.from_ndarray(np.ascontiguousarray(np.moveaxis(words, 0, -1)), name)
-            levels = "pc"
+            words = np.moveaxis(np.rint(np.clip(rgb * scale, 0, 65535)).astype(np.uint16), 0, -1)
+            name, levels = "rgb48le", "pc"
+        if alpha is not None:
+            words, name = np.dstack([words, alpha]), {"yuv444p16le": "yuva444p16le", "rgb48le": "rgba64le"}[name]
+        frame = VideoFrame.from_ndarray(np.ascontiguousarray(words), name)
         tag(frame, color)
         frame.color_range = 1 if levels == "tv" else 2
         if self._chain is None:
