@@ -361,11 +361,17 @@ def test_a_part_of_the_picture_and_another_size_have_alpha(run: Path, tmp_path: 
     assert alpha_of(read_clip(tmp_path / "a.png"))[0, 12:-12, 12:-12].mean() == pytest.approx(0.5, abs=0.01)
 
 
-def test_run_fits_and_exports_with_alpha(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_fits_and_exports_with_alpha(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
     source = film(tmp_path / "in.mov", [chart(), chart()], codec="prores")
     assert main(["run", str(source), *FAST, "-o", "out.webm"]) == 0
     assert load_field(tmp_path / "runs" / "in").facts.has_alpha
+    capfd.readouterr()
+    for shown in ("in.mov", "out.webm", "runs/in"):
+        assert main(["info", shown]) == 0
+        assert "with alpha" in capfd.readouterr().out
     assert shifts(read_clip(tmp_path / "out.webm"), read_clip(source))[1] < 1.5
 
 
