@@ -241,9 +241,10 @@ def _expectation_from_json(described: dict[str, Any] | None) -> Expectation | No
 
 
 def facts_to_json(facts: ClipFacts) -> dict[str, Any]:
-    """A clip's facts as JSON; times stay exact."""
+    """A clip's facts as JSON; times stay exact. Without alpha nothing is said of it, as before there was any."""
+    said = {name: value for name, value in asdict(facts).items() if name != "has_alpha" or value}
     return {
-        **asdict(facts),
+        **said,
         "pts_seconds": [str(pts) for pts in facts.pts_seconds],
         "end_seconds": str(facts.end_seconds),
         "frame_rate": str(facts.frame_rate),

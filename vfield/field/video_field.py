@@ -425,7 +425,7 @@ class VideoField(nn.Module):
                 colour = blended(views, shares)
                 places += alone
             else:
-                shares = torch.stack([1 - weight, weight], dim=-1)
+                shares = torch.stack([1 - weight, weight], dim=-1) if opacity else none
                 colour = torch.lerp(left, right, weight[:, None])
             if opacity and self.opacity is not None:
                 # Never on the finer level: how pixels are cut is learnt from colours.
