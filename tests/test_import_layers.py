@@ -79,7 +79,7 @@ LAYERS = [
 INNER_LAYERS = {
     "field": [
         *["timeline", "fourier", "splines", "latents", "encoder", "motion", "conditioning", "decoder", "detail"],
-        *["config", "following", "video_field", "__init__"],
+        *["config", "following", "reads", "video_field", "__init__"],
     ],
     "benchmark": [
         *["suite", "cases", "interpolation", "upscaling", "tables", "results", "denoising", "inpainting"],

@@ -115,6 +115,22 @@ def test_uneven_times_are_kept(tmp_path: Path) -> None:
     assert whole.end_seconds == read_clip(tmp_path / "alone.mp4").end_seconds
 
 
+@pytest.mark.parametrize("name", ["a.webm", "a.mkv", "a.mov"])
+def test_alpha_is_joined_too(tmp_path: Path, name: str) -> None:
+    matte = torch.linspace(0, 255, SIZE[1]).round().to(torch.uint8).expand(1, *SIZE)
+    writer = writer_of(tmp_path / name, alpha=True)
+    pieces = [tmp_path / f"{number}{Path(name).suffix}" for number in range(3)]
+    for piece in pieces:
+        with writer.piece(piece) as part:
+            for frame in FRAMES[:4]:
+                part.write(torch.cat([frame, matte]))
+    writer.join(pieces, [i / NTSC for i in range(12)], [1 / NTSC] * 12)
+    whole, parts = read_clip(tmp_path / name), [read_clip(piece) for piece in pieces]
+    assert whole.alpha is not None
+    assert torch.equal(whole.frames, torch.cat([part.frames for part in parts]))
+    assert torch.equal(whole.alpha, torch.cat([part.alpha for part in parts if part.alpha is not None]))
+
+
 def test_pieces_that_lack_a_frame_are_refused_and_leave_nothing(tmp_path: Path) -> None:
     pts = [i / NTSC for i in range(len(FRAMES))]
     pieces = joined(tmp_path / "a.mp4", pts, [1 / NTSC] * len(pts))

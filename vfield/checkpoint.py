@@ -172,6 +172,7 @@ def load_field(path: str | Path, device: str = "cpu") -> SavedField:
         curves = None
         if "motion.coefficients" in tensors:
             curves = Curves(*(tensors[f"motion.{name}"] for name in Curves._fields))
+        alpha = tensors.get("opacity.frames")
         field = VideoField(
             config,
             keyframes=tensors.get("colours.frames", torch.empty(1, 3, facts.height, facts.width, dtype=torch.uint8)),
@@ -180,6 +181,7 @@ def load_field(path: str | Path, device: str = "cpu") -> SavedField:
             duration_seconds=float(facts.end_seconds - facts.pts_seconds[0]),
             curves=curves,
             generator=torch.Generator().manual_seed(0),
+            alpha=None if alpha is None else alpha[:, 0],
         )
         field.load_state_dict(tensors)
         expectation = _expectation_from_json(described["expectation"])
@@ -239,9 +241,10 @@ def _expectation_from_json(described: dict[str, Any] | None) -> Expectation | No
 
 
 def facts_to_json(facts: ClipFacts) -> dict[str, Any]:
-    """A clip's facts as JSON; times stay exact."""
+    """A clip's facts as JSON; times stay exact. Without alpha nothing is said of it, as before there was any."""
+    said = {name: value for name, value in asdict(facts).items() if name != "has_alpha" or value}
     return {
-        **asdict(facts),
+        **said,
         "pts_seconds": [str(pts) for pts in facts.pts_seconds],
         "end_seconds": str(facts.end_seconds),
         "frame_rate": str(facts.frame_rate),
@@ -261,4 +264,5 @@ def facts_from_json(described: dict[str, Any]) -> ClipFacts:
         pixel_aspect=Fraction(described["pixel_aspect"]),
         source=described["source"],
         missing=tuple(described.get("missing", ())),
+        has_alpha=described.get("has_alpha", False),
     )

@@ -84,6 +84,7 @@ class ClipFacts:
         width: picture width in pixels.
         pts_seconds, end_seconds, frame_rate, color, pixel_aspect, source: as in `Clip`.
         missing: frames of which nothing is seen.
+        has_alpha: whether any pixel is not opaque.
     """
 
     height: int
@@ -95,6 +96,7 @@ class ClipFacts:
     pixel_aspect: Fraction
     source: str
     missing: tuple[int, ...] = ()
+    has_alpha: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +104,8 @@ class Clip:
     """One continuous piece of video. A clip of a single frame (an image) is legal.
 
     Attributes:
-        frames: (t, 3, h, w), RGB in the source's own transfer curve; uint8 in 0..255 or float32 in [0, 1].
+        frames: (t, 3, h, w), RGB in the source's own transfer curve; uint8 in 0..255 or float32 in [0, 1]. What is not
+            opaque is as it looks over black: colours are multiplied by alpha.
         pts_seconds: presentation time of each frame, exact, strictly increasing, as the container gives it.
         end_seconds: the instant at which the last frame stops being shown; the clip covers the half-open
             range [pts_seconds[0], end_seconds).
@@ -112,6 +115,8 @@ class Clip:
         source: path of the file it was read from, or "" for a clip made in memory. Only audio is read from it again.
         visible: (t, h, w) bool, False where a pixel is not to be believed; None where all are. A frame may be hidden as
             a whole, but not every frame.
+        alpha: (t, h, w) of the frames' type, 0 where nothing is seen and the most where a pixel is opaque; None where
+            all are.
 
     Raises:
         UserError: when shapes, ranges or times contradict each other.
@@ -125,6 +130,7 @@ class Clip:
     pixel_aspect: Fraction = Fraction(1)
     source: str = ""
     visible: Tensor | None = None
+    alpha: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.frames.ndim != 4 or self.frames.shape[1] != 3:
@@ -148,6 +154,11 @@ class Clip:
                 raise UserError(f"visible must be bool and of the frames' {shape}, got {got}")
             if not bool(self.visible.any()):
                 raise UserError("every pixel of the clip is hidden; leave something to learn from")
+        if self.alpha is not None:
+            shape = (len(self.frames), *self.frames.shape[2:])
+            if self.alpha.dtype != self.frames.dtype or self.alpha.shape != shape:
+                got = f"{tuple(self.alpha.shape)} {self.alpha.dtype}"
+                raise UserError(f"alpha must be of the frames' type and of their {shape}, got {got}")
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -191,6 +202,7 @@ class Clip:
             pixel_aspect=self.pixel_aspect,
             source=self.source,
             missing=self.missing,
+            has_alpha=self.alpha is not None,
         )
 
     @property
@@ -219,6 +231,7 @@ class Clip:
             pixel_aspect=self.pixel_aspect,
             source=self.source,
             visible=None if self.visible is None else self.visible[chosen],
+            alpha=None if self.alpha is None else self.alpha[chosen],
         )
 
 

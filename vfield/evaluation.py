@@ -184,7 +184,8 @@ def reduced(parts: Split, scale: float, reduction: Reduction = "area") -> Split:
     if min(size) < 1:
         raise UserError(f"--scale {scale} leaves nothing of a {seen.width}x{seen.height} picture")
     frames = reduce_frames(to_uint8(seen.frames), *size, reduction)
-    return replace(parts, observed=replace(seen, frames=frames))
+    # Colours are judged, as they look over black.
+    return replace(parts, observed=replace(seen, frames=frames, alpha=None))
 
 
 def judge_held_out(field: VideoField, held_out: HeldOut) -> Scores:

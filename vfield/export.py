@@ -107,6 +107,7 @@ def prepare_export(facts: ClipFacts, path: str | Path, config: ExportConfig) -> 
         width=width,
         frame_rate=plan.frame_rate,
         color=facts.color,
+        alpha=facts.has_alpha,
         pixel_aspect=pixel_aspect_of(config, facts),
         codec=config.codec,
         crf=config.crf,
@@ -174,7 +175,7 @@ def write_export(
     if isinstance(saved, WindowedRun):
         saved.check(plan.source_seconds)
         pieces = _pieces_of(saved, prepared)
-    look = Look((height, width), prepared.region, chunk_points, device)
+    look = Look((height, width), prepared.region, chunk_points, device, writer.alpha)
 
     def ready(frame: Tensor) -> Tensor:
         # Bytes would round away what a deep file can hold.

@@ -61,8 +61,8 @@ def fill(clip: Clip, progress: Progress = lambda frames, _: frames, *, rough: bo
         rough: stop at the membrane: for fields that neither keep colours nor follow motion.
 
     Returns:
-        The clip, its `visible` kept, without frames of which nothing is seen. Should that be so of the first one, which
-        time is counted from, it stays as a copy of the first that is seen.
+        The clip, its `visible` and alpha kept, without frames of which nothing is seen. Should that be so of the first
+        one, which time is counted from, it stays as a copy of the first that is seen.
     """
     visible = clip.visible
     if visible is None or bool(visible.all()):
@@ -83,10 +83,12 @@ def fill(clip: Clip, progress: Progress = lambda frames, _: frames, *, rough: bo
         next(steps, None)
     made = frames.clamp(0, 1) if seen.frames.is_floating_point() else to_uint8(frames)
     made = torch.where(hidden[:, None], made, seen.frames)
+    alpha = seen.alpha
     if kept[0] != 0:
         made = torch.cat([made[:1], made])
+        alpha = None if alpha is None else torch.cat([alpha[:1], alpha])
         seen = clip.select([0, *kept])
-    return replace(seen, frames=made, end_seconds=clip.end_seconds, frame_rate=clip.frame_rate)
+    return replace(seen, frames=made, alpha=alpha, end_seconds=clip.end_seconds, frame_rate=clip.frame_rate)
 
 
 @torch.no_grad()

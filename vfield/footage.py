@@ -39,6 +39,7 @@ class Look(NamedTuple):
     region: Region | Callable[[float], Region]
     chunk_points: int
     device: torch.device | str
+    alpha: bool = False
 
 
 def frames_of(saved: SavedField | WindowedRun, plan: Schedule, numbers: range, look: Look) -> Iterator[Tensor]:
@@ -51,7 +52,7 @@ def frames_of(saved: SavedField | WindowedRun, plan: Schedule, numbers: range, l
         look: how to render them.
 
     Yields:
-        (3, height, width) float32 in [0, 1].
+        (3, height, width) float32 in [0, 1], or (4, height, width) with alpha; see `render`.
 
     Raises:
         UserError: when a window's field cannot be read, or the device cannot be used.
@@ -87,6 +88,7 @@ def _from_field(saved: SavedField, plan: Schedule, numbers: range, look: Look) -
         region=look.region,
         chunk_points=look.chunk_points,
         device=look.device,
+        alpha=look.alpha,
     )
 
 

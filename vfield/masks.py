@@ -12,7 +12,6 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 
 from vfield.clip import Clip, to_float
@@ -20,7 +19,6 @@ from vfield.errors import UserError
 from vfield.video_io import probe, read_clip
 
 _HALF = 0.5  # of white, in the mean of the channels
-_WITH_ALPHA = ("rgba", "bgra", "argb", "abgr", "ya", "yuva", "gbrap", "pal8")
 
 
 def with_mask(
@@ -43,10 +41,15 @@ def with_mask(
         UserError: when the file cannot be read, is partly transparent, has another shape or number of frames, or hides
             everything. A mask that hides nothing gives the clip itself.
     """
-    _check_opaque(Path(path))
     # A picture has no time to take a part of.
     still = probe(path).frame_count == 1 or probe(path).duration_seconds is None
     mask = read_clip(path) if still else read_clip(path, start_seconds=start_seconds, end_seconds=end_seconds)
+    if mask.alpha is not None:
+        # It would say two things at once.
+        raise UserError(
+            f"the mask {path} is transparent in places, and transparency says nothing here: save it without an alpha "
+            "channel, white where the clip is not to be believed and black elsewhere"
+        )
     if len(mask) not in (1, len(clip)):
         raise UserError(
             f"the mask {path} has {len(mask)} frames and the clip {len(clip)}: give one picture for all of them, or a "
@@ -76,19 +79,3 @@ def _resized(frame: Tensor, size: tuple[int, int]) -> Tensor:
     if height >= size[0] and width >= size[1]:
         return F.adaptive_max_pool2d(light.float(), size) > 0
     return F.interpolate(light[None].float(), size=size, mode="nearest-exact")[0] > 0
-
-
-def _check_opaque(path: Path) -> None:
-    """Refuse a mask that is transparent anywhere: it would say two things at once."""
-    info = probe(path)
-    if not info.pixel_format.startswith(_WITH_ALPHA):
-        return
-    if info.codec == "png":
-        with Image.open(path) as picture:
-            lowest, _ = picture.convert("RGBA").getchannel("A").getextrema()
-        if lowest == 255:
-            return
-    raise UserError(
-        f"the mask {path} is transparent in places, and transparency says nothing here: save it without an alpha "
-        "channel, white where the clip is not to be believed and black elsewhere"
-    )

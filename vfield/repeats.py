@@ -21,8 +21,9 @@ from torch import Tensor
 
 from vfield.clip import to_float
 
+MOST_CHANGE = 1 / 255
+"""Mean absolute difference of a frame shown twice, once it has been coded."""
 _MOST_REPEATS = 3  # of one picture; more are a still
-_MOST_CHANGE = 1 / 255  # mean absolute difference of a frame shown twice, once it has been coded
 # How many times more the frames around must change, in the mean and in the block that changes most. All repeats of four
 # clips coded by x264 at crf 30 pass; in the mean, no other pair of theirs comes nearer than 2.4 times.
 _MEAN_RATIO, _BLOCK_RATIO = 4.0, 2.5
@@ -65,7 +66,7 @@ def _held_pairs(changes: Tensor) -> list[int]:
     ratios = changes.new_tensor([_MEAN_RATIO, _BLOCK_RATIO])
     # The most that changes near each pair: a run is no longer than this reaches.
     around = F.max_pool1d(changes.T, 2 * _MOST_REPEATS + 1, stride=1, padding=_MOST_REPEATS).T
-    small = (changes[:, 0] <= _MOST_CHANGE) & (changes * ratios < around).all(dim=1)
+    small = (changes[:, 0] <= MOST_CHANGE) & (changes * ratios < around).all(dim=1)
     inside, at_ends = list[range](), list[range]()
     for run in _runs(small.tolist()):
         sides = [pair for pair in (run.start - 1, run.stop) if 0 <= pair < len(changes)]

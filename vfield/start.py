@@ -19,7 +19,7 @@ from vfield.field.timeline import gaps_between, gaps_hiding
 from vfield.field.video_field import VideoField
 from vfield.flow import FlowConfig
 from vfield.rehearsal import Rehearsal, divided
-from vfield.repeats import find_repeats
+from vfield.repeats import MOST_CHANGE, find_repeats
 from vfield.shots import find_shots, flashes_apart
 from vfield.tracks import find_curves
 
@@ -108,6 +108,7 @@ def start_field(
             duration_seconds=float(clip.duration_seconds),
             curves=curves,
             generator=torch.Generator().manual_seed(seed),
+            alpha=None if seen.alpha is None else seen.alpha[chosen],
         )
     if like is not None:
         field.adopt(like)
@@ -159,6 +160,8 @@ def distinct(clip: Clip, moving: bool) -> tuple[Clip, list[range]]:
         # A copy that stands for a first frame nobody saw: nothing moves from it.
         shots = [range(1), range(1, shots[0].stop), *shots[1:]]
     repeats = set(find_repeats(clip.frames, shots)) if moving else set()
+    if clip.alpha is not None:
+        repeats = {frame for frame in repeats if _shown_alike(clip.alpha[frame - 1], clip.alpha[frame])}
     if not repeats:
         return clip, shots
     kept: list[int] = []
@@ -171,6 +174,11 @@ def distinct(clip: Clip, moving: bool) -> tuple[Clip, list[range]]:
             counted.append(range(len(kept), len(kept) + 1))
             kept.append(shot[-1])
     return clip.select(kept), counted
+
+
+def _shown_alike(one: Tensor, other: Tensor) -> bool:
+    """Whether two frames whose colours are alike are as transparent: black may fade without a change of colour."""
+    return float((to_float(one) - to_float(other)).abs().mean()) <= MOST_CHANGE
 
 
 def _keyframes(shots: Sequence[range], stride: int) -> tuple[list[int], list[range]]:

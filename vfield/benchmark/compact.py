@@ -89,9 +89,10 @@ PUBLISHED = (
 
 
 def cropped(clip: Clip, height: int, width: int) -> Clip:
-    """The middle of a clip's frames; sides that are smaller stay."""
+    """The middle of a clip's frames, as they look over black; sides that are smaller stay."""
     top, left = max(0, (clip.height - height) // 2), max(0, (clip.width - width) // 2)
-    return replace(clip, frames=clip.frames[..., top : top + height, left : left + width].contiguous())
+    frames = clip.frames[..., top : top + height, left : left + width].contiguous()
+    return replace(clip, frames=frames, alpha=None)
 
 
 def compact(

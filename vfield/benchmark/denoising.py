@@ -63,9 +63,9 @@ def denoising(clips: Mapping[str, Clip], levels: Sequence[float]) -> Iterator[De
         Figures of the noisy frames, of vfield and of non-local means, as soon as each is done.
     """
     for name, clip in clips.items():
-        clean = to_uint8(clip.frames)
+        clean = replace(clip, frames=to_uint8(clip.frames), alpha=None)
         for level in levels:
-            yield from _rows(name, replace(clip, frames=clean), level)
+            yield from _rows(name, clean, level)
 
 
 def _rows(name: str, clip: Clip, level: float) -> Iterator[DenoisingRow]:

@@ -108,7 +108,7 @@ def _told_of_file(path: Path, details: FileDetails, cuts: list[Fraction] | None)
     turned = f", stored turned by {360 - info.rotation} degrees" if info.rotation else ""
     pixels = "" if info.pixel_aspect == 1 else f", pixels {info.pixel_aspect} as wide as high"
     traits = [info.pixel_format, f"{details.bit_depth} bits", details.chroma]
-    traits += ["with alpha (seen over black)"] * details.has_alpha + ["interlaced"] * details.interlaced
+    traits += ["with alpha"] * details.has_alpha + ["interlaced"] * details.interlaced
     needed = _fit_bytes(details)
     memory = f"{needed / 1e9:.1f} GB" if needed >= 1e8 else f"{needed / 1e6:.0f} MB"
     told = {
@@ -193,6 +193,7 @@ def _of_run(path: Path) -> dict[str, Any]:
         "end_seconds": facts.end_seconds,
         "pixel_aspect": facts.pixel_aspect,
         "colour": facts.color,
+        "alpha": facts.has_alpha,
         "shots": len(saved.field.timeline.shots),
         "expected_psnr": None if saved.expectation is None else saved.expectation.psnr,
         "warning": None if saved.expectation is None else saved.expectation.warning,
@@ -204,11 +205,12 @@ def _told_of_run(report: dict[str, Any]) -> dict[str, str]:
     changed = report["config_differences"]
     lasting = float(report["end_seconds"] - report["start_seconds"])
     shots = f"{report['shots']} {'shot' if report['shots'] == 1 else 'shots'}"
+    alpha = ", with alpha" if report["alpha"] else ""
     return {
         "run": f"{report['path']}, {report['file_bytes'] / 1e6:.2f} MB, {report['parameters']} parameters",
         "clip": report["source"] or "made in memory",
         "frames": f"{report['frames']} of {report['width']}x{report['height']}, {float(report['frame_rate']):g} "
-        f"a second, {lasting:.3f} s, {shots}",
+        f"a second, {lasting:.3f} s, {shots}{alpha}",
         "expected": "" if report["expected_psnr"] is None else f"PSNR {report['expected_psnr']:.1f} dB in between",
         "warning": report["warning"] or "",
         "config": ""

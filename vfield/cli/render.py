@@ -92,7 +92,7 @@ def _coding_options(parser: ArgumentParser) -> None:
         "--codec",
         type=str | None,
         help="h264, hevc, av1, vp9, prores, ffv1 or an FFmpeg encoder such as hevc_nvenc (replaced in software where "
-        "it does not work), for example av1; default by file name and depth",
+        "it does not work), for example av1; default by file name, depth and alpha",
     )
     parser.add_argument(
         "--crf",
@@ -103,7 +103,8 @@ def _coding_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--pix-fmt",
         type=str | None,
-        help="FFmpeg pixel format, for example yuv444p; default 4:2:0 of 8 bits, of 10 for sources beyond 8",
+        help="FFmpeg pixel format, for example yuv444p; default 4:2:0 of 8 bits, of 10 for sources beyond 8, "
+        "with alpha where the source and the file have it",
     )
 
 

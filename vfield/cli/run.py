@@ -189,7 +189,7 @@ def fit_and_export(job: Job, config: Config, wanted: ExportConfig) -> RunReport:
     with meter() as peak_megabytes:
         clips = job.source.read_all()
         (seen,) = clips.values()
-        prepared = prepare_export(seen.observed.facts, job.output, wanted)
+        prepared = prepare_export(config.kept(seen.observed.facts), job.output, wanted)
         results = fit_source(job.source, clips, config, job.folder, resume=resume)
         megabytes = peak_megabytes()
     fitted = conclude(job.source, clips, config, results, job.folder, megabytes)

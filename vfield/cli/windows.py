@@ -161,6 +161,7 @@ def plan_run(
         check(read_plan(folder).facts)
     else:
         plan = _planned(source, most_frames(source, window), shows=True)
+        plan = replace(plan, facts=config.kept(plan.facts))
         check(plan.facts)
         records = {CONFIG_NAME: config_text(config), RUN_NAME: source.with_digest().text()}
         begin_folder(folder, records, [], keep_events=False)

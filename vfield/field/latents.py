@@ -136,7 +136,7 @@ class Finer(NamedTuple):
 
     Attributes:
         version: changes whenever what is made does.
-        make: keyframe -> (3, 2 h, 2 w) means over its cells, of which four make a pixel.
+        make: keyframe -> (c, 2 h, 2 w) means over its cells, of which four make a pixel.
     """
 
     version: int
@@ -144,7 +144,7 @@ class Finer(NamedTuple):
 
 
 class ColourKeyframes(nn.Module):
-    """The keyframes' own colours, read through any footprint.
+    """The keyframes' own colours, read through any footprint; or another picture of so many channels, their alpha.
 
     Wide footprints read a coarser level of the keyframe: its averages over cells of 2, 4, 8, ... pixels, in each axis
     on its own (a pyramid after Williams, "Pyramidal parametrics", 1983). Cells divide the picture evenly, so where the
@@ -159,6 +159,7 @@ class ColourKeyframes(nn.Module):
     frames: Tensor
 
     def __init__(self, frames: Tensor) -> None:
+        """Keep frames (k, c, h, w), uint8 or float in [0, 1]."""
         super().__init__()
         self.register_buffer("frames", frames)
         self.cache_bytes = 256 << 20
@@ -176,7 +177,7 @@ class ColourKeyframes(nn.Module):
         return super()._apply(fn, recurse)
 
     def coefficients(self, keyframe: int, footprint: Footprint, finer: Finer | None = None) -> Tensor:
-        """Spline coefficients (3, rows, columns) of one keyframe as seen through the footprint.
+        """Spline coefficients (c, rows, columns) of one keyframe as seen through the footprint.
 
         They are laid over the unit square, as fine as the frame itself, coarser for a wide footprint, or on the finer
         level where one is given.
@@ -200,7 +201,7 @@ class ColourKeyframes(nn.Module):
         return self._cache.get((keyframe, rows, columns, *to_width, version), self.cache_bytes, made)
 
     def _level(self, keyframe: int, rows: int, columns: int, finer: Finer | None) -> Tensor:
-        """One keyframe (3, rows, columns) by its averages over so many cells."""
+        """One keyframe (c, rows, columns) by its averages over so many cells."""
         frame = self.frames[keyframe]
         if finer is not None:
             key = (keyframe, rows, columns, finer.version)
@@ -213,7 +214,7 @@ class ColourKeyframes(nn.Module):
         )
 
     def forward(self, keyframe: int, uv: Tensor, footprint: Footprint, finer: Finer | None = None) -> Tensor:
-        """Colours (n, 3) of one keyframe at uv (n, 2), averaged over the footprint."""
+        """Colours (n, c) of one keyframe at uv (n, 2), averaged over the footprint."""
         coefficients = self.coefficients(keyframe, footprint, finer)
         return sample_grid(coefficients, uv_to_xy(uv, *coefficients.shape[-2:]))
 

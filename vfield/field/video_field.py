@@ -4,6 +4,7 @@
     colour    = sum of share * view                     the keyframes' colours there; shares by nearness, visibility
     residual  = decode(fourier(uvt), local latents, colours | global latent)
     rgb       = colour + gate(t) residual
+    alpha     = sum of share * view                     the keyframes' alpha, likewise, where the clip has some
 
 With keyframe colours the gate is 4 alpha (1 - alpha), so that an observed instant shows its own frame, exactly.
 Without colours the decoder makes everything and the gate is 1.
@@ -29,7 +30,8 @@ from vfield.field.encoder import EncodedGlobal, EncodedGrids, Predicted
 from vfield.field.following import Followed, follow
 from vfield.field.fourier import FourierFeatures
 from vfield.field.latents import ColourKeyframes, Finer, GlobalLatent, LatentGrids
-from vfield.field.motion import Curves, Match, MotionField, Visibility
+from vfield.field.motion import Curves, MotionField, Visibility
+from vfield.field.reads import Read, blended, joined, view_shares
 from vfield.field.timeline import Segment, Timeline
 
 # A field learns its residual across gaps of two intervals and is asked across gaps of one.
@@ -50,26 +52,6 @@ class Inspection(NamedTuple):
     right_share: Tensor
 
 
-class _Read(NamedTuple):
-    """What the keyframes say about the points of one segment.
-
-    Attributes:
-        colour: (n, 3), or (n, 0) without keyframe colours.
-        features: (n, f) inputs of the decoder.
-        gate: (n,) how much of the decoder's residual counts.
-        disagreement: (n, 3) right minus left colour, zero where a keyframe is held.
-        velocity: (n, 2) source pixels per second.
-        weight: (n,) share of the right keyframe.
-    """
-
-    colour: Tensor
-    features: Tensor
-    gate: Tensor
-    disagreement: Tensor
-    velocity: Tensor
-    weight: Tensor
-
-
 class VideoField(nn.Module):
     """(n, 3) uvt -> (n, 3) rgb. Points are independent: any split into calls gives the same values."""
 
@@ -83,6 +65,7 @@ class VideoField(nn.Module):
         duration_seconds: float,
         curves: Curves | None,
         generator: torch.Generator,
+        alpha: Tensor | None = None,
     ) -> None:
         """Build a field at its start.
 
@@ -95,6 +78,8 @@ class VideoField(nn.Module):
             duration_seconds: length of the clip.
             curves: starting curves of every gap, in the order of `timeline.gaps_between`; None without motion.
             generator: source of the random starting values.
+            alpha: (k, h, w) the keyframes' alpha, by which their colours are multiplied, of their type; None where all
+                is opaque. Kept only where colours are.
         """
         super().__init__()
         self.config = config
@@ -105,6 +90,8 @@ class VideoField(nn.Module):
         self.fourier = FourierFeatures(config.fourier, duration_seconds, generator)
         self.shared = GlobalLatent(config.shared, duration_seconds, generator) if config.shared.enabled else None
         self.colours = ColourKeyframes(keyframes) if config.local.colours else None
+        # A part of its own, so that whoever asks for colours alone does the same work, and learns the same, as without.
+        self.opacity = None if alpha is None or self.colours is None else ColourKeyframes(alpha[:, None])
         self.latents = LatentGrids(config.local, len(t), *self.size, generator) if config.local.levels else None
         with_motion = config.motion.enabled and config.has_local
         if with_motion and curves is None:
@@ -127,7 +114,8 @@ class VideoField(nn.Module):
     def shared_parts(self) -> dict[str, nn.Module]:
         """The parts, by name, that have learnt something which is of no one clip: other clips' fields may use them.
 
-        A clip's own are its keyframes' colours, its motion, its local latents, its code and track, and its timeline.
+        A clip's own are its keyframes' colours and alpha, its motion, its local latents, its code and track, and its
+        timeline.
         """
         parts = {name: getattr(self, name) for name in ("fourier", "visibility", "decoder", "detail")}
         return {name: part for name, part in parts.items() if part is not None}
@@ -160,6 +148,8 @@ class VideoField(nn.Module):
     def at_size(self, keyframes: Tensor, curves: Curves | None) -> VideoField:
         """A field of the same clip at another size, with the same learnt parts: what is learnt in one is in both.
 
+        It is for learning, and knows nothing of alpha.
+
         Args:
             keyframes: (k, 3, h', w'), the same keyframes.
             curves: of every gap; None without motion.
@@ -170,6 +160,7 @@ class VideoField(nn.Module):
         twin.size = (int(keyframes.shape[-2]), int(keyframes.shape[-1]))
         if self.colours is not None:
             twin.colours = ColourKeyframes(keyframes)
+        twin.opacity = None
         if self.motion is not None and curves is not None:
             twin.motion = MotionField(replace(self.config.motion, levels=()), curves, *twin.size)
         if self.visibility is not None:
@@ -208,7 +199,7 @@ class VideoField(nn.Module):
                 a `rehearsal` can, for the keyframes it was given.
 
         Returns:
-            (n, 3) RGB, about 0 to 1, not clamped.
+            (n, 3) RGB, about 0 to 1, not clamped; as it looks over black where the clip has alpha.
 
         Raises:
             UserError: when uvt has another shape, or an instant cannot be hidden.
@@ -216,18 +207,46 @@ class VideoField(nn.Module):
         base, residual = self.layers(uvt, footprint, hide=hide)
         return base + residual
 
+    def rgba(self, uvt: Tensor, footprint: Footprint | None = None) -> Tensor:
+        """Ask for colours as `forward` does, and for alpha, at the same places and with the same shares.
+
+        Args:
+            uvt: as in `forward`.
+            footprint: likewise.
+
+        Returns:
+            (n, 4) RGB multiplied by alpha, which is what `forward` gives, and alpha; about 0 to 1, not clamped. A field
+            without alpha is opaque.
+
+        Raises:
+            UserError: as `forward`.
+        """
+        if self.opacity is None:
+            rgb = self(uvt, footprint)
+            return torch.cat([rgb, torch.ones_like(rgb[:, :1])], dim=-1)
+        base, residual, opacity = self._answer(uvt, footprint, hide=False, opacity=True)
+        return torch.cat([base + residual, opacity], dim=-1)
+
     def layers(self, uvt: Tensor, footprint: Footprint | None = None, *, hide: bool = False) -> tuple[Tensor, Tensor]:
         """The two parts of `forward`, each (n, 3): what the keyframes say, and what the decoder adds to it."""
+        base, residual, _ = self._answer(uvt, footprint, hide)
+        return base, residual
+
+    def _answer(
+        self, uvt: Tensor, footprint: Footprint | None, hide: bool, opacity: bool = False
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """What `layers` gives, and alpha (n, 1) if it is asked for."""
         uvt = self._within(uvt)
         if len(uvt) == 0:
-            return uvt.clone(), uvt.clone()
+            return uvt.clone(), uvt.clone(), uvt[:, :1].clone()
         footprint = footprint or Footprint.of_size(*self.size)
-        order, read = self._gather(uvt, footprint, hide, moving=False)
-        parts = self._decode(uvt if order is None else uvt[order], footprint, read)
+        order, read = self._gather(uvt, footprint, hide, moving=False, opacity=opacity)
+        base, residual = self._decode(uvt if order is None else uvt[order], footprint, read)
+        parts = (base, residual, read.opacity)
         if order is None:
             return parts
-        base, residual = (torch.empty_like(part).index_copy(0, order, part) for part in parts)
-        return base, residual
+        base, residual, alpha = (torch.empty_like(part).index_copy(0, order, part) for part in parts)
+        return base, residual, alpha
 
     def disagreement(self, uvt: Tensor, *, hide: bool = False) -> Tensor:
         """How the two keyframes around each point differ in colour where the motion says it is: (n, 3).
@@ -323,12 +342,14 @@ class VideoField(nn.Module):
         first, last = self.timeline.t[0].item(), self.timeline.t[-1].item()
         return torch.cat([uvt[:, :2], uvt[:, 2:].clamp(first, last)], dim=-1)
 
-    def _gather(self, uvt: Tensor, footprint: Footprint, hide: bool, moving: bool) -> tuple[Tensor | None, _Read]:
+    def _gather(
+        self, uvt: Tensor, footprint: Footprint, hide: bool, moving: bool, opacity: bool = False
+    ) -> tuple[Tensor | None, Read]:
         """Read the keyframes for all points, segment by segment; the order used, or None for the order given.
 
         Points at keyframes' own instants are read apart from those in between, which may read another level: what a
         point shows must not depend on what is asked along with it. `moving` asks for motion there too, where colours
-        need none.
+        need none; `opacity` asks for alpha.
         """
         if self._rehearses and not hide:
             raise UserError("a rehearsal only answers for keyframes that are hidden")
@@ -346,15 +367,13 @@ class VideoField(nn.Module):
         for value, points in zip(values.tolist(), uvt.split(counts.tolist()), strict=True):
             segment = self._segment(value // 2, hide)
             if (segment.gap is None or value % 2) and self.colours is not None:
-                parts.append(self._read_still(points, footprint, segment))
+                parts.append(self._read_still(points, footprint, segment, opacity))
             else:
                 # Where only motion is asked for, no finer colours need be made.
                 finer = None if moving else self._finer(footprint, between=segment.gap is not None)
                 alpha = self.timeline.alpha(segment, points[:, 2])
-                parts.append(self._read(points, alpha, footprint, segment, finer))
-        if len(parts) == 1:
-            return order, parts[0]
-        return order, _Read(*(torch.cat(pieces) for pieces in zip(*parts, strict=True)))
+                parts.append(self._read(points, alpha, footprint, segment, finer, opacity))
+        return order, joined(parts)
 
     def _hidden_keyframes(self, t: Tensor) -> Tensor:
         """The keyframe at each instant."""
@@ -368,15 +387,20 @@ class VideoField(nn.Module):
             raise UserError(f"the keyframe at {float(self.timeline.t[value]):g} s cannot be hidden")
         return Segment(float(self.timeline.t[value]), value - 1, value + 1, self.hidden_rows[value])
 
-    def _read_still(self, uvt: Tensor, footprint: Footprint, segment: Segment) -> _Read:
+    def _read_still(self, uvt: Tensor, footprint: Footprint, segment: Segment, opacity: bool) -> Read:
         """Read the left keyframe in place: at its own instant nothing else counts."""
         assert self.colours is not None
         colour = self.colours(segment.left, uvt[:, :2], footprint, self._finer(footprint, between=False))
         zero = uvt.new_zeros(len(uvt))
         features = uvt.new_zeros(len(uvt), self._local_width)
-        return _Read(colour, features, zero, torch.zeros_like(colour), uvt.new_zeros(len(uvt), 2), zero)
+        alpha = uvt.new_zeros(len(uvt), 0)
+        if opacity and self.opacity is not None:
+            alpha = self.opacity(segment.left, uvt[:, :2], footprint)
+        return Read(colour, features, zero, torch.zeros_like(colour), uvt.new_zeros(len(uvt), 2), zero, alpha)
 
-    def _read(self, uvt: Tensor, alpha: Tensor, footprint: Footprint, segment: Segment, finer: Finer | None) -> _Read:
+    def _read(
+        self, uvt: Tensor, alpha: Tensor, footprint: Footprint, segment: Segment, finer: Finer | None, opacity: bool
+    ) -> Read:
         """Read both keyframes of a segment at motion-aligned positions."""
         uv = uvt[:, :2]
         none = uvt.new_zeros(len(uvt), 0)
@@ -387,24 +411,25 @@ class VideoField(nn.Module):
             left_uv, right_uv = match.left_uv, match.right_uv
         held = segment.gap is None
         weight = alpha
-        colour = disagreement = none
+        colour = disagreement = seen = none
         features = []
         if self.colours is not None:
-            left = self.colours(segment.left, left_uv, footprint, finer)
-            right = self.colours(segment.right, right_uv, footprint, finer)
+            places = [(segment.left, left_uv), (segment.right, right_uv)]
+            left, right = (self.colours(keyframe, at, footprint, finer) for keyframe, at in places)
             disagreement = right - left
             if match is not None and self.visibility is not None:
-                views = (
-                    left,
-                    right,
-                    self.colours(segment.left, match.lone_left_uv, footprint, finer),
-                    self.colours(segment.right, match.lone_right_uv, footprint, finer),
-                )
-                shares = self._shares(self.visibility, match, views, alpha)
+                alone = [(segment.left, match.lone_left_uv), (segment.right, match.lone_right_uv)]
+                views = (left, right, *(self.colours(keyframe, at, footprint, finer) for keyframe, at in alone))
+                shares = view_shares(self.visibility, match, views, alpha)
                 weight = shares[:, 1] + shares[:, 3]
-                colour = torch.stack([view * shares[:, i : i + 1] for i, view in enumerate(views)]).sum(dim=0)
+                colour = blended(views, shares)
+                places += alone
             else:
+                shares = torch.stack([1 - weight, weight], dim=-1) if opacity else none
                 colour = torch.lerp(left, right, weight[:, None])
+            if opacity and self.opacity is not None:
+                # Never on the finer level: how pixels are cut is learnt from colours.
+                seen = blended([self.opacity(keyframe, at, footprint) for keyframe, at in places], shares)
             # The decoder looks on: what it would like must not move the motion or the shares.
             features += [colour.detach() - 0.5, disagreement.detach()]
         if self.latents is not None:
@@ -414,17 +439,9 @@ class VideoField(nn.Module):
         gate = 4 * alpha * (1 - alpha) if self.colours is not None else torch.ones_like(alpha)
         seconds = self.timeline.seconds(segment)
         velocity = (right_uv - left_uv) * uv.new_tensor([self.size[1], self.size[0]]) / seconds
-        return _Read(colour, torch.cat([none, *features], dim=-1), gate, disagreement, velocity, weight)
+        return Read(colour, torch.cat([none, *features], dim=-1), gate, disagreement, velocity, weight, seen)
 
-    @staticmethod
-    def _shares(visibility: Visibility, match: Match, views: Sequence[Tensor], alpha: Tensor) -> Tensor:
-        """Shares (n, 4) of the views; at the keyframes' own instants exactly theirs."""
-        shares = visibility(match, views, alpha.clamp(1e-6, 1 - 1e-6))
-        ends = torch.stack([1 - alpha, alpha, torch.zeros_like(alpha), torch.zeros_like(alpha)], dim=-1)
-        inside = (alpha > 0) & (alpha < 1)
-        return torch.where(inside[:, None], shares, ends)
-
-    def _decode(self, uvt: Tensor, footprint: Footprint, read: _Read) -> tuple[Tensor, Tensor]:
+    def _decode(self, uvt: Tensor, footprint: Footprint, read: Read) -> tuple[Tensor, Tensor]:
         """Base and residual (n, 3) of points and what was read for them, in the same order."""
         if self.colours is not None and (self._is_mute() or not bool(read.gate.any())):
             return read.colour, torch.zeros_like(read.colour)

@@ -199,6 +199,7 @@ def _fit_compact(clip: Clip, config: Config, out: Path | None, records: Mapping[
     began = time.monotonic()
     check_device(config.training)
     is_main = bool(PartialState(cpu=config.training.device == "cpu").is_main_process)
+    clip = config.without_what_is_lost(clip, says=is_main)
     if out is not None and is_main:
         begin_folder(out, records, [""], keep_events=False)
 

@@ -67,9 +67,10 @@ class Member:
             shows: show progress bars.
         """
         self.name = name
-        self.facts = clip.facts
         self._config = config
         self._prefix = f"{name}: " if name else ""
+        clip = config.without_what_is_lost(clip, self._prefix, says)
+        self.facts = clip.facts
         self._says, self._shows = says, shows
         self.board: Board | None = None
         self.expectation: Expectation | None = None

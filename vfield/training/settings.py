@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
+from vfield.clip import Clip, ClipFacts
 from vfield.compact.config import CompressionConfig
 from vfield.compact.packed import check_parts
 from vfield.denoise import DenoiseConfig
@@ -15,6 +17,8 @@ from vfield.field.config import FieldConfig
 from vfield.flow import FlowConfig
 from vfield.objective import ObjectiveConfig
 from vfield.sampling import SamplingConfig
+
+_LOG = logging.getLogger("vfield")
 
 
 @dataclass(frozen=True)
@@ -90,3 +94,17 @@ class Config:
     def __post_init__(self) -> None:
         if self.compression.enabled:
             check_parts(self.field)
+
+    def kept(self, facts: ClipFacts) -> ClipFacts:
+        """A clip's facts as far as its field will know them: alpha only beside keyframe colours that are not coded."""
+        keeps_alpha = self.field.local.colours and not self.compression.enabled
+        return facts if keeps_alpha else replace(facts, has_alpha=False)
+
+    def without_what_is_lost(self, clip: Clip, prefix: str = "", says: bool = True) -> Clip:
+        """A clip as far as its field will know it; if it `says`, a line in the log tells what is lost."""
+        if clip.alpha is None or self.kept(clip.facts).has_alpha:
+            return clip
+        if says:
+            lacking = "a compact field" if self.compression.enabled else "a field without local.colours"
+            _LOG.warning("%salpha is dropped, %s cannot keep it: the picture is taken over black", prefix, lacking)
+        return replace(clip, alpha=None)

@@ -205,6 +205,15 @@ def rgb_to_yuv16(rgb: np.ndarray, color: ColorInfo, bits: int) -> np.ndarray:
     return rearrange(np.rint(words, out=words).astype(np.uint16), "c (h w) -> h w c", h=rgb.shape[1])
 
 
+def alpha_to_words(alpha: np.ndarray, bits: int) -> np.ndarray:
+    """Alpha (h, w), uint8 in 0..255 or float32 in [0, 1], as codes of `bits` bits, full range, code << (16 - bits)."""
+    most = (2**bits - 1) << (16 - bits)
+    share = np.float32(most / 255 if alpha.dtype == np.uint8 else most)
+    # Codes and not their fractions, which words would carry past the most.
+    codes = np.rint(np.clip(alpha * share, 0, most) / (1 << (16 - bits)))
+    return codes.astype(np.uint16) << (16 - bits)
+
+
 def yuv16_to_rgb(yuv: np.ndarray, color: ColorInfo) -> np.ndarray:
     """Inverse of `rgb_to_yuv16`, for codes of `color.bit_depth` bits.
 

@@ -18,7 +18,7 @@ from av.video.stream import VideoStream
 
 from vfield.clip import ColorInfo
 from vfield.video_io.color import is_grey, open_tags, tag_names
-from vfield.video_io.source import VideoInfo, find_video, first_frame, info_of, open_input
+from vfield.video_io.source import VideoInfo, find_video, first_frame, info_of, open_input, stores_alpha
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class FileDetails:
         timestamps: of the frames.
         bit_depth: of the components as they are stored.
         chroma: subsampling, for example "4:2:0"; "RGB" or "grey".
-        has_alpha: whether the pixel format has an alpha channel.
+        has_alpha: whether there is an alpha channel.
         interlaced: whether the first frame is.
         tagged: matrix, range, primaries and transfer as the file tags them; None for what it leaves open.
         audio, subtitles: the tracks.
@@ -121,7 +121,7 @@ def inspect_file(path: str | Path) -> FileDetails:
             timestamps=_timestamps(path, stream.index),
             bit_depth=max(component.bits for component in described.components),
             chroma=_chroma(described),
-            has_alpha=described.has_palette or any(component.is_alpha for component in described.components),
+            has_alpha=stores_alpha(stream, frame),
             interlaced=frame.interlaced_frame,
             tagged=_tagged(frame),
             audio=tuple(_track(track) for track in container.streams.audio),

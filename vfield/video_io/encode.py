@@ -19,11 +19,13 @@ from av.video.stream import VideoStream
 from vfield.clip import ColorInfo
 from vfield.errors import UserError
 from vfield.video_io.audio import AudioPlan, Feed, open_audio
+from vfield.video_io.beneath import filled_beneath
 from vfield.video_io.carry import Carried, CarryPlan, carry_over, report_lost
-from vfield.video_io.color import rgb_to_yuv16, tag, video_color
+from vfield.video_io.color import alpha_to_words, rgb_to_yuv16, tag, video_color
 from vfield.video_io.graph import ACCURATE, FilterChain, chroma_left, even_size, halves_chroma
 from vfield.video_io.hardware import Quality, on_host, quality_of, working_encoder
 from vfield.video_io.hdr import with_hdr_metadata
+from vfield.video_io.source import may_have_alpha
 
 CONTAINERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
 _ENCODERS = {
@@ -48,6 +50,10 @@ _OPTIONS = {
 }
 # These code an odd last row or column of 4:2:0 as it is; H.264 and H.265 encoders refuse it.
 _CODES_ODD_420 = ("libvpx-vp9", "libsvtav1", "ffv1")
+# These keep alpha: in the picture itself, or as a second one that only Matroska and WebM have room for.
+_KEEP_ALPHA, _KEEP_ALPHA_ASIDE = ("prores_ks", "ffv1", "qtrle", "png"), ("libvpx-vp9", "libvpx")
+_ASIDE = (".webm", ".mkv")
+_ALPHA_ENCODERS = {".webm": "libvpx-vp9", ".mkv": "libvpx-vp9", ".mov": "prores_ks"}
 # Least sides that these encoders take; the others take any.
 _LEAST_SIDE = {"libx265": 16, "libsvtav1": 4}
 # Narrower pictures than this make x265's search for what is looked at longest (cutree) write past its memory, and the
@@ -68,6 +74,7 @@ class Encoding:
         pixel_format: FFmpeg's name of the pixel format.
         options: options of the encoder.
         color: facts that the stream is coded and tagged with; `bit_depth` is the pixel format's.
+        alpha: whether pictures come with alpha, and it is kept.
     """
 
     container: str
@@ -75,6 +82,7 @@ class Encoding:
     pixel_format: str
     options: dict[str, str]
     color: ColorInfo
+    alpha: bool = False
 
 
 def choose_encoding(
@@ -86,21 +94,23 @@ def choose_encoding(
     codec: str | None = None,
     crf: int | None = None,
     pixel_format: str | None = None,
+    alpha: bool = False,
 ) -> Encoding:
     """Fills in what the user left open.
 
     By default H.264 4:2:0 in mp4, mov and mkv, VP9 in webm; for sources beyond 8 bits and for HDR, H.265 and AV1 of 10
     bits, or H.264 of 10 bits where the picture is too small for H.265. FFV1 keeps the source's own depth. An odd width
     or height makes it 4:4:4 where the encoder would lose the last row or column. A graphics card's encoder that does
-    not work here is replaced by the one in software for the same format.
+    not work here is replaced by the one in software for the same format. With alpha it is VP9 in webm and mkv and
+    ProRes 4444 in mov; what is asked for, and mp4, may not keep it (`Encoding.alpha` tells).
 
     Raises:
         UserError: when the parts do not go together.
     """
     bits = _depth(pixel_format) if pixel_format is not None else max(color.bit_depth, 10 if color.is_hdr else 8)
-    encoder = (
-        _default_encoder(suffix, bits, min(height, width)) if codec is None else _ENCODERS.get(codec.lower(), codec)
-    )
+    alpha = alpha and (pixel_format is None or may_have_alpha(VideoFormat(pixel_format)))
+    default = _default_encoder(suffix, bits, min(height, width), alpha)
+    encoder = default if codec is None else _ENCODERS.get(codec.lower(), codec)
     encoder = working_encoder(encoder, _ENCODERS, height, width)
     formats = _formats_of(encoder, codec or encoder)
     with av.open(io.BytesIO(), "w", format=CONTAINERS[suffix]) as container:
@@ -111,9 +121,12 @@ def choose_encoding(
         raise UserError(
             f"{encoder} cannot code {width}x{height}, only {least}x{least} or more; choose codec h264, or ffv1 in .mkv"
         )
+    if encoder in _KEEP_ALPHA_ASIDE:  # They claim more, and fail.
+        formats = [name for name in formats if name == "yuva420p" or not may_have_alpha(VideoFormat(name))]
     odd = bool(height % 2 or width % 2) and encoder not in _CODES_ODD_420
+    alpha = alpha and (encoder in _KEEP_ALPHA or (encoder in _KEEP_ALPHA_ASIDE and suffix in _ASIDE))
     if pixel_format is None:
-        pixel_format = _best_format(encoder, formats, bits, odd)
+        pixel_format = _best_format(encoder, formats, bits, odd, alpha)
     elif formats and pixel_format not in formats:
         raise UserError(f"{encoder} cannot write pixel format {pixel_format}; it can write {', '.join(formats)}")
     if odd and halves_chroma(VideoFormat(pixel_format)):
@@ -129,7 +142,7 @@ def choose_encoding(
     facts = replace(color, matrix="gbr", range="pc") if VideoFormat(pixel_format).is_rgb else video_color(color)
     facts = replace(facts, bit_depth=_depth(pixel_format))
     options = with_hdr_metadata(options, encoder, color)
-    return Encoding(CONTAINERS[suffix], encoder, pixel_format, options, facts)
+    return Encoding(CONTAINERS[suffix], encoder, pixel_format, options, facts, alpha)
 
 
 def cannot_hold(suffix: str, codecs: Iterable[str]) -> list[str]:
@@ -150,7 +163,9 @@ def _quality_options(encoder: str, crf: int | None) -> dict[str, str]:
     return quality.options(quality.default if crf is None else crf)
 
 
-def _default_encoder(suffix: str, bits: int, least_side: int) -> str:
+def _default_encoder(suffix: str, bits: int, least_side: int, alpha: bool) -> str:
+    if alpha and suffix in _ALPHA_ENCODERS:
+        return _ALPHA_ENCODERS[suffix]
     if suffix == ".webm":
         return "libsvtav1" if bits > 8 else "libvpx-vp9"
     return "libx265" if bits > 8 and least_side >= _LEAST_SIDE["libx265"] else "libx264"
@@ -176,17 +191,19 @@ def _formats_of(encoder: str, asked: str) -> list[str]:
     return on_host([described.name for described in codec.video_formats or []])
 
 
-def _best_format(encoder: str, formats: list[str], bits: int, odd: bool) -> str:
+def _best_format(encoder: str, formats: list[str], bits: int, odd: bool, alpha: bool) -> str:
     layouts = ["yuv444p", "yuv422p", "yuv420p"] if odd or encoder == "ffv1" else ["yuv420p", "yuv422p", "yuv444p"]
     depths = ["10le", ""] if bits > 8 else ["", "10le"]
     if encoder == "ffv1" and bits > 10:
         # Lossless, so that nothing else is lost. The others get the 10 bits that players know.
-        depths.insert(0, next(f"{depth}le" for depth in (12, 14, 16) if depth >= bits))
+        depths = [*(f"{depth}le" for depth in (12, 14, 16) if depth >= bits), *depths]
+    if alpha:
+        layouts = [layout.replace("yuv", "yuva") for layout in layouts]
     wanted = [layout + depth for depth in depths for layout in layouts]
     for name in wanted:
         if not formats or name in formats:
             return name
-    return formats[0]
+    return next((name for name in formats if alpha and may_have_alpha(VideoFormat(name))), formats[0])
 
 
 class VideoSink:
@@ -263,7 +280,10 @@ class VideoSink:
         return stream
 
     def write(self, rgb: np.ndarray, pts_seconds: Fraction, duration_seconds: Fraction) -> None:
-        """Encodes (3, h, w) uint8 or float32 RGB. Ticks never repeat, even when the time base is too coarse."""
+        """Encodes (3, h, w) uint8 or float32 RGB, or (4, h, w) where the encoding keeps alpha.
+
+        Ticks never repeat, even when the time base is too coarse.
+        """
         tick = self._next_tick(pts_seconds)
         self._count += 1
         frame = self._converted(rgb)
@@ -288,20 +308,28 @@ class VideoSink:
                 packet.dts = packet.pts
             self._container.mux(packet)
 
-    def _converted(self, rgb: np.ndarray) -> VideoFrame:
+    def _converted(self, picture: np.ndarray) -> VideoFrame:
         color = self._encoding.color
+        rgb, alpha = picture[:3], None
+        if self._encoding.alpha:
+            alpha = alpha_to_words(picture[3], color.bit_depth)
+            rgb = filled_beneath(rgb, alpha > 0)
         height, width = rgb.shape[1:]
         even = even_size(VideoFormat(self._encoding.pixel_format), height, width)
         if even != (height, width):
-            rgb = np.pad(rgb, ((0, 0), (0, even[0] - height), (0, even[1] - width)), mode="edge")
+            beyond = ((0, even[0] - height), (0, even[1] - width))
+            rgb = np.pad(rgb, ((0, 0), *beyond), mode="edge")
+            alpha = None if alpha is None else np.pad(alpha, beyond, mode="edge")
         if color.matrix != "gbr":
-            frame = VideoFrame.from_ndarray(rgb_to_yuv16(rgb, color, color.bit_depth), "yuv444p16le")
+            words, name = rgb_to_yuv16(rgb, color, color.bit_depth), "yuv444p16le"
             levels = "tv"  # Codes are final: naming equal ranges keeps swscale from stretching them.
         else:
             scale = np.float32(257 if rgb.dtype == np.uint8 else 65535)
-            words = np.rint(np.clip(rgb * scale, 0, 65535)).astype(np.uint16)
-            frame = VideoFrame.from_ndarray(np.ascontiguousarray(np.moveaxis(words, 0, -1)), "rgb48le")
-            levels = "pc"
+            words = np.moveaxis(np.rint(np.clip(rgb * scale, 0, 65535)).astype(np.uint16), 0, -1)
+            name, levels = "rgb48le", "pc"
+        if alpha is not None:
+            words, name = np.dstack([words, alpha]), {"yuv444p16le": "yuva444p16le", "rgb48le": "rgba64le"}[name]
+        frame = VideoFrame.from_ndarray(np.ascontiguousarray(words), name)
         tag(frame, color)
         frame.color_range = 1 if levels == "tv" else 2
         if self._chain is None:

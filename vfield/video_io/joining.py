@@ -49,7 +49,10 @@ class JoinedSink(VideoSink):
             coded = piece.streams.video[0]
             # As it is: without "opaque", an encoder would be opened, and its headers written in place of the piece's.
             stream = self._container.add_stream_from_template(coded, opaque=True)
-            if coded.codec_context.codec_tag == "hvc1":
+            if "alpha_mode" in coded.metadata:  # The second picture of VP9 with alpha, beside that of colours.
+                stream.metadata["alpha_mode"] = coded.metadata["alpha_mode"]
+            if self._encoding.container in ("mp4", "mov"):
+                # The kind of ProRes, and Apple's name for H.265: PyAV has the muxer choose it anew.
                 stream.codec_context.codec_tag = coded.codec_context.codec_tag
         stream.time_base = self._time_base
         return stream

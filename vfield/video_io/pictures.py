@@ -29,15 +29,21 @@ def check_gif_rate(frame_rate: Fraction) -> None:
         raise UserError(f"a GIF shows at most {_GIF_FASTEST} frames a second, got {float(frame_rate):g}; use .mp4")
 
 
-def _rgb24(rgb: np.ndarray) -> VideoFrame:
-    pixels = to_uint8(torch.from_numpy(rgb)).numpy()
-    return VideoFrame.from_ndarray(np.ascontiguousarray(rearrange(pixels, "c h w -> h w c")), "rgb24")
+# Formats of PNG by channels: of 8 bits, and of 16.
+_SHALLOW, _DEEP = {3: "rgb24", 4: "rgba"}, {3: "rgb48be", 4: "rgba64be"}
 
 
-def _rgb48(rgb: np.ndarray) -> VideoFrame:
-    pixels = to_float(torch.from_numpy(rgb)).clamp(0, 1).numpy()
+def _shallow(picture: np.ndarray) -> VideoFrame:
+    """A frame of 8 bits of a picture (3, h, w) or (4, h, w)."""
+    pixels = to_uint8(torch.from_numpy(picture)).numpy()
+    return VideoFrame.from_ndarray(np.ascontiguousarray(rearrange(pixels, "c h w -> h w c")), _SHALLOW[len(picture)])
+
+
+def _deep(picture: np.ndarray) -> VideoFrame:
+    """Likewise of 16 bits."""
+    pixels = to_float(torch.from_numpy(picture)).clamp(0, 1).numpy()
     words = np.rint(rearrange(pixels, "c h w -> h w c") * 65535).astype(np.uint16)
-    return VideoFrame.from_ndarray(words, "rgb48be")
+    return VideoFrame.from_ndarray(words, _DEEP[len(picture)])
 
 
 class GifSink:
@@ -65,7 +71,7 @@ class GifSink:
 
     def write(self, rgb: np.ndarray, pts_seconds: Fraction, duration_seconds: Fraction) -> None:
         """Adds (3, h, w) uint8 or float32 RGB; times are rounded to the format's 1/100 s, without drifting."""
-        frame = _rgb24(rgb)
+        frame = _shallow(rgb)
         frame.pts, frame.time_base = round(pts_seconds / _GIF_TICK), _GIF_TICK
         self._graph.push(frame)
         end = round((pts_seconds + duration_seconds) / _GIF_TICK)
@@ -96,10 +102,11 @@ class GifSink:
             return
 
 
-def _png_encoder(height: int, width: int, pixel_format: str) -> VideoCodecContext:
+def _png_encoder(shape: tuple[int, int, int], deep: bool) -> VideoCodecContext:
+    channels, height, width = shape
     encoder = VideoCodecContext.create("png", "w")
     encoder.width, encoder.height = width, height
-    encoder.pix_fmt = pixel_format
+    encoder.pix_fmt = (_DEEP if deep else _SHALLOW)[channels]
     encoder.time_base = Fraction(1, 25)
     return encoder
 
@@ -111,20 +118,21 @@ class PngSink:
     file for sRGB.
     """
 
-    def __init__(self, folder: Path, *, height: int, width: int, color: ColorInfo, pixel_aspect: Fraction) -> None:
+    def __init__(self, folder: Path, *, shape: tuple[int, int, int], color: ColorInfo, pixel_aspect: Fraction) -> None:
+        """Begin a folder of pictures of a shape: channels (3, or 4 with alpha), height and width."""
         self._folder = folder
         self._count = 0
         self._deep = color.bit_depth > 8
         self._tags = replace(color, matrix="gbr", range="pc") if color.is_hdr else None
-        self._encoder = _png_encoder(height, width, "rgb48be" if self._deep else "rgb24")
+        self._encoder = _png_encoder(shape, self._deep)
         self._encoder.sample_aspect_ratio = pixel_aspect
         if self._tags is not None:
             tag(self._encoder, self._tags)
         folder.mkdir()
 
     def write(self, rgb: np.ndarray, pts_seconds: Fraction, duration_seconds: Fraction) -> None:
-        """Adds (3, h, w) uint8 or float32 RGB as one file."""
-        frame = _rgb48(rgb) if self._deep else _rgb24(rgb)
+        """Adds (3, h, w) uint8 or float32 RGB, or (4, h, w) with alpha, as one file."""
+        frame = _deep(rgb) if self._deep else _shallow(rgb)
         if self._tags is not None:
             tag(frame, self._tags)
         frame.pts = self._count
@@ -142,21 +150,22 @@ class PngSink:
 class PictureSink:
     """One PNG file, of 16 bits where the source has more than 8: a picture that was read comes back as deep."""
 
-    def __init__(self, file: Path, *, height: int, width: int, deep: bool) -> None:
+    def __init__(self, file: Path, *, shape: tuple[int, int, int], deep: bool) -> None:
+        """Begin a picture of a shape: channels (3, or 4 with alpha), height and width."""
         self._file = file
         self._deep = deep
-        self._encoder = _png_encoder(height, width, "rgb48be" if deep else "rgb24")
+        self._encoder = _png_encoder(shape, deep)
         self._packets: list[bytes] = []
 
     def write(self, rgb: np.ndarray, pts_seconds: Fraction, duration_seconds: Fraction) -> None:
-        """Takes the (3, h, w) uint8 or float32 RGB picture.
+        """Takes the picture: (3, h, w) uint8 or float32 RGB, or (4, h, w) with alpha.
 
         Raises:
             UserError: when it already has one.
         """
         if self._packets:
             raise UserError("a .png file holds one picture; for several name a folder, without a suffix")
-        frame = _rgb48(rgb) if self._deep else _rgb24(rgb)
+        frame = _deep(rgb) if self._deep else _shallow(rgb)
         frame.pts = 0
         self._packets = [bytes(packet) for packet in self._encoder.encode(frame)]
 

@@ -15,6 +15,7 @@ from vfield.clip import Clip, ClipFacts
 from vfield.errors import UserError
 from vfield.video_io.interlace import Deinterlacing
 from vfield.video_io.reading import Reading, opened
+from vfield.video_io.rgb import Picture
 
 _LARGEST_SIDE = 16384
 # Of the pictures that a clip is looked through in, pixels; and how many are handed over at once.
@@ -51,7 +52,7 @@ def read_clip(
 
     Returns:
         The clip: uint8 frames for sources of 8 bits, float32 for deeper ones. Pixels are as wide as keeps the picture
-        in shape at the size asked for. A file with alpha gives its picture over black, with a line in the log.
+        in shape at the size asked for. A file with alpha gives its picture over black, and alpha beside it.
 
     Raises:
         UserError: when the file, the range or the size is no good; one line says why.
@@ -60,13 +61,15 @@ def read_clip(
     with opened(path, start_seconds, end_seconds, size, deinterlace) as reading:
         expected = reading.expected()
         store = _FrameStore(min(expected, max_frames or expected))
-        for pixels, pts, end in reading.pictures():
-            store.append(pixels, pts, end)
+        for picture, pts, end in reading.pictures():
+            store.append(picture, pts, end)
             if len(store.times) == max_frames:
                 break
         facts = reading.facts(store.times, store.end)
+        frames, alpha = store.finish()
         return Clip(
-            frames=store.finish(),
+            frames=frames,
+            alpha=alpha,
             pts_seconds=facts.pts_seconds,
             end_seconds=facts.end_seconds,
             frame_rate=facts.frame_rate,
@@ -82,7 +85,7 @@ class ShownFrame(NamedTuple):
     Attributes:
         pts_seconds: when it begins, as the container gives it.
         duration_seconds: how long it lasts, as far as the file says; otherwise of the nominal rate.
-        pixels: (3, h, w), uint8 in 0..255 or float32 in [0, 1].
+        pixels: (3, h, w), uint8 in 0..255 or float32 in [0, 1], as it looks over black.
     """
 
     pts_seconds: Fraction
@@ -98,10 +101,10 @@ def read_frames(path: str | Path) -> Iterator[ShownFrame]:
     """
     with opened(path, None, None, None, None) as reading:
         times, end = [], Fraction(0)
-        for pixels, pts, end in reading.pictures():
+        for picture, pts, end in reading.pictures():
             times.append(pts)
             # A copy where the picture was only turned: tensors cannot go backwards through memory.
-            yield ShownFrame(pts, end - pts, torch.from_numpy(np.ascontiguousarray(pixels)))
+            yield ShownFrame(pts, end - pts, torch.from_numpy(np.ascontiguousarray(picture.rgb)))
         reading.facts(times, end)  # says what was wrong
 
 
@@ -151,10 +154,10 @@ def scan_clip(
 
     def batches(reading: Reading) -> Iterator[Tensor]:
         gathered = []
-        for pixels, pts, end in reading.pictures(_SMALL_SIDE):
+        for picture, pts, end in reading.pictures(_SMALL_SIDE):
             times.append(pts)
             ends[:] = [end]
-            gathered.append(torch.from_numpy(np.ascontiguousarray(pixels)))
+            gathered.append(torch.from_numpy(np.ascontiguousarray(picture.rgb)))
             if len(gathered) == _BATCH:
                 yield torch.stack(gathered)
                 gathered = []
@@ -176,28 +179,55 @@ def _check_amount(size: tuple[int, int] | None, max_frames: int | None, deinterl
 
 
 class _FrameStore:
-    """Frames and their times, gathered into one tensor without holding the clip twice.
+    """Pictures and their times, gathered into tensors. Alpha takes no memory until a picture comes that has some."""
 
-    The first block has room for all the frames that are expected; memory not yet written costs nothing. Only a clip
-    that holds more frames than its packets announced needs further blocks, and a copy to join them.
+    def __init__(self, expected: int) -> None:
+        self._expected = expected
+        self._frames = _Gathered(expected)
+        self._alpha: _Gathered | None = None
+        self.times: list[Fraction] = []
+        self.end = Fraction(0)
+
+    def append(self, picture: Picture, pts: Fraction, end: Fraction) -> None:
+        alpha = picture.alpha
+        if self._alpha is None and alpha is not None:
+            self._alpha = _Gathered(self._expected)
+            for _ in self.times:
+                self._alpha.append(_opaque(picture.rgb))
+        if self._alpha is not None:
+            self._alpha.append(_opaque(picture.rgb) if alpha is None else alpha)
+        self._frames.append(picture.rgb)
+        self.times.append(pts)
+        self.end = end
+
+    def finish(self) -> tuple[Tensor, Tensor | None]:
+        return self._frames.finish(), None if self._alpha is None else self._alpha.finish()
+
+
+def _opaque(rgb: np.ndarray) -> np.ndarray:
+    """Alpha (h, w) of a picture (3, h, w) that has none."""
+    return np.full(rgb.shape[1:], 255 if rgb.dtype == np.uint8 else 1, rgb.dtype)
+
+
+class _Gathered:
+    """Arrays of one shape, gathered into one tensor without holding them twice.
+
+    The first block has room for all that are expected; memory not yet written costs nothing. Only a clip that holds
+    more frames than its packets announced needs further blocks, and a copy to join them.
     """
 
     def __init__(self, expected: int) -> None:
         self._room = expected
         self._blocks: list[np.ndarray] = []
         self._used = 0
-        self.times: list[Fraction] = []
-        self.end = Fraction(0)
 
-    def append(self, frame: np.ndarray, pts: Fraction, end: Fraction) -> None:
+    def append(self, array: np.ndarray) -> None:
         if not self._blocks or self._used == len(self._blocks[-1]):
             room = self._room if not self._blocks else 16
-            self._blocks.append(np.empty((room, *frame.shape), frame.dtype))
+            self._blocks.append(np.empty((room, *array.shape), array.dtype))
             self._used = 0
-        self._blocks[-1][self._used] = frame
+        self._blocks[-1][self._used] = array
         self._used += 1
-        self.times.append(pts)
-        self.end = end
 
     def finish(self) -> Tensor:
         blocks = [*self._blocks[:-1], self._blocks[-1][: self._used]]

@@ -9,7 +9,6 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
-import numpy as np
 from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -18,7 +17,7 @@ from vfield.clip import ClipFacts, reshaped_aspect
 from vfield.errors import UserError
 from vfield.video_io.color import open_tags
 from vfield.video_io.interlace import Deinterlacing, deinterlaced
-from vfield.video_io.rgb import RgbConverter
+from vfield.video_io.rgb import Picture, RgbConverter
 from vfield.video_io.source import (
     as_seconds,
     declared_duration,
@@ -64,8 +63,8 @@ class Reading:
         """About how many pictures there will be, at least 1."""
         return self._fields * _count_packets(self._path, self._stream, self._first, self._last)
 
-    def pictures(self, longest_side: int | None = None) -> Iterator[tuple[np.ndarray, Fraction, Fraction]]:
-        """Each picture (3, h, w), when it is shown, and until when; smaller ones of the shape if a side is given."""
+    def pictures(self, longest_side: int | None = None) -> Iterator[tuple[Picture, Fraction, Fraction]]:
+        """Each picture, when it is shown, and until when; smaller ones of the shape if a side is given."""
         between = (self._first, self._last, self._deinterlace, self._damage)
         for pts, frame in _frames_between(self._container, self._stream, *between):
             if self.converter is None:
@@ -85,8 +84,6 @@ class Reading:
         """What is known of the pictures that were read; says what was wrong with the file."""
         assert self.converter is not None
         self._damage.report(self._path, len(times))
-        if self.converter.saw_alpha:
-            logger.warning("%s has alpha, which is dropped: its picture is taken as it looks over black", self._path)
         upright = self.converter.upright_size
         height, width = self._size or upright
         return ClipFacts(
@@ -100,6 +97,7 @@ class Reading:
                 pixel_aspect(self._stream, self.converter.orientation.turns), upright, (height, width)
             ),
             source=str(Path(self._path).absolute()),
+            has_alpha=self.converter.saw_alpha,
         )
 
 

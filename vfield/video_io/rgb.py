@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 from av.video.frame import VideoFrame
@@ -11,13 +12,24 @@ from einops import rearrange, repeat
 from vfield.clip import ColorInfo
 from vfield.video_io.color import is_grey, resolve_color, tag, yuv16_to_rgb
 from vfield.video_io.graph import ACCURATE, FilterChain, chroma_left, even_size
-from vfield.video_io.source import orientation
+from vfield.video_io.source import may_have_alpha, orientation
+
+
+class Picture(NamedTuple):
+    """An upright picture.
+
+    Attributes:
+        rgb: (3, h, w), uint8 in 0..255 or float32 in [0, 1], as it looks over black: colours multiplied by alpha, in
+            the source's own transfer curve.
+        alpha: (h, w) of the same type, the most for what is opaque; None where everything is.
+    """
+
+    rgb: np.ndarray
+    alpha: np.ndarray | None
 
 
 class RgbConverter:
-    """Decoded frames to upright RGB pictures (3, h, w) of one size: uint8, or float32 for sources beyond 8 bits.
-
-    Alpha is dropped: the picture is composited over black, in the source's own transfer curve.
+    """Decoded frames to upright pictures of one size: uint8, or float32 for sources beyond 8 bits.
 
     Attributes:
         color: the source's colour facts.
@@ -43,41 +55,55 @@ class RgbConverter:
             self._height, self._width = (size[1], size[0]) if sideways else size
         self._to_rgba, self._to_rgb = (_Chain(codec in _CENTRED_CHROMA) for _ in range(2))
 
-    def __call__(self, frame: VideoFrame) -> np.ndarray:
-        """(3, height, width), uint8 in 0..255 or float32 in [0, 1]."""
+    def __call__(self, frame: VideoFrame) -> Picture:
+        """The picture of a frame."""
         coded = self.color
-        size = (self._height, self._width)
         tag(frame, coded)
-        if _may_have_alpha(frame):
+        alpha = None
+        if may_have_alpha(frame.format):
             # Before it is scaled: colours under transparent pixels must not bleed into their neighbours.
-            frame, coded = self._flattened(frame), ColorInfo("gbr", "pc", bit_depth=coded.bit_depth)
+            frame, alpha = self._flattened(frame)
+            coded = ColorInfo("gbr", "pc", bit_depth=coded.bit_depth)
         elif is_grey(frame.format.name) and coded.bit_depth > 8:
             # To 16 bits of grey, not of colour: swscale rounds on the way there.
+            size = (self._height, self._width)
             grey: np.ndarray = self._to_rgb(frame, coded, _GREY_FORMATS, size).to_ndarray()
-            return self._upright(repeat(grey / np.float32(65535), "h w -> c h w", c=3))
-        pixels: np.ndarray = self._to_rgb(frame, coded, _RGB_FORMATS, size).to_ndarray()
-        return self._upright(_to_rgb(pixels, coded))
+            return Picture(self._upright(repeat(grey / np.float32(65535), "h w -> c h w", c=3)), None)
+        rgb = self._upright(self._scaled(frame, coded))
+        # As a grey picture by the way that colours go, so that both are rounded and clipped alike.
+        return Picture(rgb, None if alpha is None else self._upright(self._scaled(alpha, coded))[0])
+
+    def _scaled(self, frame: VideoFrame, coded: ColorInfo) -> np.ndarray:
+        """(3, h, w) of the size asked for, but not turned yet."""
+        pixels: np.ndarray = self._to_rgb(frame, coded, _RGB_FORMATS, (self._height, self._width)).to_ndarray()
+        return _to_rgb(pixels, coded)
 
     def _upright(self, rgb: np.ndarray) -> np.ndarray:
         if self.orientation.mirrored:
             rgb = rgb[:, :, ::-1]
         return np.rot90(rgb, self.orientation.turns, (1, 2))
 
-    def _flattened(self, frame: VideoFrame) -> VideoFrame:
-        """The frame over black, as RGB of 8 or 16 bits."""
+    def _flattened(self, frame: VideoFrame) -> tuple[VideoFrame, VideoFrame | None]:
+        """The frame over black, and its alpha in all channels unless everything is opaque: RGB of 8 or 16 bits."""
         color = replace(self.color, matrix="gbr") if is_grey(frame.format.name) else self.color
         pixels = self._to_rgba(frame, color, _RGBA_FORMATS, (frame.height, frame.width)).to_ndarray()
-        most = 255 if color.bit_depth == 8 else _most_word(color)
-        alpha = np.minimum(pixels[..., 3] / np.float32(most), 1)
-        self.saw_alpha = self.saw_alpha or bool((alpha < 1).any())
+        alpha = _plane_of_alpha(frame)
+        most = np.float32(255 if color.bit_depth == 8 else 65535)
+        if alpha is None:
+            alpha = pixels[..., 3] / most
+        opaque = not bool((alpha < 1).any())
+        self.saw_alpha = self.saw_alpha or not opaque
         rgb = _to_rgb(pixels[..., :3], color) * alpha
-        if color.bit_depth == 8:
-            flat, name = np.rint(rgb).astype(np.uint8), "rgb24"
-        else:
-            flat, name = np.rint(rgb * 65535).astype(np.uint16), "rgb48le"
-        made = VideoFrame.from_ndarray(np.ascontiguousarray(rearrange(flat, "c h w -> h w c")), name)
-        tag(made, ColorInfo("gbr", "pc"))
-        return made
+        flat = _frame_of(rgb if color.bit_depth == 8 else rgb * most, color)
+        return flat, None if opaque else _frame_of(repeat(alpha * most, "h w -> c h w", c=3), color)
+
+
+def _frame_of(words: np.ndarray, color: ColorInfo) -> VideoFrame:
+    """(3, h, w) in 0..255 as RGB of 8 bits, or in 0..65535 as RGB of 16 for deeper colours."""
+    kind, name = (np.uint8, "rgb24") if color.bit_depth == 8 else (np.uint16, "rgb48le")
+    made = VideoFrame.from_ndarray(np.ascontiguousarray(rearrange(np.rint(words).astype(kind), "c h w -> h w c")), name)
+    tag(made, ColorInfo("gbr", "pc"))
+    return made
 
 
 # Codecs whose chroma lies between the columns; frames say nothing about it here.
@@ -93,13 +119,19 @@ _RGBA_FORMATS = {
 _GREY_FORMATS = dict.fromkeys(_RGB_FORMATS, "gray16le")
 
 
-def _may_have_alpha(frame: VideoFrame) -> bool:
-    return frame.format.has_palette or any(component.is_alpha for component in frame.format.components)
+def _plane_of_alpha(frame: VideoFrame) -> np.ndarray | None:
+    """Alpha (h, w) of a frame, float32 in [0, 1], where it is a plane of its own; None elsewhere.
 
-
-def _most_word(color: ColorInfo) -> int:
-    """What 16-bit words hold where a component is full: RGB is stretched to them, YUV only moved up."""
-    return 65535 if color.matrix == "gbr" else (2**color.bit_depth - 1) << (16 - color.bit_depth)
+    Straight from the plane: where swscale moves words up it stretches those of alpha on some ways and not on others.
+    """
+    stored = next((component for component in frame.format.components if component.is_alpha), None)
+    if stored is None or sum(component.plane == stored.plane for component in frame.format.components) > 1:
+        return None
+    plane = frame.planes[stored.plane]
+    word = np.dtype("u1" if stored.bits == 8 else (">u2" if frame.format.is_big_endian else "<u2"))
+    rows = np.asarray(memoryview(plane)).view(word).reshape(plane.height, -1)
+    share: np.ndarray = rows[:, : frame.width] / np.float32(2**stored.bits - 1)
+    return share
 
 
 def _to_rgb(pixels: np.ndarray, color: ColorInfo) -> np.ndarray:

@@ -18,6 +18,7 @@ from av.container import InputContainer
 from av.sidedata.sidedata import Type
 from av.stream import Disposition
 from av.video.codeccontext import VideoCodecContext
+from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -28,6 +29,8 @@ from vfield.video_io.hdr import side_data
 
 logger = logging.getLogger("vfield")
 
+# Codecs whose alpha is a second picture in the container, and the decoders that look at it.
+_ALPHA_ASIDE = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 _FALLBACK_RATE = Fraction(25)
 
 
@@ -102,16 +105,31 @@ def find_video(container: InputContainer, path: str | Path) -> VideoStream:
     return stream
 
 
+def may_have_alpha(described: VideoFormat) -> bool:
+    """Whether pixels of a format can be other than opaque."""
+    return described.has_palette or any(component.is_alpha for component in described.components)
+
+
+def stores_alpha(stream: VideoStream, frame: VideoFrame) -> bool:
+    """Whether a stream has an alpha channel, in its frames' format (of which this is one) or beside them."""
+    return may_have_alpha(frame.format) or _has_alpha_aside(stream)
+
+
+def _has_alpha_aside(stream: VideoStream) -> bool:
+    # Programs write it as a tag, too, in capitals.
+    tags = {name.lower(): value for name, value in stream.metadata.items()}
+    return stream.codec.canonical_name in _ALPHA_ASIDE and tags.get("alpha_mode") == "1"
+
+
 def decoder_of(stream: VideoStream) -> VideoCodecContext:
     """What decodes the stream's packets: its own context, or libvpx for VP8 and VP9 with alpha.
 
     FFmpeg's own decoders of the two leave alpha out, which lies in packets' side data.
     """
     own = stream.codec_context
-    library = {"vp8": "libvpx", "vp9": "libvpx-vp9"}.get(own.codec.canonical_name)
-    if library is None or stream.metadata.get("alpha_mode") != "1":
+    if not _has_alpha_aside(stream):
         return own
-    decoder = CodecContext.create(library, "r")
+    decoder = CodecContext.create(_ALPHA_ASIDE[own.codec.canonical_name], "r")
     assert isinstance(decoder, VideoCodecContext)
     for name in ("color_range", "colorspace", "color_primaries", "color_trc"):
         setattr(decoder, name, getattr(own, name))

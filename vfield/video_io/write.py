@@ -65,11 +65,16 @@ class VideoWriter:
         codec: h264, hevc, av1, vp9, prores, ffv1 or the name of an FFmpeg encoder. None: a good one for the suffix.
         crf: constant quality, 0 is best. None: visually lossless.
         pixel_format: FFmpeg's name. None: 4:2:0 of 8 or 10 bits, 4:4:4 where an odd size needs it.
+        alpha: whether frames would come with alpha. Where the result cannot hold it a line in the log says so, and they
+            must come without (`VideoWriter.alpha` tells). Kept by .webm and .mkv (VP9), .mov (ProRes 4444) and PNG.
         overwrite: replace what is at `path`.
         audio: sound to put beside the picture; GIF and PNG leave it out with a line in the log.
         carry: whose subtitles, chapters and metadata to take over; GIF and PNG hold none.
         time_base: the tick, in seconds, that every pts given to `write` is a multiple of (`common_time_base`); None:
             1 / frame_rate. Matroska and WebM files round times to 1/1000 s, GIF to 1/100 s.
+
+    Attributes:
+        alpha: whether frames are to come with alpha.
 
     Raises:
         UserError: from the constructor when anything above does not fit together, from `with` and `write` when the
@@ -88,6 +93,7 @@ class VideoWriter:
         codec: str | None = None,
         crf: int | None = None,
         pixel_format: str | None = None,
+        alpha: bool = False,
         overwrite: bool = False,
         audio: AudioPlan | None = None,
         carry: CarryPlan | None = None,
@@ -97,7 +103,6 @@ class VideoWriter:
             raise UserError(f"frame rate must be positive, got {frame_rate}")
         if min(height, width) < 1:
             raise UserError(f"a picture needs at least one pixel, got {width}x{height}")
-        self._shape = (3, height, width)
         self._frame_rate = frame_rate
         self._time_base = time_base or 1 / frame_rate
         self._pixel_aspect = pixel_aspect
@@ -106,14 +111,23 @@ class VideoWriter:
         self._path = Path(path)
         self._kind = _kind_of(path)
         self._encoding: Encoding | None = None
+        self._height, self._width = height, width
         if self._kind in CONTAINERS:
             self._encoding = choose_encoding(
-                self._kind, height, width, color, codec=codec, crf=crf, pixel_format=pixel_format
+                *(self._kind, height, width, color),
+                codec=codec,
+                crf=crf,
+                pixel_format=pixel_format,
+                alpha=alpha,
             )
             self._warn_of_444(pixel_format)
             self._say_what_is_lost(color)
         else:
             _refuse_options(self._path, codec=codec, crf=crf, pixel_format=pixel_format)
+        self.alpha = alpha and (self._kind in ("", ".png") if self._encoding is None else self._encoding.alpha)
+        if alpha and not self.alpha:
+            self._say_that_alpha_is_lost()
+        self._shape = (4 if self.alpha else 3, height, width)
         if self._kind == ".gif":
             check_gif_rate(frame_rate)
             self._say_what_gif_lacks(color)
@@ -132,7 +146,7 @@ class VideoWriter:
         if asked is None and self._encoding.encoder in ("libx264", "libx265") and "444" in self._encoding.pixel_format:
             logger.warning(
                 "%s: %dx%d has an odd side, so it is written as %s, which browsers may not play; an even size would",
-                *(self._path, self._shape[2], self._shape[1], self._encoding.pixel_format),
+                *(self._path, self._width, self._height, self._encoding.pixel_format),
             )
 
     def _say_what_is_lost(self, color: ColorInfo) -> None:
@@ -149,13 +163,23 @@ class VideoWriter:
                 *(self._path, encoder),
             )
 
+    def _say_that_alpha_is_lost(self) -> None:
+        what = "a GIF as it is written here"
+        if self._encoding is not None:
+            what = f"{self._encoding.encoder} as {self._encoding.pixel_format} in {self._kind}"
+        logger.warning(
+            "%s: alpha is left out, %s cannot hold it: the picture is as it looks over black; .webm, .mov, .mkv or "
+            ".png keep it",
+            *(self._path, what),
+        )
+
     def _say_what_gif_lacks(self, color: ColorInfo) -> None:
         if color.is_hdr:
             logger.warning("%s: a GIF cannot hold HDR, so it will look flat", self._path)
         if self._pixel_aspect != 1:
             logger.warning(
                 "%s: a GIF's pixels are square, the source's %s times as wide as high; a size %d wide is in shape",
-                *(self._path, f"{float(self._pixel_aspect):g}", round(self._shape[2] * self._pixel_aspect)),
+                *(self._path, f"{float(self._pixel_aspect):g}", round(self._width * self._pixel_aspect)),
             )
 
     @property
@@ -216,13 +240,11 @@ class VideoWriter:
         return self
 
     def _open(self) -> _Sink:
-        height, width = self._shape[1:]
+        height, width = self._height, self._width
         if self._kind == "":
-            return PngSink(
-                self._partial, height=height, width=width, color=self._color, pixel_aspect=self._pixel_aspect
-            )
+            return PngSink(self._partial, shape=self._shape, color=self._color, pixel_aspect=self._pixel_aspect)
         if self._kind == ".png":
-            return PictureSink(self._partial, height=height, width=width, deep=self._color.bit_depth > 8)
+            return PictureSink(self._partial, shape=self._shape, deep=self._color.bit_depth > 8)
         if self._encoding is None:
             return GifSink(self._partial, height=height, width=width)
         facts: dict[str, Any] = {
@@ -244,7 +266,8 @@ class VideoWriter:
         """Writes one frame.
 
         Args:
-            frame: (3, height, width) RGB, uint8 or float in [0, 1], on any device.
+            frame: (3, height, width) RGB, or (4, height, width) with alpha where `alpha` is true, colours as they are
+                without it; uint8 or float in [0, 1], on any device.
             pts_seconds: when it is shown, counted from the start of the written video; None: frame i at
                 i / frame_rate. Must increase.
             duration_seconds: for how long; None: 1 / frame_rate. Matters for the last frame.
