@@ -229,6 +229,21 @@ def test_a_dry_run_says_what_it_takes_and_writes_nothing(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_dry_run_of_fit_and_export_says_how_large_the_video_will_be(
+    film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["run", str(film), *OPTIONS, "--slowmo", "2", "--scale", "4", "-o", "slow.mkv", "--codec", "ffv1"]
+    assert main([*words, "--dry-run", "--json"]) == 0
+    forecast = json.loads(capfd.readouterr().out)["export"]
+    assert not list(tmp_path.iterdir())
+    assert (forecast["frames"], forecast["width"], forecast["height"]) == (92, 128, 96)
+    assert main(words) == 0
+    assert forecast["disk_bytes"] == pytest.approx(Path("slow.mkv").stat().st_size, rel=0.5)
+    assert "slow.mkv exists" in refusal([*words, "--dry-run"], capfd)
+    assert "one clip, got 2" in refusal(["run", str(film), str(film.parent), *OPTIONS, "-o", "x/", "--dry-run"], capfd)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

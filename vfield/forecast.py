@@ -2,7 +2,8 @@
 
 Two small fits of the same config and size, of different numbers of frames, tell what is spent once, what on every
 frame and what on every step; a third one, kept in a folder, what is spent on pictures for TensorBoard, and on disk. All
-are taken to be proportional: what saturates on long clips makes the forecast too high.
+are taken to be proportional: what saturates on long clips makes the forecast too high. An export is tried on the last
+of these fits.
 """
 
 from __future__ import annotations
@@ -20,13 +21,17 @@ from typing import NamedTuple
 import psutil
 import torch
 
+from vfield.checkpoint import SavedField, load_field
 from vfield.clip import Clip
+from vfield.export import PreparedExport, export
 from vfield.field.video_field import VideoField
 from vfield.meter import meter
 from vfield.training import Config, fit
 
 _FEW, _MORE, _KEPT = 6, 12, 24  # frames
 _STEPS = 8
+_SHOWN_FEW, _SHOWN_MORE = 2, 10  # frames of the clip that are exported
+_GROUP_FRAMES = 250  # after which encoders code a frame by itself again
 # The first steps fill caches.
 _SETTLED = 3
 
@@ -47,6 +52,25 @@ class Forecast(NamedTuple):
     measured_seconds: float
 
 
+class ExportForecast(NamedTuple):
+    """What an export will be, and take.
+
+    Attributes:
+        frames: how many.
+        height, width: pixels.
+        duration_seconds: of the video.
+        seconds: of time.
+        disk_bytes: of the file, or of all files of a folder; without sound.
+    """
+
+    frames: int
+    height: int
+    width: int
+    duration_seconds: float
+    seconds: float
+    disk_bytes: float
+
+
 class _Trial(NamedTuple):
     frames: int
     seconds: float  # without steps
@@ -55,7 +79,13 @@ class _Trial(NamedTuple):
     disk_bytes: float
 
 
-def forecast(windows: Sequence[range], read: Callable[[range], Clip], config: Config, processes: int = 1) -> Forecast:
+def forecast(
+    windows: Sequence[range],
+    read: Callable[[range], Clip],
+    config: Config,
+    processes: int = 1,
+    use: Callable[[Path], None] = lambda _: None,
+) -> Forecast:
     """Try a fit, and say what one of all windows will take.
 
     Args:
@@ -63,6 +93,7 @@ def forecast(windows: Sequence[range], read: Callable[[range], Clip], config: Co
         read: gives some of the clip's frames.
         config: of the fit.
         processes: how many share the windows.
+        use: called with the folder of the largest trial's run, which is removed afterwards.
 
     Raises:
         UserError: when the config cannot work here.
@@ -73,7 +104,7 @@ def forecast(windows: Sequence[range], read: Callable[[range], Clip], config: Co
     trial = replace(config, training=replace(config.training, steps=steps, minutes=None))
     _warm_up(trial)
     few, more = (_tried(longest, count, read, trial) for count in (_FEW, _MORE))
-    kept = _tried(longest, _KEPT, read, trial, keeps=True)
+    kept = _tried(longest, _KEPT, read, trial, use)
     # TensorBoard shows a few frames of a clip, however long it is.
     pictures = max(0.0, kept.seconds - _line(few, more, "seconds", kept.frames))
     each = [_seconds(few, more, len(window), config, len(window) / sum(map(len, windows))) for window in windows]
@@ -105,8 +136,14 @@ def _line(few: _Trial, more: _Trial, name: str, frames: int) -> float:
     return float(max(other, one) + slope * (frames - more.frames))
 
 
-def _tried(window: range, count: int, read: Callable[[range], Clip], config: Config, *, keeps: bool = False) -> _Trial:
-    """Fit the middle of a window, in memory or in a folder that is removed."""
+def _tried(
+    window: range,
+    count: int,
+    read: Callable[[range], Clip],
+    config: Config,
+    use: Callable[[Path], None] | None = None,
+) -> _Trial:
+    """Fit the middle of a window: in memory, or in a folder that is used for something and removed."""
     count = min(count, len(window))
     first = window.start + (len(window) - count) // 2
     steps: list[float] = []
@@ -117,13 +154,68 @@ def _tried(window: range, count: int, read: Callable[[range], Clip], config: Con
     with tempfile.TemporaryDirectory(prefix="vfield-") as folder, meter() as peak:
         clip = read(range(first, first + count))
         began = time.monotonic()
-        fit(clip, config, out=Path(folder) / "run" if keeps else None, progress=False, watch=watch)
+        run = None if use is None else Path(folder) / "run"
+        fit(clip, config, out=run, progress=False, watch=watch)
         seconds = time.monotonic() - began
         disk = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
         memory = peak() * 1e6
+        if use is not None and run is not None:
+            use(run)
     lasted = [later - earlier for earlier, later in pairwise(steps)][_SETTLED:]
     step = median(lasted) if lasted else 0.0
     return _Trial(count, max(0.0, seconds - step * len(steps)), step, memory, float(disk))
+
+
+def forecast_export(run: Path, prepared: PreparedExport, device: torch.device) -> ExportForecast:
+    """Export two small parts of a run, and say what an export like that will take.
+
+    A video begins with a frame that is coded alone, as do its next some hundred frames again; what each frame more
+    takes is told by the difference between the parts.
+
+    Args:
+        run: the folder of a run of the same clip, beside which the parts are written.
+        prepared: the export, of which nothing is written.
+        device: where to render.
+
+    Raises:
+        UserError: when it cannot be exported.
+    """
+    saved = load_field(run)
+    detail = saved.field.detail
+    if detail is not None and detail.is_mute:
+        # After so few steps it says nothing yet. In the end it will, and takes most of the time.
+        with torch.no_grad():
+            detail.last.weight.add_(1e-6)
+    (few, few_seconds, few_bytes), (more, more_seconds, more_bytes) = (
+        _exported(saved, count, run.parent / f"part{count}", prepared, device) for count in (_SHOWN_FEW, _SHOWN_MORE)
+    )
+    frames = len(prepared.plan.output_seconds)
+    seconds = max(0.0, more_seconds - few_seconds) / max(1, more - few)
+    size = max(0.0, more_bytes - few_bytes) / max(1, more - few)
+    groups = -(-frames // _GROUP_FRAMES)
+    return ExportForecast(
+        frames,
+        *prepared.size,
+        float(prepared.plan.edges_seconds[-1]),
+        more_seconds + (frames - more) * seconds,
+        max(0.0, few_bytes - few * size) * groups + frames * size,
+    )
+
+
+def _exported(
+    saved: SavedField, count: int, folder: Path, prepared: PreparedExport, device: torch.device
+) -> tuple[int, float, float]:
+    """Export about so many source frames: the frames written, and the seconds and bytes that they took."""
+    pts = saved.facts.pts_seconds
+    part = None if count >= len(pts) else float((pts[count] + pts[count - 1]) / 2 - pts[0])
+    config = replace(prepared.config, start=None, end=part, speed_curve=None, path=None, audio="drop", overwrite=False)
+    folder.mkdir()
+    # One picture is a part of a folder of them, whose own name may look like a file's.
+    is_video = prepared.writer.coding is not None or prepared.path.suffix.lower() == ".gif"
+    name = prepared.path.name if is_video else "pictures"
+    report = export(saved, folder / name, config, device=device, progress=False)
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    return report.frames, report.seconds_taken, float(size)
 
 
 def _warm_up(config: Config) -> None:

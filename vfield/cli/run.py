@@ -30,7 +30,7 @@ from vfield.cli.run_batch import Ended, exit_code, output_folder, run_each, suff
 from vfield.cli.says import plain, say
 from vfield.cli.sources import RUN_NAME, Source, expanded, file_of, names_apart, recorded_source
 from vfield.cli.train import fit_source
-from vfield.cli.windows import fit_plan, has_windows, plan_run, window_option, windows_told
+from vfield.cli.windows import fit_plan, has_windows, plan_run, show_plan, window_option, windows_told
 from vfield.clip import ClipFacts
 from vfield.config import CONFIG_NAME, differences, load_config
 from vfield.crew import crew_of_launch
@@ -106,6 +106,8 @@ def _run_parser() -> ArgumentParser:
     parser.add_argument("--run", type=str | None, metavar="DIR", help=about)
     replaces = "replace an earlier output, and a run that was fitted to something else or in another way"
     parser.add_argument("--overwrite", action="store_true", help=replaces)
+    told = "say what the fit and the export will take, and end, writing nothing"
+    parser.add_argument("--dry-run", action="store_true", help=told)
     config_options(parser)
     return parser
 
@@ -121,11 +123,15 @@ def run(words: list[str]) -> int:
     found = expanded(clips)
     if isinstance(found, str) and not Path(clips[0]).is_dir():
         folder = Path(parsed.run) if parsed.run else Path("runs") / file_of(found).stem
+        if parsed.dry_run:
+            return show_plan(_source(parsed, found), config, folder, parsed.window, (parsed.output, wanted))
         done = fit_and_export(Job(_source(parsed, found), folder, parsed.output, parsed.window), config, wanted)
         if is_main_process():
             say("\n".join(_told(folder, done)), _figures(folder, done))
         return 130 if done.fit == "stopped" else 0
     videos = [found] if isinstance(found, str) else found
+    if parsed.dry_run:
+        raise UserError(f"--dry-run is for one clip, got {clips[0] if isinstance(found, str) else len(videos)}")
     if parsed.mask is not None and len(videos) > 1:
         raise UserError(f"--mask is for one clip, got {len(videos)}; run the masked clip alone")
     jobs = {}

@@ -65,7 +65,9 @@ def run(words: list[str]) -> int:
     config = config_of(parsed)
     check_device(config.training)
     if parsed.dry_run:
-        return show_plan(source, config, folder, parsed)
+        if parsed.resume:
+            raise UserError("--dry-run and --resume contradict each other; leave one out")
+        return show_plan(source, config, folder, parsed.window)
     if has_windows(source, folder, parsed.window, parsed.resume):
         if not parsed.resume and is_main_process():
             check_folder(folder, parsed.overwrite, also="--resume to go on or ")

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import psutil
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import ArgumentParser
 from torch import Tensor
 from tqdm import tqdm
 
@@ -23,8 +23,11 @@ from vfield.cli.values import parse_size
 from vfield.clip import Clip, ClipFacts
 from vfield.config import CONFIG_NAME, config_text
 from vfield.crew import Crew, crew_of_launch
+from vfield.devices import usable_device
 from vfield.errors import UserError
-from vfield.forecast import Forecast, forecast
+from vfield.export import prepare_export
+from vfield.export_config import ExportConfig
+from vfield.forecast import ExportForecast, Forecast, forecast, forecast_export
 from vfield.shots import shots_of
 from vfield.summary import PAGE_NAME, windows_summed_up, write_summary
 from vfield.training import Config, FitResult, WindowSource, WindowsResult, begin_folder, fit_windows, remove_summary
@@ -217,26 +220,49 @@ def windows_told(plan: WindowPlan, result: WindowsResult, folder: Path) -> str:
     return f"{ended} after {result.seconds:.0f} s: {result.fitted} of {len(plan.windows)} windows in {folder}"
 
 
-def show_plan(source: Source, config: Config, folder: Path, parsed: Namespace) -> int:
-    """Print what a fit will take: windows, time, memory, disk. Nothing is written."""
+def show_plan(
+    source: Source, config: Config, folder: Path, window: str, wanted: tuple[str, ExportConfig] | None = None
+) -> int:
+    """Print what a fit will take: windows, time, memory, disk; and what an export will. Nothing is written.
+
+    Args:
+        source: the clip.
+        config: of the fit.
+        folder: of the run.
+        window: what `--window` says.
+        wanted: where an export goes, and what it is to be; None for none.
+
+    Raises:
+        UserError: when the clip, the config or the export is no good.
+    """
     if not isinstance(source.video, str):
         raise UserError(f"--dry-run is for one clip, got {len(source.video)}")
-    if parsed.resume:
-        raise UserError("--dry-run and --resume contradict each other; leave one out")
     with crew_of_launch() as crew:
         if not crew.is_main:
             return 0
-        plan = _planned(source, most_frames(source, parsed.window), shows=True)
+        plan = _planned(source, most_frames(source, window), shows=True)
+        prepared = None if wanted is None else prepare_export(config.kept(plan.facts), *wanted)
         print(_described(plan))
 
         def read(frames: range) -> Clip:
             part = replace(plan, windows=(frames,), seams=())
             return replace(_part_of(source, part, 0), holdout=None).read().observed
 
-        processes = crew.size if len(plan.windows) > 1 else 1
-        found = forecast(plan.windows, read, config, processes)
+        exports: list[ExportForecast] = []
+
+        def use(run: Path) -> None:
+            if prepared is not None:
+                _LOG.setLevel(logging.ERROR)  # what there is to say of the export was said when it was prepared
+                exports.append(forecast_export(run, prepared, usable_device(config.training.device)))
+
+        found = forecast(plan.windows, read, config, crew.size if len(plan.windows) > 1 else 1, use)
+        lines = [_told(found, folder)]
+        if prepared is not None:
+            lines.append(_export_told(exports[0], prepared.path))
         shares = [{"start_seconds": begin, "end_seconds": end} for begin, end in plan.spans()]
-        say(_told(found, folder), {"run": folder, "windows": shares, **found._asdict()})
+        exported = exports[0]._asdict() if exports else None
+        document = {"run": folder, "windows": shares, **found._asdict(), "export": exported}
+        say("\n".join([*lines, "nothing was written"]), document)
     return 0
 
 
@@ -259,12 +285,22 @@ def _described(plan: WindowPlan) -> str:
 
 
 def _told(found: Forecast, folder: Path) -> str:
-    minutes = found.seconds / 60
-    hours = f"{minutes / 60:.1f} h" if minutes >= 120 else f"{minutes:.0f} min"
-    time = f"{found.seconds:.0f} s" if minutes < 2 else hours
     return (
-        f"time:   about {time}, after {found.measured_seconds:.0f} s of trying\n"
+        f"time:   about {_lasting(found.seconds)}, after {found.measured_seconds:.0f} s of trying\n"
         f"memory: about {found.memory_bytes / 1e9:.1f} GB at most, in each process\n"
-        f"disk:   about {found.disk_bytes / 1e9:.2f} GB in {folder}\n"
-        "nothing was written"
+        f"disk:   about {found.disk_bytes / 1e9:.2f} GB in {folder}"
     )
+
+
+def _export_told(found: ExportForecast, path: Path) -> str:
+    size = f"{found.disk_bytes / 1e6:.1f} MB" if found.disk_bytes < 1e9 else f"{found.disk_bytes / 1e9:.1f} GB"
+    return (
+        f"export: {found.frames} frames of {found.width}x{found.height}, {found.duration_seconds:.2f} s: about {size} "
+        f"without sound in {path}, made in about {_lasting(found.seconds)}"
+    )
+
+
+def _lasting(seconds: float) -> str:
+    minutes = seconds / 60
+    hours = f"{minutes / 60:.1f} h" if minutes >= 120 else f"{minutes:.0f} min"
+    return f"{seconds:.0f} s" if minutes < 2 else hours
