@@ -166,7 +166,7 @@ def _tried(
     return _Trial(count, max(0.0, seconds - step * len(steps)), step, memory, float(disk))
 
 
-def forecast_export(run: Path, prepared: PreparedExport, device: torch.device) -> ExportForecast:
+def forecast_export(run: Path, prepared: PreparedExport, device: torch.device, *, learns: bool) -> ExportForecast:
     """Export two small parts of a run, and say what an export like that will take.
 
     A video begins with a frame that is coded alone, as do its next some hundred frames again; what each frame more
@@ -176,13 +176,14 @@ def forecast_export(run: Path, prepared: PreparedExport, device: torch.device) -
         run: the folder of a run of the same clip, beside which the parts are written.
         prepared: the export, of which nothing is written.
         device: where to render.
+        learns: whether the fit takes steps at all.
 
     Raises:
         UserError: when it cannot be exported.
     """
     saved = load_field(run)
     detail = saved.field.detail
-    if detail is not None and detail.is_mute:
+    if learns and detail is not None and detail.is_mute:
         # After so few steps it says nothing yet. In the end it will, and takes most of the time.
         with torch.no_grad():
             detail.last.weight.add_(1e-6)

@@ -253,7 +253,8 @@ def show_plan(
         def use(run: Path) -> None:
             if prepared is not None:
                 _LOG.setLevel(logging.ERROR)  # what there is to say of the export was said when it was prepared
-                exports.append(forecast_export(run, prepared, usable_device(config.training.device)))
+                device, learns = usable_device(config.training.device), config.training.steps != 0
+                exports.append(forecast_export(run, prepared, device, learns=learns))
 
         found = forecast(plan.windows, read, config, crew.size if len(plan.windows) > 1 else 1, use)
         lines = [_told(found, folder)]
