@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -21,3 +24,19 @@ def in_two_processes(script: list[str]) -> subprocess.CompletedProcess[str]:
     ended = subprocess.run([*launch, *options, *script], env=environment, text=True, capture_output=True, timeout=120)
     assert ended.returncode == 0, ended.stderr
     return ended
+
+
+def wait_until(ready: Callable[[], object], process: subprocess.Popen[str]) -> None:
+    """Until something is so that a process, which must go on meanwhile, is to bring about."""
+    until = time.monotonic() + 60
+    while not ready():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < until, "not ready after a minute"
+        time.sleep(0.01)
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    """Kill a process as the system would, in the middle of its work."""
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL

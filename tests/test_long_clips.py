@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-import signal
 import socket
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
 import torch
-from processes import ONE_THREAD, ROOT, in_two_processes
+from processes import ONE_THREAD, ROOT, in_two_processes, kill, wait_until
 from scenes import clip_of, translating, with_cut
 
 from vfield.checkpoint import load_field
@@ -140,15 +138,9 @@ def test_a_run_that_is_killed_loses_one_window(film: Path, tmp_path: Path, capfd
     before = state(out / "000")
     # The first window is there, and the next would take for ever.
     resume = [sys.executable, str(ROOT / "scripts" / "train.py"), "--resume", "--out", str(out), "--steps", "100000"]
-    process = subprocess.Popen(resume, env={**ONE_THREAD, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE)
-    began = time.monotonic()
-    while not (out / "001" / RESUME_NAME).is_file():
-        assert process.poll() is None
-        assert time.monotonic() - began < 60
-        time.sleep(0.02)
-    process.kill()
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL
+    process = subprocess.Popen(resume, env={**ONE_THREAD, "PYTHONPATH": str(ROOT)}, text=True, stderr=subprocess.PIPE)
+    wait_until((out / "001" / RESUME_NAME).is_file, process)
+    kill(process)
     capfd.readouterr()
     assert train_main(["--resume", "--out", str(out), "--steps", "1"]) == 0
     assert "3 of 3 windows" in capfd.readouterr().out

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
 import torch
 from films import every, read_packets, write_film
-from processes import ONE_THREAD, ROOT
+from processes import ONE_THREAD, ROOT, kill, wait_until
 
 from vfield.cli import train_main
 from vfield.errors import UserError
@@ -121,15 +119,9 @@ def test_a_render_that_is_killed_loses_one_piece(run: WindowedRun, tmp_path: Pat
     words = [str(run.folder), "--slowmo", "2", "--codec", "ffv1", "--pix-fmt", "yuv444p", "-o", "slow.mkv"]
     environment = {**ONE_THREAD, "PYTHONPATH": str(ROOT)}
     render = [sys.executable, "-c", SLOWLY, *words]
-    process = subprocess.Popen(render, env=environment, cwd=tmp_path, stderr=subprocess.PIPE)
-    began = time.monotonic()
-    while not list(run.folder.glob(f"{EXPORTS_NAME}/*/00002.mkv")):
-        assert process.poll() is None
-        assert time.monotonic() - began < 60
-        time.sleep(0.02)
-    process.kill()
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL
+    process = subprocess.Popen(render, env=environment, cwd=tmp_path, text=True, stderr=subprocess.PIPE)
+    wait_until(lambda: list(run.folder.glob(f"{EXPORTS_NAME}/*/00002.mkv")), process)
+    kill(process)
     assert gone_on(run, tmp_path / "slow.mkv", SLOW)[0] in (31, 41)
     assert len(read_clip(tmp_path / "slow.mkv")) == 60
     assert not (run.folder / EXPORTS_NAME).exists()

@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 import torch
-from processes import ONE_THREAD, ROOT, in_two_processes
+from processes import ONE_THREAD, ROOT, in_two_processes, kill, wait_until
 from scenes import crossing
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor, nn
@@ -364,24 +364,13 @@ def started(fitting: list[str], folder: Path, *words: str) -> subprocess.Popen[s
     )
 
 
-def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
-    """Until the file is there."""
-    until = time.monotonic() + 60
-    while not path.is_file():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < until, f"no {path.name} after a minute"
-        time.sleep(0.01)
-
-
 def test_a_run_killed_by_the_system_is_resumed(
     tmp_path: Path, fitting: list[str], undisturbed: VideoField, capfd: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "run"
     process = started(fitting, folder, "--training.save_seconds", "1e-9", "--training.picture_seconds", "1e-9")
-    wait_for(folder / RESUME_NAME, process)
-    process.kill()
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL
+    wait_until((folder / RESUME_NAME).is_file, process)
+    kill(process)
     assert read_tensors(folder / RESUME_NAME)[1]["step"] < 12, "the fit was over before it was killed"
     assert train_main(["--resume", "--out", str(folder)]) == 0
     assert "done after 12 steps" in capfd.readouterr().out
@@ -391,7 +380,7 @@ def test_a_run_killed_by_the_system_is_resumed(
 def test_ctrl_c_stops_cleanly_and_keeps_a_usable_field(tmp_path: Path, fitting: list[str]) -> None:
     folder = tmp_path / "run"
     process = started(fitting, folder, "--steps", "1000000", "--training.save_seconds", "1e-9")
-    wait_for(folder / RESUME_NAME, process)
+    wait_until((folder / RESUME_NAME).is_file, process)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0

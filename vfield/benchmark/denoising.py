@@ -63,7 +63,7 @@ def denoising(clips: Mapping[str, Clip], levels: Sequence[float]) -> Iterator[De
         Figures of the noisy frames, of vfield and of non-local means, as soon as each is done.
     """
     for name, clip in clips.items():
-        clean = replace(clip, frames=to_uint8(clip.frames), alpha=None)
+        clean = replace(clip, frames=to_uint8(clip.frames))
         for level in levels:
             yield from _rows(name, clean, level)
 

@@ -96,7 +96,7 @@ def inpainting(
         KeyboardInterrupt: when a fit was stopped: half a fit is no result.
     """
     for name, clip in clips.items():
-        clean = replace(clip, frames=to_uint8(clip.frames), alpha=None)
+        clean = replace(clip, frames=to_uint8(clip.frames))
         for kind in kinds:
             yield _judged(name, clean, kind, config)
 

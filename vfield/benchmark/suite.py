@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vfield.clip import Clip
@@ -40,6 +40,8 @@ SUITE = {
 def read_suite(wanted: Sequence[str], folders: Sequence[Path], frames: int) -> dict[str, Clip]:
     """Read clips by their names in the suite or by their paths; what is missing is said and left out.
 
+    Colours alone are judged, so alpha is left out: clips are as they look over black.
+
     Args:
         wanted: names or paths. Clips outside the suite are taken at their own size.
         folders: where the suite's clips may lie; the first that has one counts.
@@ -65,7 +67,8 @@ def read_suite(wanted: Sequence[str], folders: Sequence[Path], frames: int) -> d
         raise UserError(f"none of the clips is there: {', '.join(missing)}; those of the suite may lie in {places}")
     for word in missing:
         _LOG.warning("%s is not there and is left out", word)
-    return {
+    clips = {
         name: read_clip(path, size=part.size, max_frames=min(frames, part.most_frames or frames))
         for name, (path, part) in found.items()
     }
+    return {name: replace(clip, alpha=None) for name, clip in clips.items()}
