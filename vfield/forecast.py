@@ -1,9 +1,8 @@
 """What a fit will take, from trying it on a few frames: time, memory and disk, before it starts.
 
 Two small fits of the same config and size, of different numbers of frames, tell what is spent once, what on every
-frame and what on every step; a third one, kept in a folder, what is spent on pictures for TensorBoard, and on disk. All
-are taken to be proportional: what saturates on long clips makes the forecast too high. An export is tried on the last
-of these fits.
+frame and what on every step. Two more, kept in folders, tell what is spent on disk, likewise, and the larger one what
+pictures for TensorBoard and the summary take. An export is tried on the last of these fits.
 """
 
 from __future__ import annotations
@@ -26,9 +25,11 @@ from vfield.clip import Clip
 from vfield.export import PreparedExport, export
 from vfield.field.video_field import VideoField
 from vfield.meter import meter
-from vfield.training import Config, fit
+from vfield.training import Config, FitResult, fit
 
 _FEW, _MORE, _KEPT = 6, 12, 24  # frames
+# Small pictures: more frames, until they take so many seconds; less is not told from noise.
+_LEAST_SECONDS, _MOST_TRIED = 0.7, 192
 _STEPS = 8
 _SHOWN_FEW, _SHOWN_MORE = 2, 10  # frames of the clip that are exported
 _GROUP_FRAMES = 250  # after which encoders code a frame by itself again
@@ -84,6 +85,7 @@ def forecast(
     read: Callable[[range], Clip],
     config: Config,
     processes: int = 1,
+    conclude: Callable[[Clip, FitResult, Path], object] = lambda clip, result, run: None,
     use: Callable[[Path], None] = lambda _: None,
 ) -> Forecast:
     """Try a fit, and say what one of all windows will take.
@@ -93,6 +95,7 @@ def forecast(
         read: gives some of the clip's frames.
         config: of the fit.
         processes: how many share the windows.
+        conclude: what follows the fit of each window, with its frames, what came of it, and the folder of its run.
         use: called with the folder of the largest trial's run, which is removed afterwards.
 
     Raises:
@@ -103,15 +106,19 @@ def forecast(
     steps = _STEPS if config.training.steps is None else min(_STEPS, config.training.steps)
     trial = replace(config, training=replace(config.training, steps=steps, minutes=None))
     _warm_up(trial)
-    few, more = (_tried(longest, count, read, trial) for count in (_FEW, _MORE))
-    kept = _tried(longest, _KEPT, read, trial, use)
-    # TensorBoard shows a few frames of a clip, however long it is.
+    more = _tried(longest, _MORE, read, trial)
+    while more.seconds < _LEAST_SECONDS and more.frames < min(_MOST_TRIED, len(longest)):
+        more = _tried(longest, 2 * more.frames, read, trial)
+    few = _tried(longest, _FEW, read, trial)
+    small = _tried(longest, _FEW, read, trial, conclude)
+    kept = _tried(longest, max(_KEPT, more.frames), read, trial, conclude, use)
+    # TensorBoard and the summary show a few frames of a clip, however long it is.
     pictures = max(0.0, kept.seconds - _line(few, more, "seconds", kept.frames))
     each = [_seconds(few, more, len(window), config, len(window) / sum(map(len, windows))) for window in windows]
     return Forecast(
         max(sum(seconds + pictures for seconds in each[rank::processes]) for rank in range(processes)),
         psutil.Process().memory_info().rss + _line(few, more, "memory_bytes", len(longest)),
-        sum(kept.disk_bytes * len(window) / kept.frames for window in windows),
+        sum(_line(small, kept, "disk_bytes", len(window)) for window in windows),
         time.monotonic() - began,
     )
 
@@ -141,9 +148,10 @@ def _tried(
     count: int,
     read: Callable[[range], Clip],
     config: Config,
-    use: Callable[[Path], None] | None = None,
+    conclude: Callable[[Clip, FitResult, Path], object] | None = None,
+    use: Callable[[Path], None] = lambda _: None,
 ) -> _Trial:
-    """Fit the middle of a window: in memory, or in a folder that is used for something and removed."""
+    """Read and fit the middle of a window: in memory, or in a folder that is used for something and removed."""
     count = min(count, len(window))
     first = window.start + (len(window) - count) // 2
     steps: list[float] = []
@@ -152,14 +160,16 @@ def _tried(
         steps.append(time.monotonic())
 
     with tempfile.TemporaryDirectory(prefix="vfield-") as folder, meter() as peak:
-        clip = read(range(first, first + count))
         began = time.monotonic()
-        run = None if use is None else Path(folder) / "run"
-        fit(clip, config, out=run, progress=False, watch=watch)
+        clip = read(range(first, first + count))
+        run = None if conclude is None else Path(folder) / "run"
+        result = fit(clip, config, out=run, progress=False, watch=watch)
+        if conclude is not None and run is not None:
+            conclude(clip, result, run)
         seconds = time.monotonic() - began
         disk = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
         memory = peak() * 1e6
-        if use is not None and run is not None:
+        if run is not None:
             use(run)
     lasted = [later - earlier for earlier, later in pairwise(steps)][_SETTLED:]
     step = median(lasted) if lasted else 0.0

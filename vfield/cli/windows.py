@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 import math
 import os
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
+from typing import NoReturn
 
 import psutil
 from jsonargparse import ArgumentParser
@@ -31,7 +34,7 @@ from vfield.forecast import ExportForecast, Forecast, forecast, forecast_export
 from vfield.shots import shots_of
 from vfield.summary import PAGE_NAME, windows_summed_up, write_summary
 from vfield.training import Config, FitResult, WindowSource, WindowsResult, begin_folder, fit_windows, remove_summary
-from vfield.video_io import probe, scan_clip
+from vfield.video_io import VideoInfo, probe, scan_clip
 from vfield.windows import LEAST_FRAMES, WindowPlan, plan_windows, read_plan, write_plan
 
 _LOG = logging.getLogger("vfield")
@@ -90,15 +93,14 @@ def most_frames(source: Source, window: str) -> int | None:
         if asked is None:
             return None  # reading it tells what is wrong
         raise
-    rate = info.frame_rate * (2 if source.deinterlace == "field" else 1)
+    rate = _picture_rate(source, info)
     if asked is not None and asked * rate < LEAST_FRAMES:
         raise UserError(
             f"--window {window} is too short: it must hold {LEAST_FRAMES} frames, at {float(rate):g} a second"
         )
-    if info.duration_seconds is None:
+    seconds = _lasting_seconds(info, start, end)
+    if seconds is None:
         return None if asked is None else math.floor(asked * rate)
-    lasting = float(info.duration_seconds)
-    seconds = (lasting if end is None else min(end, lasting)) - (start or 0)
     if asked is not None:
         return math.floor(asked * rate) if seconds > asked else None
     height, width = parse_size(source.size) if source.size is not None else (info.height, info.width)
@@ -117,12 +119,35 @@ def _planned(source: Source, most: int | None, shows: bool) -> WindowPlan:
     path, start, end = source.part(source.video)
     size = None if source.size is None else parse_size(source.size)
 
+    info = probe(path)
+    lasting = _lasting_seconds(info, start, end)
+    expected = None if lasting is None else math.ceil(lasting * _picture_rate(source, info))
+
     def seen(batches: Iterator[Tensor]) -> list[range]:
-        return shots_of(tqdm(batches, desc="looking for cuts", unit="batch", disable=not shows, leave=False))
+        with tqdm(total=expected, desc="looking for cuts", unit="frame", disable=not shows, leave=False) as bar:
+            return shots_of(_counted(batches, bar))
 
     scan = scan_clip(path, seen, start_seconds=start, end_seconds=end, size=size, deinterlace=source.deinterlace)
     frames = len(scan.facts.pts_seconds)
     return plan_windows(scan.facts, scan.seen, max(LEAST_FRAMES, most or frames), scan.origin)
+
+
+def _counted(batches: Iterator[Tensor], bar: tqdm[NoReturn]) -> Iterator[Tensor]:
+    for batch in batches:
+        yield batch
+        bar.update(len(batch))
+
+
+def _picture_rate(source: Source, info: VideoInfo) -> Fraction:
+    return info.frame_rate * (2 if source.deinterlace == "field" else 1)
+
+
+def _lasting_seconds(info: VideoInfo, start: float | None, end: float | None) -> float | None:
+    """Of the part of a clip; None where its file does not say how long it is."""
+    if info.duration_seconds is None:
+        return None
+    lasting = float(info.duration_seconds)
+    return (lasting if end is None else min(end, lasting)) - (start or 0)
 
 
 def _part_of(source: Source, plan: WindowPlan, number: int) -> Source:
@@ -240,7 +265,9 @@ def show_plan(
     with crew_of_launch() as crew:
         if not crew.is_main:
             return 0
+        began = time.monotonic()
         plan = _planned(source, most_frames(source, window), shows=True)
+        looked_seconds = time.monotonic() - began
         prepared = None if wanted is None else prepare_export(config.kept(plan.facts), *wanted)
         print(_described(plan))
 
@@ -256,7 +283,13 @@ def show_plan(
                 device, learns = usable_device(config.training.device), config.training.steps != 0
                 exports.append(forecast_export(run, prepared, device, learns=learns))
 
-        found = forecast(plan.windows, read, config, crew.size if len(plan.windows) > 1 else 1, use)
+        def concluded(clip: Clip, result: FitResult, run: Path) -> None:
+            conclude(source, {"": Seen(clip, None)}, config, {"": result}, run, 0)
+
+        is_windowed = len(plan.windows) > 1
+        found = forecast(plan.windows, read, config, crew.size if is_windowed else 1, concluded, use)
+        if is_windowed:  # a run looks for cuts, too
+            found = found._replace(seconds=found.seconds + looked_seconds)
         lines = [_told(found, folder)]
         if prepared is not None:
             lines.append(_export_told(exports[0], prepared.path))
