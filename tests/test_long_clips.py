@@ -221,6 +221,26 @@ def test_a_dry_run_says_what_it_takes_and_writes_nothing(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_dry_run_tells_the_disk_that_windows_of_a_long_clip_take(
+    film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """What every window keeps besides its frames is not taken to grow with them."""
+    monkeypatch.chdir(tmp_path)
+    long = tmp_path / "long.mkv"
+    clip = read_clip(film)
+    with VideoWriter(long, height=24, width=32, frame_rate=clip.frame_rate, color=clip.color) as writer:
+        for _ in range(10):
+            for frame in clip.frames:
+                writer.write(frame)
+    words = [*OPTIONS, "--video", str(long), "--window", "9"]
+    assert train_main([*words, "--dry-run", "--json"]) == 0
+    told = json.loads(capfd.readouterr().out)
+    assert len(told["windows"]) == 3
+    assert train_main(words) == 0
+    taken = sum(path.stat().st_size for path in Path("runs/long").rglob("*") if path.is_file())
+    assert told["disk_bytes"] == pytest.approx(taken, rel=0.5)
+
+
 def test_a_dry_run_of_fit_and_export_says_how_large_the_video_will_be(
     film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

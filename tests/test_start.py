@@ -132,6 +132,29 @@ def test_frames_are_hidden_at_half_the_size_where_motion_is_as_long_as_in_the_ta
     torch.testing.assert_close(middle, torch.tensor([[3.0, 1.0]]).expand(4, 2), atol=0.15, rtol=0)
 
 
+def test_where_a_frame_is_missing_frames_are_hidden_at_full_size() -> None:
+    """The gap that it leaves is as long as those that hiding leaves."""
+    frames = translating((64, 64), 8, (3.0, 1.0))
+    frames[4] = frames[3]
+    visible = torch.ones(8, 64, 64, dtype=torch.bool)
+    visible[4] = False
+    visible[6, :9] = False
+    start = started(replace(clip_of(frames), visible=visible))
+    rehearsal = start.rehearsal
+    assert rehearsal is not None
+    assert rehearsal.field.size == (64, 64)
+    assert rehearsal.visible is not None
+    assert rehearsal.visible.shape == (7, 64, 64)
+    assert not rehearsal.visible[5, :9].any()
+    task, practice = start.field.motion, rehearsal.field.motion
+    assert task is not None
+    assert practice is not None
+    # The gap from frame 3 to frame 5, and the one that hiding frame 1 leaves.
+    ways = [curves[:2, 6:10, 6:10].mean(dim=(1, 2)) for curves in (task.coefficients[3], practice.coefficients[0])]
+    torch.testing.assert_close(ways[0], torch.tensor([6.0, 2.0]), atol=0.15, rtol=0)
+    torch.testing.assert_close(ways[0], ways[1], atol=0.15, rtol=0)
+
+
 @pytest.mark.parametrize("size", [(32, 48), (33, 47), (1, 1), (2, 3)])
 @pytest.mark.parametrize("deep", [False, True])
 def test_the_small_frames_are_means_over_areas(size: tuple[int, int], deep: bool) -> None:

@@ -79,14 +79,16 @@ def start_field(
     hiding = gaps_hiding(shots) if rehearse and config.local.keyframe_stride == 1 and config.has_local else {}
     views = config.motion.visibility and config.local.colours
     enlarges = rehearse and config.detail.enabled and config.local.colours
-    small = _halved(frames) if hiding or enlarges else frames
+    small = _halved(frames) if enlarges or (hiding and not clip.missing) else frames
+    # Where frames are missing, gaps are as long as those that hiding leaves: there the task is rehearsed at full size.
+    stage = frames if clip.missing else small
     gaps = gaps_between(shots)
     total = len(gaps) + len(hiding) + (len(gaps) if enlarges else 0)
     made = iter(
         progress(
             chain(
                 find_curves(frames, times, gaps, config.motion.cell, flow, views=views),
-                find_curves(small, times, list(hiding.values()), config.motion.cell, flow, views=views),
+                find_curves(stage, times, list(hiding.values()), config.motion.cell, flow, views=views),
                 find_curves(small, times, gaps if enlarges else [], config.motion.cell, flow, views=False),
             ),
             total,
@@ -95,7 +97,7 @@ def start_field(
         else ()
     )
     curves = _collect(islice(made, len(gaps)), frames, config) if moving else None
-    hidden = _collect(islice(made, len(hiding)), small, config) if moving else None
+    hidden = _collect(islice(made, len(hiding)), stage, config) if moving else None
     joined = _collect(made, small, config) if moving else None
     # Layers draw their first weights from the global generator: seeded for them, and left as it was.
     with torch.random.fork_rng(devices=[]):
@@ -114,9 +116,9 @@ def start_field(
         field.adopt(like)
     rehearsal = enlarging = None
     if hiding:
-        twin = field.rehearsal(small, hidden, list(hiding))
-        true = None if visible is None else _halved_visible(visible)
-        rehearsal = Rehearsal(twin, small, times, *divided(list(hiding)), true)
+        twin = field.rehearsal(stage, hidden, list(hiding))
+        true = visible if visible is None or stage is frames else _halved_visible(visible)
+        rehearsal = Rehearsal(twin, stage, times, *divided(list(hiding)), true)
     if enlarges:
         enlarging = make_enlarging(
             field.at_size(small, joined), _even(frames), None if visible is None else _even(visible)
