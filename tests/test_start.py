@@ -18,6 +18,8 @@ from vfield.field.latents import LocalConfig
 from vfield.field.motion import Curves, MotionConfig
 from vfield.flow import FlowConfig
 from vfield.start import Start, _keyframes, start_field
+from vfield.training import Config
+from vfield.training.members import Member
 from vfield.video_io import read_clip
 
 SIZE = (32, 48)
@@ -134,19 +136,18 @@ def test_frames_are_hidden_at_half_the_size_where_motion_is_as_long_as_in_the_ta
 
 def test_where_a_frame_is_missing_frames_are_hidden_at_full_size() -> None:
     """The gap that it leaves is as long as those that hiding leaves."""
-    frames = translating((64, 64), 8, (3.0, 1.0))
-    frames[4] = frames[3]
     visible = torch.ones(8, 64, 64, dtype=torch.bool)
     visible[4] = False
     visible[6, :9] = False
-    start = started(replace(clip_of(frames), visible=visible))
-    rehearsal = start.rehearsal
+    holed = replace(clip_of(translating((64, 64), 8, (3.0, 1.0))), visible=visible)
+    member = Member("", holed, replace(Config(), field=DEFAULT), seed=0, like=None, says=False, shows=False)
+    rehearsal = member.rehearsal
     assert rehearsal is not None
     assert rehearsal.field.size == (64, 64)
     assert rehearsal.visible is not None
     assert rehearsal.visible.shape == (7, 64, 64)
     assert not rehearsal.visible[5, :9].any()
-    task, practice = start.field.motion, rehearsal.field.motion
+    task, practice = member.field.motion, rehearsal.field.motion
     assert task is not None
     assert practice is not None
     # The gap from frame 3 to frame 5, and the one that hiding frame 1 leaves.

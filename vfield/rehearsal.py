@@ -2,8 +2,8 @@
 
 The clip at half its size, one frame hidden at a time. Hiding a frame doubles the time between its neighbours; halving
 the pictures makes the motion as many pixels long as it is in the task itself, so that what is learnt here carries over.
-It does not at full size. Where frames are missing, the task's own gaps are twice as long, and the clip is rehearsed at
-full size. (Learning from a clip's own coarser copies: Shocher, Cohen and Irani, "Zero-shot
+It does not at full size. Where frames are missing, the task's own gaps are twice as long, and the
+clip is rehearsed at full size. (Learning from a clip's own coarser copies: Shocher, Cohen and Irani, "Zero-shot
 super-resolution", CVPR 2018; in time, Zuckerman et al., "Across scales and across dimensions", ECCV 2020.)
 
 At first every fourth hidden frame is kept for checking. What does not help there will be turned down or off in the
@@ -39,7 +39,7 @@ class Rehearsal(NamedTuple):
 
     Attributes:
         field: a field of the small frames that shares every learnt part with the field itself.
-        frames: (n, 3, h / 2, w / 2), or (n, 3, h, w) where the clip has missing frames; of the type of its frames.
+        frames: (n, 3, h / 2, w / 2), or (n, 3, h, w) where the clip lacks frames; of the type of its frames.
         t: (n,) their instants in seconds.
         learning: indices of frames to hide while learning.
         checking: indices of frames that are not learnt from until the learnt parts have been checked.

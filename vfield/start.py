@@ -15,7 +15,7 @@ from vfield.coords import keyframe_t
 from vfield.enlarging import Enlarging, make_enlarging
 from vfield.field.config import FieldConfig
 from vfield.field.motion import Curves
-from vfield.field.timeline import gaps_between, gaps_hiding
+from vfield.field.timeline import Gap, gaps_between, gaps_hiding
 from vfield.field.video_field import VideoField
 from vfield.flow import FlowConfig
 from vfield.rehearsal import Rehearsal, divided
@@ -23,6 +23,7 @@ from vfield.repeats import MOST_CHANGE, find_repeats
 from vfield.shots import find_shots, flashes_apart
 from vfield.tracks import find_curves
 
+_LONG_GAP = 1.5  # times the median: a frame is missing there
 _NO_DETAIL = 1e-4  # of a clip, on a scale of 0 to 1
 
 # Wraps a loop of known length in a progress display.
@@ -79,10 +80,11 @@ def start_field(
     hiding = gaps_hiding(shots) if rehearse and config.local.keyframe_stride == 1 and config.has_local else {}
     views = config.motion.visibility and config.local.colours
     enlarges = rehearse and config.detail.enabled and config.local.colours
-    small = _halved(frames) if enlarges or (hiding and not clip.missing) else frames
-    # Where frames are missing, gaps are as long as those that hiding leaves: there the task is rehearsed at full size.
-    stage = frames if clip.missing else small
     gaps = gaps_between(shots)
+    # Where frames are missing, gaps are as long as those that hiding leaves: there the task is rehearsed at full size.
+    lacks = _lacks_frames(times, gaps)
+    small = _halved(frames) if enlarges or (hiding and not lacks) else frames
+    stage = frames if lacks else small
     total = len(gaps) + len(hiding) + (len(gaps) if enlarges else 0)
     made = iter(
         progress(
@@ -129,6 +131,12 @@ def start_field(
             # Nothing can be told of this clip's own detail: another's must not be laid over it.
             field.detail.scale.fill_(_NO_DETAIL)
     return Start(field, rehearsal, enlarging, seen)
+
+
+def _lacks_frames(t: Tensor, gaps: Sequence[Gap]) -> bool:
+    """Whether some gap between frames (n,) at their instants is much longer than most are."""
+    lengths = torch.tensor([float(t[gap.right] - t[gap.left]) for gap in gaps])
+    return len(lengths) > 0 and float(lengths.max()) > _LONG_GAP * float(lengths.median())
 
 
 def _even(frames: Tensor) -> Tensor:
