@@ -30,7 +30,7 @@ from vfield.devices import usable_device
 from vfield.errors import UserError
 from vfield.export import prepare_export
 from vfield.export_config import ExportConfig
-from vfield.forecast import ExportForecast, Forecast, forecast, forecast_export
+from vfield.forecast import ExportForecast, Forecast, TrialRun, forecast, forecast_export
 from vfield.shots import shots_of
 from vfield.summary import PAGE_NAME, windows_summed_up, write_summary
 from vfield.training import Config, FitResult, WindowSource, WindowsResult, begin_folder, fit_windows, remove_summary
@@ -277,7 +277,7 @@ def show_plan(
 
         exports: list[ExportForecast] = []
 
-        def use(run: Path) -> None:
+        def use(run: TrialRun) -> None:
             if prepared is not None:
                 _LOG.setLevel(logging.ERROR)  # what there is to say of the export was said when it was prepared
                 device, learns = usable_device(config.training.device), config.training.steps != 0
