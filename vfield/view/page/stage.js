@@ -177,9 +177,11 @@ class Layer {
     this[kind] = image;
   }
 
-  // Older below newer, but of one instant the finer above the coarser. What is transparent is drawn once.
+  // Older below newer, but of one instant the finer above the coarser. What is transparent is drawn once, and what is
+  // asked for alone, once it is there in full: a preview may be finer, from when one was nearer, but it is a JPEG.
   images() {
     const { preview, full } = this;
+    if (full?.version === this.stage.version) return [full];
     const kept = [preview, full].filter(Boolean);
     if (kept.length === 2) {
       const order = full.t === preview.t ? fineness(full) - fineness(preview) : full.version - preview.version;
