@@ -267,18 +267,18 @@ def forecast_export(run: TrialRun, prepared: PreparedExport, device: torch.devic
         return _exported(saved, place, count, run.folder.parent / f"{place.start}-{count}", prepared, device)
 
     count = min(_SHOWN_MORE, len(run.places[0]))
-    more = [exported(run.places[0], count)]
-    while more[0].seconds < _LEAST_SECONDS and 2 * count <= len(run.places[0]):
+    first = exported(run.places[0], count)
+    while first.seconds < _LEAST_SECONDS and 2 * count <= len(run.places[0]):
         count *= 2
-        more = [exported(run.places[0], count)]
-    more += [exported(place, count) for place in run.places[1:]]
-    few = [exported(place, _SHOWN_FEW) for place in run.places]
-    # Of all places together: a frame, and what there is besides for each part.
-    beyond = max(1, sum(part.frames for part in more) - sum(part.frames for part in few))
-    seconds = max(0.0, sum(part.seconds for part in more) - sum(part.seconds for part in few)) / beyond
-    size = max(0.0, sum(part.bytes for part in more) - sum(part.bytes for part in few)) / beyond
-    begin_seconds = sum(max(0.0, part.seconds - part.frames * seconds) for part in few) / len(few)
-    begin_bytes = sum(max(0.0, part.bytes - part.frames * size) for part in few) / len(few)
+        first = exported(run.places[0], count)
+    more = _Part.total([first, *(exported(place, count) for place in run.places[1:])])
+    few = _Part.total([exported(place, _SHOWN_FEW) for place in run.places])
+    # What a frame takes, and what there is besides for each part.
+    beyond, parts = max(1, more.frames - few.frames), len(run.places)
+    seconds = max(0.0, more.seconds - few.seconds) / beyond
+    size = max(0.0, more.bytes - few.bytes) / beyond
+    begin_seconds = max(0.0, few.seconds - few.frames * seconds) / parts
+    begin_bytes = max(0.0, few.bytes - few.frames * size) / parts
     frames = len(prepared.plan.output_seconds)
     groups = -(-frames // _GROUP_FRAMES)
     return ExportForecast(
@@ -296,6 +296,12 @@ class _Part(NamedTuple):
     frames: int
     seconds: float
     bytes: float
+
+    @staticmethod
+    def total(parts: Sequence[_Part]) -> _Part:
+        """Of several."""
+        frames, seconds, size = zip(*parts, strict=True)
+        return _Part(sum(frames), sum(seconds), sum(size))
 
 
 def _exported(
