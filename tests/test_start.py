@@ -134,6 +134,15 @@ def test_frames_are_hidden_at_half_the_size_where_motion_is_as_long_as_in_the_ta
     torch.testing.assert_close(middle, torch.tensor([[3.0, 1.0]]).expand(4, 2), atol=0.15, rtol=0)
 
 
+def test_a_repeat_that_is_left_out_is_not_missing() -> None:
+    frames = translating((64, 64), 8, (3.0, 1.0))
+    frames[4] = frames[3]
+    start = started(clip_of(frames))
+    assert len(start.seen) == 7
+    assert start.rehearsal is not None
+    assert start.rehearsal.field.size == (32, 32)
+
+
 def test_where_a_frame_is_missing_frames_are_hidden_at_full_size() -> None:
     """The gap that it leaves is as long as those that hiding leaves."""
     visible = torch.ones(8, 64, 64, dtype=torch.bool)

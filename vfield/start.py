@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from itertools import chain, islice
+from fractions import Fraction
+from itertools import chain, islice, pairwise
+from statistics import median
 from typing import NamedTuple
 
 import torch
@@ -15,7 +17,7 @@ from vfield.coords import keyframe_t
 from vfield.enlarging import Enlarging, make_enlarging
 from vfield.field.config import FieldConfig
 from vfield.field.motion import Curves
-from vfield.field.timeline import Gap, gaps_between, gaps_hiding
+from vfield.field.timeline import gaps_between, gaps_hiding
 from vfield.field.video_field import VideoField
 from vfield.flow import FlowConfig
 from vfield.rehearsal import Rehearsal, divided
@@ -23,7 +25,7 @@ from vfield.repeats import MOST_CHANGE, find_repeats
 from vfield.shots import find_shots, flashes_apart
 from vfield.tracks import find_curves
 
-_LONG_GAP = 1.5  # times the median: a frame is missing there
+_LONG_STEP = Fraction(3, 2)  # times the median: a frame is missing there
 _NO_DETAIL = 1e-4  # of a clip, on a scale of 0 to 1
 
 # Wraps a loop of known length in a progress display.
@@ -82,7 +84,8 @@ def start_field(
     enlarges = rehearse and config.detail.enabled and config.local.colours
     gaps = gaps_between(shots)
     # Where frames are missing, gaps are as long as those that hiding leaves: there the task is rehearsed at full size.
-    lacks = _lacks_frames(times, gaps)
+    # A repeat that is left out is not missing.
+    lacks = _lacks_frames(clip.pts_seconds)
     small = _halved(frames) if enlarges or (hiding and not lacks) else frames
     stage = frames if lacks else small
     total = len(gaps) + len(hiding) + (len(gaps) if enlarges else 0)
@@ -133,10 +136,10 @@ def start_field(
     return Start(field, rehearsal, enlarging, seen)
 
 
-def _lacks_frames(t: Tensor, gaps: Sequence[Gap]) -> bool:
-    """Whether some gap between frames (n,) at their instants is much longer than most are."""
-    lengths = torch.tensor([float(t[gap.right] - t[gap.left]) for gap in gaps])
-    return len(lengths) > 0 and float(lengths.max()) > _LONG_GAP * float(lengths.median())
+def _lacks_frames(pts_seconds: Sequence[Fraction]) -> bool:
+    """Whether some frame comes much later after the one before than most do."""
+    steps = [later - earlier for earlier, later in pairwise(pts_seconds)]
+    return bool(steps) and max(steps) > _LONG_STEP * median(steps)
 
 
 def _even(frames: Tensor) -> Tensor:
