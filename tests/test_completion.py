@@ -37,7 +37,6 @@ TYPED = [
     ("render --sl", ["--slowmo"]),
     ("lab spec", ["spectral"]),
     ("lab spectral --sig", ["--sigmas"]),
-    ("benchmark compact --quant", ["--quantiser-steps"]),
     ("train --training.see", ["--training.seed"]),
     ("completion b", ["bash"]),
     ("info --ou", []),

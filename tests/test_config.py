@@ -40,7 +40,7 @@ def refused(values: dict[str, Any]) -> str:
 
 
 def test_there_are_presets() -> None:
-    assert {"fast", "balanced", "best", "compact", "many", "plain", "tiny"} <= {path.stem for path in PRESETS}
+    assert {"fast", "balanced", "best", "many", "plain", "tiny"} <= {path.stem for path in PRESETS}
 
 
 @pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)

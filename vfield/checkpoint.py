@@ -6,7 +6,6 @@ import json
 import math
 import os
 import shutil
-import zlib
 from dataclasses import asdict, is_dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -19,9 +18,6 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from vfield.clip import ClipFacts, ColorInfo
-from vfield.compact.config import CompressionConfig
-from vfield.compact.packed import LATENTS, Packed, field_of, unpack
-from vfield.coords import keyframe_t
 from vfield.devices import usable_device
 from vfield.errors import UserError
 from vfield.expectation import Expectation, Stretch
@@ -32,7 +28,6 @@ from vfield.field.video_field import VideoField
 FIELD_NAME = "field.safetensors"
 WINDOWS_NAME = "windows.json"
 _FORMAT = "vfield 3"
-_COMPACT_FORMAT = 1
 
 
 class SavedField(NamedTuple):
@@ -100,46 +95,6 @@ def clip_folders(out: Path) -> list[Path]:
     return [folder for folder in found if not any(folder.glob("*.yaml"))]
 
 
-def save_compact(path: Path, packed: Packed, config: FieldConfig, facts: ClipFacts) -> None:
-    """Write a field file of a compact field: coded latents instead of frames and motion."""
-    times = {t: index for index, t in enumerate(keyframe_t(facts.pts_seconds).tolist())}
-    described = {
-        "config": asdict(config),
-        "clip": facts_to_json(facts),
-        "compact": _COMPACT_FORMAT,
-        "compression": asdict(packed.config),
-        "checksum": _checksum(packed.tensors),
-        "frames": [times[t] for t in packed.t.tolist()],
-        "shots": [[shot.start, shot.stop] for shot in packed.shots],
-    }
-    write_tensors(path, packed.tensors, described)
-
-
-def _checksum(tensors: dict[str, Tensor]) -> int:
-    return zlib.crc32(tensors[LATENTS].numpy().tobytes())
-
-
-def _unpacked(
-    tensors: dict[str, Tensor], described: dict[str, Any], config: FieldConfig, facts: ClipFacts
-) -> VideoField:
-    if described["compact"] != _COMPACT_FORMAT:
-        raise UserError(f"it is a compact field of version {described['compact']}, not {_COMPACT_FORMAT}")
-    # A range coder makes something of any words.
-    if described["checksum"] != _checksum(tensors):
-        raise UserError("its coded latents are not those that were written")
-    shots = [range(*shot) for shot in described["shots"]]
-    if [frame for shot in shots for frame in shot] != list(range(len(described["frames"]))):
-        raise UserError("its shots are not those of its frames")
-    packed = Packed(
-        tensors,
-        config_from_json(CompressionConfig, described["compression"]),
-        keyframe_t(facts.pts_seconds)[described["frames"]],
-        shots,
-        (facts.height, facts.width),
-    )
-    return field_of(packed, unpack(packed), config, float(facts.end_seconds - facts.pts_seconds[0]))
-
-
 def load_field(path: str | Path, device: str = "cpu") -> SavedField:
     """Read a field file, or the one in a run folder.
 
@@ -167,8 +122,6 @@ def load_field(path: str | Path, device: str = "cpu") -> SavedField:
     try:
         facts = facts_from_json(described["clip"])
         config = config_from_json(FieldConfig, described["config"])
-        if "compact" in described:
-            return SavedField(_unpacked(tensors, described, config, facts).to(put_on).eval(), facts)
         curves = None
         if "motion.coefficients" in tensors:
             curves = Curves(*(tensors[f"motion.{name}"] for name in Curves._fields))

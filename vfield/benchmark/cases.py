@@ -17,7 +17,7 @@ from vfield.training import Config
 START = "start"
 """Name of the row of the field that has learnt nothing yet."""
 
-Benchmark = Literal["interpolation", "upscaling", "space-time", "denoising", "inpainting", "compact"]
+Benchmark = Literal["interpolation", "upscaling", "space-time", "denoising", "inpainting"]
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from vfield.benchmark.results import (
 from vfield.benchmark.suite import read_suite
 from vfield.benchmark.tables import case_table, mean_tables
 from vfield.benchmark.upscaling import space_time, upscaling
-from vfield.cli import benchmark_compact, benchmark_denoising, benchmark_inpainting
+from vfield.cli import benchmark_denoising, benchmark_inpainting
 from vfield.cli.options import DEVICE, check_folder, command_parser, parse, result_folder, suite_options
 from vfield.cli.says import say
 from vfield.clip import Clip
@@ -46,7 +46,6 @@ _PRESETS = Path("configs")
 _OTHERS = {
     "denoising": benchmark_denoising.run,
     "inpainting": benchmark_inpainting.run,
-    "compact": benchmark_compact.run,
 }
 
 

@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 import shutil
-import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from accelerate import Accelerator, PartialState
+from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState
 from accelerate.utils import DistributedDataParallelKwargs
-from tqdm import tqdm
 
 from vfield.board import HeldOut
-from vfield.checkpoint import FIELD_NAME, clip_folders, save_compact
+from vfield.checkpoint import FIELD_NAME, clip_folders
 from vfield.clip import Clip
-from vfield.compact.packed import field_of, pack
-from vfield.coords import keyframe_t
-from vfield.denoise import denoise
 from vfield.devices import usable_device
 from vfield.errors import UserError
 from vfield.expectation import Expectation
 from vfield.field.video_field import VideoField
-from vfield.fill import fill
-from vfield.start import distinct
 from vfield.training.members import own_parameters
 from vfield.training.run import EVENTS_NAME, Run, Task, Watch
 from vfield.training.saves import RESUME_NAME, remove_summary
@@ -81,8 +74,6 @@ def fit(
         UserError: when the config cannot work here, or the folder cannot be written or resumed from.
     """
     config = config or Config()
-    if config.compression.enabled:
-        return _fit_compact(clip, config, out, records or {}, progress)
     task = Task({"": clip}, config, out, records or {}, {"": held_out}, progress, watch)
     return _fitted(task, resume)[""]
 
@@ -119,8 +110,6 @@ def fit_many(
     if len(clips) < 2 or "" in clips:
         raise UserError(f"one field for many clips needs two or more, each with a name, got {sorted(clips)}")
     task = Task(clips, config or Config(), out, records or {}, held_out or {}, progress)
-    if task.config.compression.enabled:
-        raise UserError("compression is for one clip; make each clip small in a run of its own")
     return _fitted(task, resume)
 
 
@@ -192,29 +181,6 @@ def _fitted(task: Task, resume: bool) -> dict[str, FitResult]:
         # Accelerate keeps its settings for the whole process; the next fit may ask for others.
         AcceleratorState._reset_state(reset_partial_state=accelerator.num_processes == 1)
         GradientState._reset_state()
-
-
-def _fit_compact(clip: Clip, config: Config, out: Path | None, records: Mapping[str, str], progress: bool) -> FitResult:
-    """Make a clip small. There is no loop over batches, and nothing to go on with when it is stopped."""
-    began = time.monotonic()
-    check_device(config.training)
-    is_main = bool(PartialState(cpu=config.training.device == "cpu").is_main_process)
-    clip = config.without_what_is_lost(clip, says=is_main)
-    if out is not None and is_main:
-        begin_folder(out, records, [""], keep_events=False)
-
-    def follow(loop: Iterable[Any], total: int) -> Iterable[Any]:
-        return tqdm(loop, total=total, desc="compress", disable=not (progress and is_main), leave=False)
-
-    denoised = denoise(fill(clip, follow), config.denoising, follow).clip
-    seen, shots = distinct(denoised, moving=True)
-    t = keyframe_t(seen.pts_seconds)
-    packed, coded = pack(seen.frames, t, shots, config.compression, config.flow, config.training.seed, follow)
-    field = field_of(packed, coded, config.field, float(clip.duration_seconds))
-    if out is not None and is_main:
-        save_compact(out / FIELD_NAME, packed, config.field, clip.facts)
-    on = usable_device(config.training.device)
-    return FitResult(field.to(on).eval(), 0, time.monotonic() - began, False, is_main, None)
 
 
 def begin_folder(out: Path, records: Mapping[str, str], names: list[str], keep_events: bool) -> None:

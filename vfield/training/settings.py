@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from vfield.clip import Clip, ClipFacts
-from vfield.compact.config import CompressionConfig
-from vfield.compact.packed import check_parts
 from vfield.denoise import DenoiseConfig
 from vfield.devices import DeviceName
 from vfield.errors import UserError
@@ -80,7 +78,6 @@ class Config:
         objective: the loss terms.
         training: the loop.
         denoising: noise taken out of the clip before anything else.
-        compression: the field made small.
     """
 
     field: FieldConfig = FieldConfig()
@@ -89,22 +86,18 @@ class Config:
     objective: ObjectiveConfig = ObjectiveConfig()
     training: TrainingConfig = TrainingConfig()
     denoising: DenoiseConfig = DenoiseConfig()
-    compression: CompressionConfig = CompressionConfig()
-
-    def __post_init__(self) -> None:
-        if self.compression.enabled:
-            check_parts(self.field)
 
     def kept(self, facts: ClipFacts) -> ClipFacts:
-        """A clip's facts as far as its field will know them: alpha only beside keyframe colours that are not coded."""
-        keeps_alpha = self.field.local.colours and not self.compression.enabled
-        return facts if keeps_alpha else replace(facts, has_alpha=False)
+        """A clip's facts as far as its field will know them: alpha only beside keyframe colours."""
+        return facts if self.field.local.colours else replace(facts, has_alpha=False)
 
     def without_what_is_lost(self, clip: Clip, prefix: str = "", says: bool = True) -> Clip:
         """A clip as far as its field will know it; if it `says`, a line in the log tells what is lost."""
         if clip.alpha is None or self.kept(clip.facts).has_alpha:
             return clip
         if says:
-            lacking = "a compact field" if self.compression.enabled else "a field without local.colours"
-            _LOG.warning("%salpha is dropped, %s cannot keep it: the picture is taken over black", prefix, lacking)
+            _LOG.warning(
+                "%salpha is dropped, a field without local.colours cannot keep it: the picture is taken over black",
+                prefix,
+            )
         return replace(clip, alpha=None)
