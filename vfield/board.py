@@ -203,7 +203,7 @@ class Board:
 
     @torch.no_grad()
     def histograms(self, field: VideoField, step: int) -> None:
-        """Write how the learnt values are distributed: global and local latents, and motion corrections."""
+        """Write how the learnt values are distributed: global and local latents."""
         values: dict[str, Tensor] = {}
         if field.shared is not None:
             values["values/global code"] = field.shared.code
@@ -211,9 +211,6 @@ class Board:
         if field.latents is not None:
             for cell, level in zip(field.config.local.levels, field.latents.levels, strict=True):
                 values[f"values/latents, cells of {cell} px"] = level
-        if field.motion is not None:
-            for cell, level in zip(field.config.motion.levels, field.motion.levels, strict=True):
-                values[f"values/motion corrections, cells of {cell} px"] = level
         for tag, grid in values.items():
             sample = _sample(grid)
             if len(sample):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -97,6 +99,53 @@ class ClipFacts:
     source: str
     missing: tuple[int, ...] = ()
     has_alpha: bool = False
+
+
+class Frames(Protocol):
+    """Pictures of one size by their number: a tensor (n, c, h, w), or what reads or makes each when it is asked for."""
+
+    @property
+    def shape(self) -> Sequence[int]:
+        """(n, c, h, w)."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """uint8 for values in 0..255, float32 for values in [0, 1]."""
+
+    def __len__(self) -> int:
+        """n."""
+
+    def __getitem__(self, index: int, /) -> Tensor:
+        """One picture (c, h, w)."""
+
+
+class MadeFrames:
+    """Frames that are made when they are asked for, from those of the same numbers elsewhere or from nothing.
+
+    Whoever makes them decides what is kept.
+    """
+
+    def __init__(self, shape: Sequence[int], dtype: torch.dtype, make: Callable[[int], Tensor]) -> None:
+        """Hold what they will be: n pictures of `shape` (n, c, h, w), each from `make`, by its number."""
+        self.shape = tuple(shape)
+        self.dtype = dtype
+        self._make = make
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: int) -> Tensor:
+        if not 0 <= index < self.shape[0]:
+            raise IndexError(f"there are frames 0 to {self.shape[0] - 1}, got {index}")
+        return self._make(index)
+
+
+def chosen_frames(frames: Frames, indices: Sequence[int]) -> Frames:
+    """Only these frames, numbered anew; nothing is read."""
+    if isinstance(frames, Tensor):
+        return frames[list(indices)]
+    numbers = list(indices)
+    return MadeFrames((len(numbers), *frames.shape[1:]), frames.dtype, lambda index: frames[numbers[index]])
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,13 +7,13 @@ there will be turned down or off. See `vfield.field.detail` for the method.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from vfield.clip import to_float
+from vfield.clip import Frames, to_float
 from vfield.errors import UserError
 from vfield.field.detail import Detail, Symmetry
 from vfield.field.video_field import VideoField
@@ -143,13 +143,19 @@ def _turn(draw: Callable[[int], int], square: bool) -> Symmetry:
 
 
 @torch.no_grad()
-def make_enlarging(small: VideoField, frames: Tensor, visible: Tensor | None = None) -> Enlarging | None:
+def make_enlarging(
+    small: VideoField,
+    frames: Frames,
+    visible: Tensor | None = None,
+    progress: Callable[[Iterable[int], int], Iterable[int]] = lambda frames, _: frames,
+) -> Enlarging | None:
     """See the small frames.
 
     Args:
         small: the field of the small frames (`VideoField.at_size`).
-        frames: (n, 3, 2 h, 2 w) the source's, uint8 or float in [0, 1].
+        frames: n of (3, 2 h, 2 w), the source's, uint8 or float in [0, 1].
         visible: (n, 2 h, 2 w) bool, which of their pixels are the truth; None for all.
+        progress: wraps the loop over the frames that are seen.
 
     Returns:
         None where the frames are too small to tell anything, or nothing is lost by making them small.
@@ -157,22 +163,23 @@ def make_enlarging(small: VideoField, frames: Tensor, visible: Tensor | None = N
     height, width = small.size
     if min(height, width) <= _LEAST_SIDE:
         return None
-    evidence: list[Tensor] = []
-    residual: list[Tensor] = []
-    first, _ = small.detail_evidence(0)
-    chosen = _spread(len(frames), 2 * first.numel())
-    for k in chosen:
-        seen, base = small.detail_evidence(k)
-        evidence.append(seen.half())
-        residual.append(to_float(frames[k]) - base)
-    apart = torch.stack(residual)
+    assert small.detail is not None
+    channels = small.detail.differences.numel()
+    chosen = _spread(len(frames), 2 * channels * height * width)
+    # Filled in place: a list that is stacked in the end would take the memory twice.
+    seen = torch.empty(len(chosen), channels, height, width, dtype=torch.float16)
+    apart = torch.empty(len(chosen), 3, 2 * height, 2 * width)
+    for place, k in enumerate(progress(chosen, len(chosen))):
+        evidence, base = small.detail_evidence(k)
+        seen[place] = evidence
+        apart[place] = to_float(frames[k]) - base
     true = None if visible is None else visible[chosen][:, None]
     if true is not None and not bool(true.any()):
         return None
     scale = float((apart if true is None else apart[true.expand_as(apart)]).square().mean().sqrt())
     if scale < 1e-4:
         return None
-    seen, wanted, frames_seen = torch.stack(evidence), (apart / scale).half(), list(range(len(evidence)))
+    wanted, frames_seen = (apart / scale).half(), list(range(len(chosen)))
     checking = frames_seen[_CHECK_EVERY // 2 :: _CHECK_EVERY]
     if not checking:
         return Enlarging(seen, wanted, scale, frames_seen, frames_seen, true, _third_quarter(height, width))

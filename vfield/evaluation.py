@@ -195,7 +195,7 @@ def judge_held_out(field: VideoField, held_out: HeldOut) -> Scores:
 
 def _pictures(field: VideoField, size: tuple[int, int], instants: list[float]) -> Tensor:
     """What a viewer would see at these instants: (n, 3, h, w) uint8."""
-    device = next(field.buffers()).device
+    device = field.device
     return torch.stack([to_uint8(frame) for frame in render(field, size, instants, device=device)])
 
 

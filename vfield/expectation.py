@@ -110,7 +110,7 @@ def expect(field: VideoField, rehearsal: Rehearsal | None) -> Expectation | None
 
 def _apart(field: VideoField, t: float, hide: bool) -> Tensor:
     """Mean squared difference, a scalar, of the keyframes around an instant along the motion."""
-    device = next(field.buffers()).device
+    device = field.device
     uvt = with_t(sample_uv(*field.size), t).to(device)
     return field.disagreement(uvt, hide=hide).square().mean().cpu()
 

@@ -46,28 +46,6 @@ def charbonnier(prediction: Tensor, target: Tensor, epsilon: float = 1e-3) -> Te
     return _smooth_absolute(prediction - target, epsilon)
 
 
-def total_variation(grid: Tensor, epsilon: float = 1e-3) -> tuple[Tensor, Tensor]:
-    """Smooth absolute differences of neighbouring cells: the terms of the anisotropic total variation.
-
-    Method: Rudin, Osher and Fatemi, "Nonlinear total variation based noise removal algorithms", 1992, with the
-    absolute value of `charbonnier` so that equal neighbours have a gradient.
-
-    Args:
-        grid: (c, h, w) or (k, c, h, w), float.
-        epsilon: as in `charbonnier`, in the units of `grid`; positive.
-
-    Returns:
-        The differences along h, (..., h - 1, w), and along w, (..., h, w - 1), in the units of `grid`. A side of
-        one cell has no neighbours and gives an empty tensor, whose sum is 0 but whose mean is nan.
-
-    Raises:
-        UserError: when the grid has another number of axes or epsilon is not positive.
-    """
-    if grid.ndim not in (3, 4):
-        raise UserError(f"grid must be (c, h, w) or (k, c, h, w), got {tuple(grid.shape)}")
-    return _smooth_absolute(grid.diff(dim=-2), epsilon), _smooth_absolute(grid.diff(dim=-1), epsilon)
-
-
 def _smooth_absolute(difference: Tensor, epsilon: float) -> Tensor:
     if epsilon <= 0:
         # At zero, sqrt(d²) has the gradient 0/0.

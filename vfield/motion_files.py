@@ -150,7 +150,7 @@ def displacement(
         UserError: when the field has no motion.
     """
     height, width = size
-    device = field.timeline.t.device if field.motion is None else field.motion.coefficients.device
+    device = field.device
     flow, valid = torch.empty(height, width, 2), torch.empty(height, width, dtype=torch.bool)
     rows = max(1, chunk_points // width)
     for top in range(0, height, rows):

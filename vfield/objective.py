@@ -2,11 +2,9 @@
 
 The terms:
 
-- observed: the field at observed pixels.
+- observed: the field at observed pixels, where it makes them itself.
 - hidden: the field at pixels of keyframes that it may not look at (the in-between task).
-- agreement: at instants between keyframes, the two keyframes should show the same colour along the motion.
 - detail: the encoder of detail on patches of frames at half their size (`vfield.enlarging`).
-- smoothness: learnt motion corrections vary little between neighbouring cells.
 """
 
 from __future__ import annotations
@@ -21,7 +19,7 @@ from torch import Tensor, nn
 from vfield.enlarging import Patches
 from vfield.errors import UserError
 from vfield.field.video_field import VideoField
-from vfield.losses import charbonnier, squared, total_variation
+from vfield.losses import charbonnier, squared
 from vfield.sampling import Batch
 
 # Errors under about this count squared, larger ones by their size: what cannot be made right must not rule the rest.
@@ -37,18 +35,14 @@ class ObjectiveConfig:
         observed: weight of the squared error at observed pixels.
         hidden: weight of the smooth absolute error at pixels of hidden keyframes.
         detail: weight of the smooth absolute error of the finer cells, in units of the clip's own detail.
-        agreement: weight of the disagreement of the two keyframes along the motion.
-        smoothness: weight of the total variation of the learnt motion corrections, per pixel of displacement.
     """
 
     observed: float = 1.0
     hidden: float = 1.0
     detail: float = 1.0
-    agreement: float = 0.0
-    smoothness: float = 0.01
 
     def __post_init__(self) -> None:
-        weights = (self.observed, self.hidden, self.detail, self.agreement, self.smoothness)
+        weights = (self.observed, self.hidden, self.detail)
         if min(weights) < 0:
             raise UserError(f"objective weights must not be negative, got {weights}")
 
@@ -62,13 +56,11 @@ class Terms(NamedTuple):
     observed: Tensor
     hidden: Tensor
     detail: Tensor
-    agreement: Tensor
-    smoothness: Tensor
     error: Tensor
 
     def total(self) -> Tensor:
         """The loss."""
-        return self.observed + self.hidden + self.detail + self.agreement + self.smoothness
+        return self.observed + self.hidden + self.detail
 
 
 class Objective(nn.Module):
@@ -89,12 +81,12 @@ class Objective(nn.Module):
             patches: for the encoder of detail; None where it does not learn.
         """
         config = self.config
-        count = 3 * len(batch.uvt)
+        count = 3 * max(len(batch.uvt), 1)
         seen = len(batch.uvt) - batch.hidden
         # Every parameter takes part in every step, if only with nothing: an observed instant may touch none of them,
         # and processes that share a batch must agree on which gradients there are.
         zero = 0 * torch.stack([parameter.reshape(-1)[:1].sum() for parameter in self.parameters()]).sum()
-        observed = hidden = detail = agreement = smoothness = zero
+        observed = hidden = detail = zero
         error = zero.detach()
 
         def of_truth(apart: Tensor, part: slice) -> Tensor:
@@ -107,32 +99,18 @@ class Objective(nn.Module):
             observed = config.observed * apart
             error = error + apart.detach()
         if batch.hidden and self.rehearsal is not None:
-            base, residual = self.rehearsal.layers(batch.uvt[seen:], hide=True)
+            prediction = self.rehearsal(batch.uvt[seen:], hide=True)
             target, rest = batch.rgb[seen:], slice(seen, None)
-            # Each learns as if it were the last word: the views without the decoder, the decoder on top of them.
-            apart = charbonnier(base, target, _HIDDEN_EPSILON) + charbonnier(
-                base.detach() + residual, target, _HIDDEN_EPSILON
-            )
-            hidden = config.hidden * of_truth(apart, rest).sum() / count
-            error = error + of_truth(squared((base + residual).detach(), target), rest).sum() / count
+            hidden = config.hidden * of_truth(charbonnier(prediction, target, _HIDDEN_EPSILON), rest).sum() / count
+            error = error + of_truth(squared(prediction.detach(), target), rest).sum() / count
         if batch.visible is not None:
             # For people: the mean over what there is to compare with.
-            error = error / batch.visible.float().mean().clamp(min=1 / len(batch.visible))
+            error = error / batch.visible.float().mean().clamp(min=1 / max(len(batch.visible), 1))
         if patches is not None and self.field.detail is not None:
             found = self.field.detail(patches.evidence)
             apart = charbonnier(found, patches.residual, _DETAIL_EPSILON)
             detail = config.detail * (apart if patches.visible is None else apart * patches.visible).mean()
-        motion = self.field.motion
-        if motion is not None and len(motion.levels) and config.agreement and self.field.colours is not None:
-            apart = self.field.disagreement(batch.between)
-            agreement = config.agreement * charbonnier(apart, torch.zeros_like(apart), 1e-2).mean()
-            for level in motion.levels:
-                down, across = total_variation(level, 1e-2)
-                for term in (down, across):
-                    # A grid of one cell has no neighbours, and the mean of nothing is not a number.
-                    if term.numel():
-                        smoothness = smoothness + config.smoothness * term.mean()
-        return Terms(observed, hidden, detail, agreement, smoothness, error)
+        return Terms(observed, hidden, detail, error)
 
 
 class JointObjective(nn.Module):

@@ -20,7 +20,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from vfield.clip import to_float
+from vfield.clip import Frames, to_float
 from vfield.coords import pixel_uv, with_t
 from vfield.field.video_field import VideoField
 
@@ -29,9 +29,8 @@ _MOST_CHECKED = 8
 _SAMPLED_POINTS = 1 << 14
 _FORCES = (1.0, 0.5, 0.0)
 # dB that full force is given on the frames kept for checking. A choice among the keyframes' own colours is believed
-# unless it clearly loses: few frames are kept, and it carried over wherever that was measured. Colours that the decoder
-# adds must earn their place.
-_HANDICAP = {"visibility": 0.1, "decoder": -0.02}
+# unless it clearly loses: few frames are kept, and it carried over wherever that was measured.
+_HANDICAP = {"visibility": 0.1}
 
 
 class Rehearsal(NamedTuple):
@@ -39,7 +38,8 @@ class Rehearsal(NamedTuple):
 
     Attributes:
         field: a field of the small frames that shares every learnt part with the field itself.
-        frames: (n, 3, h / 2, w / 2), or (n, 3, h, w) where the clip lacks frames; of the type of its frames.
+        frames: the hidden frames and their neighbours by their numbers in the clip, of (3, h / 2, w / 2), or (3, h, w)
+            where the clip lacks frames; of the type of its frames.
         t: (n,) their instants in seconds.
         learning: indices of frames to hide while learning.
         checking: indices of frames that are not learnt from until the learnt parts have been checked.
@@ -47,7 +47,7 @@ class Rehearsal(NamedTuple):
     """
 
     field: VideoField
-    frames: Tensor
+    frames: Frames
     t: Tensor
     learning: list[int]
     checking: list[int]
@@ -67,14 +67,14 @@ def squared_errors(rehearsal: Rehearsal, frames: Sequence[int]) -> Tensor:
 
     Only some pixels are asked for: points are independent. Where none of them is the truth, the mean of the others.
     """
-    device = next(rehearsal.field.buffers()).device
+    device = rehearsal.field.device
     height, width = rehearsal.frames.shape[-2:]
     step = _sample_step(height, width)
     uv = sample_uv(height, width)
     errors = []
     for frame in frames:
         made = rehearsal.field(with_t(uv, float(rehearsal.t[frame])).to(device), hide=True).cpu().clamp(0, 1)
-        truth = rearrange(to_float(rehearsal.frames[frame, :, ::step, ::step]), "c h w -> (h w) c")
+        truth = rearrange(to_float(rehearsal.frames[frame][:, ::step, ::step]), "c h w -> (h w) c")
         error = (made - truth).square()
         if rehearsal.visible is not None:
             error = error[rehearsal.visible[frame, ::step, ::step].reshape(-1)]
@@ -132,8 +132,6 @@ def apply_forces(field: VideoField, forces: Mapping[str, float]) -> None:
 
 def _last_layers(field: VideoField) -> dict[str, nn.Module]:
     layers: dict[str, nn.Module] = {}
-    if field.colours is not None:
-        layers["decoder"] = field.decoder.head
     if field.visibility is not None:
         layers["visibility"] = field.visibility.last
     if field.detail is not None:

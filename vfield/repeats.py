@@ -42,15 +42,22 @@ def find_repeats(frames: Tensor, shots: Sequence[range]) -> list[int]:
     Returns:
         Indices of frames, increasing; never the first of a shot.
     """
+    if len(frames) == 1:
+        return []
+    changes = torch.stack([change_between(frames[i], frames[i + 1]) for i in range(len(frames) - 1)])
+    return repeats_of(changes, shots)
+
+
+def repeats_of(changes: Tensor, shots: Sequence[range]) -> list[int]:
+    """As `find_repeats`, from how each frame differs from the next: (t - 1, 2), by `change_between`."""
     found = []
     for shot in shots:
         if len(shot) > 2:
-            changes = torch.stack([_change(frames[i], frames[i + 1]) for i in shot[:-1]])
-            found += [shot.start + 1 + pair for pair in _held_pairs(changes)]
+            found += [shot.start + 1 + pair for pair in _held_pairs(changes[shot.start : shot.stop - 1])]
     return found
 
 
-def _change(before: Tensor, after: Tensor) -> Tensor:
+def change_between(before: Tensor, after: Tensor) -> Tensor:
     """(2,), in [0, 1]: mean absolute difference of two frames (3, h, w), and that of the block that changes most."""
     # Of a large frame only every step-th pixel: a block still has hundreds.
     step = -(-max(before.shape[1:]) // _LONGEST_SIDE)

@@ -15,7 +15,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from vfield.clip import to_float
+from vfield.clip import Frames, to_float
 from vfield.coords import pixel_uv, with_t
 from vfield.errors import UserError
 
@@ -27,7 +27,9 @@ class SamplingConfig:
     Attributes:
         patches: patches in the whole batch, over all processes.
         patch_size: side of a patch in pixels.
-        hidden_share: fraction of the patches whose keyframe is hidden from the field (the in-between task).
+        hidden_share: fraction of the patches whose keyframe is hidden from the field (the in-between task). The others
+            are of observed pixels, as they are; a field that shows its keyframes' own colours has nothing to learn
+            from those, and does without them.
     """
 
     patches: int = 32
@@ -61,21 +63,19 @@ class Batch(NamedTuple):
     Attributes:
         uvt: (n, 3).
         rgb: (n, 3) float in [0, 1].
-        between: (m, 3), points at instants between observed ones, where there is nothing to compare with.
         hidden: number of points at the end whose keyframe is hidden.
         visible: (n,) bool, where `rgb` is the truth; None where all of it is.
     """
 
     uvt: Tensor
     rgb: Tensor
-    between: Tensor
     hidden: int
     visible: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on another device."""
         visible = None if self.visible is None else self.visible.to(device)
-        return Batch(self.uvt.to(device), self.rgb.to(device), self.between.to(device), self.hidden, visible)
+        return Batch(self.uvt.to(device), self.rgb.to(device), self.hidden, visible)
 
 
 class PatchSampler:
@@ -83,9 +83,9 @@ class PatchSampler:
 
     def __init__(
         self,
-        frames: Tensor,
+        frames: Frames | None,
         t: Tensor,
-        small: Tensor,
+        small: Frames,
         hideable: Sequence[int],
         config: SamplingConfig,
         seed: int,
@@ -95,9 +95,10 @@ class PatchSampler:
         """Prepare to sample.
 
         Args:
-            frames: (n, 3, h, w), the observed frames, uint8 or float in [0, 1].
+            frames: n observed frames of (3, h, w), uint8 or float in [0, 1]; None where there is nothing to learn from
+                them as they are.
             t: (n,) their instants in seconds since the first.
-            small: (n, 3, h', w'), the frames as they are where they are hidden.
+            small: of (3, h', w'), the frames as they are where they are hidden, by the same numbers.
             hideable: frames that may be hidden; empty when none can.
             config: what a batch holds.
             seed: of the whole sequence of batches.
@@ -105,57 +106,59 @@ class PatchSampler:
                 they were, so that every process has as many points, and marked.
             small_visible: (n, h', w'), likewise of `small`.
         """
-        self.frames = frames
         self.times = t.tolist()
         self.hideable = list(hideable)
         self.config = config
         self.seed = seed
-        self.small = small
-        self.visible = [visible, small_visible]
-        self.uv = [pixel_uv(*pictures.shape[-2:]) for pictures in (frames, small)]
+        self.pictures = {False: frames, True: small}
+        self.visible = {False: visible, True: small_visible}
+        self.uv = {
+            hide: pixel_uv(some.shape[-2], some.shape[-1]) for hide, some in self.pictures.items() if some is not None
+        }
+
+    def _counts(self) -> tuple[int, int]:
+        """Patches of observed and of hidden frames in a batch."""
+        hidden = round(self.config.patches * self.config.hidden_share) if self.hideable else 0
+        return 0 if self.pictures[False] is None else self.config.patches - hidden, hidden
 
     def batch(self, step: int, rank: int = 0, processes: int = 1) -> Batch:
         """The share of batch number `step` that belongs to process `rank` of `processes`."""
         config = self.config
-        if config.patches % processes:
+        counts = self._counts()
+        if sum(counts) % processes:
             raise UserError(
-                f"sampling.patches ({config.patches}) must be a multiple of the number of processes ({processes}), "
-                "so that each gets an equal share"
+                f"a batch of {sum(counts)} patches cannot be shared equally by {processes} processes; choose "
+                "sampling.patches and sampling.hidden_share so that it can"
             )
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
-        hidden_patches = round(config.patches * config.hidden_share) if self.hideable else 0
 
         def draw(below: int) -> int:
             return int(torch.randint(below, (1,), generator=generator))
 
         patches = []
-        for i in range(config.patches):
-            hide = i >= config.patches - hidden_patches
-            frame = self.hideable[draw(len(self.hideable))] if hide else draw(len(self.frames))
-            instant = float(torch.rand((), generator=generator))
-            height, width = (self.small if hide else self.frames).shape[-2:]
-            rows, columns = min(config.patch_size, height), min(config.patch_size, width)
-            patches.append((hide, frame, draw(height - rows + 1), draw(width - columns + 1), instant))
+        for hide, count in zip((False, True), counts, strict=True):
+            for _ in range(count):
+                pictures = self.pictures[hide]
+                assert pictures is not None
+                frame = self.hideable[draw(len(self.hideable))] if hide else draw(len(pictures))
+                height, width = pictures.shape[-2:]
+                rows, columns = min(config.patch_size, height), min(config.patch_size, width)
+                patches.append((hide, frame, draw(height - rows + 1), draw(width - columns + 1)))
         # Sorted by frame, so that the field reads each one in a single run.
-        mine = sorted(patches[rank::processes])
-        uvt, rgb, between, visible = [], [], [], []
-        hidden = 0
-        for hide, frame, y, x, instant in mine:
-            pixels = (self.small if hide else self.frames)[
-                frame, :, y : y + config.patch_size, x : x + config.patch_size
-            ]
-            uv = self.uv[hide][y : y + config.patch_size, x : x + config.patch_size]
-            uvt.append(with_t(uv, self.times[frame]))
-            later = min(frame + 1, len(self.times) - 1)
-            between.append(with_t(uv, self.times[frame] + instant * (self.times[later] - self.times[frame])))
-            rgb.append(rearrange(to_float(pixels), "c h w -> (h w) c"))
-            hidden += hide * len(uvt[-1])
-            true = self.visible[hide]
-            if true is None:
-                visible.append(torch.ones(len(uvt[-1]), dtype=torch.bool))
-            else:
-                visible.append(true[frame, y : y + config.patch_size, x : x + config.patch_size].reshape(-1))
-        everywhere = all(true is None for true in self.visible)
-        return Batch(
-            torch.cat(uvt), torch.cat(rgb), torch.cat(between), hidden, None if everywhere else torch.cat(visible)
-        )
+        parts = [self._patch(*patch) for patch in sorted(patches[rank::processes])]
+        if not parts:
+            return Batch(torch.zeros(0, 3), torch.zeros(0, 3), 0)
+        uvt, rgb, visible, hidden = (list(column) for column in zip(*parts, strict=True))
+        everywhere = all(true is None for true in self.visible.values())
+        return Batch(torch.cat(uvt), torch.cat(rgb), sum(hidden), None if everywhere else torch.cat(visible))
+
+    def _patch(self, hide: bool, frame: int, y: int, x: int) -> tuple[Tensor, Tensor, Tensor, int]:
+        """Points (n, 3), colours (n, 3) and truth (n,) of one patch, and how many of them are hidden."""
+        pictures, true = self.pictures[hide], self.visible[hide]
+        assert pictures is not None
+        rows, columns = (slice(start, start + self.config.patch_size) for start in (y, x))
+        uvt = with_t(self.uv[hide][rows, columns], self.times[frame])
+        rgb = rearrange(to_float(pictures[frame][:, rows, columns]), "c h w -> (h w) c")
+        everywhere = torch.ones(len(uvt), dtype=torch.bool)
+        visible = everywhere if true is None else true[frame, rows, columns].reshape(-1)
+        return uvt, rgb, visible, len(uvt) if hide else 0

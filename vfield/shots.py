@@ -26,7 +26,7 @@ What the rule does with special material:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
 import torch
@@ -51,6 +51,7 @@ _FLASH_SLOPE = 4.0  # times the median change of mean luma around it: film that 
 _FLASH_STEP = 0.02  # luma; a pixel that changes by more takes part, for or against
 _FLASH_SHARE = 0.6  # of the picture must take part: something bright that passes is no flash
 _FLASH_AGAINST = 0.05  # of the picture may go the other way
+_BATCH = 16  # frames looked at at once
 _NEIGHBOURS = 6  # pairs on each side that say how much the frames differ here without a cut
 
 # Calibrated on nine shots of four clips and on random edits of them, in colour, grey and darkened, with every frame,
@@ -78,7 +79,7 @@ def find_shots(frames: Tensor) -> list[range]:
     if frames.ndim != 4 or frames.shape[1] != 3 or min(frames.shape) == 0:
         raise UserError(f"frames must be (t, 3, h, w) with at least one frame and one pixel, got {tuple(frames.shape)}")
     # In small batches: a long clip in float32 does not fit the memory.
-    return shots_of(frames.split(16))
+    return shots_of(frames.split(_BATCH))
 
 
 def shots_of(batches: Iterable[Tensor]) -> list[range]:
@@ -90,25 +91,10 @@ def shots_of(batches: Iterable[Tensor]) -> list[range]:
     Raises:
         UserError: when there is none.
     """
-    scores, on_the_way, count = [], [], 0
-    # The frames that the next piece's first ones are compared with.
-    last: Tensor | None = None
+    search = ShotSearch()
     for batch in batches:
-        count += len(batch)
-        thumbnails = _thumbnails(batch)
-        if last is not None:
-            scores.append(_cut_scores(torch.cat([last[-1:], thumbnails])))
-            thumbnails = torch.cat([last, thumbnails])
-        else:
-            scores.append(_cut_scores(thumbnails))
-        on_the_way.append(_on_the_way(thumbnails))
-        last = thumbnails[-2:]
-    if last is None:
-        raise UserError("a clip without frames has no shots")
-    found = torch.cat(scores)
-    is_cut = (found > _thresholds(found)) & ~_gradual(torch.cat(on_the_way), count)
-    edges = [0, *(torch.nonzero(is_cut)[:, 0] + 1).tolist(), count]
-    return [range(start, stop) for start, stop in pairwise(edges)]
+        search.add(batch)
+    return search.cuts()
 
 
 def flashes_apart(frames: Tensor, shots: Sequence[range]) -> list[range]:
@@ -118,46 +104,126 @@ def flashes_apart(frames: Tensor, shots: Sequence[range]) -> list[range]:
         frames: (t, 3, h, w) RGB, uint8 in 0..255 or float in [0, 1].
         shots: runs of frames between cuts, that together cover range(t).
     """
-    luma = torch.cat([_thumbnails(batch)[:, 0] for batch in frames.split(16)])
-    apart: list[range] = []
-    for shot in shots:
-        start = shot.start
-        for flash in _flashes(luma[shot.start : shot.stop]):
-            first, stop = shot.start + flash.start, shot.start + flash.stop
-            apart += [range(start, first), range(first, stop)]
-            start = stop
-        apart.append(range(start, shot.stop))
-    return apart
+    search = ShotSearch()
+    for batch in frames.split(_BATCH):
+        search.add(batch)
+    return search.flashes_apart(shots)
 
 
-def _flashes(luma: Tensor) -> list[range]:
-    """The flashes in the luma (t, h, w) of one shot, in order, none at either end and none next to another."""
-    steps = luma.mean((1, 2)).diff().abs()
+class ShotSearch:
+    """Cuts and flashes of a clip that comes in pieces, of which a few numbers a frame and three thumbnails are kept."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._scores: list[Tensor] = []
+        self._on_the_way: list[Tensor] = []
+        self._steps: list[Tensor] = []
+        self._rises: dict[int, list[Tensor]] = {n: [] for n in _FLASH_FRAMES}
+        # The thumbnails that the next piece's first ones are compared with.
+        self._last: Tensor | None = None
+
+    def add(self, frames: Tensor) -> None:
+        """Look at the next frames (n, 3, h, w), RGB, uint8 or float in [0, 1]."""
+        thumbnails = _thumbnails(frames)
+        new, held = len(thumbnails), 0
+        if self._last is not None:
+            thumbnails, held = torch.cat([self._last, thumbnails]), len(self._last)
+        self._count += new
+        self._scores.append(_cut_scores(thumbnails[max(0, held - 1) :]))
+        self._on_the_way.append(_on_the_way(thumbnails[max(0, held - 2) :]))
+        luma = thumbnails[:, 0]
+        self._steps.append(luma[max(0, held - 1) :].mean((1, 2)).diff().abs())
+        for n, rises in self._rises.items():
+            # A flash of n frames is told from n + 2: itself, the frame before it and the one after.
+            rises.append(_rises(luma[max(0, held - n - 1) :], n))
+        self._last = thumbnails[-(max(_FLASH_FRAMES) + 1) :]
+
+    def cuts(self) -> list[range]:
+        """The runs of frames between cuts.
+
+        Raises:
+            UserError: when no frame was looked at.
+        """
+        if self._count == 0:
+            raise UserError("a clip without frames has no shots")
+        found = torch.cat(self._scores)
+        is_cut = (found > _thresholds(found)) & ~_gradual(torch.cat(self._on_the_way), self._count)
+        edges = [0, *(torch.nonzero(is_cut)[:, 0] + 1).tolist(), self._count]
+        return [range(start, stop) for start, stop in pairwise(edges)]
+
+    def flashes_apart(self, shots: Sequence[range]) -> list[range]:
+        """Shots that together cover all frames, with every flash in them as a shot of its own."""
+        steps = torch.cat(self._steps)
+        rises = {n: torch.cat(found) for n, found in self._rises.items()}
+        apart: list[range] = []
+        for shot in shots:
+            start = shot.start
+            for flash in _flashes(shot, steps, rises):
+                apart += [range(start, flash.start), flash]
+                start = flash.stop
+            apart.append(range(start, shot.stop))
+        return apart
+
+
+def _rises(luma: Tensor, count: int) -> Tensor:
+    """How the picture rises to `count` frames from the frame before them, and from the one after.
+
+    Args:
+        luma: (t, h, w) of thumbnails.
+        count: frames of a flash.
+
+    Returns:
+        (t - count - 1, 2, 3): for the flash that begins with frame i + 1, and brighter or darker than its surroundings:
+        the smaller mean rise, the smaller part of the picture that takes part, and the larger that goes against it.
+    """
+    starts = len(luma) - count - 1
+    if starts < 1:
+        return luma.new_zeros(0, 2, 3)
+    before, first = luma[:starts], luma[1 : 1 + starts]
+    last, after = luma[count : count + starts], luma[count + 1 : count + 1 + starts]
+    rises = torch.stack([first - before, last - after], dim=1)
+    told = []
+    for rise in (rises, -rises):
+        with_it, against = (rise > _FLASH_STEP).float().mean((2, 3)), (rise < -_FLASH_STEP).float().mean((2, 3))
+        told.append(torch.stack([rise.mean((2, 3)).amin(1), with_it.amin(1), against.amax(1)], dim=-1))
+    return torch.stack(told, dim=1)
+
+
+def _flashes(shot: range, steps: Tensor, rises: Mapping[int, Tensor]) -> list[range]:
+    """The flashes in one shot, in order, none at either end and none next to another.
+
+    Args:
+        shot: its frames.
+        steps: (t - 1,) changes of mean luma over the whole clip.
+        rises: by the number of a flash's frames, what `_rises` tells of the whole clip.
+    """
     found: list[range] = []
-    first = 1
-    while first < len(luma) - 1:
-        flash = next((range(first, first + n) for n in _FLASH_FRAMES if _is_flash(luma, steps, first, n)), None)
+    first = shot.start + 1
+    while first < shot.stop - 1:
+        flash = next((range(first, first + n) for n in rises if _is_flash(shot, steps, rises[n], first, n)), None)
         if flash is not None:
             found.append(flash)
         first = first + 1 if flash is None else flash.stop + 1
     return found
 
 
-def _is_flash(luma: Tensor, steps: Tensor, first: int, count: int) -> bool:
-    """Whether `count` frames from `first` on are a flash; `steps` (t - 1,) are the changes of mean luma."""
+def _is_flash(shot: range, steps: Tensor, rises: Tensor, first: int, count: int) -> bool:
+    """Whether `count` frames from `first` on are a flash."""
     stop = first + count
-    if stop >= len(luma):
+    if stop >= shot.stop:
         return False
-    around = torch.cat([steps[max(0, first - 1 - _NEIGHBOURS) : first - 1], steps[stop : stop + _NEIGHBOURS]])
+    # Changes within the shot alone: a cut at its end is none of the flicker around.
+    around = torch.cat(
+        [
+            steps[max(shot.start, first - 1 - _NEIGHBOURS) : first - 1],
+            steps[stop : min(stop + _NEIGHBOURS, shot.stop - 1)],
+        ]
+    )
     least = max(_FLASH_LEVEL, _FLASH_SLOPE * float(around.median()) if len(around) else 0.0)
-    # (2, h, w): from the frame before, and from the one after.
-    rises = luma[[first, stop - 1]] - luma[[first - 1, stop]]
-    for rise in (rises, -rises):
-        level = rise.mean((1, 2)).amin()
-        share, against = (rise > _FLASH_STEP).float().mean((1, 2)), (rise < -_FLASH_STEP).float().mean((1, 2))
-        if level > least and share.amin() > _FLASH_SHARE and against.amax() < _FLASH_AGAINST:
-            return True
-    return False
+    return any(
+        level > least and share > _FLASH_SHARE and against < _FLASH_AGAINST
+        for level, share, against in rises[first - 1].tolist()
+    )
 
 
 def _cut_scores(thumbnails: Tensor) -> Tensor:

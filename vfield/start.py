@@ -1,35 +1,46 @@
-"""From a clip to a field at its start: shots, keyframes, and the curves that start its motion."""
+"""From a clip to a field at its start: shots, keyframes, the curves that start its motion, and what to learn from.
+
+The field itself reads frames and finds motion when it is asked. What it learns from is a bounded sample of places,
+spread over the clip: hidden keyframes, each made from its neighbours at half their size, and small frames to enlarge.
+So neither the time that learning takes nor its memory depends on how long the clip is.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
-from itertools import chain, islice, pairwise
+from itertools import pairwise
 from statistics import median
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vfield.clip import Clip, to_float, to_uint8
+from vfield.clip import Clip, Frames, MadeFrames, chosen_frames, to_float, to_uint8
 from vfield.coords import keyframe_t
 from vfield.enlarging import Enlarging, make_enlarging
 from vfield.field.config import FieldConfig
+from vfield.field.latents import Recent, tensor_bytes
 from vfield.field.motion import Curves
-from vfield.field.timeline import gaps_between, gaps_hiding
+from vfield.field.timeline import Gap, gaps_between, gaps_hiding
 from vfield.field.video_field import VideoField
 from vfield.flow import FlowConfig
 from vfield.rehearsal import Rehearsal, divided
-from vfield.repeats import MOST_CHANGE, find_repeats
-from vfield.shots import find_shots, flashes_apart
-from vfield.tracks import find_curves
+from vfield.repeats import MOST_CHANGE
+from vfield.scan import Scan, scan_frames
+from vfield.tracks import AskedCurves, find_curves
 
+# Hidden keyframes that are learnt from, at most, and the memory for their neighbours' pixels.
+_MOST_HIDDEN = 64
+_MOST_HIDDEN_BYTES = 256 << 20
+# Of the small frames and curves that are made on the way to what is kept.
+_PASSING_BYTES = 64 << 20
 _LONG_STEP = Fraction(3, 2)  # times the median: a frame is missing there
 _NO_DETAIL = 1e-4  # of a clip, on a scale of 0 to 1
 
 # Wraps a loop of known length in a progress display.
-Progress = Callable[[Iterable[Curves], int], Iterable[Curves]]
+Progress = Callable[[Iterable[Any], int], Iterable[Any]]
 
 
 class Start(NamedTuple):
@@ -57,6 +68,7 @@ def start_field(
     *,
     rehearse: bool = True,
     like: VideoField | None = None,
+    scan: Scan | None = None,
 ) -> Start:
     """Build the starting field of a clip.
 
@@ -68,42 +80,20 @@ def start_field(
         config: the field's parts.
         flow: settings of the classical flow.
         seed: of the random starting values.
-        progress: wraps the loop over gaps, the slow part.
+        progress: wraps the loops over places to learn from, the slow part.
         rehearse: False makes nothing to learn from: nothing will be learnt.
         like: another clip's field, whose shared parts this one uses, too; None for parts of its own.
+        scan: what a look through the clip has found; None looks now.
     """
     moving = config.motion.enabled and config.has_local
-    seen, shots = distinct(clip, moving)
+    seen, shots = distinct(clip, moving, scan_frames(clip.frames) if scan is None else scan)
     chosen, shots = _keyframes(shots, config.local.keyframe_stride)
-    frames = seen.frames if len(chosen) == len(seen) else seen.frames[chosen]
-    visible = None if seen.visible is None else seen.visible[chosen]
+    frames = chosen_frames(seen.frames, chosen)
     times = keyframe_t(seen.pts_seconds)[chosen]
-    # Hiding needs every frame to be a keyframe: otherwise the frames between keyframes already are the task.
-    hiding = gaps_hiding(shots) if rehearse and config.local.keyframe_stride == 1 and config.has_local else {}
-    views = config.motion.visibility and config.local.colours
-    enlarges = rehearse and config.detail.enabled and config.local.colours
-    gaps = gaps_between(shots)
-    # Where frames are missing, gaps are as long as those that hiding leaves: there the task is rehearsed at full size.
-    # A repeat that is left out is not missing.
-    lacks = _lacks_frames(clip.pts_seconds)
-    small = _halved(frames) if enlarges or (hiding and not lacks) else frames
-    stage = frames if lacks else small
-    total = len(gaps) + len(hiding) + (len(gaps) if enlarges else 0)
-    made = iter(
-        progress(
-            chain(
-                find_curves(frames, times, gaps, config.motion.cell, flow, views=views),
-                find_curves(stage, times, list(hiding.values()), config.motion.cell, flow, views=views),
-                find_curves(small, times, gaps if enlarges else [], config.motion.cell, flow, views=False),
-            ),
-            total,
-        )
-        if moving
-        else ()
-    )
-    curves = _collect(islice(made, len(gaps)), frames, config) if moving else None
-    hidden = _collect(islice(made, len(hiding)), stage, config) if moving else None
-    joined = _collect(made, small, config) if moving else None
+    curves = None
+    if moving:
+        views = config.motion.visibility and config.local.colours
+        curves = AskedCurves(frames, times, gaps_between(shots), config.motion.cell, flow, views=views)
     # Layers draw their first weights from the global generator: seeded for them, and left as it was.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -115,25 +105,103 @@ def start_field(
             duration_seconds=float(clip.duration_seconds),
             curves=curves,
             generator=torch.Generator().manual_seed(seed),
-            alpha=None if seen.alpha is None else seen.alpha[chosen],
+            alpha=None if seen.alpha is None else chosen_frames(_planes(seen.alpha), chosen),
         )
     if like is not None:
         field.adopt(like)
-    rehearsal = enlarging = None
-    if hiding:
-        twin = field.rehearsal(stage, hidden, list(hiding))
-        true = visible if visible is None or stage is frames else _halved_visible(visible)
-        rehearsal = Rehearsal(twin, stage, times, *divided(list(hiding)), true)
-    if enlarges:
-        enlarging = make_enlarging(
-            field.at_size(small, joined), _even(frames), None if visible is None else _even(visible)
-        )
-        if enlarging is not None and field.detail is not None:
-            field.detail.scale.fill_(enlarging.scale)
-        elif like is not None and field.detail is not None:
-            # Nothing can be told of this clip's own detail: another's must not be laid over it.
-            field.detail.scale.fill_(_NO_DETAIL)
+    if not rehearse:
+        return Start(field, None, None, seen)
+    visible = None if seen.visible is None else seen.visible[chosen]
+    rehearsal = _rehearsal(field, frames, visible, flow, _lacks_frames(clip.pts_seconds), progress)
+    enlarging = _enlarging(field, frames, visible, flow, progress)
+    if enlarging is not None and field.detail is not None:
+        field.detail.scale.fill_(enlarging.scale)
+    elif like is not None and field.detail is not None:
+        # Nothing can be told of this clip's own detail: another's must not be laid over it.
+        field.detail.scale.fill_(_NO_DETAIL)
     return Start(field, rehearsal, enlarging, seen)
+
+
+def _rehearsal(
+    field: VideoField,
+    frames: Frames,
+    visible: Tensor | None,
+    flow: FlowConfig,
+    lacks_frames: bool,
+    progress: Progress,
+) -> Rehearsal | None:
+    """What can be hidden of the keyframes; None where nothing can.
+
+    Where frames are missing, gaps are as long as those that hiding leaves: there the task is rehearsed at full size. A
+    repeat that is left out is not missing.
+    """
+    config = field.config
+    # Hiding needs every frame to be a keyframe: otherwise the frames between keyframes already are the task.
+    hiding = gaps_hiding(field.timeline.shots) if config.local.keyframe_stride == 1 and config.has_local else {}
+    stage = frames if lacks_frames else _small(frames)
+    hiding = _spread(hiding, stage)
+    if not hiding:
+        return None
+    needed = sorted({near for hidden in hiding for near in (hidden - 1, hidden, hidden + 1)})
+    if len(needed) == len(frames) and isinstance(frames, Tensor):
+        kept: Frames = torch.stack([stage[index] for index in range(len(frames))])
+    else:
+        held = {index: stage[index] for index in needed}
+        kept = MadeFrames(stage.shape, stage.dtype, held.__getitem__)
+    curves = None
+    if field.motion is not None:
+        views = config.motion.visibility and config.local.colours
+        found = find_curves(stage, field.timeline.t, list(hiding.values()), config.motion.cell, flow, views=views)
+        curves = Curves(*(torch.cat(grids) for grids in zip(*progress(found, len(hiding)), strict=True)))
+    twin = field.rehearsal(kept, curves, list(hiding))
+    true = visible if visible is None or lacks_frames else _halved_visible(visible)
+    return Rehearsal(twin, kept, field.timeline.t, *divided(list(hiding)), true)
+
+
+def _spread(hiding: dict[int, Gap], stage: Frames) -> dict[int, Gap]:
+    """As many of the keyframes that can be hidden as memory is allowed for, spread evenly over the clip."""
+    _, channels, height, width = stage.shape
+    # Each has two neighbours, whose spline coefficients are kept in 32 bits.
+    most = max(1, min(_MOST_HIDDEN, _MOST_HIDDEN_BYTES // (2 * channels * height * width * 4)))
+    keys = list(hiding)
+    if len(keys) <= most:
+        return hiding
+    return {keys[i]: hiding[keys[i]] for i in (round(k * (len(keys) - 1) / max(most - 1, 1)) for k in range(most))}
+
+
+def _enlarging(
+    field: VideoField, frames: Frames, visible: Tensor | None, flow: FlowConfig, progress: Progress
+) -> Enlarging | None:
+    """Small frames to be enlarged, along motion found at their size; None where no detail is to be learnt."""
+    if field.detail is None:
+        return None
+    small = _small(frames)
+    curves = None
+    if field.motion is not None:
+        gaps, cell = gaps_between(field.timeline.shots), field.config.motion.cell
+        curves = AskedCurves(small, field.timeline.t, gaps, cell, flow, views=False, kept_bytes=_PASSING_BYTES)
+    even = MadeFrames(
+        (len(frames), 3, *(max(side - side % 2, 1) for side in frames.shape[-2:])),
+        frames.dtype,
+        lambda index: _even(frames[index]),
+    )
+    return make_enlarging(field.at_size(small, curves), even, None if visible is None else _even(visible), progress)
+
+
+def _small(frames: Frames) -> Frames:
+    """Frames at half their size, by area averaging, of the same type; those made last are kept."""
+    kept: Recent[Tensor] = Recent(tensor_bytes)
+    size = [-(-max(side - side % 2, 1) // 2) for side in frames.shape[-2:]]
+
+    def made(index: int) -> Tensor:
+        return kept.get((index,), _PASSING_BYTES, lambda: _halved(frames[index], size))
+
+    return MadeFrames((len(frames), frames.shape[1], *size), frames.dtype, made)
+
+
+def _planes(alpha: Tensor) -> Tensor:
+    """(n, h, w) as (n, 1, h, w)."""
+    return alpha[:, None]
 
 
 def _lacks_frames(pts_seconds: Sequence[Fraction]) -> bool:
@@ -148,12 +216,10 @@ def _even(frames: Tensor) -> Tensor:
     return frames[..., :height, :width]
 
 
-def _halved(frames: Tensor) -> Tensor:
-    """Frames at half their size, by area averaging: (n, 3, h, w) -> (n, 3, h / 2, w / 2) of the same type."""
-    even = _even(frames)
-    size = [-(-side // 2) for side in even.shape[-2:]]
-    halves = (F.interpolate(to_float(frame), size=size, mode="area") for frame in even.split(1))
-    return torch.cat([to_uint8(half) if frames.dtype == torch.uint8 else half for half in halves])
+def _halved(frame: Tensor, size: Sequence[int]) -> Tensor:
+    """A frame (3, h, w) at half its size, by area averaging: (3, h / 2, w / 2) of the same type."""
+    half = F.interpolate(to_float(_even(frame))[None], size=list(size), mode="area")[0]
+    return to_uint8(half) if frame.dtype == torch.uint8 else half
 
 
 def _halved_visible(visible: Tensor) -> Tensor:
@@ -162,17 +228,17 @@ def _halved_visible(visible: Tensor) -> Tensor:
     return F.max_pool2d(hidden, 2, ceil_mode=True)[:, 0] == 0
 
 
-def distinct(clip: Clip, moving: bool) -> tuple[Clip, list[range]]:
+def distinct(clip: Clip, moving: bool, scan: Scan) -> tuple[Clip, list[range]]:
     """What to learn from, and its shots: the clip, without held repeats where anything moves.
 
     A picture that is held up to a cut is on the screen until then. Its last repeat stays, as a shot of its own: nothing
     moves between the two, and the nearer side at the cut is still this picture.
     """
-    shots = flashes_apart(clip.frames, find_shots(clip.frames))
+    shots = scan.shots
     if 0 in clip.missing and len(shots[0]) > 1:
         # A copy that stands for a first frame nobody saw: nothing moves from it.
         shots = [range(1), range(1, shots[0].stop), *shots[1:]]
-    repeats = set(find_repeats(clip.frames, shots)) if moving else set()
+    repeats = set(scan.repeats) if moving else set()
     if clip.alpha is not None:
         repeats = {frame for frame in repeats if _shown_alike(clip.alpha[frame - 1], clip.alpha[frame])}
     if not repeats:
@@ -203,10 +269,3 @@ def _keyframes(shots: Sequence[range], stride: int) -> tuple[list[int], list[ran
         chosen += sorted({*shot[::stride], shot[-1]})
         counted.append(range(first, len(chosen)))
     return chosen, counted
-
-
-def _collect(found: Iterable[Curves], frames: Tensor, config: FieldConfig) -> Curves:
-    height, width = frames.shape[-2:]
-    rows, columns = -(-height // config.motion.cell), -(-width // config.motion.cell)
-    empty = Curves.empty(rows, columns)
-    return Curves(*(torch.cat(grids) for grids in zip(empty, *found, strict=True)))

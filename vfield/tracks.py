@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from threading import RLock
 from typing import NamedTuple
 
 import torch
@@ -23,8 +24,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
-from vfield.clip import to_float
+from vfield.clip import Frames, to_float
 from vfield.coords import pixel_uv, uv_to_xy
+from vfield.field.latents import Recent, tensor_bytes
 from vfield.field.motion import EVIDENCE_CHANNELS, LONE_CHANNELS, Curves
 from vfield.field.splines import sample_bilinear, spline_coefficients
 from vfield.field.timeline import Gap
@@ -35,26 +37,38 @@ _LONE_STEPS = 10
 _NO_NEIGHBOUR_PX = 20.0  # how far from settled a side counts as that has no frame beyond it
 _BEND_ROUNDS = 2  # the ends of a bent path lie elsewhere, so flows are read there once more
 _MISMATCH_BLUR_PX = 2.5
+_KEPT_FLOWS = 8  # a gap asks for six, of which the next one asks for four again
+_KEPT_HALVES = 6
+_KEPT_BYTES = 256 << 20  # of curves
 _MISMATCH_SCALE = 2 / 255  # mismatch that divides a candidate's say by e
 
 
 class FlowStore:
-    """Flows between frames, made when first asked for and forgotten when no later gap can ask again."""
+    """Flows between frames, found when first asked for; those used last are kept, for the gaps beside a gap."""
 
-    def __init__(self, frames: Tensor, config: FlowConfig) -> None:
+    def __init__(self, frames: Frames, config: FlowConfig) -> None:
         self.frames = frames
         self.config = config
-        self._flows: dict[tuple[int, int], Tensor] = {}
+        self._flows: Recent[Tensor] = Recent(lambda _: 1)
+        self._halves: Recent[Tensor] = Recent(lambda _: 1)
 
     def between(self, source: int, target: int) -> Tensor:
         """Flow (2, h, w) in pixels from one frame to another."""
-        if (source, target) not in self._flows:
-            self._flows[source, target] = dense_flow(self.frames[source], self.frames[target], self.config)
-        return self._flows[source, target]
+        return self._flows.get(
+            (source, target),
+            _KEPT_FLOWS,
+            lambda: dense_flow(self.frames[source], self.frames[target], self.config),
+        )
 
-    def forget_before(self, frame: int) -> None:
-        """Drop every flow that touches a frame before this one."""
-        self._flows = {key: flow for key, flow in self._flows.items() if min(key) >= frame}
+    def half(self, frame: int) -> Tensor:
+        """A frame (3, h, w) at half its size, rounded up, as floats: colours are compared without their noise."""
+
+        def made() -> Tensor:
+            picture = to_float(self.frames[frame])
+            size = [-(-side // 2) for side in picture.shape[-2:]]
+            return F.interpolate(picture[None], size=size, mode="area")[0]
+
+        return self._halves.get((frame,), _KEPT_HALVES, made)
 
 
 @dataclass
@@ -130,12 +144,12 @@ class _Side(NamedTuple):
 
 
 def find_curves(
-    frames: Tensor, t: Tensor, gaps: Sequence[Gap], cell: int, config: FlowConfig, *, views: bool = True
+    frames: Frames, t: Tensor, gaps: Sequence[Gap], cell: int, config: FlowConfig, *, views: bool = True
 ) -> Iterator[Curves]:
     """The starting curves of each gap, one at a time.
 
     Args:
-        frames: (k, 3, h, w) keyframes.
+        frames: k keyframes of (3, h, w).
         t: (k,) their instants in seconds.
         gaps: ordered by their left keyframe.
         cell: size of a cell of the result in pixels.
@@ -147,9 +161,55 @@ def find_curves(
     """
     store = FlowStore(frames, config)
     for gap in gaps:
-        first = gap.left if gap.before is None else gap.before
-        store.forget_before(first)
         yield _gap_curves(store, t, gap, cell, views)
+
+
+class AskedCurves:
+    """The starting curves of a clip's gaps, each found when it is asked for; those used last are kept.
+
+    Safe to ask from several threads: one may find the next gap's curves while another reads this one's.
+    """
+
+    def __init__(
+        self,
+        frames: Frames,
+        t: Tensor,
+        gaps: Sequence[Gap],
+        cell: int,
+        config: FlowConfig,
+        *,
+        views: bool = True,
+        kept_bytes: int = _KEPT_BYTES,
+    ) -> None:
+        """Hold what is needed to find them; the arguments are those of `find_curves`.
+
+        Args:
+            frames: likewise.
+            t: likewise.
+            gaps: likewise.
+            cell: likewise.
+            config: likewise.
+            views: likewise.
+            kept_bytes: bound of the memory for what is kept.
+        """
+        self._store = FlowStore(frames, config)
+        self._t, self._gaps, self._cell, self._views = t, list(gaps), cell, views
+        self._found: Recent[Curves] = Recent(lambda curves: sum(map(tensor_bytes, curves)))
+        self._kept_bytes = kept_bytes
+        self._lock = RLock()
+
+    def __len__(self) -> int:
+        return len(self._gaps)
+
+    def gap(self, number: int) -> Curves:
+        """The curves of one gap, without the first axis of `Curves`."""
+
+        def made() -> Curves:
+            with torch.inference_mode(False), torch.no_grad():
+                return _gap_curves(self._store, self._t, self._gaps[number], self._cell, self._views).gap(0)
+
+        with self._lock:
+            return self._found.get((number,), self._kept_bytes, made)
 
 
 def _gap_curves(store: FlowStore, t: Tensor, gap: Gap, cell: int, views: bool) -> Curves:
@@ -159,8 +219,8 @@ def _gap_curves(store: FlowStore, t: Tensor, gap: Gap, cell: int, views: bool) -
     uv = pixel_uv(rows, columns).reshape(-1, 2)
     grid = _Grid(uv_to_xy(uv, height, width), rows, columns, height, width)
     pair = _Pair(
-        _halved(store.frames[gap.left]),
-        _halved(store.frames[gap.right]),
+        store.half(gap.left),
+        store.half(gap.right),
         store.between(gap.left, gap.right),
         store.between(gap.right, gap.left),
     )
@@ -219,7 +279,7 @@ def _sides(store: FlowStore, t: Tensor, gap: Gap, grid: _Grid, pair: _Pair, velo
         for _ in range(_LONE_STEPS):
             last, own = own, grid.read(flow, grid.xy + direction * own / 2)
         unsettled = (own - last).norm(dim=-1, keepdim=True).clamp(max=_NO_NEIGHBOUR_PX)
-        sides.append(_Side(near, direction, own, unsettled, _halved(store.frames[outer]), reach))
+        sides.append(_Side(near, direction, own, unsettled, store.half(outer), reach))
     return sides
 
 
@@ -297,7 +357,7 @@ def _outer(
         # The divided difference over the gap and this neighbour, in units of the gap's length.
         slopes.append((step / reach - direction * velocity) / (1 + reach))
         reaches.append(reach)
-        beyond.append((_halved(store.frames[outer]), inner_xy + step))
+        beyond.append((store.half(outer), inner_xy + step))
     nothing = torch.zeros_like(velocity)
     if not slopes:
         return nothing, nothing, beyond
@@ -305,9 +365,3 @@ def _outer(
         return slopes[0], nothing, beyond
     twist = (slopes[1] - slopes[0]) / (1 + sum(reaches))
     return slopes[0] + twist * (0.5 + reaches[0]), twist, beyond
-
-
-def _halved(frame: Tensor) -> Tensor:
-    """A frame (3, h, w) at half its size, rounded up, as floats: colours are compared without their noise."""
-    height, width = frame.shape[-2:]
-    return F.interpolate(to_float(frame)[None], size=(-(-height // 2), -(-width // 2)), mode="area")[0]

@@ -151,7 +151,7 @@ def _made(method: str, holed: Clip, config: Config) -> Tensor:
         t = keyframe_t(holed.pts_seconds).tolist()
         held = fitted.field.held(t)
         instants = [t[k] if k in holed.missing else held[k] for k in range(len(t))]
-        device = next(fitted.field.buffers()).device
+        device = fitted.field.device
         pictures = render(fitted.field, (holed.height, holed.width), instants, device=device)
         return torch.stack([to_uint8(picture).cpu() for picture in pictures])
     if method in ("Telea", "Navier-Stokes"):

@@ -56,7 +56,7 @@ def conclude(
         if not result.is_main:
             continue
         facts, unseen = clips[name].observed.facts, clips[name].held_out
-        saved, device = SavedField(result.field, facts, result.expectation), next(result.field.buffers()).device
+        saved, device = SavedField(result.field, facts, result.expectation), result.field.device
         # Before judging, which makes the field forget what TensorBoard's last pictures have left ready.
         rows = pictures(saved, device)
         scores = None if unseen is None else judge_held_out(result.field, unseen)

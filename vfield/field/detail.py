@@ -38,7 +38,6 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from vfield.clip import to_float
 from vfield.coords import Footprint, pixel_uv, uv_to_xy
 from vfield.errors import UserError
 from vfield.field.latents import ColourKeyframes, Recent, tensor_bytes
@@ -122,7 +121,7 @@ class _Predicted(NamedTuple):
 
 def sight(
     follow: Callable[[Tensor, float, float], tuple[Tensor, Tensor]],
-    t: Sequence[float],
+    t: Tensor,
     keyframe: int,
     other: int,
     pixels: tuple[int, int],
@@ -132,7 +131,7 @@ def sight(
 
     Args:
         follow: positions (n, 2) in u, v, at one instant and for another -> where they are, and whether that is known.
-        t: instants of the keyframes in seconds.
+        t: (k,) instants of the keyframes in seconds.
         keyframe: whose points.
         other: the neighbour.
         pixels: (height, width) of the keyframes.
@@ -140,8 +139,9 @@ def sight(
     """
     rows, columns = (-(-side // _FOLLOW_STRIDE) for side in pixels)
     uv = pixel_uv(rows, columns).reshape(-1, 2).to(device)
-    there, known = follow(uv, t[keyframe], t[other])
-    back, known_back = follow(there, t[other], t[keyframe])
+    here_t, there_t = float(t[keyframe]), float(t[other])
+    there, known = follow(uv, here_t, there_t)
+    back, known_back = follow(there, there_t, here_t)
     to_pixels = uv.new_tensor([pixels[1], pixels[0]])
     miss = ((back - uv) * to_pixels).norm(dim=-1, keepdim=True)
     miss = torch.where((known & known_back)[:, None], miss, torch.full_like(miss, _UNSEEN_PX))
@@ -164,7 +164,7 @@ def gather(
     Returns:
         Evidence (c, rows, w) and the spline at the fine cells (3, 2 rows, 2 w).
     """
-    frame = to_float(colours.frames[keyframe])
+    frame = colours.picture(keyframe)
     height, width = frame.shape[-2:]
     rows = range(height) if rows is None else rows
     half = Footprint(du=0.5 / width, dv=0.5 / height)

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vfield.clip import to_float
+from vfield.clip import Frames, to_float
 from vfield.errors import UserError
 from vfield.field.latents import GlobalConfig, GlobalLatent, LatentGrids, LocalConfig
 from vfield.field.splines import area_averages
@@ -108,26 +108,27 @@ class Predicted(nn.Module):
 class EncodedGrids(Predicted, LatentGrids):
     """Local latents that are predicted from the keyframes."""
 
-    frames: Tensor
-
-    def __init__(self, local: LocalConfig, config: EncoderConfig, frames: Tensor, generator: torch.Generator) -> None:
-        """Build the encoder of keyframes (k, 3, h, w)."""
+    def __init__(self, local: LocalConfig, config: EncoderConfig, frames: Frames, generator: torch.Generator) -> None:
+        """Build the encoder of k keyframes of (3, h, w)."""
         super().__init__(local, len(frames), int(frames.shape[-2]), int(frames.shape[-1]), generator)
         self.levels.requires_grad_(False)
         self.encoder = GridEncoder(config, local)
-        self.register_buffer("frames", frames, persistent=False)
+        self.frames = frames
 
     def grids(self, keyframe: int) -> list[Tensor]:
         """See `LatentGrids`."""
         if not self.training:
             return super().grids(keyframe)
-        return [level[0] for level in self.encoder(self.frames[keyframe, None])]
+        return [level[0] for level in self.encoder(self._picture(keyframe))]
+
+    def _picture(self, keyframe: int) -> Tensor:
+        return self.frames[keyframe][None].to(self.levels[0].device)
 
     @torch.no_grad()
     def predict(self) -> None:
         """See `Predicted`."""
-        for keyframe, frame in enumerate(self.frames):
-            for level, predicted in zip(self.levels, self.encoder(frame[None]), strict=True):
+        for keyframe in range(len(self.frames)):
+            for level, predicted in zip(self.levels, self.encoder(self._picture(keyframe)), strict=True):
                 level[keyframe] = predicted[0]
 
 
@@ -145,17 +146,17 @@ class EncodedGlobal(Predicted, GlobalLatent):
         self,
         config: GlobalConfig,
         encoder: EncoderConfig,
-        frames: Tensor,
+        frames: Frames,
         t: Tensor,
         duration_seconds: float,
         generator: torch.Generator,
     ) -> None:
-        """Build the encoder of keyframes (k, 3, h, w) at instants t (k,)."""
+        """Build the encoder of k keyframes of (3, h, w) at instants t (k,)."""
         super().__init__(config, duration_seconds, generator)
         self.code.requires_grad_(False)
         self.track.requires_grad_(False)
         rows, columns = (min(most, size) for most, size in zip(_SMALL, frames.shape[-2:], strict=True))
-        small = torch.cat([area_averages(frame, rows, columns) for frame in frames.split(1)])
+        small = torch.stack([area_averages(frames[k], rows, columns) for k in range(len(frames))])
         self.register_buffer("small", small, persistent=False)
         knots = torch.linspace(0, self.duration_seconds, len(self.track))
         self.register_buffer("weights", linear_weights(t, knots), persistent=False)

@@ -14,7 +14,7 @@ from typing import Generic, NamedTuple, Self, TypeVar
 import torch
 from torch import Tensor, nn
 
-from vfield.clip import to_float
+from vfield.clip import Frames, to_float
 from vfield.coords import Footprint, uv_to_xy
 from vfield.errors import UserError
 from vfield.field.splines import area_averages, resize_grid, sample_grid, spline_coefficients
@@ -156,25 +156,27 @@ class ColourKeyframes(nn.Module):
     within a bound of memory, since neighbouring points ask for the same keyframes again and again.
     """
 
-    frames: Tensor
+    _anchor: Tensor
 
-    def __init__(self, frames: Tensor) -> None:
-        """Keep frames (k, c, h, w), uint8 or float in [0, 1]."""
+    def __init__(self, frames: Frames) -> None:
+        """Read k frames of (c, h, w), uint8 or float in [0, 1], when they are asked for."""
         super().__init__()
-        self.register_buffer("frames", frames)
+        self.frames = frames
+        # Tells on which device, and in which precision, to answer.
+        self.register_buffer("_anchor", torch.empty(0), persistent=False)
         self.cache_bytes = 256 << 20
         self._cache = Recent(tensor_bytes)
         self._levels = Recent(tensor_bytes)
-        self.register_load_state_dict_post_hook(lambda module, _: module._forget())
-
-    def _forget(self) -> None:
-        self._cache.clear()
-        self._levels.clear()
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         # What was made on another device or in another precision is of no use there.
-        self._forget()
+        self._cache.clear()
+        self._levels.clear()
         return super()._apply(fn, recurse)
+
+    def picture(self, keyframe: int) -> Tensor:
+        """One keyframe (c, h, w), float in [0, 1]."""
+        return to_float(self.frames[keyframe]).to(self._anchor)
 
     def coefficients(self, keyframe: int, footprint: Footprint, finer: Finer | None = None) -> Tensor:
         """Spline coefficients (c, rows, columns) of one keyframe as seen through the footprint.
@@ -193,7 +195,7 @@ class ColourKeyframes(nn.Module):
 
         def made() -> Tensor:
             # Kept for later calls, which may learn, or want full precision.
-            device = self.frames.device.type
+            device = self._anchor.device.type
             with torch.inference_mode(False), torch.no_grad(), torch.autocast(device, enabled=False):
                 level = self._level(keyframe, rows, columns, finer)
                 return spline_coefficients(level, (1.0, 1.0), to_width)
@@ -202,15 +204,16 @@ class ColourKeyframes(nn.Module):
 
     def _level(self, keyframe: int, rows: int, columns: int, finer: Finer | None) -> Tensor:
         """One keyframe (c, rows, columns) by its averages over so many cells."""
-        frame = self.frames[keyframe]
         if finer is not None:
             key = (keyframe, rows, columns, finer.version)
             return self._levels.get(key, self.cache_bytes // 4, lambda: finer.make(keyframe))
-        if frame.shape[-2:] == (rows, columns):
-            return to_float(frame)
+        if tuple(self.frames.shape[-2:]) == (rows, columns):
+            return self.picture(keyframe)
         # Each from the frame itself and in floating point: halving bytes again and again would round again and again.
         return self._levels.get(
-            (keyframe, rows, columns), self.cache_bytes // 4, lambda: area_averages(frame, rows, columns)
+            (keyframe, rows, columns),
+            self.cache_bytes // 4,
+            lambda: area_averages(self.frames[keyframe], rows, columns).to(self._anchor),
         )
 
     def forward(self, keyframe: int, uv: Tensor, footprint: Footprint, finer: Finer | None = None) -> Tensor:

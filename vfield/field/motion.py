@@ -19,14 +19,14 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from vfield.coords import uv_to_xy
 from vfield.errors import UserError
-from vfield.field.splines import resize_grid, sample_bilinear, sample_grid
+from vfield.field.splines import sample_bilinear, sample_grid
 
 CURVE_CHANNELS = 6  # v, a, j, each x and y
 LONE_CHANNELS = 4  # velocity from the left, velocity from the right
@@ -50,25 +50,27 @@ class MotionConfig:
         curved: False keeps trajectories straight.
         visibility: False weighs both sides by nearness in time alone.
         cell: size in source pixels of a cell of the starting curves.
-        levels: cell sizes in source pixels of the learnt corrections to them; empty for none.
     """
 
     enabled: bool = True
     curved: bool = True
     visibility: bool = True
     cell: int = 4
-    levels: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.cell < 1 or any(level < 1 for level in self.levels):
-            raise UserError(
-                "motion.cell and motion.levels are sizes in pixels, at least 1, "
-                f"got {self.cell} and {list(self.levels)}"
-            )
+        if self.cell < 1:
+            raise UserError(f"motion.cell is a size in pixels, at least 1, got {self.cell}")
+
+
+class GapCurves(Protocol):
+    """The curves of a clip's gaps by their number: found before, or when they are asked for."""
+
+    def gap(self, number: int, /) -> Curves:
+        """Those of one gap, without the first axis of `Curves`."""
 
 
 class Curves(NamedTuple):
-    """The starting curves of some gaps, as `vfield.tracks` finds them.
+    """The curves of some gaps, as `vfield.tracks` finds them.
 
     Attributes:
         coefficients: (g, 6, h, w), B-spline coefficients of v, a, j in source pixels.
@@ -89,6 +91,10 @@ class Curves(NamedTuple):
             torch.zeros(0, LONE_CHANNELS, rows, columns),
             torch.zeros(0, EVIDENCE_CHANNELS, rows, columns, dtype=torch.float16),
         )
+
+    def gap(self, number: int) -> Curves:
+        """See `GapCurves`."""
+        return Curves(*(grids[number] for grids in self))
 
 
 class Match(NamedTuple):
@@ -114,24 +120,27 @@ def displacement(curve: Tensor, tau: Tensor) -> Tensor:
 
 
 class MotionField(nn.Module):
-    """Curves for every gap: fixed starting grids, learnt corrections at several resolutions, and their evidence."""
+    """Curves for every gap, and their evidence; nothing of it is learnt."""
 
-    coefficients: Tensor
-    lone: Tensor
-    evidence: Tensor
+    _anchor: Tensor
 
-    def __init__(self, config: MotionConfig, curves: Curves, height: int, width: int) -> None:
+    def __init__(self, config: MotionConfig, curves: GapCurves, height: int, width: int) -> None:
         super().__init__()
         self.config = config
         self.size = (height, width)
-        self.register_buffer("coefficients", curves.coefficients)
-        self.register_buffer("lone", curves.lone)
-        self.register_buffer("evidence", curves.evidence)
-        gaps = len(curves.coefficients)
-        # Corrections of velocity and bend; the twist is too small to be worth a channel.
-        self.levels = nn.ParameterList(
-            nn.Parameter(torch.zeros(gaps, 4, -(-height // cell), -(-width // cell))) for cell in config.levels
-        )
+        self._curves = curves
+        # Tells on which device, and in which precision, to answer.
+        self.register_buffer("_anchor", torch.empty(0), persistent=False)
+
+    def curves(self, gap: int) -> Curves:
+        """The curves of one gap, where the field lies, in its precision but for the evidence."""
+        found = self._curves.gap(gap)
+        coefficients, lone = found.coefficients.to(self._anchor), found.lone.to(self._anchor)
+        return Curves(coefficients, lone, found.evidence.to(self._anchor.device))
+
+    def speed(self, gap: int) -> float:
+        """Mean size of the motion in a gap, source pixels a gap, x and y each."""
+        return float(self._curves.gap(gap).coefficients[:2].abs().mean())
 
     def match(self, gap: int, uv: Tensor, alpha: Tensor) -> Match:
         """Follow points to both keyframes of a gap.
@@ -143,7 +152,8 @@ class MotionField(nn.Module):
         """
         pixels = uv.new_tensor([self.size[1], self.size[0]])
         tau = (alpha - 0.5)[:, None]
-        grid = self._corrected(gap)
+        curves = self.curves(gap)
+        grid = curves.coefficients
         p = uv
         if _moved(tau):
             # Where the curve starts is found first and then held: its gradient would only repeat the curve's own.
@@ -157,19 +167,11 @@ class MotionField(nn.Module):
         right = uv + (displacement(curve, half) - here) / pixels
         if not self.config.visibility:
             return Match(left, right, left, right, uv.new_zeros(len(uv), EVIDENCE_CHANNELS))
-        evidence = self.evidence[gap].to(uv.dtype)
+        evidence = curves.evidence.to(uv.dtype)
         clues = sample_bilinear(evidence, uv_to_xy(p, *evidence.shape[-2:]))
-        lone_left = uv - (half + tau) * self._lone(self.lone[gap, :2], uv, tau) / pixels
-        lone_right = uv + (half - tau) * self._lone(self.lone[gap, 2:], uv, tau) / pixels
+        lone_left = uv - (half + tau) * self._lone(curves.lone[:2], uv, tau) / pixels
+        lone_right = uv + (half - tau) * self._lone(curves.lone[2:], uv, tau) / pixels
         return Match(left, right, lone_left, lone_right, clues)
-
-    def _corrected(self, gap: int) -> Tensor:
-        """The gap's starting grid with the learnt corrections laid over it: (6, h, w), so that one read finds both."""
-        grid = self.coefficients[gap]
-        for level in self.levels:
-            change = resize_grid(level[gap], grid.shape[-2], grid.shape[-1])
-            grid = torch.cat([grid[:4] + change, grid[4:]])
-        return grid
 
     def _curve(self, grid: Tensor, uv: Tensor) -> Tensor:
         """Curve (n, 6) of the points that are at uv at the middle of the gap."""

@@ -16,8 +16,7 @@ class Read(NamedTuple):
 
     Attributes:
         colour: (n, 3), or (n, 0) without keyframe colours.
-        features: (n, f) inputs of the decoder.
-        gate: (n,) how much of the decoder's residual counts.
+        features: (n, f) local latents, inputs of the decoder; (n, 0) with keyframe colours.
         disagreement: (n, 3) right minus left colour, zero where a keyframe is held.
         velocity: (n, 2) source pixels per second.
         weight: (n,) share of the right keyframe.
@@ -26,7 +25,6 @@ class Read(NamedTuple):
 
     colour: Tensor
     features: Tensor
-    gate: Tensor
     disagreement: Tensor
     velocity: Tensor
     weight: Tensor

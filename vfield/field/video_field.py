@@ -1,14 +1,17 @@
 """The field: a continuous function c(u, v, t) -> RGB, composed of its parts.
 
+A field with keyframe colours reads its clip's own frames, where the motion says that a point is in them:
+
     match     = motion(u, v, t)                         where the point is in the keyframes on both sides
     colour    = sum of share * view                     the keyframes' colours there; shares by nearness, visibility
-    residual  = decode(fourier(uvt), local latents, colours | global latent)
-    rgb       = colour + gate(t) residual
     alpha     = sum of share * view                     the keyframes' alpha, likewise, where the clip has some
 
-With keyframe colours the gate is 4 alpha (1 - alpha), so that an observed instant shows its own frame, exactly.
-Without colours the decoder makes everything and the gate is 1.
-Each part can be switched off by config.
+At an observed instant it shows its own frame, exactly. A field without them, as in the textbooks, makes everything:
+
+    colour    = 1/2 + decode(fourier(uvt), local latents | global latent)
+
+What a field holds is what was learnt. Frames and motion are asked for by number, and whoever gives them may read or
+find them only then: a tensor, or a file (`vfield.video_io`); curves found before, or when asked for (`vfield.tracks`).
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from vfield.clip import Frames
 from vfield.coords import Footprint
 from vfield.errors import UserError
 from vfield.field.config import FieldConfig
@@ -30,12 +34,9 @@ from vfield.field.encoder import EncodedGlobal, EncodedGrids, Predicted
 from vfield.field.following import Followed, follow
 from vfield.field.fourier import FourierFeatures
 from vfield.field.latents import ColourKeyframes, Finer, GlobalLatent, LatentGrids
-from vfield.field.motion import Curves, MotionField, Visibility
+from vfield.field.motion import GapCurves, MotionField, Visibility
 from vfield.field.reads import Read, blended, joined, view_shares
 from vfield.field.timeline import Segment, Timeline
-
-# A field learns its residual across gaps of two intervals and is asked across gaps of one.
-_RESIDUAL_SCALE = 1 / 4
 
 _ROUNDING = 1e-6  # of footprints, in pixels
 
@@ -55,31 +56,32 @@ class Inspection(NamedTuple):
 class VideoField(nn.Module):
     """(n, 3) uvt -> (n, 3) rgb. Points are independent: any split into calls gives the same values."""
 
+    _anchor: Tensor
+
     def __init__(
         self,
         config: FieldConfig,
         *,
-        keyframes: Tensor,
+        keyframes: Frames,
         t: Tensor,
         shots: Sequence[range],
         duration_seconds: float,
-        curves: Curves | None,
+        curves: GapCurves | None,
         generator: torch.Generator,
-        alpha: Tensor | None = None,
+        alpha: Frames | None = None,
     ) -> None:
         """Build a field at its start.
 
         Args:
             config: its parts.
-            keyframes: (k, 3, h, w) frames at the keyframes, uint8 or float in [0, 1]. Kept only where
-                `config.local.colours`; otherwise just the size is read.
+            keyframes: k frames of (3, h, w), uint8 or float in [0, 1].
             t: (k,) their instants, float32 seconds since the clip's first frame.
             shots: runs of keyframes between cuts.
             duration_seconds: length of the clip.
             curves: starting curves of every gap, in the order of `timeline.gaps_between`; None without motion.
             generator: source of the random starting values.
-            alpha: (k, h, w) the keyframes' alpha, by which their colours are multiplied, of their type; None where all
-                is opaque. Kept only where colours are.
+            alpha: k planes of (1, h, w), the keyframes' alpha, by which their colours are multiplied, of their type;
+                None where all is opaque. Used only where colours are.
         """
         super().__init__()
         self.config = config
@@ -87,29 +89,49 @@ class VideoField(nn.Module):
         self.timeline = Timeline(t, shots)
         self.hidden_rows: dict[int, int] = {}
         self._rehearses = False
-        self.fourier = FourierFeatures(config.fourier, duration_seconds, generator)
-        self.shared = GlobalLatent(config.shared, duration_seconds, generator) if config.shared.enabled else None
+        # Where the field lies, and in which precision it answers: a buffer that moves with it.
+        self.register_buffer("_anchor", torch.empty(0), persistent=False)
         self.colours = ColourKeyframes(keyframes) if config.local.colours else None
-        # A part of its own, so that whoever asks for colours alone does the same work, and learns the same, as without.
-        self.opacity = None if alpha is None or self.colours is None else ColourKeyframes(alpha[:, None])
-        self.latents = LatentGrids(config.local, len(t), *self.size, generator) if config.local.levels else None
+        # A part of its own: asking for colours alone costs the same, and learns the same, as without alpha.
+        self.opacity = None if alpha is None or self.colours is None else ColourKeyframes(alpha)
         with_motion = config.motion.enabled and config.has_local
         if with_motion and curves is None:
             raise UserError("motion.enabled needs starting curves, got none")
         self.motion = MotionField(config.motion, curves, *self.size) if with_motion and curves is not None else None
         see = with_motion and config.motion.visibility and config.local.colours
         self.visibility = Visibility(*self.size) if see else None
-        self._local_width = (6 if self.colours else 0) + (self.latents.width if self.latents else 0)
-        self.decoder = Decoder(
-            config.decoder, self.fourier.width, self.shared.width if self.shared else 0, 3, self._local_width
-        )
         self.detail = Detail(config.detail) if config.detail.enabled and config.local.colours else None
+        self.fourier: FourierFeatures | None = None
+        self.shared: GlobalLatent | None = None
+        self.latents: LatentGrids | None = None
+        self.decoder: Decoder | None = None
+        if self.colours is None:
+            self._add_decoder(keyframes, duration_seconds, generator)
+
+    def _add_decoder(self, keyframes: Frames, duration_seconds: float, generator: torch.Generator) -> None:
+        """The parts of a field that makes everything itself: features of position, latents, and their decoder."""
+        config, t = self.config, self.timeline.t
+        self.fourier = FourierFeatures(config.fourier, duration_seconds, generator)
+        self.shared = GlobalLatent(config.shared, duration_seconds, generator) if config.shared.enabled else None
+        self.latents = LatentGrids(config.local, len(t), *self.size, generator) if config.local.levels else None
+        self.decoder = Decoder(
+            config.decoder,
+            self.fourier.width,
+            self.shared.width if self.shared else 0,
+            3,
+            self.latents.width if self.latents else 0,
+        )
         if config.codes == "autoencoder":
-            # In place of what was made above, so that nothing else is drawn differently.
+            # After the parts above, whose random numbers must not depend on where codes come from.
             if self.shared is not None:
                 self.shared = EncodedGlobal(config.shared, config.encoder, keyframes, t, duration_seconds, generator)
             if self.latents is not None:
                 self.latents = EncodedGrids(config.local, config.encoder, keyframes, generator)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the field lies."""
+        return self._anchor.device
 
     def shared_parts(self) -> dict[str, nn.Module]:
         """The parts, by name, that have learnt something which is of no one clip: other clips' fields may use them.
@@ -131,8 +153,9 @@ class VideoField(nn.Module):
         """
         if self.config != other.config:
             raise UserError("fields that share what they learn must have one config, got two")
-        self.decoder = other.decoder
-        self.fourier = other.fourier.for_duration(self.fourier.duration_seconds)
+        if self.fourier is not None and other.fourier is not None:
+            self.decoder = other.decoder
+            self.fourier = other.fourier.for_duration(self.fourier.duration_seconds)
         if other.visibility is not None:
             self.visibility = other.visibility.resized(*self.size)
         if other.detail is not None:
@@ -145,13 +168,13 @@ class VideoField(nn.Module):
         twin._modules = {**self._modules, **copies}
         return twin
 
-    def at_size(self, keyframes: Tensor, curves: Curves | None) -> VideoField:
+    def at_size(self, keyframes: Frames, curves: GapCurves | None) -> VideoField:
         """A field of the same clip at another size, with the same learnt parts: what is learnt in one is in both.
 
         It is for learning, and knows nothing of alpha.
 
         Args:
-            keyframes: (k, 3, h', w'), the same keyframes.
+            keyframes: the same keyframes, of (3, h', w').
             curves: of every gap; None without motion.
         """
         twin = copy.copy(self)
@@ -162,17 +185,17 @@ class VideoField(nn.Module):
             twin.colours = ColourKeyframes(keyframes)
         twin.opacity = None
         if self.motion is not None and curves is not None:
-            twin.motion = MotionField(replace(self.config.motion, levels=()), curves, *twin.size)
+            twin.motion = MotionField(self.config.motion, curves, *twin.size)
         if self.visibility is not None:
             twin.visibility = self.visibility.resized(*twin.size)
         return twin
 
-    def rehearsal(self, keyframes: Tensor, curves: Curves | None, hidden: Sequence[int]) -> VideoField:
+    def rehearsal(self, keyframes: Frames, curves: GapCurves | None, hidden: Sequence[int]) -> VideoField:
         """Like `at_size`, but the field can hide keyframes. Only `forward(..., hide=True)` may be asked of it.
 
         Args:
-            keyframes: (k, 3, h', w'), the same keyframes.
-            curves: across the hidden ones, row i for hidden[i]; None without motion.
+            keyframes: the same keyframes, of (3, h', w'); the hidden ones and their neighbours are enough.
+            curves: across the hidden ones, number i for hidden[i]; None without motion.
             hidden: indices of keyframes that may be hidden.
         """
         twin = self.at_size(keyframes, curves)
@@ -204,8 +227,7 @@ class VideoField(nn.Module):
         Raises:
             UserError: when uvt has another shape, or an instant cannot be hidden.
         """
-        base, residual = self.layers(uvt, footprint, hide=hide)
-        return base + residual
+        return self._answer(uvt, footprint, hide)[0]
 
     def rgba(self, uvt: Tensor, footprint: Footprint | None = None) -> Tensor:
         """Ask for colours as `forward` does, and for alpha, at the same places and with the same shares.
@@ -224,29 +246,24 @@ class VideoField(nn.Module):
         if self.opacity is None:
             rgb = self(uvt, footprint)
             return torch.cat([rgb, torch.ones_like(rgb[:, :1])], dim=-1)
-        base, residual, opacity = self._answer(uvt, footprint, hide=False, opacity=True)
-        return torch.cat([base + residual, opacity], dim=-1)
-
-    def layers(self, uvt: Tensor, footprint: Footprint | None = None, *, hide: bool = False) -> tuple[Tensor, Tensor]:
-        """The two parts of `forward`, each (n, 3): what the keyframes say, and what the decoder adds to it."""
-        base, residual, _ = self._answer(uvt, footprint, hide)
-        return base, residual
+        return torch.cat(self._answer(uvt, footprint, hide=False, opacity=True), dim=-1)
 
     def _answer(
         self, uvt: Tensor, footprint: Footprint | None, hide: bool, opacity: bool = False
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """What `layers` gives, and alpha (n, 1) if it is asked for."""
+    ) -> tuple[Tensor, Tensor]:
+        """Colours (n, 3), and alpha (n, 1) if it is asked for."""
         uvt = self._within(uvt)
         if len(uvt) == 0:
-            return uvt.clone(), uvt.clone(), uvt[:, :1].clone()
+            return uvt.clone(), uvt[:, :1].clone()
         footprint = footprint or Footprint.of_size(*self.size)
         order, read = self._gather(uvt, footprint, hide, moving=False, opacity=opacity)
-        base, residual = self._decode(uvt if order is None else uvt[order], footprint, read)
-        parts = (base, residual, read.opacity)
+        rgb = read.colour
+        if self.decoder is not None:
+            rgb = self._decode(self.decoder, uvt if order is None else uvt[order], footprint, read.features)
         if order is None:
-            return parts
-        base, residual, alpha = (torch.empty_like(part).index_copy(0, order, part) for part in parts)
-        return base, residual, alpha
+            return rgb, read.opacity
+        rgb, alpha = (torch.empty_like(part).index_copy(0, order, part) for part in (rgb, read.opacity))
+        return rgb, alpha
 
     def disagreement(self, uvt: Tensor, *, hide: bool = False) -> Tensor:
         """How the two keyframes around each point differ in colour where the motion says it is: (n, 3).
@@ -325,11 +342,9 @@ class VideoField(nn.Module):
     def _sightings(self, keyframe: int) -> list[Sighting | None]:
         """Where a keyframe's neighbours show its points; None for those beyond a cut, or that motion does not join."""
         assert self.detail is not None
-        t = self.timeline.t.tolist()
         shot = next(shot for shot in self.timeline.shots if keyframe in shot)
-        device = next(self.buffers()).device
         return [
-            sight(self.follow, t, keyframe, other, self.size, device)
+            sight(self.follow, self.timeline.t, keyframe, other, self.size, self.device)
             if self.motion is not None and other in shot
             else None
             for other in neighbours(keyframe, self.detail.config.radius)
@@ -392,11 +407,11 @@ class VideoField(nn.Module):
         assert self.colours is not None
         colour = self.colours(segment.left, uvt[:, :2], footprint, self._finer(footprint, between=False))
         zero = uvt.new_zeros(len(uvt))
-        features = uvt.new_zeros(len(uvt), self._local_width)
-        alpha = uvt.new_zeros(len(uvt), 0)
+        none = uvt.new_zeros(len(uvt), 0)
+        alpha = none
         if opacity and self.opacity is not None:
             alpha = self.opacity(segment.left, uvt[:, :2], footprint)
-        return Read(colour, features, zero, torch.zeros_like(colour), uvt.new_zeros(len(uvt), 2), zero, alpha)
+        return Read(colour, none, torch.zeros_like(colour), uvt.new_zeros(len(uvt), 2), zero, alpha)
 
     def _read(
         self, uvt: Tensor, alpha: Tensor, footprint: Footprint, segment: Segment, finer: Finer | None, opacity: bool
@@ -412,7 +427,7 @@ class VideoField(nn.Module):
         held = segment.gap is None
         weight = alpha
         colour = disagreement = seen = none
-        features = []
+        features = none
         if self.colours is not None:
             places = [(segment.left, left_uv), (segment.right, right_uv)]
             left, right = (self.colours(keyframe, at, footprint, finer) for keyframe, at in places)
@@ -430,28 +445,17 @@ class VideoField(nn.Module):
             if opacity and self.opacity is not None:
                 # Never on the finer level: how pixels are cut is learnt from colours.
                 seen = blended([self.opacity(keyframe, at, footprint) for keyframe, at in places], shares)
-            # The decoder looks on: what it would like must not move the motion or the shares.
-            features += [colour.detach() - 0.5, disagreement.detach()]
         if self.latents is not None:
             left = self.latents(segment.left, left_uv)
             right = left if held else self.latents(segment.right, right_uv)
-            features.append(torch.lerp(left, right, weight.detach()[:, None]))
-        gate = 4 * alpha * (1 - alpha) if self.colours is not None else torch.ones_like(alpha)
+            features = torch.lerp(left, right, weight[:, None])
         seconds = self.timeline.seconds(segment)
         velocity = (right_uv - left_uv) * uv.new_tensor([self.size[1], self.size[0]]) / seconds
-        return Read(colour, torch.cat([none, *features], dim=-1), gate, disagreement, velocity, weight, seen)
+        return Read(colour, features, disagreement, velocity, weight, seen)
 
-    def _decode(self, uvt: Tensor, footprint: Footprint, read: Read) -> tuple[Tensor, Tensor]:
-        """Base and residual (n, 3) of points and what was read for them, in the same order."""
-        if self.colours is not None and (self._is_mute() or not bool(read.gate.any())):
-            return read.colour, torch.zeros_like(read.colour)
+    def _decode(self, decoder: Decoder, uvt: Tensor, footprint: Footprint, features: Tensor) -> Tensor:
+        """Colours (n, 3) of points and the latents read for them, in the same order."""
+        assert self.fourier is not None
         instants, index = torch.unique_consecutive(uvt[:, 2], return_inverse=True)
         condition = self.shared(instants) if self.shared is not None else uvt.new_zeros(1, 0)
-        residual = self.decoder(self.fourier(uvt, footprint), condition, index, read.features)
-        if self.colours is None:
-            return torch.full_like(residual, 0.5), residual
-        return read.colour, read.gate[:, None] * residual
-
-    def _is_mute(self) -> bool:
-        """Whether the decoder adds nothing, and need not be asked: not before it has learnt, nor when turned off."""
-        return not self.training and not any(bool(p.any()) for p in self.decoder.head.parameters())
+        return 0.5 + decoder(self.fourier(uvt, footprint), condition, index, features)

@@ -96,7 +96,7 @@ def _watching(course: Course, clip: Clip, held_out: HeldOut | None, every: int) 
 
 def _psnr(made: VideoField, frames: Tensor, t: Sequence[float]) -> float:
     chosen = sorted({round(i * (len(t) - 1) / (_JUDGED - 1)) for i in range(_JUDGED)})
-    device = next(made.buffers()).device
+    device = made.device
     pictures = torch.stack(list(render(made, made.size, [t[i] for i in chosen], device=device)))
     return float(psnr(pictures, frames[chosen]).mean())
 

@@ -186,7 +186,8 @@ def _mean_psnr(field: VideoField, frames: Tensor, instants: Sequence[float]) -> 
 
 def _counts(field: VideoField) -> tuple[int, int, int]:
     """Numbers learnt by the decoder, numbers in codes, numbers learnt by what predicts codes."""
-    decoder = sum(parameter.numel() for parameter in field.decoder.parameters())
+    parameters = () if field.decoder is None else field.decoder.parameters()
+    decoder = sum(parameter.numel() for parameter in parameters)
     codes = encoder = 0
     for part in (field.shared, field.latents):
         for name, parameter in part.named_parameters() if part is not None else ():

@@ -127,7 +127,7 @@ def adapt(
 ) -> FitResult:
     """Fit a new clip by its codes alone: what is shared comes from another clip's field and is held.
 
-    With keyframe colours, a field whose decoder was turned off has no use for codes: then no steps are taken. Learnt
+    A field with keyframe colours has no codes: then no steps are taken. Learnt
     parts that do not help on this clip's own hidden frames are turned down, as in every fit.
 
     Args:
@@ -145,11 +145,9 @@ def adapt(
         UserError: as `fit`, and when there are no codes to fit.
     """
     config = replace(config or Config(), field=shared.config)
-    without_colours = shared.colours is None
-    if without_colours and not tune and not own_parameters(shared):
+    if shared.colours is None and not tune and not own_parameters(shared):
         raise UserError("this field has neither local latents nor a global code to fit; add --tune")
-    speaks = without_colours or any(bool(parameter.any()) for parameter in shared.decoder.head.parameters())
-    if not tune and not (speaks and own_parameters(shared)):
+    if not tune and not own_parameters(shared):
         config = replace(config, training=replace(config.training, steps=0, minutes=None))
     task = Task({"": clip}, config, out, records or {}, {"": held_out}, progress, watch, shared, tune)
     return _fitted(task, resume=False)[""]

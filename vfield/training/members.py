@@ -5,27 +5,27 @@ codes of its own, all optimised together: an autodecoder,
 
     min over theta and z_1 ... z_n of    sum over i of L(field(theta, z_i), clip i)
 
-with the decoder, the Fourier matrix, the visibility and the encoder of detail in theta, and a clip's global code, track
-and local latents in z_i. A new clip is fitted with theta held: z = argmin L(field(theta, z), clip). (Park et al.,
-"DeepSDF", CVPR 2019, equations 9 and 10, without their prior on the codes; Bojanowski et al. 2018. Sitzmann et al.,
-"MetaSDF", 2020, learn how to learn the codes in a few steps instead.) All clips are held in memory.
+with the decoder and the Fourier matrix, or the visibility and the encoder of detail, in theta, and a clip's global
+code, track and local latents in z_i. A new clip is fitted with theta held: z = argmin L(field(theta, z), clip). (Park
+et al., "DeepSDF", CVPR 2019, equations 9 and 10, without their prior on the codes; Bojanowski et al. 2018. Sitzmann et
+al., "MetaSDF", 2020, learn how to learn the codes in a few steps instead.)
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from typing import Any
 
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from vfield.board import Board
-from vfield.clip import Clip
+from vfield.clip import Clip, Frames
 from vfield.coords import keyframe_t
 from vfield.denoise import DenoiseConfig, denoise
 from vfield.expectation import Expectation
 from vfield.field.conditioning import running_statistics
-from vfield.field.motion import Curves
 from vfield.field.video_field import VideoField
 from vfield.fill import fill
 from vfield.objective import Objective
@@ -111,18 +111,21 @@ class Member:
             self.say("%s", denoised)
         return denoised.clip
 
-    def _follow(self, curves: Iterable[Curves], total: int) -> Iterable[Curves]:
-        return tqdm(curves, total=total, desc="motion", unit="gap", disable=not self._shows, leave=False)
+    def _follow(self, places: Iterable[Any], total: int) -> Iterable[Any]:
+        return tqdm(places, total=total, desc="prepare", unit="place", disable=not self._shows, leave=False)
 
     def _sampler(self, checked: bool) -> PatchSampler:
-        small, small_visible, learning = self.seen.frames, self.seen.visible, list[int]()
+        # What shows its keyframes' own colours has nothing to learn from frames as they are.
+        observed = None if self.field.colours is not None else self.seen.frames
+        small: Frames = self.seen.frames
+        small_visible, learning = self.seen.visible, list[int]()
         if self.rehearsal is not None:
             small, small_visible, learning = self.rehearsal.frames, self.rehearsal.visible, self.rehearsal.learning
             if checked:
                 learning = learning + self.rehearsal.checking
         t = keyframe_t(self.seen.pts_seconds)
         sampling, seed = self._config.sampling, self._config.training.seed
-        return PatchSampler(self.seen.frames, t, small, learning, sampling, seed, self.seen.visible, small_visible)
+        return PatchSampler(observed, t, small, learning, sampling, seed, self.seen.visible, small_visible)
 
     def learn_from_all(self) -> None:
         """From now on learn from the frames, too, that were kept for checking."""

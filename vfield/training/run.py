@@ -35,8 +35,8 @@ _LOG = logging.getLogger("vfield")
 _LOG_EVERY_STEPS = 10
 # How much of the fit is done when the learnt parts are checked.
 _CHECK_AT = 0.5
-# Colours of every keyframe at the source's own footprint, of all clips: read again at each step, so worth keeping.
-_TRAINING_CACHE_BYTES = 3 << 30
+# Spline coefficients of the hidden keyframes' neighbours, of all clips: read again at each step, so worth keeping.
+_TRAINING_CACHE_BYTES = 512 << 20
 # How much slower the shared parts learn than the codes where a new clip may tune them.
 _TUNE_RATE = 0.1
 
@@ -111,14 +111,12 @@ class Run:
     def _groups(self) -> list[dict[str, Any]]:
         """Parameters with their learning rates; "base" is what the schedule multiplies."""
         training, fields = self.config.training, [member.field for member in self.members]
-        motion = [level for field in fields if field.motion is not None for level in field.motion.levels]
         tuned = shared_parameters(fields[0]) if self.task.shared is not None else []
-        taken = {id(parameter) for parameter in (*motion, *tuned)}
+        taken = {id(parameter) for parameter in tuned}
         every = {id(parameter): parameter for field in fields for parameter in field.parameters()}
         rates = {
             "networks": ([p for key, p in every.items() if key not in taken], training.learning_rate),
             "shared": (tuned, _TUNE_RATE * training.learning_rate),
-            "motion": (motion, training.motion_learning_rate),
         }
         groups = []
         for name, (parameters, rate) in rates.items():

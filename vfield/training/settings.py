@@ -27,7 +27,6 @@ class TrainingConfig:
         steps: optimisation steps; None to be bounded by `minutes` alone.
         minutes: time budget for the whole fit, the start of the motion included; None for no bound.
         learning_rate: of the networks and latents at the start; it falls to zero along a cosine.
-        motion_learning_rate: of the motion corrections, in source pixels.
         seed: of everything random.
         device: "auto" takes an accelerator where there is one.
         mixed_precision: None leaves it to Accelerate's own settings.
@@ -39,7 +38,6 @@ class TrainingConfig:
     steps: int | None = 300
     minutes: float | None = None
     learning_rate: float = 2e-3
-    motion_learning_rate: float = 2e-3
     seed: int = 0
     device: DeviceName = "auto"
     mixed_precision: Literal["no", "bf16", "fp16"] | None = None
@@ -54,11 +52,8 @@ class TrainingConfig:
             raise UserError(f"training.steps must not be negative, got {self.steps}")
         if self.minutes is not None and not 0 < self.minutes < math.inf:
             raise UserError(f"training.minutes must be positive, got {self.minutes}")
-        if min(self.learning_rate, self.motion_learning_rate) < 0:
-            raise UserError(
-                "training learning rates must not be negative, "
-                f"got {self.learning_rate} and {self.motion_learning_rate}"
-            )
+        if self.learning_rate < 0:
+            raise UserError(f"training.learning_rate must not be negative, got {self.learning_rate}")
         if not 0 <= self.seed < 1 << 31:
             raise UserError(f"training.seed must be from 0 to {(1 << 31) - 1}, got {self.seed}")
         if self.accumulation < 1:

@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from vfield.clip import Clip, to_float
+from vfield.clip import Clip, Frames, to_float
 from vfield.coords import seconds_to_t
 from vfield.field.video_field import VideoField
 from vfield.render import Region
@@ -29,11 +29,11 @@ class SourceFrames:
     """Frames and when each is shown.
 
     Attributes:
-        frames: (k, 3, h, w), uint8 or float32 in [0, 1].
+        frames: k of (3, h, w), uint8 or float32 in [0, 1].
         t: (k,) float32, seconds since the field's first frame.
     """
 
-    frames: Tensor
+    frames: Frames
     t: Tensor
 
     def at(self, t: float) -> Tensor:
