@@ -19,7 +19,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from vfield.clip import Clip, to_float, to_uint8
+from vfield.clip import Clip, Frames, to_float, to_uint8
 from vfield.coords import keyframe_t, pixel_uv, with_t
 from vfield.errors import UserError
 from vfield.field.video_field import Inspection, VideoField
@@ -62,11 +62,11 @@ class HeldOut:
     """Frames that the field never saw.
 
     Attributes:
-        frames: (n, 3, h, w) uint8.
+        frames: n of (3, h, w).
         t: their instants, seconds since the clip's first frame.
     """
 
-    frames: Tensor
+    frames: Frames
     t: list[float]
 
     def __post_init__(self) -> None:
@@ -184,7 +184,7 @@ class Board:
             "psnr/observed" in dB and "ssim/observed", and likewise ".../held out" where there are such frames. A
             picture too small for SSIM has none.
         """
-        kinds: list[tuple[str, Tensor, Sequence[float]]] = [("observed", self.clip.frames, self._t)]
+        kinds: list[tuple[str, Frames, Sequence[float]]] = [("observed", self.clip.frames, self._t)]
         if self.held_out is not None:
             kinds.append(("held out", self.held_out.frames, self.held_out.t))
         scores: dict[str, float] = {}
@@ -192,7 +192,7 @@ class Board:
         for kind, frames, t in kinds:
             chosen = _spread(len(t), _SCORED)
             made = torch.stack(list(render(field, size, [t[i] for i in chosen], device=self.device)))
-            reference = frames[chosen].cpu()
+            reference = torch.stack([frames[i].cpu() for i in chosen])
             visible = self.clip.visible if kind == "observed" else None
             if visible is not None:
                 # Where there is nothing to compare with, nothing is wrong.

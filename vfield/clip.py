@@ -1,4 +1,4 @@
-"""A clip in memory: frames, their instants in seconds, and the facts needed to write it back unchanged."""
+"""A clip: frames, their instants in seconds, and the facts needed to write it back unchanged."""
 
 from __future__ import annotations
 
@@ -140,6 +140,11 @@ class MadeFrames:
         return self._make(index)
 
 
+def in_memory(frames: Frames) -> Tensor:
+    """All frames as one tensor (n, c, h, w); what is one already stays as it is."""
+    return frames if isinstance(frames, Tensor) else torch.stack([frames[index] for index in range(len(frames))])
+
+
 def chosen_frames(frames: Frames, indices: Sequence[int]) -> Frames:
     """Only these frames, numbered anew; nothing is read."""
     if isinstance(frames, Tensor):
@@ -154,14 +159,15 @@ class Clip:
 
     Attributes:
         frames: (t, 3, h, w), RGB in the source's own transfer curve; uint8 in 0..255 or float32 in [0, 1]. What is not
-            opaque is as it looks over black: colours are multiplied by alpha.
+            opaque is as it looks over black: colours are multiplied by alpha. A tensor, or frames of a file that are
+            read when they are asked for.
         pts_seconds: presentation time of each frame, exact, strictly increasing, as the container gives it.
         end_seconds: the instant at which the last frame stops being shown; the clip covers the half-open
             range [pts_seconds[0], end_seconds).
         frame_rate: the source's nominal rate, frames per second.
         color: how the source coded colour.
         pixel_aspect: width / height of one pixel (1 for square pixels).
-        source: path of the file it was read from, or "" for a clip made in memory. Only audio is read from it again.
+        source: path of the file it was read from, or "" for a clip made in memory.
         visible: (t, h, w) bool, False where a pixel is not to be believed; None where all are. A frame may be hidden as
             a whole, but not every frame.
         alpha: (t, h, w) of the frames' type, 0 where nothing is seen and the most where a pixel is opaque; None where
@@ -171,7 +177,7 @@ class Clip:
         UserError: when shapes, ranges or times contradict each other.
     """
 
-    frames: Tensor
+    frames: Frames
     pts_seconds: tuple[Fraction, ...]
     end_seconds: Fraction
     frame_rate: Fraction
@@ -179,10 +185,10 @@ class Clip:
     pixel_aspect: Fraction = Fraction(1)
     source: str = ""
     visible: Tensor | None = None
-    alpha: Tensor | None = None
+    alpha: Frames | None = None
 
     def __post_init__(self) -> None:
-        if self.frames.ndim != 4 or self.frames.shape[1] != 3:
+        if len(self.frames.shape) != 4 or self.frames.shape[1] != 3:
             raise UserError(f"frames must be (t, 3, h, w), got {tuple(self.frames.shape)}")
         if self.frames.dtype not in (torch.uint8, torch.float32):
             raise UserError(f"frames must be uint8 or float32, got {self.frames.dtype}")
@@ -205,7 +211,7 @@ class Clip:
                 raise UserError("every pixel of the clip is hidden; leave something to learn from")
         if self.alpha is not None:
             shape = (len(self.frames), *self.frames.shape[2:])
-            if self.alpha.dtype != self.frames.dtype or self.alpha.shape != shape:
+            if self.alpha.dtype != self.frames.dtype or tuple(self.alpha.shape) != shape:
                 got = f"{tuple(self.alpha.shape)} {self.alpha.dtype}"
                 raise UserError(f"alpha must be of the frames' type and of their {shape}, got {got}")
 
@@ -217,6 +223,11 @@ class Clip:
             f"Clip({len(self)} frames of {self.width}x{self.height}, {float(self.start_seconds):g} to "
             f"{float(self.end_seconds):g} s, {float(self.frame_rate):g} fps, {self.frames.dtype})"
         )
+
+    @property
+    def pixels(self) -> Tensor:
+        """All frames (t, 3, h, w) in memory; of a clip in a file, read now."""
+        return in_memory(self.frames)
 
     @property
     def height(self) -> int:
@@ -272,7 +283,7 @@ class Clip:
             raise UserError("selected no frames of the clip; keep at least one")
         pts = tuple(self.pts_seconds[i] for i in chosen)
         return Clip(
-            frames=self.frames[chosen],
+            frames=chosen_frames(self.frames, chosen),
             pts_seconds=pts,
             end_seconds=(*self.pts_seconds, self.end_seconds)[chosen[-1] + 1],
             frame_rate=(len(pts) - 1) / (pts[-1] - pts[0]) if len(pts) > 1 else self.frame_rate,
@@ -280,7 +291,7 @@ class Clip:
             pixel_aspect=self.pixel_aspect,
             source=self.source,
             visible=None if self.visible is None else self.visible[chosen],
-            alpha=None if self.alpha is None else self.alpha[chosen],
+            alpha=None if self.alpha is None else chosen_frames(self.alpha, chosen),
         )
 
 

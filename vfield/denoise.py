@@ -13,7 +13,7 @@ without grouping over space. Deterministic; on the CPU.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
@@ -22,12 +22,11 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-from vfield.clip import Clip, to_uint8
+from vfield.clip import Clip, Frames, chosen_frames, to_uint8
 from vfield.errors import UserError
 from vfield.flow import MEDIUM, dense_flow, warp
 from vfield.noise import WHITE, Clipped, Noise, estimate_noise, from_opponent, to_levels, to_opponent
-from vfield.repeats import find_repeats
-from vfield.shots import find_shots, flashes_apart
+from vfield.scan import Scan, scan_frames
 
 _REACH = 3  # frames to either side
 _SIDE = 8  # of a patch, pixels
@@ -37,8 +36,21 @@ _PASSES = 3
 _LOOKED_AT = 8  # frames that tell whether the noise was clipped
 _WINDOW = 2.0  # beta of the Kaiser window under which patches overlap
 
+# Pairs of frames that tell the noise of a shot; of a clip of many shots fewer each, but two.
+_MOST_PAIRS, _ALL_PAIRS, _LEAST_PAIRS = 8, 96, 2
+# Frames that are cleaned together, of a long shot: those whose estimates take so much memory.
+_PIECE_BYTES = 384 << 20
+_LEAST_PIECE = 12
+
 # Wraps a loop of known length in a progress display.
 Progress = Callable[[Iterable[int], int], Iterable[int]]
+# Takes pictures in order, and the frames they stand for; gives them by number.
+Keep = Callable[[Iterator[Tensor], Frames], Frames]
+
+
+def gathered(pictures: Iterator[Tensor], _: Frames) -> Frames:
+    """Keep pictures in memory."""
+    return torch.stack(list(pictures))
 
 
 @dataclass(frozen=True)
@@ -90,16 +102,26 @@ class Denoised(NamedTuple):
         return f"noise of about {self.removed:.0f} grey levels: taken out"
 
 
-def denoise(clip: Clip, config: DenoiseConfig | None = None, progress: Progress = lambda frames, _: frames) -> Denoised:
+def denoise(
+    clip: Clip,
+    config: DenoiseConfig | None = None,
+    progress: Progress = lambda frames, _: frames,
+    *,
+    scan: Scan | None = None,
+    keep: Keep = gathered,
+) -> Denoised:
     """Take the noise out of a clip.
 
     Nothing is read across a cut or a flash. A frame that repeats the one before is given the same result: noise that
-    is shown twice would be taken for content.
+    is shown twice would be taken for content. Shots longer than memory is allowed for are cleaned piece by piece, with
+    what each piece looks at on either side.
 
     Args:
         clip: the frames, uint8 or float32.
         config: None for the defaults.
         progress: wraps the loop over frames.
+        scan: what a look through the clip has found; None looks now.
+        keep: takes all frames of the clean clip, in order, and gives them by number.
 
     Returns:
         The clip with frames of the same type, and what was measured and taken out.
@@ -107,14 +129,15 @@ def denoise(clip: Clip, config: DenoiseConfig | None = None, progress: Progress 
     config = config or DenoiseConfig()
     if config.strength == 0:
         return Denoised(clip, None, 0.0)
-    shots = flashes_apart(clip.frames, find_shots(clip.frames))
-    repeats = set(find_repeats(clip.frames, shots))
+    scan = scan_frames(clip.frames) if scan is None else scan
+    repeats = set(scan.repeats)
     # Each shot by itself: a clean one stays as it is beside a noisy one.
     found: dict[tuple[int, ...], Noise] = {}
-    for shot in shots:
+    pairs = max(_LEAST_PAIRS, min(_MOST_PAIRS, _ALL_PAIRS // len(scan.shots)))
+    for shot in scan.shots:
         distinct = tuple(frame for frame in shot if frame not in repeats)
         if distinct:
-            found[distinct] = estimate_noise(clip.frames[list(distinct)])
+            found[distinct] = estimate_noise(chosen_frames(clip.frames, distinct), pairs)
     if config.strength == "auto":
         level = max(noise.level for noise in found.values())
         removed = {frames: noise for frames, noise in found.items() if noise.level >= config.least}
@@ -124,48 +147,83 @@ def denoise(clip: Clip, config: DenoiseConfig | None = None, progress: Progress 
         level = None
         removed = {frames: noise.scaled(config.strength) for frames, noise in found.items()}
     total = sum(map(len, removed)) * (_PASSES + 1)
-    cleaned = clip.frames.clone()
     steps = iter(progress(range(total), total))
-    for frames, noise in removed.items():
-        made = _denoised(clip.frames[list(frames)], noise, steps) / WHITE
-        cleaned[list(frames)] = made.clamp(0, 1) if cleaned.is_floating_point() else to_uint8(made)
-    # A repeat within a shot that was left alone is left alone, too.
-    treated = {frame for frames in removed for frame in frames}
-    for frame in sorted(repeats):
-        if frame - 1 in treated:
-            cleaned[frame] = cleaned[frame - 1]
-            treated.add(frame)
+    frames = keep(_clean_frames(clip.frames, removed, repeats, steps), clip.frames)
     # Let the display end.
     next(steps, None)
-    return Denoised(replace(clip, frames=cleaned), level, max(noise.level for noise in removed.values()))
+    return Denoised(replace(clip, frames=frames), level, max(noise.level for noise in removed.values()))
+
+
+def _clean_frames(
+    frames: Frames, removed: Mapping[tuple[int, ...], Noise], repeats: Collection[int], steps: Iterator[int]
+) -> Iterator[Tensor]:
+    """All frames of a clip in order, those of noisy shots without their noise."""
+    noisy = {shot[0]: (shot, noise) for shot, noise in removed.items()}
+    treated: dict[int, Iterator[Tensor]] = {}
+    last: Tensor | None = None
+    last_number = -1
+    for number in range(len(frames)):
+        if number in noisy:
+            shot, noise = noisy[number]
+            treated = dict.fromkeys(shot, _denoised(chosen_frames(frames, shot), noise, steps))
+        if number in treated:
+            made = next(treated[number]) / WHITE
+            last = made.clamp(0, 1) if frames.dtype.is_floating_point else to_uint8(made)
+            last_number = number
+            yield last
+        elif number in repeats and number - 1 == last_number and last is not None:
+            # A repeat within a shot that was left alone is left alone, too.
+            last_number = number
+            yield last
+        else:
+            yield frames[number]
 
 
 @torch.no_grad()
-def _denoised(frames: Tensor, noise: Noise, steps: Iterator[int]) -> Tensor:
-    """(n, 3, h, w) frames of one shot without their noise, as float32 grey levels; `steps` is advanced once a frame."""
+def _denoised(frames: Frames, noise: Noise, steps: Iterator[int]) -> Iterator[Tensor]:
+    """The frames (3, h, w) of one shot without their noise, float32 grey levels; `steps` is advanced four a frame."""
     variance = torch.tensor(noise.opponent).square()[:, None, None]
-    estimate = torch.empty(frames.shape)
-    for frame, picture in enumerate(frames):
+
+    def alone(picture: Tensor) -> Tensor:
+        levels = to_levels(picture)
+        return _shrunk(levels[None], None, variance.expand_as(levels), 0)
+
+    some = [frames[index] for index in range(0, len(frames), max(1, len(frames) // _LOOKED_AT))]
+    looked_at = torch.stack([to_levels(picture) for picture in some])
+    clipped = Clipped.of(looked_at, torch.stack([alone(picture) for picture in some]), noise.level)
+    reach = _PASSES * _REACH
+    room = max(_LEAST_PIECE, _PIECE_BYTES // (4 * math.prod(frames.shape[1:])))
+    for start in range(0, len(frames), room):
+        stop = min(start + room, len(frames))
+        around = range(max(0, start - reach), min(len(frames), stop + reach))
+        piece = torch.stack([frames[index] for index in around])
+        estimate = torch.stack([alone(picture) for picture in piece])
+        _advance(steps, stop - start)
+        for number in range(_PASSES):
+            estimate = _pass(piece, estimate, clipped, variance, is_first=number == 0)
+            _advance(steps, stop - start)
+        yield from clipped.unbiased(estimate)[start - around.start : stop - around.start]
+
+
+def _pass(frames: Tensor, estimate: Tensor, clipped: Clipped, variance: Tensor, *, is_first: bool) -> Tensor:
+    """One round of shrinkage over (n, 3, h, w) frames, helped by the estimate of the round before, grey levels."""
+    estimate = estimate / WHITE
+    looks = torch.stack([to_uint8(clipped.unbiased(WHITE * picture) / WHITE) for picture in estimate])
+    made = torch.empty_like(estimate)
+    for frame in range(len(frames)):
+        near = range(max(0, frame - _REACH), min(len(frames), frame + _REACH + 1))
+        flows = {other: dense_flow(looks[frame], looks[other], MEDIUM) for other in near if other != frame}
+        stack = _aligned(frames, frame, near, flows)
+        # The first estimate has no help from other frames: too little to weigh by.
+        pilot = None if is_first else _aligned(estimate, frame, near, flows)
+        left = clipped.variance_left(WHITE * estimate[frame]).mean(dim=0)
+        made[frame] = _shrunk(stack, pilot, variance * left, near.index(frame))
+    return made
+
+
+def _advance(steps: Iterator[int], count: int) -> None:
+    for _ in range(count):
         next(steps, None)
-        alone = to_levels(picture)
-        estimate[frame] = _shrunk(alone[None], None, variance.expand_as(alone), 0)
-    some = slice(None, None, max(1, len(frames) // _LOOKED_AT))
-    clipped = Clipped.of(to_levels(frames[some]), estimate[some], noise.level)
-    for number in range(_PASSES):
-        estimate /= WHITE
-        looks = torch.stack([to_uint8(clipped.unbiased(WHITE * picture) / WHITE) for picture in estimate])
-        made = torch.empty_like(estimate)
-        for frame in range(len(frames)):
-            next(steps, None)
-            near = range(max(0, frame - _REACH), min(len(frames), frame + _REACH + 1))
-            flows = {other: dense_flow(looks[frame], looks[other], MEDIUM) for other in near if other != frame}
-            stack = _aligned(frames, frame, near, flows)
-            # The first estimate has no help from other frames: too little to weigh by.
-            pilot = _aligned(estimate, frame, near, flows) if number > 0 else None
-            left = clipped.variance_left(WHITE * estimate[frame]).mean(dim=0)
-            made[frame] = _shrunk(stack, pilot, variance * left, near.index(frame))
-        estimate = made
-    return clipped.unbiased(estimate)
 
 
 def _aligned(frames: Tensor, frame: int, near: Sequence[int], flows: dict[int, Tensor]) -> Tensor:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from vfield.board import HeldOut
-from vfield.clip import Clip, to_uint8
+from vfield.clip import Clip, Frames, chosen_frames, in_memory, to_uint8
 from vfield.coords import keyframe_t
 from vfield.errors import UserError
 from vfield.field.video_field import VideoField
@@ -109,13 +109,13 @@ class Split:
 
     Attributes:
         observed: every k-th frame, reduced where larger ones are asked for.
-        everything: (n, 3, h, w) observed and held-out frames in order, at the clip's own size.
+        everything: n of (3, h, w), observed and held-out frames in order, at the clip's own size.
         t: their instants, seconds since the first.
         holdout: k; 1 where every frame is observed.
     """
 
     observed: Clip
-    everything: Tensor
+    everything: Frames
     t: list[float]
     holdout: int
 
@@ -143,7 +143,7 @@ class Split:
     def held_out(self) -> HeldOut:
         """The frames between the observed ones, and their instants."""
         hidden = self.hidden_indices
-        return HeldOut(self.everything[hidden], [self.t[i] for i in hidden])
+        return HeldOut(chosen_frames(self.everything, hidden), [self.t[i] for i in hidden])
 
 
 def split(clip: Clip, holdout: int) -> Split:
@@ -158,7 +158,8 @@ def split(clip: Clip, holdout: int) -> Split:
         raise UserError(f"--holdout {holdout} needs at least {holdout + 1} frames, the clip has {len(clip)}")
     last = (len(clip) - 1) // holdout * holdout
     seen = clip.select(range(0, last + 1, holdout))
-    return Split(seen, clip.frames[: last + 1], keyframe_t(clip.pts_seconds[: last + 1]).tolist(), holdout)
+    everything = chosen_frames(clip.frames, range(last + 1))
+    return Split(seen, everything, keyframe_t(clip.pts_seconds[: last + 1]).tolist(), holdout)
 
 
 def whole(clip: Clip) -> Split:
@@ -183,14 +184,14 @@ def reduced(parts: Split, scale: float, reduction: Reduction = "area") -> Split:
     size = (round(seen.height / scale), round(seen.width / scale))
     if min(size) < 1:
         raise UserError(f"--scale {scale} leaves nothing of a {seen.width}x{seen.height} picture")
-    frames = reduce_frames(to_uint8(seen.frames), *size, reduction)
+    frames = reduce_frames(to_uint8(seen.pixels), *size, reduction)
     # Colours are judged, as they look over black.
     return replace(parts, observed=replace(seen, frames=frames, alpha=None))
 
 
 def judge_held_out(field: VideoField, held_out: HeldOut) -> Scores:
     """The scores of a field on frames that it never saw."""
-    return score(_pictures(field, field.size, held_out.t), to_uint8(held_out.frames))
+    return score(_pictures(field, field.size, held_out.t), to_uint8(in_memory(held_out.frames)))
 
 
 def _pictures(field: VideoField, size: tuple[int, int], instants: list[float]) -> Tensor:
@@ -238,7 +239,7 @@ def judge_fit(
         seconds = time.monotonic() - began
     row = _row(name, frames, parts, fitted.seconds, seconds, memory())
     if parts.holdout == 1:
-        given = to_uint8(parts.observed.frames)
+        given = to_uint8(parts.observed.pixels)
         row = replace(row, observed=score(_pictures(fitted.field, fitted.field.size, instants), given))
     if fitted.expectation is not None and not parts.enlarges:
         row = replace(row, expected_psnr=fitted.expectation.psnr)
@@ -257,7 +258,7 @@ def judge_peer(name: str, parts: Split) -> Judged:
     Raises:
         UserError: when the peer cannot work on such pictures, or is not installed.
     """
-    given = to_uint8(parts.observed.frames)
+    given = to_uint8(parts.observed.pixels)
     with meter() as memory:
         began = time.monotonic()
         if parts.holdout == 1:
@@ -271,7 +272,7 @@ def judge_peer(name: str, parts: Split) -> Judged:
 
 
 def _row(name: str, made: Tensor, parts: Split, fit_seconds: float, seconds: float, megabytes: float) -> Row:
-    truth = to_uint8(parts.everything)
+    truth = to_uint8(in_memory(parts.everything))
     judged = parts.judged_indices
     seen = list(range(0, len(truth), parts.holdout))
     return Row(

@@ -25,18 +25,21 @@ morphological component analysis", ACHA 2005 (the falling threshold). Determinis
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vfield.clip import Clip, to_float, to_uint8
-from vfield.denoise import cut_off
+from vfield.clip import Clip, Frames, chosen_frames, to_float, to_uint8
+from vfield.denoise import Keep, cut_off, gathered
 from vfield.flow import MEDIUM, dense_flow, warp
 from vfield.noise import WHITE
-from vfield.shots import find_shots, flashes_apart
+from vfield.shots import ShotSearch
 from vfield.spread import spread
 from vfield.traces import motion_around, trace
 
@@ -46,19 +49,28 @@ _TOGETHER = (40.0, 27.0, 18.0, 12.0, 8.0, 5.0, 3.0)  # and with the neighbours
 _FURTHER = 1.5  # of the way to the shrunk frame that a round goes
 _REACH = 2  # frames to either side
 _BELIEVED = 0.3  # weight of what a neighbour shows, from which on it counts
+# Frames that are filled together, of a long shot: those whose pixels take so much memory; and those beyond that help.
+_PIECE_BYTES = 512 << 20
+_LEAST_PIECE = 24
+_MARGIN_FRAMES = 12
 _MARGIN = 16  # pixels around scattered ones that are looked at
 
 # Wraps a loop of known length in a progress display.
 Progress = Callable[[Iterable[int], int], Iterable[int]]
 
 
-def fill(clip: Clip, progress: Progress = lambda frames, _: frames, *, rough: bool = False) -> Clip:
+def fill(
+    clip: Clip, progress: Progress = lambda frames, _: frames, *, rough: bool = False, keep: Keep = gathered
+) -> Clip:
     """Fill what is hidden.
+
+    Shots longer than memory is allowed for are filled piece by piece, with some frames more on either side.
 
     Args:
         clip: frames with `visible`; without it, or with everything visible, there is nothing to fill.
         progress: wraps the loop over frames.
         rough: stop at the membrane: for fields that neither keep colours nor follow motion.
+        keep: takes all frames of the filled clip, in order, and gives them by number.
 
     Returns:
         The clip, its `visible` and alpha kept, without frames of which nothing is seen. Should that be so of the first
@@ -70,25 +82,68 @@ def fill(clip: Clip, progress: Progress = lambda frames, _: frames, *, rough: bo
     kept = [frame for frame in range(len(clip)) if bool(visible[frame].any())]
     seen = clip.select(kept)
     hidden = ~visible[kept]
-    frames = torch.stack([spread(to_float(frame), ~hole) for frame, hole in zip(seen.frames, hidden, strict=True)])
-    if not rough:
-        looks = to_uint8(frames)
-        shots = flashes_apart(looks, find_shots(looks))
-        total = len(frames) * (3 + len(_TOGETHER))
-        steps = iter(progress(range(total), total))
-        for shot in shots:
-            part = slice(shot.start, shot.stop)
-            frames[part] = _filled(frames[part], hidden[part], steps)
-        # Let the display end.
-        next(steps, None)
-    made = frames.clamp(0, 1) if seen.frames.is_floating_point() else to_uint8(frames)
-    made = torch.where(hidden[:, None], made, seen.frames)
-    alpha = seen.alpha
+    pieces = [] if rough else _pieces(seen.frames, hidden)
+    total = len(seen) * (3 + len(_TOGETHER))
+    steps = iter(() if rough else progress(range(total), total))
+
+    pictures, alpha = _made(seen.frames, hidden, pieces, rough, steps), seen.alpha
     if kept[0] != 0:
-        made = torch.cat([made[:1], made])
-        alpha = None if alpha is None else torch.cat([alpha[:1], alpha])
+        first = next(pictures)
+        pictures = chain([first, first], pictures)
         seen = clip.select([0, *kept])
-    return replace(seen, frames=made, alpha=alpha, end_seconds=clip.end_seconds, frame_rate=clip.frame_rate)
+        alpha = None if alpha is None else chosen_frames(alpha, [0, *range(len(alpha))])
+    frames = keep(pictures, seen.frames)
+    # Let the display end.
+    next(steps, None)
+    return replace(seen, frames=frames, alpha=alpha, end_seconds=clip.end_seconds, frame_rate=clip.frame_rate)
+
+
+class _Piece(NamedTuple):
+    """Frames of one shot that are filled together, and those that are looked at for it."""
+
+    frames: range
+    around: range
+
+
+def _roughly(picture: Tensor, hole: Tensor) -> Tensor:
+    return spread(to_float(picture), ~hole)
+
+
+def _pieces(frames: Frames, hidden: Tensor) -> list[_Piece]:
+    """The shots of a clip, as its roughly filled frames tell them; long ones in pieces."""
+    search = ShotSearch()
+    for index, hole in enumerate(hidden):
+        search.add(to_uint8(_roughly(frames[index], hole))[None])
+    room = max(_LEAST_PIECE, _PIECE_BYTES // (4 * math.prod(frames.shape[1:])))
+    return [
+        _Piece(
+            range(start, min(start + room, shot.stop)),
+            range(max(shot.start, start - _MARGIN_FRAMES), min(start + room + _MARGIN_FRAMES, shot.stop)),
+        )
+        for shot in search.flashes_apart(search.cuts())
+        for start in range(shot.start, shot.stop, room)
+    ]
+
+
+def _made(
+    frames: Frames, hidden: Tensor, pieces: Sequence[_Piece], rough: bool, steps: Iterator[int]
+) -> Iterator[Tensor]:
+    """All frames (3, h, w), of their type, in order, with what is hidden filled."""
+    if rough:
+        for index, hole in enumerate(hidden):
+            yield _laid_over(frames[index], hole, _roughly(frames[index], hole))
+        return
+    for piece, around in pieces:
+        filled = torch.stack([_roughly(frames[index], hidden[index]) for index in around])
+        filled = _filled(filled, hidden[around.start : around.stop], steps)
+        for index in piece:
+            yield _laid_over(frames[index], hidden[index], filled[index - around.start])
+
+
+def _laid_over(picture: Tensor, hole: Tensor, filled: Tensor) -> Tensor:
+    """What is seen of a picture (3, h, w), and what it was filled with elsewhere."""
+    made = filled.clamp(0, 1) if picture.is_floating_point() else to_uint8(filled)
+    return torch.where(hole, made, picture)
 
 
 @torch.no_grad()

@@ -62,7 +62,7 @@ def with_mask(
             f"the mask {path} is of {mask.width}x{mask.height}, which is not the shape of the clip's "
             f"{clip.width}x{clip.height}"
         )
-    hidden = torch.cat([_resized(frame, shape) for frame in mask.frames.split(1)])
+    hidden = torch.cat([_resized(frame, shape) for frame in mask.pixels.split(1)])
     if not bool(hidden.any()):
         return clip
     if bool(hidden.all()):

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vfield.clip import to_float
+from vfield.clip import Frames, to_float
 from vfield.flow import MEDIUM, dense_flow, warp
 
 WHITE = 255.0
@@ -30,7 +30,6 @@ _OPPONENT = _OPPONENT / _OPPONENT.norm(dim=1, keepdim=True)
 # Immerkaer's operator, blind to planes and to straight edges along the axes, scaled to keep white noise as it is.
 _HIGH_PASS = torch.tensor([[1.0, -2.0, 1.0], [-2.0, 4.0, -2.0], [1.0, -2.0, 1.0]]) / 6
 
-_PAIRS = 8  # of neighbouring frames looked at
 _BLOCK = 8  # side of a block, in samples of every second pixel
 _QUANTILE = 0.25  # of the blocks
 # What this quantile of white noise reads, in standard deviations: 64 samples a block scatter, the least are chosen,
@@ -84,23 +83,24 @@ def to_levels(frames: Tensor) -> Tensor:
     return WHITE * to_float(frames)
 
 
-def estimate_noise(frames: Tensor) -> Noise:
+def estimate_noise(frames: Frames, most_pairs: int = 8) -> Noise:
     """The noise of a shot.
 
     Method: the operator of Immerkaer, "Fast noise variance estimation", CVIU 1996, on frames and on differences along
     DIS flow rounded to whole pixels, which leaves noise white.
 
     Args:
-        frames: (t, 3, h, w), uint8 or float in [0, 1]: one shot, without frames that repeat the one before.
+        frames: t of (3, h, w), uint8 or float in [0, 1]: one shot, without frames that repeat the one before.
+        most_pairs: of neighbouring frames that are looked at, spread over the shot.
 
     Returns:
         The noise; zero for a single frame, or where the pictures are too small or too dark to tell.
     """
     pairs = list(pairwise(range(len(frames))))
-    step = max(1, len(pairs) // _PAIRS)
+    step = max(1, len(pairs) // most_pairs)
     fine: list[Tensor] = []
     coarse: list[Tensor] = []
-    for one, other in pairs[step // 2 :: step][:_PAIRS]:
+    for one, other in pairs[step // 2 :: step][:most_pairs]:
         picture, moved = _aligned(to_levels(frames[one]), to_levels(frames[other]))
         fine.append(_readings(picture, moved))
         # A mean of four has half the deviation.

@@ -105,7 +105,7 @@ def start_field(
             duration_seconds=float(clip.duration_seconds),
             curves=curves,
             generator=torch.Generator().manual_seed(seed),
-            alpha=None if seen.alpha is None else chosen_frames(_planes(seen.alpha), chosen),
+            alpha=None if seen.alpha is None else _planes(chosen_frames(seen.alpha, chosen)),
         )
     if like is not None:
         field.adopt(like)
@@ -143,11 +143,8 @@ def _rehearsal(
     if not hiding:
         return None
     needed = sorted({near for hidden in hiding for near in (hidden - 1, hidden, hidden + 1)})
-    if len(needed) == len(frames) and isinstance(frames, Tensor):
-        kept: Frames = torch.stack([stage[index] for index in range(len(frames))])
-    else:
-        held = {index: stage[index] for index in needed}
-        kept = MadeFrames(stage.shape, stage.dtype, held.__getitem__)
+    held = {index: stage[index] for index in needed}
+    kept = MadeFrames(stage.shape, stage.dtype, held.__getitem__)
     curves = None
     if field.motion is not None:
         views = config.motion.visibility and config.local.colours
@@ -199,9 +196,10 @@ def _small(frames: Frames) -> Frames:
     return MadeFrames((len(frames), frames.shape[1], *size), frames.dtype, made)
 
 
-def _planes(alpha: Tensor) -> Tensor:
+def _planes(alpha: Frames) -> Frames:
     """(n, h, w) as (n, 1, h, w)."""
-    return alpha[:, None]
+    count, height, width = alpha.shape
+    return MadeFrames((count, 1, height, width), alpha.dtype, lambda index: alpha[index][None])
 
 
 def _lacks_frames(pts_seconds: Sequence[Fraction]) -> bool:

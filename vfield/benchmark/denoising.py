@@ -63,22 +63,22 @@ def denoising(clips: Mapping[str, Clip], levels: Sequence[float]) -> Iterator[De
         Figures of the noisy frames, of vfield and of non-local means, as soon as each is done.
     """
     for name, clip in clips.items():
-        clean = replace(clip, frames=to_uint8(clip.frames))
+        clean = replace(clip, frames=to_uint8(clip.pixels))
         for level in levels:
             yield from _rows(name, clean, level)
 
 
 def _rows(name: str, clip: Clip, level: float) -> Iterator[DenoisingRow]:
-    noisy = with_noise(clip.frames, level)
+    noisy = with_noise(clip.pixels, level)
 
     def row(method: str, frames: Tensor, seconds: float, note: str = "") -> DenoisingRow:
-        to_clean = float(psnr(frames, clip.frames).mean())
-        return DenoisingRow(name, level, method, to_clean, float(ssim(frames, clip.frames).mean()), seconds, note)
+        to_clean = float(psnr(frames, clip.pixels).mean())
+        return DenoisingRow(name, level, method, to_clean, float(ssim(frames, clip.pixels).mean()), seconds, note)
 
     yield row("noisy", noisy, 0.0)
     began = time.monotonic()
     denoised = denoise(replace(clip, frames=noisy))
-    yield row("vfield", denoised.clip.frames, time.monotonic() - began, str(denoised))
+    yield row("vfield", denoised.clip.pixels, time.monotonic() - began, str(denoised))
     if level == 0:
         return
     tried = []

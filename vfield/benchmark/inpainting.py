@@ -96,13 +96,13 @@ def inpainting(
         KeyboardInterrupt: when a fit was stopped: half a fit is no result.
     """
     for name, clip in clips.items():
-        clean = replace(clip, frames=to_uint8(clip.frames))
+        clean = replace(clip, frames=to_uint8(clip.pixels))
         for kind in kinds:
             yield _judged(name, clean, kind, config)
 
 
 def _judged(name: str, clip: Clip, kind: Holes, config: Config) -> tuple[list[InpaintingRow], Tensor]:
-    truth = clip.frames
+    truth = clip.pixels
     visible = visible_with(kind, *truth.shape[:1], *truth.shape[2:])
     holed = replace(clip, frames=torch.where(visible[:, None], truth, 0), visible=visible)
     judged = (~visible).flatten(1).any(dim=1).nonzero()[:, 0]
@@ -121,7 +121,7 @@ def _judged(name: str, clip: Clip, kind: Holes, config: Config) -> tuple[list[In
         pictures.append((f"{method}, {float(each[shown]):.2f} dB", to_float(frames[judged[shown]])))
     frame = int(judged[shown])
     part = _part(truth[frame], visible[frame], kind)
-    pictures.insert(0, ("what is given", to_float(holed.frames[frame])))
+    pictures.insert(0, ("what is given", to_float(holed.pixels[frame])))
     made = [(label, picture[part]) for label, picture in pictures]
     return rows, with_errors((f"{name}, frame {frame}", to_float(truth[frame][part])), made, _GAIN)
 
@@ -142,7 +142,7 @@ def _methods(kind: Holes) -> list[str]:
 def _made(method: str, holed: Clip, config: Config) -> Tensor:
     """(t, 3, h, w) uint8: all frames by one method."""
     assert holed.visible is not None
-    frames, visible = holed.frames, holed.visible
+    frames, visible = holed.pixels, holed.visible
     if method == "vfield":
         fitted = fit(holed, config, progress=False)
         if fitted.interrupted:

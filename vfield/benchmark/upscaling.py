@@ -8,7 +8,7 @@ from dataclasses import replace
 from torch import Tensor
 
 from vfield.benchmark.cases import START, Case, Judgement, judge, named, untaught
-from vfield.clip import Clip, to_float, to_uint8
+from vfield.clip import Clip, in_memory, to_float, to_uint8
 from vfield.evaluation import Split, reduced, split, whole
 from vfield.panels import Labelled, busiest, with_errors
 from vfield.peers import Reduction, reduce_frames, resize
@@ -47,7 +47,7 @@ def upscaling(
     fits = named(presets) | {SINGLE: _single(next(iter(presets.values())))}
     for name, clip in clips.items():
         parts = whole(clip)
-        motion = TrueMotion(parts.everything)
+        motion = TrueMotion(in_memory(parts.everything))
         for factor in factors:
             for reduction in reductions:
                 small = reduced(parts, factor, reduction)
@@ -85,7 +85,7 @@ def space_time(
     for name, clip in clips.items():
         for factor in factors:
             parts = split(clip, factor)
-            motion = TrueMotion(parts.everything)
+            motion = TrueMotion(in_memory(parts.everything))
             for reduction in reductions:
                 small = reduced(parts, factor, reduction)
                 judged = judge(small, fits, {f"{peer} + Lanczos": peer for peer in peers}, motion)

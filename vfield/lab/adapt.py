@@ -18,7 +18,7 @@ from einops import rearrange
 from torch import Tensor
 
 from vfield.board import HeldOut
-from vfield.clip import Clip
+from vfield.clip import Clip, in_memory
 from vfield.codes import interpolated, sampled
 from vfield.coords import keyframe_t
 from vfield.errors import UserError
@@ -85,9 +85,9 @@ def _watching(course: Course, clip: Clip, held_out: HeldOut | None, every: int) 
         made.eval()
         course.steps.append(step)
         course.seconds.append(now + spent)
-        course.observed.append(_psnr(made, clip.frames, t))
+        course.observed.append(_psnr(made, clip.pixels, t))
         if held_out is not None:
-            course.held_out.append(_psnr(made, held_out.frames, held_out.t))
+            course.held_out.append(_psnr(made, in_memory(held_out.frames), held_out.t))
         made.train()
         spent -= time.process_time() - now
 

@@ -112,7 +112,7 @@ def course(name: str, clip: Clip, crop: tuple[int, int], holdout: int = 1) -> Co
     height, width = min(crop[0], clip.height), min(crop[1], clip.width)
     top, left = (clip.height - height) // 2, (clip.width - width) // 2
     middle = Clip(
-        clip.frames[..., top : top + height, left : left + width].contiguous(),
+        clip.pixels[..., top : top + height, left : left + width].contiguous(),
         clip.pts_seconds,
         clip.end_seconds,
         Fraction(clip.frame_rate),
@@ -123,7 +123,7 @@ def course(name: str, clip: Clip, crop: tuple[int, int], holdout: int = 1) -> Co
     between = [frame for frame in range(last) if frame % holdout]
     times = keyframe_t(middle.pts_seconds)
     return Course(
-        name, middle.select(range(0, last + 1, holdout)), middle.frames[between], [float(times[i]) for i in between]
+        name, middle.select(range(0, last + 1, holdout)), middle.pixels[between], [float(times[i]) for i in between]
     )
 
 
@@ -150,7 +150,7 @@ def race(entry: Entry, on: Course, steps: int) -> Curve:
         if step in at:
             field.eval()
             seconds.append(spent)
-            observed.append(_mean_psnr(field, seen.frames, t.tolist()))
+            observed.append(_mean_psnr(field, seen.pixels, t.tolist()))
             held_out.append(_mean_psnr(field, on.held_out, on.held_out_t))
             field.train()
         if step == steps:

@@ -161,7 +161,7 @@ def square_picture(clip: Clip, size: int) -> Tensor:
     if side < size:
         raise UserError(f"the picture is {clip.width}x{clip.height}, too small for a square of {size}; choose --size")
     top, left = (clip.height - side) // 2, (clip.width - side) // 2
-    square = to_uint8(clip.frames[:1, :, top : top + side, left : left + side])
+    square = to_uint8(clip.pixels[:1, :, top : top + side, left : left + side])
     return to_float(resize(square, size, size, "area")[0])
 
 

@@ -126,6 +126,7 @@ def scan_clip(
     path: str | Path,
     see: Callable[[Iterator[Tensor]], Seen],
     *,
+    longest_side: int = _SMALL_SIDE,
     start_seconds: Fraction | float | None = None,
     end_seconds: Fraction | float | None = None,
     size: tuple[int, int] | None = None,
@@ -135,8 +136,8 @@ def scan_clip(
 
     Args:
         path: the file.
-        see: what looks at the pictures: given batches (n, 3, h, w), uint8 or float32 in [0, 1], sides of at most
-            192 pixels. It must take all of them.
+        see: what looks at the pictures: given batches (n, 3, h, w), uint8 or float32 in [0, 1]. It must take all.
+        longest_side: of the pictures that it is shown, pixels.
         start_seconds: as in `read_clip`.
         end_seconds: likewise.
         size: likewise; that of the clip, not of the small pictures.
@@ -154,7 +155,7 @@ def scan_clip(
 
     def batches(reading: Reading) -> Iterator[Tensor]:
         gathered = []
-        for picture, pts, end in reading.pictures(_SMALL_SIDE):
+        for picture, pts, end in reading.pictures(longest_side):
             times.append(pts)
             ends[:] = [end]
             gathered.append(torch.from_numpy(np.ascontiguousarray(picture.rgb)))

@@ -45,6 +45,7 @@ class Reading:
         part: tuple[Fraction | None, Fraction | None],
         size: tuple[int, int] | None,
         deinterlace: Deinterlacing | None,
+        origin: Fraction | None = None,
     ) -> None:
         self._path, self._container, self._part = path, container, part
         self._size, self._deinterlace = size, deinterlace
@@ -53,7 +54,9 @@ class Reading:
         self._rate = nominal_rate(self._stream)
         self._fields = 2 if deinterlace == "field" else 1
         self.converter: RgbConverter | None = None
-        self.origin = _first_pts(path)
+        # A file that is read again has told its origin, and what is to be said of it was said.
+        self._says = origin is None
+        self.origin = _first_pts(path) if origin is None else origin
         start, end = part
         _check_range(path, start, end, declared_duration(container, self._stream), 1 / self._rate)
         self._first = self.origin + (start or 0)
@@ -73,7 +76,8 @@ class Reading:
                 if longest_side is not None:
                     converter = RgbConverter(frame, _within(converter, longest_side), codec)
                 self.converter = converter
-                _tell_of_first(self._path, frame, self.converter)
+                if self._says:
+                    _tell_of_first(self._path, frame, self.converter)
             known = frame.duration and not self._deinterlace  # the filter does not keep durations
             lasting = frame.duration * _time_base(frame) if known else 1 / self._rate / self._fields
             yield self.converter(frame), pts, pts + lasting
@@ -108,10 +112,12 @@ def opened(
     end_seconds: Fraction | float | None,
     size: tuple[int, int] | None,
     deinterlace: Deinterlacing | None,
+    origin: Fraction | None = None,
 ) -> Iterator[Reading]:
+    """Begin to read a part of a file; `origin` is its first timestamp where it was read before."""
     part = _checked_range(start_seconds, end_seconds)
     with open_input(path) as container:
-        yield Reading(path, container, part, size, deinterlace)
+        yield Reading(path, container, part, size, deinterlace, origin)
 
 
 def _within(converter: RgbConverter, longest_side: int) -> tuple[int, int]:

@@ -1,0 +1,189 @@
+"""Frames of a file by number: any frame, exactly, forward and backward, in bounded memory.
+
+A file is decoded from the key frame before what is asked for. Frames that were decoded last are kept, and where frames
+are asked for in order the next ones are decoded ahead, in a thread. Which frame is which is told by its time. Where a
+file gives other times when it is entered in its middle (no index, joined recordings, raw streams), it is read from its
+beginning and counted: slower, and still exact.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from fractions import Fraction
+from pathlib import Path
+from threading import RLock
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vfield.clip import ClipFacts, MadeFrames
+from vfield.errors import UserError
+from vfield.video_io.interlace import Deinterlacing
+from vfield.video_io.reading import opened
+from vfield.video_io.rgb import Picture
+
+_KEPT_BYTES = 160 << 20
+_LEAST_KEPT = 4  # frames, however large
+# Frames that are decoded and passed over rather than looked for anew.
+_NEAR = 48
+_AHEAD = 3  # frames that are decoded before they are asked for
+
+
+class FilePart(NamedTuple):
+    """Which pictures of which file; the arguments of `read_clip`.
+
+    Attributes:
+        path: the file.
+        start_seconds, end_seconds: from when to when, from its first frame.
+        size: (height, width) of the pictures; None for theirs.
+        deinterlace: as in `read_clip`.
+    """
+
+    path: Path
+    start_seconds: Fraction | None = None
+    end_seconds: Fraction | None = None
+    size: tuple[int, int] | None = None
+    deinterlace: Deinterlacing | None = None
+
+
+class FileFrames:
+    """The frames of a part of a file by number; see `rgb` and `alpha`. Safe to ask from several threads.
+
+    Attributes:
+        rgb: (n, 3, h, w), uint8, or float32 in [0, 1] for sources beyond 8 bits, as they look over black.
+        alpha: (n, h, w) of the same type; None where the clip is opaque.
+    """
+
+    def __init__(self, part: FilePart, facts: ClipFacts, origin: Fraction, kept_bytes: int = _KEPT_BYTES) -> None:
+        """Hold what is known of the part; nothing is opened yet.
+
+        Args:
+            part: of the file.
+            facts: what `read_clip` would give of it.
+            origin: the file's first timestamp, seconds.
+            kept_bytes: bound of the memory for decoded frames.
+        """
+        self._part, self._pts, self._origin = part, facts.pts_seconds, origin
+        self._numbers = {pts: number for number, pts in enumerate(self._pts)}
+        dtype = torch.uint8 if facts.color.bit_depth == 8 else torch.float32
+        count, (height, width) = len(self._pts), (facts.height, facts.width)
+        self.rgb = MadeFrames((count, 3, height, width), dtype, lambda number: self._kept_picture(number)[0])
+        self.alpha = MadeFrames((count, height, width), dtype, self._kept_alpha) if facts.has_alpha else None
+        frame_bytes = (3 + facts.has_alpha) * height * width * dtype.itemsize
+        self._room = max(_LEAST_KEPT, kept_bytes // frame_bytes)
+        self._kept: OrderedDict[int, tuple[Tensor, Tensor | None]] = OrderedDict()
+        self._lock = RLock()
+        self._reading: Iterator[tuple[int, Picture]] | None = None
+        self._open = ExitStack()
+        self._next = 0  # number of the frame that the open reading gives next
+        self._counts_from_beginning = False
+        self._last_asked = -2
+        self._ahead = ThreadPoolExecutor(1, thread_name_prefix="decode")
+        self._under_way: Future[None] | None = None
+
+    def _kept_alpha(self, number: int) -> Tensor:
+        rgb, alpha = self._kept_picture(number)
+        if alpha is not None:
+            return alpha
+        return torch.full(rgb.shape[1:], 255 if rgb.dtype == torch.uint8 else 1, dtype=rgb.dtype)
+
+    def _kept_picture(self, number: int) -> tuple[Tensor, Tensor | None]:
+        """Colours (3, h, w) and alpha (h, w) of a frame."""
+        with self._lock:
+            found = self._found(number)
+            in_order, self._last_asked = number in (self._last_asked, self._last_asked + 1), number
+            idle = self._under_way is None or self._under_way.done()
+            if in_order and idle and number + 1 < len(self._pts):
+                self._under_way = self._ahead.submit(self._decode_ahead, number)
+        return found
+
+    def _decode_ahead(self, number: int) -> None:
+        """Decode the next frames. What fails here fails again, and is told, when the frame itself is asked for."""
+        for ahead in range(number + 1, min(number + 1 + _AHEAD, len(self._pts), number + self._room - 1)):
+            with self._lock:
+                if self._last_asked > ahead or self._last_asked < number:
+                    return
+                try:
+                    self._found(ahead)
+                except UserError:
+                    return
+
+    def _found(self, number: int) -> tuple[Tensor, Tensor | None]:
+        if number in self._kept:
+            self._kept.move_to_end(number)
+            return self._kept[number]
+        if self._reading is None or not self._next <= number <= self._next + _NEAR:
+            # Who goes backward will ask for the frames before this one next.
+            going_back = self._last_asked - self._room < number < self._last_asked
+            self._enter(max(0, number - (self._room // 2 if going_back else 0)))
+        while (found := self._step()) < number:
+            pass
+        if found > number:
+            # The file gave other frames than when it was looked through: entered in the middle, it tells other times.
+            if self._counts_from_beginning:
+                raise self._changed()
+            self._counts_from_beginning = True
+            self._enter(0)
+            while self._step() < number:
+                pass
+        return self._kept[number]
+
+    def _step(self) -> int:
+        """Decode one frame and keep it; its number, or one beyond all where it is none that was seen before."""
+        assert self._reading is not None
+        try:
+            number, picture = next(self._reading)
+        except StopIteration:
+            self._reading = None
+            if self._counts_from_beginning:
+                raise self._changed() from None
+            return len(self._pts)
+        if number < 0:
+            self._reading = None
+            return len(self._pts)
+        self._next = number + 1
+        # A copy where the picture was only turned: tensors cannot go backwards through memory.
+        rgb = torch.from_numpy(np.ascontiguousarray(picture.rgb))
+        alpha = None if picture.alpha is None else torch.from_numpy(np.ascontiguousarray(picture.alpha))
+        self._kept[number] = (rgb, alpha)
+        self._kept.move_to_end(number)
+        while len(self._kept) > self._room:
+            self._kept.popitem(last=False)
+        return number
+
+    def _enter(self, number: int) -> None:
+        """Begin to read with a frame, or with the first where the file must be counted through."""
+        self._open.close()
+        self._open = ExitStack()
+        part = self._part
+        counting = self._counts_from_beginning or number == 0
+        start = part.start_seconds if counting else self._pts[number] - self._origin
+        reading = self._open.enter_context(
+            opened(part.path, start, part.end_seconds, part.size, part.deinterlace, self._origin)
+        )
+        self._next = 0 if counting else number
+
+        def numbered() -> Iterator[tuple[int, Picture]]:
+            expected = self._next
+            for picture, pts, _ in reading.pictures():
+                known = expected < len(self._pts) and (self._counts_from_beginning or self._pts[expected] == pts)
+                yield expected if known else -1, picture
+                expected += 1
+
+        self._reading = numbered()
+
+    def _changed(self) -> UserError:
+        return UserError(f"{self._part.path} gives other frames than when it was first read; fit it again")
+
+    def close(self) -> None:
+        """Let go of the file and of all frames."""
+        self._ahead.shutdown(wait=True)
+        with self._lock:
+            self._open.close()
+            self._reading = None
+            self._kept.clear()
