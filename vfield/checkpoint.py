@@ -17,17 +17,23 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from vfield.clip import ClipFacts, ColorInfo
+from vfield.clip import ClipFacts, ColorInfo, Frames, MadeFrames
 from vfield.devices import usable_device
 from vfield.errors import UserError
 from vfield.expectation import Expectation, Stretch
 from vfield.field.config import FieldConfig
-from vfield.field.motion import Curves
+from vfield.field.timeline import gaps_between
 from vfield.field.video_field import VideoField
+from vfield.flow import FlowConfig
+from vfield.records import SourceError, frames_from_json, frames_to_json, times_from_json, times_to_json
+from vfield.tracks import AskedCurves
+from vfield.video_io import kept_in_file
 
 FIELD_NAME = "field.safetensors"
 WINDOWS_NAME = "windows.json"
-_FORMAT = "vfield 3"
+_FORMAT = "vfield 4"
+# Of a clip: nine days at 120 a second.
+_MOST_FRAMES = 10**8
 
 
 class SavedField(NamedTuple):
@@ -77,13 +83,30 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def save_field(path: Path, field: VideoField, facts: ClipFacts, expectation: Expectation | None = None) -> None:
-    """Write a field file, on its own enough to render from."""
+    """Write a field file: what was learnt, and where its frames are read.
+
+    Frames that are in memory are kept beside it, losslessly (`NAME.frames.mkv`, and `NAME.alpha.mkv`).
+
+    Raises:
+        UserError: when the folder cannot be written to.
+    """
     config, values = field.standalone()
+    curves = None if field.motion is None else field.motion.source
+    if curves is not None and not isinstance(curves, AskedCurves):
+        raise UserError("a field is kept with curves that can be found again; start it from a clip")
+    frames = alpha = None
+    if field.colours is not None or curves is not None:
+        frames = kept_in_file(field.frames, path.with_name(f"{path.stem}.frames.mkv"))
+    if field.alpha is not None:
+        alpha = kept_in_file(field.alpha, path.with_name(f"{path.stem}.alpha.mkv"))
     described = {
         "config": asdict(config),
         "clip": facts_to_json(facts),
-        "t": field.timeline.t.tolist(),
+        "t": times_to_json([Fraction(t) for t in field.timeline.t.tolist()]),
         "shots": [[shot.start, shot.stop] for shot in field.timeline.shots],
+        "flow": None if curves is None else asdict(curves.config),
+        "frames": None if frames is None else frames_to_json(frames, path.parent),
+        "alpha": None if alpha is None else frames_to_json(alpha, path.parent),
         "expectation": None if expectation is None else asdict(expectation),
     }
     write_tensors(path, values, described)
@@ -95,15 +118,16 @@ def clip_folders(out: Path) -> list[Path]:
     return [folder for folder in found if not any(folder.glob("*.yaml"))]
 
 
-def load_field(path: str | Path, device: str = "cpu") -> SavedField:
+def load_field(path: str | Path, device: str = "cpu", source: str | Path | None = None) -> SavedField:
     """Read a field file, or the one in a run folder.
 
     Args:
         path: the file or folder.
         device: where to put the field: "auto", "cpu", "cuda" or "mps".
+        source: where the clip lies now that the field reads its frames from; None for where it was.
 
     Raises:
-        UserError: when it is missing, damaged or foreign, or there is no such device.
+        UserError: when it is missing, damaged or foreign, its clip is gone or another one, or there is no such device.
     """
     put_on = usable_device(device)
     path = Path(path)
@@ -122,38 +146,56 @@ def load_field(path: str | Path, device: str = "cpu") -> SavedField:
     try:
         facts = facts_from_json(described["clip"])
         config = config_from_json(FieldConfig, described["config"])
-        curves = None
-        if "motion.coefficients" in tensors:
-            curves = Curves(*(tensors[f"motion.{name}"] for name in Curves._fields))
-        alpha = tensors.get("opacity.frames")
+        t = torch.tensor(times_from_json(described["t"], _MOST_FRAMES), dtype=torch.float64).float()
+        shots = [range(*shot) for shot in described["shots"]]
+        unread = MadeFrames((len(t), 3, facts.height, facts.width), torch.uint8, _no_frame)
+        frames = _opened(described["frames"], path.parent, facts, source) or unread
+        flow = None if described["flow"] is None else config_from_json(FlowConfig, described["flow"])
+        views = config.motion.visibility and config.local.colours
         field = VideoField(
             config,
-            keyframes=tensors.get("colours.frames", torch.empty(1, 3, facts.height, facts.width, dtype=torch.uint8)),
-            t=torch.tensor(described["t"], dtype=torch.float32),
-            shots=[range(*shot) for shot in described["shots"]],
+            keyframes=frames,
+            t=t,
+            shots=shots,
             duration_seconds=float(facts.end_seconds - facts.pts_seconds[0]),
-            curves=curves,
+            curves=None
+            if flow is None
+            else AskedCurves(frames, t, gaps_between(shots), config.motion.cell, flow, views=views),
             generator=torch.Generator().manual_seed(0),
-            alpha=None if alpha is None else alpha[:, 0],
+            alpha=_opened(described["alpha"], path.parent, facts, source),
         )
         field.load_state_dict(tensors)
         expectation = _expectation_from_json(described["expectation"])
         if field.size != (facts.height, facts.width) or not field.timeline.segments:
             raise UserError(f"it is of {field.size[1]}x{field.size[0]}, its clip {facts.width}x{facts.height}")
     except UserError as error:
+        if isinstance(error, SourceError):
+            raise
         raise UserError(f"{path} does not hold a whole field ({error}); fit again") from error
     except (KeyError, TypeError, ValueError, IndexError, ArithmeticError, RuntimeError) as error:
         raise UserError(f"{path} does not hold a whole field ({str(error).splitlines()[0]}); fit again") from error
     return SavedField(field.to(put_on).eval(), facts, expectation)
 
 
-def load(path: str | Path, device: str = "cpu") -> VideoField:
+def _opened(
+    described: dict[str, Any] | None, folder: Path, facts: ClipFacts, source: str | Path | None
+) -> Frames | None:
+    if described is None:
+        return None
+    return frames_from_json(described, folder, facts, _MOST_FRAMES, None if source is None else Path(source))
+
+
+def _no_frame(_: int) -> Tensor:
+    raise UserError("this field makes everything itself and reads no frames")
+
+
+def load(path: str | Path, device: str = "cpu", source: str | Path | None = None) -> VideoField:
     """The field of a run folder or field file, ready to be asked: field(uvt) -> rgb.
 
     Raises:
         UserError: as `load_field`.
     """
-    return load_field(path, device).field
+    return load_field(path, device, source).field
 
 
 def config_from_json(kind: type, values: dict[str, Any]) -> Any:
@@ -198,7 +240,7 @@ def facts_to_json(facts: ClipFacts) -> dict[str, Any]:
     said = {name: value for name, value in asdict(facts).items() if name != "has_alpha" or value}
     return {
         **said,
-        "pts_seconds": [str(pts) for pts in facts.pts_seconds],
+        "pts_seconds": times_to_json(facts.pts_seconds),
         "end_seconds": str(facts.end_seconds),
         "frame_rate": str(facts.frame_rate),
         "pixel_aspect": str(facts.pixel_aspect),
@@ -210,7 +252,7 @@ def facts_from_json(described: dict[str, Any]) -> ClipFacts:
     return ClipFacts(
         height=described["height"],
         width=described["width"],
-        pts_seconds=tuple(Fraction(pts) for pts in described["pts_seconds"]),
+        pts_seconds=times_from_json(described["pts_seconds"], _MOST_FRAMES),
         end_seconds=Fraction(described["end_seconds"]),
         frame_rate=Fraction(described["frame_rate"]),
         color=config_from_json(ColorInfo, described["color"]),

@@ -120,16 +120,27 @@ class Frames(Protocol):
 
 
 class MadeFrames:
-    """Frames that are made when they are asked for, from those of the same numbers elsewhere or from nothing.
+    """Frames that are made when they are asked for; whoever makes them decides what is kept.
 
-    Whoever makes them decides what is kept.
+    Attributes:
+        shape: (n, c, h, w).
+        dtype: uint8 or float32.
+        maker: gives each by its number.
+        numbers: which of the maker's frames these are.
     """
 
-    def __init__(self, shape: Sequence[int], dtype: torch.dtype, make: Callable[[int], Tensor]) -> None:
-        """Hold what they will be: n pictures of `shape` (n, c, h, w), each from `make`, by its number."""
+    def __init__(
+        self,
+        shape: Sequence[int],
+        dtype: torch.dtype,
+        maker: Callable[[int], Tensor],
+        numbers: Sequence[int] | None = None,
+    ) -> None:
+        """Hold what they will be; `numbers` None stands for all, in order."""
         self.shape = tuple(shape)
         self.dtype = dtype
-        self._make = make
+        self.maker = maker
+        self.numbers = range(self.shape[0]) if numbers is None else numbers
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -137,7 +148,17 @@ class MadeFrames:
     def __getitem__(self, index: int) -> Tensor:
         if not 0 <= index < self.shape[0]:
             raise IndexError(f"there are frames 0 to {self.shape[0] - 1}, got {index}")
-        return self._make(index)
+        return self.maker(self.numbers[index])
+
+    def chosen(self, indices: Sequence[int]) -> MadeFrames:
+        """Only these, numbered anew."""
+        numbers = [self.numbers[index] for index in indices]
+        return MadeFrames((len(numbers), *self.shape[1:]), self.dtype, self.maker, numbers)
+
+
+def as_planes(frames: Frames) -> Frames:
+    """Planes (n, h, w) as pictures of one channel (n, 1, h, w)."""
+    return MadeFrames((len(frames), 1, *frames.shape[1:]), frames.dtype, lambda index: frames[index][None])
 
 
 def in_memory(frames: Frames) -> Tensor:
@@ -149,8 +170,8 @@ def chosen_frames(frames: Frames, indices: Sequence[int]) -> Frames:
     """Only these frames, numbered anew; nothing is read."""
     if isinstance(frames, Tensor):
         return frames[list(indices)]
-    numbers = list(indices)
-    return MadeFrames((len(numbers), *frames.shape[1:]), frames.dtype, lambda index: frames[numbers[index]])
+    made = frames if isinstance(frames, MadeFrames) else MadeFrames(frames.shape, frames.dtype, frames.__getitem__)
+    return made.chosen(indices)
 
 
 @dataclass(frozen=True, eq=False)

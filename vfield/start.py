@@ -105,7 +105,7 @@ def start_field(
             duration_seconds=float(clip.duration_seconds),
             curves=curves,
             generator=torch.Generator().manual_seed(seed),
-            alpha=None if seen.alpha is None else _planes(chosen_frames(seen.alpha, chosen)),
+            alpha=None if seen.alpha is None else chosen_frames(seen.alpha, chosen),
         )
     if like is not None:
         field.adopt(like)
@@ -194,12 +194,6 @@ def _small(frames: Frames) -> Frames:
         return kept.get((index,), _PASSING_BYTES, lambda: _halved(frames[index], size))
 
     return MadeFrames((len(frames), frames.shape[1], *size), frames.dtype, made)
-
-
-def _planes(alpha: Frames) -> Frames:
-    """(n, h, w) as (n, 1, h, w)."""
-    count, height, width = alpha.shape
-    return MadeFrames((count, 1, height, width), alpha.dtype, lambda index: alpha[index][None])
 
 
 def _lacks_frames(pts_seconds: Sequence[Fraction]) -> bool:

@@ -192,6 +192,7 @@ class AskedCurves:
             views: likewise.
             kept_bytes: bound of the memory for what is kept.
         """
+        self.config = config
         self._store = FlowStore(frames, config)
         self._t, self._gaps, self._cell, self._views = t, list(gaps), cell, views
         self._found: Recent[Curves] = Recent(lambda curves: sum(map(tensor_bytes, curves)))

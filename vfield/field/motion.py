@@ -128,19 +128,19 @@ class MotionField(nn.Module):
         super().__init__()
         self.config = config
         self.size = (height, width)
-        self._curves = curves
+        self.source = curves
         # Tells on which device, and in which precision, to answer.
         self.register_buffer("_anchor", torch.empty(0), persistent=False)
 
     def curves(self, gap: int) -> Curves:
         """The curves of one gap, where the field lies, in its precision but for the evidence."""
-        found = self._curves.gap(gap)
+        found = self.source.gap(gap)
         coefficients, lone = found.coefficients.to(self._anchor), found.lone.to(self._anchor)
         return Curves(coefficients, lone, found.evidence.to(self._anchor.device))
 
     def speed(self, gap: int) -> float:
         """Mean size of the motion in a gap, source pixels a gap, x and y each."""
-        return float(self._curves.gap(gap).coefficients[:2].abs().mean())
+        return float(self.source.gap(gap).coefficients[:2].abs().mean())
 
     def match(self, gap: int, uv: Tensor, alpha: Tensor) -> Match:
         """Follow points to both keyframes of a gap.

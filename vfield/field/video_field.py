@@ -24,7 +24,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from vfield.clip import Frames
+from vfield.clip import Frames, as_planes
 from vfield.coords import Footprint
 from vfield.errors import UserError
 from vfield.field.config import FieldConfig
@@ -80,7 +80,7 @@ class VideoField(nn.Module):
             duration_seconds: length of the clip.
             curves: starting curves of every gap, in the order of `timeline.gaps_between`; None without motion.
             generator: source of the random starting values.
-            alpha: k planes of (1, h, w), the keyframes' alpha, by which their colours are multiplied, of their type;
+            alpha: k planes of (h, w), the keyframes' alpha, by which their colours are multiplied, of their type;
                 None where all is opaque. Used only where colours are.
         """
         super().__init__()
@@ -91,9 +91,11 @@ class VideoField(nn.Module):
         self._rehearses = False
         # Where the field lies, and in which precision it answers: a buffer that moves with it.
         self.register_buffer("_anchor", torch.empty(0), persistent=False)
+        self.frames = keyframes
         self.colours = ColourKeyframes(keyframes) if config.local.colours else None
         # A part of its own: asking for colours alone costs the same, and learns the same, as without alpha.
-        self.opacity = None if alpha is None or self.colours is None else ColourKeyframes(alpha)
+        self.alpha = alpha if self.colours is not None else None
+        self.opacity = None if self.alpha is None else ColourKeyframes(as_planes(self.alpha))
         with_motion = config.motion.enabled and config.has_local
         if with_motion and curves is None:
             raise UserError("motion.enabled needs starting curves, got none")
@@ -183,7 +185,7 @@ class VideoField(nn.Module):
         twin.size = (int(keyframes.shape[-2]), int(keyframes.shape[-1]))
         if self.colours is not None:
             twin.colours = ColourKeyframes(keyframes)
-        twin.opacity = None
+        twin.alpha = twin.opacity = None
         if self.motion is not None and curves is not None:
             twin.motion = MotionField(self.config.motion, curves, *twin.size)
         if self.visibility is not None:

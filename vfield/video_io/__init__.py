@@ -11,9 +11,11 @@ from vfield.video_io.carry import CarryPlan
 from vfield.video_io.details import FileDetails, inspect_file
 from vfield.video_io.encode import CONTAINERS, cannot_hold
 from vfield.video_io.filters import encode_gif, filter_frames
+from vfield.video_io.frames import FileFrames, FilePart, digest_of
 from vfield.video_io.graph import ACCURATE
 from vfield.video_io.interlace import Deinterlacing
 from vfield.video_io.joining import frames_in
+from vfield.video_io.lossless import keep_lossless, kept_in_file, open_lossless
 from vfield.video_io.read import ShownFrame, read_clip, read_frames, scan_clip
 from vfield.video_io.source import VideoInfo, has_audio, probe
 from vfield.video_io.write import VideoWriter, common_time_base
@@ -25,16 +27,22 @@ __all__ = [
     "CarryPlan",
     "Deinterlacing",
     "FileDetails",
+    "FileFrames",
+    "FilePart",
     "ShownFrame",
     "VideoInfo",
     "VideoWriter",
     "cannot_hold",
     "common_time_base",
+    "digest_of",
     "encode_gif",
     "filter_frames",
     "frames_in",
     "has_audio",
     "inspect_file",
+    "keep_lossless",
+    "kept_in_file",
+    "open_lossless",
     "probe",
     "read_clip",
     "read_frames",

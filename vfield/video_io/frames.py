@@ -8,6 +8,7 @@ beginning and counted: slower, and still exact.
 
 from __future__ import annotations
 
+import hashlib
 from collections import OrderedDict
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,13 +16,13 @@ from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
 from threading import RLock
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from vfield.clip import ClipFacts, MadeFrames
+from vfield.clip import ClipFacts, Frames, MadeFrames
 from vfield.errors import UserError
 from vfield.video_io.interlace import Deinterlacing
 from vfield.video_io.reading import opened
@@ -32,6 +33,9 @@ _LEAST_KEPT = 4  # frames, however large
 # Frames that are decoded and passed over rather than looked for anew.
 _NEAR = 48
 _AHEAD = 3  # frames that are decoded before they are asked for
+
+
+Plane = Literal["rgb", "alpha", "grey"]
 
 
 class FilePart(NamedTuple):
@@ -55,26 +59,38 @@ class FileFrames:
     """The frames of a part of a file by number; see `rgb` and `alpha`. Safe to ask from several threads.
 
     Attributes:
+        part: of the file.
+        pts_seconds: when each frame is shown.
+        origin: the file's first timestamp, seconds.
         rgb: (n, 3, h, w), uint8, or float32 in [0, 1] for sources beyond 8 bits, as they look over black.
         alpha: (n, h, w) of the same type; None where the clip is opaque.
     """
 
-    def __init__(self, part: FilePart, facts: ClipFacts, origin: Fraction, kept_bytes: int = _KEPT_BYTES) -> None:
+    def __init__(
+        self,
+        part: FilePart,
+        facts: ClipFacts,
+        origin: Fraction,
+        *,
+        digest: str | None = None,
+        kept_bytes: int = _KEPT_BYTES,
+    ) -> None:
         """Hold what is known of the part; nothing is opened yet.
 
         Args:
             part: of the file.
             facts: what `read_clip` would give of it.
             origin: the file's first timestamp, seconds.
+            digest: SHA-256 of the file, where it is known.
             kept_bytes: bound of the memory for decoded frames.
         """
-        self._part, self._pts, self._origin = part, facts.pts_seconds, origin
-        self._numbers = {pts: number for number, pts in enumerate(self._pts)}
+        self.part, self.pts_seconds, self.origin = part, facts.pts_seconds, origin
         dtype = torch.uint8 if facts.color.bit_depth == 8 else torch.float32
-        count, (height, width) = len(self._pts), (facts.height, facts.width)
-        self.rgb = MadeFrames((count, 3, height, width), dtype, lambda number: self._kept_picture(number)[0])
+        count, (height, width) = len(self.pts_seconds), (facts.height, facts.width)
+        self.rgb = MadeFrames((count, 3, height, width), dtype, self._kept_rgb)
         self.alpha = MadeFrames((count, height, width), dtype, self._kept_alpha) if facts.has_alpha else None
         frame_bytes = (3 + facts.has_alpha) * height * width * dtype.itemsize
+        self._digest = digest
         self._room = max(_LEAST_KEPT, kept_bytes // frame_bytes)
         self._kept: OrderedDict[int, tuple[Tensor, Tensor | None]] = OrderedDict()
         self._lock = RLock()
@@ -85,6 +101,9 @@ class FileFrames:
         self._last_asked = -2
         self._ahead = ThreadPoolExecutor(1, thread_name_prefix="decode")
         self._under_way: Future[None] | None = None
+
+    def _kept_rgb(self, number: int) -> Tensor:
+        return self._kept_picture(number)[0]
 
     def _kept_alpha(self, number: int) -> Tensor:
         rgb, alpha = self._kept_picture(number)
@@ -98,13 +117,13 @@ class FileFrames:
             found = self._found(number)
             in_order, self._last_asked = number in (self._last_asked, self._last_asked + 1), number
             idle = self._under_way is None or self._under_way.done()
-            if in_order and idle and number + 1 < len(self._pts):
+            if in_order and idle and number + 1 < len(self.pts_seconds):
                 self._under_way = self._ahead.submit(self._decode_ahead, number)
         return found
 
     def _decode_ahead(self, number: int) -> None:
         """Decode the next frames. What fails here fails again, and is told, when the frame itself is asked for."""
-        for ahead in range(number + 1, min(number + 1 + _AHEAD, len(self._pts), number + self._room - 1)):
+        for ahead in range(number + 1, min(number + 1 + _AHEAD, len(self.pts_seconds), number + self._room - 1)):
             with self._lock:
                 if self._last_asked > ahead or self._last_asked < number:
                     return
@@ -142,10 +161,10 @@ class FileFrames:
             self._reading = None
             if self._counts_from_beginning:
                 raise self._changed() from None
-            return len(self._pts)
+            return len(self.pts_seconds)
         if number < 0:
             self._reading = None
-            return len(self._pts)
+            return len(self.pts_seconds)
         self._next = number + 1
         # A copy where the picture was only turned: tensors cannot go backwards through memory.
         rgb = torch.from_numpy(np.ascontiguousarray(picture.rgb))
@@ -160,25 +179,66 @@ class FileFrames:
         """Begin to read with a frame, or with the first where the file must be counted through."""
         self._open.close()
         self._open = ExitStack()
-        part = self._part
+        part = self.part
         counting = self._counts_from_beginning or number == 0
-        start = part.start_seconds if counting else self._pts[number] - self._origin
+        start = part.start_seconds if counting else self.pts_seconds[number] - self.origin
         reading = self._open.enter_context(
-            opened(part.path, start, part.end_seconds, part.size, part.deinterlace, self._origin)
+            opened(part.path, start, part.end_seconds, part.size, part.deinterlace, self.origin)
         )
         self._next = 0 if counting else number
 
         def numbered() -> Iterator[tuple[int, Picture]]:
             expected = self._next
             for picture, pts, _ in reading.pictures():
-                known = expected < len(self._pts) and (self._counts_from_beginning or self._pts[expected] == pts)
+                known = expected < len(self.pts_seconds) and (
+                    self._counts_from_beginning or self.pts_seconds[expected] == pts
+                )
                 yield expected if known else -1, picture
                 expected += 1
 
         self._reading = numbered()
 
     def _changed(self) -> UserError:
-        return UserError(f"{self._part.path} gives other frames than when it was first read; fit it again")
+        return UserError(f"{self.part.path} gives other frames than when it was first read; fit it again")
+
+    def _kept_grey(self, number: int) -> Tensor:
+        return self._kept_picture(number)[0][0]
+
+    def plane(self, name: Plane) -> MadeFrames:
+        """The frames by the name of what is read of them; "grey" is what all three colours are.
+
+        Raises:
+            ValueError: when there is none of that name.
+        """
+        if name == "grey":
+            count, _, height, width = self.rgb.shape
+            return MadeFrames((count, height, width), self.rgb.dtype, self._kept_grey)
+        found = {"rgb": self.rgb, "alpha": self.alpha}.get(name)
+        if found is None:
+            raise ValueError(f"{self.part.path} has no {name}")
+        return found
+
+    def plane_of(self, frames: MadeFrames) -> Plane:
+        """The name of what is read of the file for these frames of it."""
+        makers: dict[Plane, object] = {"rgb": self._kept_rgb, "alpha": self._kept_alpha, "grey": self._kept_grey}
+        return next(name for name, maker in makers.items() if frames.maker == maker)
+
+    def digest(self) -> str:
+        """SHA-256 of the file; taken once.
+
+        Raises:
+            UserError: when the file cannot be read.
+        """
+        if self._digest is None:
+            self._digest = digest_of(self.part.path)
+        return self._digest
+
+    @staticmethod
+    def of(frames: Frames) -> FileFrames | None:
+        """The file that frames are read from; None for frames that are made or held elsewhere."""
+        maker = frames.maker if isinstance(frames, MadeFrames) else None
+        reader = getattr(maker, "__self__", None)
+        return reader if isinstance(reader, FileFrames) else None
 
     def close(self) -> None:
         """Let go of the file and of all frames."""
@@ -187,3 +247,16 @@ class FileFrames:
             self._open.close()
             self._reading = None
             self._kept.clear()
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of what a file holds.
+
+    Raises:
+        UserError: when it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(f"could not read {path}: {error.strerror}") from error

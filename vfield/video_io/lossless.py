@@ -1,0 +1,123 @@
+"""Frames kept on the disk exactly: FFV1 in Matroska, RGB of 8 or 16 bits, every frame a key frame.
+
+For what was made before a field is fitted (noise taken out, holes filled) or was given in memory. Frames of bytes come
+back as they were; those in floating point, which come from sources of at most 16 bits, to a 65535th.
+
+Niedermayer, Rice and Martinez, "FFV1 Video Coding Format", RFC 9043.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import torch
+from av.video.frame import VideoFrame
+from einops import rearrange
+from torch import Tensor
+
+from vfield.clip import ClipFacts, ColorInfo, Frames, MadeFrames
+from vfield.errors import UserError
+from vfield.folders import replaced
+from vfield.video_io.color import tag
+from vfield.video_io.frames import FileFrames, FilePart
+
+_RATE = Fraction(25)
+# Names of the pictures as they are handed over, and as FFV1 has them; by whether they are of bytes.
+_FORMATS = {True: ("rgb24", "bgr0"), False: ("rgb48le", "gbrp16le")}
+
+
+def keep_lossless(path: Path, pictures: Iterable[Tensor], like: Frames) -> Frames:
+    """Write pictures one after another, and give them by number.
+
+    Args:
+        path: of the file, `.mkv`. What is there is replaced once all is written.
+        pictures: (3, h, w) each, of the type of `like`.
+        like: frames of the same number, size and type.
+
+    Raises:
+        UserError: when the file cannot be written.
+    """
+    count, _, height, width = like.shape
+    handed, stored = _FORMATS[like.dtype == torch.uint8]
+    with replaced(path) as partial:
+        try:
+            with av.open(str(partial), "w", format="matroska") as container:
+                stream = container.add_stream(
+                    "ffv1", rate=_RATE, options={"level": "3", "g": "1", **_slices(height, width)}
+                )
+                stream.width, stream.height, stream.pix_fmt = width, height, stored
+                written = 0
+                for picture in pictures:
+                    frame = VideoFrame.from_ndarray(_words(picture), handed)
+                    tag(frame, ColorInfo("gbr", "pc"))
+                    frame = frame.reformat(format=stored)
+                    frame.pts, frame.time_base = written, 1 / _RATE
+                    container.mux(stream.encode(frame))
+                    written += 1
+                container.mux(stream.encode(None))
+        except av.FFmpegError as error:
+            raise UserError(f"could not write {path}: {error.strerror}; free some space") from error
+    if written != count:
+        raise UserError(f"{written} pictures were kept in {path}, not {count}")
+    return open_lossless(path, (height, width), count, is_deep=like.dtype != torch.uint8)
+
+
+def kept_in_file(frames: Frames, path: Path) -> Frames:
+    """The same frames in a file: where they are, or else written to one.
+
+    Args:
+        frames: of (3, h, w), or planes (h, w), which are kept as grey.
+        path: of the file that is written for those in memory.
+
+    Raises:
+        UserError: when it cannot be written.
+    """
+    if FileFrames.of(frames) is not None:
+        return frames
+    *_, height, width = frames.shape
+    coloured = MadeFrames(
+        (len(frames), 3, height, width), frames.dtype, lambda number: frames[number].expand(3, height, width)
+    )
+    written = keep_lossless(path, (coloured[number] for number in range(len(frames))), coloured)
+    reader = FileFrames.of(written)
+    assert reader is not None
+    return written if len(frames.shape) == 4 else reader.plane("grey")
+
+
+def open_lossless(path: Path, size: tuple[int, int], count: int, *, is_deep: bool) -> Frames:
+    """The pictures that `keep_lossless` has written, by number.
+
+    Args:
+        path: of the file.
+        size: (height, width) of the pictures.
+        count: how many there are.
+        is_deep: whether they are in floating point.
+    """
+    facts = ClipFacts(
+        height=size[0],
+        width=size[1],
+        pts_seconds=tuple(Fraction(number) / _RATE for number in range(count)),
+        end_seconds=count / _RATE,
+        frame_rate=_RATE,
+        color=ColorInfo("gbr", "pc", bit_depth=16 if is_deep else 8),
+        pixel_aspect=Fraction(1),
+        source=str(path),
+    )
+    return FileFrames(FilePart(path), facts, Fraction(0)).rgb
+
+
+def _words(picture: Tensor) -> np.ndarray:
+    """(h, w, 3) as FFmpeg takes them, bytes or words of 16 bits."""
+    pixels = rearrange(picture, "c h w -> h w c").numpy()
+    if picture.dtype == torch.uint8:
+        return np.ascontiguousarray(pixels)
+    return np.ascontiguousarray(np.rint(np.clip(pixels, 0, 1) * np.float32(65535)).astype(np.uint16))
+
+
+def _slices(height: int, width: int) -> dict[str, str]:
+    """FFV1 cannot part a picture one pixel wide, and tries."""
+    return {"slices": "1"} if min(height, width) == 1 else {}
