@@ -19,8 +19,10 @@ from vfield.clip import Clip
 from vfield.errors import UserError
 from vfield.evaluation import split
 from vfield.masks import with_mask
+from vfield.opening import open_clip
+from vfield.scan import Scan
 from vfield.training.saves import SUMMARY_NAMES
-from vfield.video_io import Deinterlacing, probe, read_clip
+from vfield.video_io import Deinterlacing, probe
 
 RUN_NAME = "run.json"
 # Files of a folder that are taken for clips.
@@ -40,6 +42,7 @@ class Seen(NamedTuple):
 
     observed: Clip
     held_out: HeldOut | None
+    scan: Scan | None = None
 
 
 @dataclass(frozen=True)
@@ -93,11 +96,11 @@ class Source:
                     f"--size {self.size} is larger than the clip's {info.width}x{info.height}: fit at its own size "
                     "and enlarge in the export"
                 )
-        clip = read_clip(path, start_seconds=start, end_seconds=end, size=size, deinterlace=self.deinterlace)
+        clip, scan = open_clip(path, start_seconds=start, end_seconds=end, size=size, deinterlace=self.deinterlace)
         if self.mask is not None:
             clip = with_mask(clip, self.mask, start_seconds=start, end_seconds=end)
         if self.holdout is None:
-            return Seen(clip, None)
+            return Seen(clip, None, scan)
         parts = split(clip, self.holdout)
         return Seen(parts.observed, parts.held_out)
 

@@ -103,10 +103,19 @@ def fit_source(
     resume = resume and (folder / RESUME_NAME).is_file()
     if isinstance(source.video, str):
         ((name, seen),) = clips.items()
-        return {name: fit(seen.observed, config, out=folder, records=records, held_out=seen.held_out, resume=resume)}
+        fitted = fit(
+            *(seen.observed, config),
+            scan=seen.scan,
+            out=folder,
+            records=records,
+            held_out=seen.held_out,
+            resume=resume,
+        )
+        return {name: fitted}
     observed = {name: seen.observed for name, seen in clips.items()}
     held_out = {name: seen.held_out for name, seen in clips.items()}
-    return fit_many(observed, config, out=folder, records=records, held_out=held_out, resume=resume)
+    scans = {name: seen.scan for name, seen in clips.items() if seen.scan is not None}
+    return fit_many(observed, config, scans=scans, out=folder, records=records, held_out=held_out, resume=resume)
 
 
 def _resumable(parsed: Namespace) -> Path:

@@ -19,6 +19,8 @@ from vfield.devices import usable_device
 from vfield.errors import UserError
 from vfield.expectation import Expectation
 from vfield.field.video_field import VideoField
+from vfield.opening import open_clip
+from vfield.scan import Scan
 from vfield.training.members import own_parameters
 from vfield.training.run import EVENTS_NAME, Run, Task, Watch
 from vfield.training.saves import RESUME_NAME, remove_summary
@@ -47,9 +49,10 @@ class FitResult(NamedTuple):
 
 
 def fit(
-    clip: Clip,
+    clip: Clip | str | Path,
     config: Config | None = None,
     *,
+    scan: Scan | None = None,
     out: Path | None = None,
     records: Mapping[str, str] | None = None,
     held_out: HeldOut | None = None,
@@ -60,8 +63,10 @@ def fit(
     """Fit a field to a clip.
 
     Args:
-        clip: the observed frames. What its `visible` hides is filled from the rest (`vfield.fill`) and not learnt from.
+        clip: the observed frames, or the path of a file. What `visible` hides is filled from the rest (`vfield.fill`)
+            and not learnt from. Of a clip in a file no more is held than a few frames, however long it is.
         config: None for the defaults.
+        scan: what a look through the clip has found (`vfield.opening`); None looks when it is needed.
         out: run folder, for the field file, what resuming needs and TensorBoard's events. What an earlier run left
             there stays until this one has something to put in its place. None keeps everything in memory.
         records: texts to keep with the run, by file name; TensorBoard shows them too.
@@ -74,7 +79,10 @@ def fit(
         UserError: when the config cannot work here, or the folder cannot be written or resumed from.
     """
     config = config or Config()
-    task = Task({"": clip}, config, out, records or {}, {"": held_out}, progress, watch)
+    if not isinstance(clip, Clip):
+        clip, scan = open_clip(clip)
+    scans = {} if scan is None else {"": scan}
+    task = Task({"": clip}, config, out, records or {}, {"": held_out}, progress, watch, scans=scans)
     return _fitted(task, resume)[""]
 
 
@@ -82,6 +90,7 @@ def fit_many(
     clips: Mapping[str, Clip],
     config: Config | None = None,
     *,
+    scans: Mapping[str, Scan] | None = None,
     out: Path | None = None,
     records: Mapping[str, str] | None = None,
     held_out: Mapping[str, HeldOut | None] | None = None,
@@ -90,11 +99,12 @@ def fit_many(
 ) -> dict[str, FitResult]:
     """Fit one field to several clips, of any sizes, rates and lengths: what is learnt and is of no one clip is shared.
 
-    All clips are held in memory. Steps, minutes and the learning rate's fall are those of the whole run.
+    Steps, minutes and the learning rate's fall are those of the whole run.
 
     Args:
         clips: the observed frames of each clip, by a name that can be a folder's.
         config: None for the defaults.
+        scans: what a look through each clip has found, by its name, where it was looked through.
         out: run folder, with a folder for each clip's field file and TensorBoard events. None keeps all in memory.
         records: as in `fit`.
         held_out: frames of each clip to be judged on in TensorBoard.
@@ -109,7 +119,7 @@ def fit_many(
     """
     if len(clips) < 2 or "" in clips:
         raise UserError(f"one field for many clips needs two or more, each with a name, got {sorted(clips)}")
-    task = Task(clips, config or Config(), out, records or {}, held_out or {}, progress)
+    task = Task(clips, config or Config(), out, records or {}, held_out or {}, progress, scans=scans or {})
     return _fitted(task, resume)
 
 
@@ -174,7 +184,7 @@ def _fitted(task: Task, resume: bool) -> dict[str, FitResult]:
         }
     finally:
         if run is not None:
-            run.close_boards()
+            run.close()
         accelerator.end_training()
         # Accelerate keeps its settings for the whole process; the next fit may ask for others.
         AcceleratorState._reset_state(reset_partial_state=accelerator.num_processes == 1)

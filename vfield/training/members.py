@@ -23,13 +23,14 @@ from tqdm import tqdm
 from vfield.board import Board
 from vfield.clip import Clip, Frames
 from vfield.coords import keyframe_t
-from vfield.denoise import DenoiseConfig, denoise
+from vfield.denoise import DenoiseConfig, Keep, denoise, gathered
 from vfield.expectation import Expectation
 from vfield.field.conditioning import running_statistics
 from vfield.field.video_field import VideoField
 from vfield.fill import fill
 from vfield.objective import Objective
 from vfield.sampling import PatchSampler
+from vfield.scan import Scan, scan_frames
 from vfield.start import start_field
 from vfield.training.settings import Config
 
@@ -53,13 +54,25 @@ class Member:
     """
 
     def __init__(
-        self, name: str, clip: Clip, config: Config, *, seed: int, like: VideoField | None, says: bool, shows: bool
+        self,
+        name: str,
+        clip: Clip,
+        config: Config,
+        *,
+        scan: Scan | None = None,
+        keep: Keep = gathered,
+        seed: int,
+        like: VideoField | None,
+        says: bool,
+        shows: bool,
     ) -> None:
         """Clean the clip and start its field.
 
         Args:
             name: of the clip.
             clip: the observed frames.
+            scan: what a look through them has found; None looks when it is needed.
+            keep: takes frames that were changed before they are learnt from, and gives them by number.
             config: of the run.
             seed: of the field's random start.
             like: a field whose shared parts to use; None for parts of its own.
@@ -74,10 +87,14 @@ class Member:
         self._says, self._shows = says, shows
         self.board: Board | None = None
         self.expectation: Expectation | None = None
-        self.clip = self._denoised(self._filled(clip), config.denoising)
+        filled = self._filled(clip, keep)
+        # What was found of the clip as it is does not hold for what is made of it.
+        scan = scan if scan is not None and filled is clip else scan_frames(filled.frames)
+        self.clip = self._denoised(filled, config.denoising, scan, keep)
+        scan = scan if self.clip is filled else scan_frames(self.clip.frames)
         learns = config.training.steps != 0 or like is not None
         self.field, self.rehearsal, self.enlarging, self.seen = start_field(
-            self.clip, config.field, config.flow, seed, self._follow, rehearse=learns, like=like
+            self.clip, config.field, config.flow, seed, self._follow, rehearse=learns, like=like, scan=scan
         )
         if len(self.seen) < len(clip):
             left_out = len(clip) - len(self.seen)
@@ -89,7 +106,7 @@ class Member:
         if self._says:
             _LOG.log(level, f"%s{message}", self._prefix, *values)
 
-    def _filled(self, clip: Clip) -> Clip:
+    def _filled(self, clip: Clip, keep: Keep) -> Clip:
         if clip.visible is None:
             return clip
         field = self._config.field
@@ -97,15 +114,18 @@ class Member:
             clip,
             lambda steps, total: tqdm(steps, total=total, desc="fill", disable=not self._shows, leave=False),
             rough=not (field.has_local and (field.local.colours or field.motion.enabled)),
+            keep=keep,
         )
         self.say("%.1f %% of the pixels are hidden", 100 * float((~clip.visible).float().mean()))
         return filled
 
-    def _denoised(self, clip: Clip, config: DenoiseConfig) -> Clip:
+    def _denoised(self, clip: Clip, config: DenoiseConfig, scan: Scan, keep: Keep) -> Clip:
         denoised = denoise(
             clip,
             config,
             lambda steps, total: tqdm(steps, total=total, desc="denoise", disable=not self._shows, leave=False),
+            scan=scan,
+            keep=keep,
         )
         if config.strength != 0:
             self.say("%s", denoised)

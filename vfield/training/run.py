@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
@@ -17,15 +18,19 @@ from tqdm import tqdm
 from vfield.board import Board, HeldOut
 from vfield.checkpoint import FIELD_NAME, save_field
 from vfield.clip import Clip
+from vfield.denoise import gathered
 from vfield.enlarging import Patches, find_detail_force
 from vfield.errors import UserError
 from vfield.expectation import expect
 from vfield.field.conditioning import running_statistics
 from vfield.field.video_field import VideoField
+from vfield.folders import remove
 from vfield.interrupts import Flag, interrupts
 from vfield.objective import JointObjective, Terms
 from vfield.rehearsal import apply_forces, find_forces
 from vfield.sampling import turn
+from vfield.scan import Scan
+from vfield.training.kept import Kept
 from vfield.training.members import Member, learnt, own_parameters, shared_parameters
 from vfield.training.saves import read_resume, write_resume
 from vfield.training.settings import Config
@@ -56,6 +61,7 @@ class Task(NamedTuple):
     watch: Watch | None = None
     shared: VideoField | None = None
     tune: bool = False
+    scans: Mapping[str, Scan] = MappingProxyType({})
 
 
 class Run:
@@ -78,7 +84,15 @@ class Run:
         for number, (name, clip) in enumerate(task.clips.items()):
             seed = config.training.seed + number
             says = bool(accelerator.is_main_process)
-            member = Member(name, clip, config, seed=seed, like=like, says=says, shows=self.show)
+            member = Member(
+                *(name, clip, config),
+                scan=task.scans.get(name),
+                keep=gathered if task.out is None else Kept(self._folder_of(task.out) / name),
+                seed=seed,
+                like=like,
+                says=says,
+                shows=self.show,
+            )
             self.members.append(member)
             like = member.field
         for member in self.members:
@@ -90,6 +104,10 @@ class Run:
         objective = JointObjective([member.objective() for member in self.members])
         optimizer = torch.optim.Adam(self._groups(), betas=(0.9, 0.99), eps=1e-8)
         self.objective, self.optimizer = accelerator.prepare(objective, optimizer)
+
+    def _folder_of(self, out: Path) -> Path:
+        """Where this process keeps changed frames: the run's folder, or beside the main process's one of its own."""
+        return out if self.accelerator.is_main_process else out / f"process-{self.accelerator.process_index}"
 
     def open_boards(self, out: Path) -> None:
         """Begin to show every clip in TensorBoard: the only one in the run's own events, several each in its own."""
@@ -103,8 +121,10 @@ class Run:
             member.board = Board(writer, member.clip, held_out, self.accelerator.device)
             member.board.describe("\n".join(self.task.records.values()), repr(member.clip))
 
-    def close_boards(self) -> None:
-        """End what `open_boards` began."""
+    def close(self) -> None:
+        """End what `open_boards` began, and remove what processes other than the main one kept."""
+        if self.out is not None and not self.accelerator.is_main_process:
+            remove(self._folder_of(self.out))
         for writer in self.writers:
             writer.close()
 

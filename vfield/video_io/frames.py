@@ -241,8 +241,7 @@ class FileFrames:
         return reader if isinstance(reader, FileFrames) else None
 
     def close(self) -> None:
-        """Let go of the file and of all frames."""
-        self._ahead.shutdown(wait=True)
+        """Let go of the file and of all frames; it is opened again when frames are asked for."""
         with self._lock:
             self._open.close()
             self._reading = None
