@@ -25,7 +25,7 @@ from vfield.field.config import FieldConfig
 from vfield.field.timeline import gaps_between
 from vfield.field.video_field import VideoField
 from vfield.flow import FlowConfig
-from vfield.records import SourceError, frames_from_json, frames_to_json, times_from_json, times_to_json
+from vfield.provenance import SourceError, frames_from_json, frames_to_json, times_from_json, times_to_json
 from vfield.tracks import AskedCurves
 from vfield.video_io import kept_in_file
 
