@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
 import zlib
 from dataclasses import asdict, is_dataclass
@@ -28,6 +27,7 @@ from vfield.expectation import Expectation, Stretch
 from vfield.field.config import FieldConfig
 from vfield.field.motion import Curves
 from vfield.field.video_field import VideoField
+from vfield.folders import replaced
 
 FIELD_NAME = "field.safetensors"
 WINDOWS_NAME = "windows.json"
@@ -49,18 +49,15 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any])
     Raises:
         UserError: when the folder cannot be written to or is full.
     """
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     try:
-        save_file(contiguous, partial, metadata={"format": _FORMAT, "facts": json.dumps(facts)})
-        # safetensors makes files that only their owner can read; a field is as public as its folder.
-        shutil.copymode(path.parent, partial)
-        partial.chmod(partial.stat().st_mode & 0o666)
-        os.replace(partial, path)
-    except (OSError, SafetensorError) as error:
+        with replaced(path) as partial:
+            save_file(contiguous, partial, metadata={"format": _FORMAT, "facts": json.dumps(facts)})
+            # safetensors makes files that only their owner can read; a field is as public as its folder.
+            shutil.copymode(path.parent, partial)
+            partial.chmod(partial.stat().st_mode & 0o666)
+    except SafetensorError as error:
         raise UserError(f"could not write {path}: {error}; free some space or choose another folder") from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

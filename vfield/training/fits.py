@@ -25,6 +25,7 @@ from vfield.errors import UserError
 from vfield.expectation import Expectation
 from vfield.field.video_field import VideoField
 from vfield.fill import fill
+from vfield.folders import replaced
 from vfield.start import distinct
 from vfield.training.members import own_parameters
 from vfield.training.run import EVENTS_NAME, Run, Task, Watch
@@ -244,7 +245,8 @@ def begin_folder(out: Path, records: Mapping[str, str], names: list[str], keep_e
         for name in names:
             (out / name).mkdir(exist_ok=True)
         for name, text in records.items():
-            (out / name).write_text(text)
+            with replaced(out / name) as partial:
+                partial.write_text(text, encoding="utf-8")
     except OSError as error:
         raise UserError(f"cannot write to {out}: {error.strerror}; name another folder") from error
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from vfield.clip import ColorInfo
 from vfield.errors import UserError
-from vfield.folders import check_folder, check_parent, move_into_place, partial_name, remove
+from vfield.folders import Temporary, check_folder, check_parent, clear_dead
 from vfield.video_io.audio import AudioPlan
 from vfield.video_io.carry import CarryPlan
 from vfield.video_io.encode import CONTAINERS, Encoding, VideoSink, choose_encoding
@@ -135,7 +135,7 @@ class VideoWriter:
             logger.warning("%s cannot hold sound; it is left out", self._path)
         self._overwrite = overwrite
         _check_target(self._path, self._kind, overwrite)
-        self._partial = partial_name(self._path)
+        self._temporary = Temporary(self._path)
         self._sink: _Sink | None = None
         self._pieces: Sequence[Path] = ()
         self._count = 0
@@ -203,7 +203,7 @@ class VideoWriter:
             path: where it goes, of this video's suffix. What is there is replaced.
         """
         made = copy.copy(self)
-        made._path, made._partial, made._overwrite = path, partial_name(path), True
+        made._path, made._temporary, made._overwrite = path, Temporary(path), True
         made._audio = made._carry = None
         return made
 
@@ -230,23 +230,22 @@ class VideoWriter:
     def __enter__(self) -> Self:
         # Somebody may have put something there since: a fit lies between the two where a clip is fitted and exported.
         _check_target(self._path, self._kind, self._overwrite)
-        remove(self._partial)
         try:
             with _told_to_user(self._path):
-                self._sink = self._open()
+                self._sink = self._open(self._temporary.make())
         except BaseException:
-            remove(self._partial)
+            self._temporary.remove()
             raise
         return self
 
-    def _open(self) -> _Sink:
+    def _open(self, file: Path) -> _Sink:
         height, width = self._height, self._width
         if self._kind == "":
-            return PngSink(self._partial, shape=self._shape, color=self._color, pixel_aspect=self._pixel_aspect)
+            return PngSink(file, shape=self._shape, color=self._color, pixel_aspect=self._pixel_aspect)
         if self._kind == ".png":
-            return PictureSink(self._partial, shape=self._shape, deep=self._color.bit_depth > 8)
+            return PictureSink(file, shape=self._shape, deep=self._color.bit_depth > 8)
         if self._encoding is None:
-            return GifSink(self._partial, height=height, width=width)
+            return GifSink(file, height=height, width=width)
         facts: dict[str, Any] = {
             "height": height,
             "width": width,
@@ -257,8 +256,8 @@ class VideoWriter:
             "carry": self._carry,
         }
         if self._pieces:
-            return JoinedSink(self._partial, self._encoding, self._pieces, **facts)
-        return VideoSink(self._partial, self._encoding, **facts)
+            return JoinedSink(file, self._encoding, self._pieces, **facts)
+        return VideoSink(file, self._encoding, **facts)
 
     def write(
         self, frame: Tensor, *, pts_seconds: Fraction | None = None, duration_seconds: Fraction | None = None
@@ -305,12 +304,12 @@ class VideoWriter:
             try:
                 with _told_to_user(self._path):
                     sink.close()
-                    move_into_place(self._partial, self._path)
+                    self._temporary.move_into_place()
             except BaseException:
                 sink.abort()
                 raise
         finally:
-            remove(self._partial)
+            self._temporary.remove()
 
 
 def _kind_of(path: str | Path) -> str:
@@ -336,6 +335,7 @@ def _refuse_options(path: Path, **options: object) -> None:
 def _check_target(path: Path, kind: str, overwrite: bool) -> None:
     """Refuses, before anything is rendered, a target that could not be put in place afterwards."""
     check_parent(path)
+    clear_dead(path)
     if kind == "":
         check_folder(path, _FRAME_NAME, "PNG", overwrite)
         return
