@@ -82,7 +82,7 @@ class Temporary:
 
     Attributes:
         path: where the result goes.
-        folder: the temporary folder. It holds a lock, the result as "new", and for a moment what that replaces as "old".
+        folder: the temporary folder. It holds a lock, the result as "new", for a moment what that replaces as "old".
         file: where to make the result, a file or a folder.
     """
 

@@ -1,6 +1,7 @@
 """The command line: parse, call one function, say the result (`vfield.cli.says`).
 
-Every command ends with 0, or prints one line that says what was wrong and ends with 2 (bad input) or 130 (Ctrl-C).
+Every command ends with 0, or prints one line that says what was wrong and ends with 2 (bad input), 130 (Ctrl-C),
+143 (SIGTERM) or 129 (SIGHUP).
 Each has a module here, with a function `run` from its words to its exit code, and a line in `COMMANDS`. The first line
 of the module is what `vfield --help` says of it.
 """

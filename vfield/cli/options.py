@@ -20,6 +20,7 @@ from vfield.benchmark.suite import SUITE
 from vfield.cli.says import answering, say_error
 from vfield.config import CONFIG_NAME, config_from_values, load_values
 from vfield.errors import UserError
+from vfield.interrupts import ending_in_order, exit_code, told
 from vfield.training import Config
 
 # Parts of help texts that several options share.
@@ -27,11 +28,13 @@ CLIP = "for example clip.mp4"
 PRESET = "for example configs/fast.yaml"
 STEPS = "optimisation steps, for example 400"
 SEED = "seed of everything random, for example 1"
+INTERRUPTED = 130
+"""The exit code of a command that Ctrl-C has ended; `guarded` makes it that of the signal which did."""
 DEVICE = "where to compute: auto, cpu, cuda or mps, for example cuda"
 
 
 def guarded(command: Callable[[list[str]], int], argv: Sequence[str] | None, json_file: bool = False) -> int:
-    """Run a command; turn a UserError into one line and exit code 2.
+    """Run a command; turn a UserError into one line and exit code 2, Ctrl-C into 130, SIGTERM 143 and SIGHUP 129.
 
     Args:
         command: from its words to its exit code.
@@ -45,16 +48,18 @@ def guarded(command: Callable[[list[str]], int], argv: Sequence[str] | None, jso
     # Accelerate still calls it so, and torch knows it only by a newer name.
     warnings.filterwarnings("ignore", message=".*broadcast_buffers.*", category=FutureWarning)
     words = [_one_spelling(word) for word in (sys.argv[1:] if argv is None else argv)]
-    with answering(_for_scripts(words, json_file)):
+    with answering(_for_scripts(words, json_file)), ending_in_order():
         try:
-            return command(words)
+            code = command(words)
+            # Work that lets its step end tells of any of the signals as of Ctrl-C.
+            return exit_code() if code == INTERRUPTED else code
         except UserError as error:
             return fail(str(error))
         except OSError as error:
             return fail(f"{error.filename or 'the system'}: {error.strerror or error}")
         except KeyboardInterrupt:
-            say_error("interrupted", "interrupted")
-            return 130
+            say_error(told(), told())
+            return exit_code()
 
 
 def fail(message: str) -> int:
