@@ -166,7 +166,14 @@ def test_another_clip_or_config_is_told_and_not_used(
         (["-o", "out.png"], "one picture"),
         (["-o", "out.mp4", "--run", "mine"], "mine"),
         (["-o", "out.mp4", "--out", "mine"], "--out"),
-        (["-o", "clip.mp4", "--overwrite"], "the clip that the field was fitted to"),
+        (["-o", "mask.mp4", "--overwrite", "--mask", "mask.mp4"], "would replace what --mask names"),
+        (["-o", "curve.mp4", "--overwrite", "--speed-curve", "curve.mp4"], "would replace what --speed-curve names"),
+        (["-o", "masks", "--overwrite", "--mask", "masks/000000.png"], "would replace what --mask names"),
+        (["-o", "runs/clip"], "is the run folder"),
+        (["-o", "runs"], "is the run folder"),
+        (["-o", "runs/clip/summary"], "part of it"),
+        (["-o", f"{'n' * 252}.mp4"], "name too long"),
+        (["-o", "clip.mp4", "--overwrite"], "would replace the clip"),
         ([], "output"),
     ],
 )
@@ -177,6 +184,10 @@ def test_what_is_wrong_with_the_export_is_found_before_the_fit(
     Path("there.mp4").write_text("keep me")
     Path("mine").mkdir()
     Path("mine", "diary.txt").write_text("keep me")
+    Path("masks").mkdir()
+    Path("masks", "000000.png").write_text("keep me")
+    Path("mask.mp4").write_text("keep me")
+    Path("curve.mp4").write_text("0:0,1:1")
     assert told in refused(["clip.mp4", *PLAIN, *words])
 
 

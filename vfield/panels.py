@@ -17,7 +17,7 @@ from vfield.checkpoint import SavedField
 from vfield.clip import to_float, to_uint8
 from vfield.coords import pixel_uv
 from vfield.errors import UserError
-from vfield.folders import replaced
+from vfield.folders import check_parent, replaced
 from vfield.peers import resize
 from vfield.render import render
 
@@ -178,6 +178,7 @@ def side_by_side(saved: SavedField, path: Path, *, device: torch.device | str = 
     """
     if path.suffix.lower() != ".png":
         raise UserError(f"the picture must be a .png, got {path}")
+    check_parent(path)
     if path.exists() and not overwrite:
         raise UserError(f"{path} exists; add --overwrite to replace it")
     field, facts = saved.field, saved.facts

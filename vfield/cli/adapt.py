@@ -6,7 +6,6 @@ from pathlib import Path
 
 from vfield.checkpoint import clip_folders, load_field
 from vfield.cli.options import (
-    check_folder,
     command_parser,
     config_of,
     fit_options,
@@ -17,6 +16,7 @@ from vfield.cli.options import (
     source_options,
 )
 from vfield.cli.outcomes import conclude, report
+from vfield.cli.places import run_held
 from vfield.cli.sources import RUN_NAME, source_of
 from vfield.config import CONFIG_NAME, config_text, load_values
 from vfield.errors import UserError
@@ -53,16 +53,15 @@ def run(words: list[str]) -> int:
         raise UserError(f"the field's parts are those of {parsed.run}; leave out --config and options of --field")
     source = source_of(parsed, adapted=parsed.run)
     folder = run_folder(parsed, parsed.video)
-    with meter() as peak_megabytes:
-        ((name, seen),) = source.read_all().items()
-        if is_main_process():
-            check_folder(folder, parsed.overwrite)
-        records = {CONFIG_NAME: config_text(config), RUN_NAME: source.with_digest().text()}
-        result = adapt(
-            shared, seen.observed, config, tune=parsed.tune, out=folder, records=records, held_out=seen.held_out
-        )
-        megabytes = peak_megabytes()
-    fitted = conclude(source, {name: seen}, config, {name: result}, folder, megabytes)
+    with run_held(folder, is_main=is_main_process(), resume=False, overwrite=parsed.overwrite):
+        with meter() as peak_megabytes:
+            ((name, seen),) = source.read_all().items()
+            records = {CONFIG_NAME: config_text(config), RUN_NAME: source.with_digest().text()}
+            result = adapt(
+                shared, seen.observed, config, tune=parsed.tune, out=folder, records=records, held_out=seen.held_out
+            )
+            megabytes = peak_megabytes()
+        fitted = conclude(source, {name: seen}, config, {name: result}, folder, megabytes)
     report(fitted, folder)
     return 0
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import get_args
 
 from vfield.cli.options import command_parser, exact_number, parse
+from vfield.cli.places import check_not_read
 from vfield.cli.says import say
 from vfield.comparison import DIFFERENCE_GAIN, Comparison, FrameScore, Layout, compare
 from vfield.errors import UserError
@@ -44,6 +45,8 @@ def run(words: list[str]) -> int:
     layouts: dict[str, Layout] = {name: name for name in get_args(Layout)}
     if parsed.layout not in layouts:
         raise UserError(f"--layout knows {', '.join(layouts)}, got {parsed.layout!r}")
+    if parsed.output is not None:
+        check_not_read(parsed.output, {"the first video": parsed.first, "the second video": parsed.second})
     compared = compare(
         Path(parsed.first),
         Path(parsed.second),

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 from vfield.cli.options import (
-    check_folder,
     command_parser,
     config_of,
     fit_options,
@@ -15,6 +14,7 @@ from vfield.cli.options import (
     parse,
     source_options,
 )
+from vfield.cli.places import check_not_read, files_read, run_held
 from vfield.cli.says import say
 from vfield.cli.values import parse_size
 from vfield.config import CONFIG_NAME, config_text
@@ -43,6 +43,9 @@ def run(words: list[str]) -> int:
         raise UserError("give either --holdout K (frames in between) or --scale S (enlarging)")
     config = config_of(parsed)
     check_device(config.training)
+    if parsed.json not in (None, "-"):
+        _check_json(Path(parsed.json))
+        check_not_read(parsed.json, files_read(parsed, [parsed.clip]), option="--json")
     size = None if parsed.size is None else parse_size(parsed.size)
     clip = read_clip(
         parsed.clip,
@@ -53,15 +56,13 @@ def run(words: list[str]) -> int:
         deinterlace=parsed.deinterlace,
     )
     folder = Path(parsed.out) if parsed.out else None
-    if folder is not None and is_main_process():
-        check_folder(folder, parsed.overwrite)
-    if parsed.json not in (None, "-"):
-        _check_json(Path(parsed.json))
     records = {CONFIG_NAME: config_text(config)}
-    if parsed.holdout is not None:
-        rows = evaluate_between(clip, parsed.holdout, config, folder, records)
-    else:
-        rows = evaluate_scale(clip, parsed.scale, config, folder, records)
+    is_main = folder is not None and is_main_process()
+    with run_held(folder or Path(), is_main=is_main, resume=False, overwrite=parsed.overwrite):
+        if parsed.holdout is not None:
+            rows = evaluate_between(clip, parsed.holdout, config, folder, records)
+        else:
+            rows = evaluate_scale(clip, parsed.scale, config, folder, records)
     if is_main_process():
         document = {
             "clip": parsed.clip,

@@ -394,6 +394,15 @@ def check_folder(
             raise UserError(f"{option} {folder} holds something that is not a {kept}; name another folder")
         if not overwrite:
             raise UserError(f"{option} {folder} holds a {kept}; add {also}--overwrite to start anew")
+    check_writable(folder, option)
+
+
+def check_writable(folder: Path, option: str = "--out") -> None:
+    """Refuse a folder that could not be made or written to.
+
+    Raises:
+        UserError: then.
+    """
     there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     try:
         # Tried, because permissions do not tell everything: read-only disks, and file systems of the kernel's own.

@@ -16,6 +16,7 @@ from vfield.cli.options import (
     run_options,
     span_options,
 )
+from vfield.cli.places import check_not_read, files_read
 from vfield.cli.says import plain, say
 from vfield.cli.values import parse_crop, parse_output_rate, parse_size, parse_speed_curve
 from vfield.crew import crew_of_launch
@@ -34,6 +35,7 @@ def run(words: list[str]) -> int:
     render_device(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier output")
     parsed = parse(parser, words)
+    check_not_read(parsed.output, files_read(parsed))
     config = export_config(parsed, parsed.start, parsed.end)
     with crew_of_launch() as crew:
         saved = open_run(run_of(parsed), parsed.device)

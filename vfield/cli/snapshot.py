@@ -6,6 +6,7 @@ from pathlib import Path
 
 from vfield.checkpoint import load_field
 from vfield.cli.options import command_parser, output_option, parse, render_device, run_of, run_options
+from vfield.cli.places import check_not_read
 from vfield.cli.says import say
 from vfield.panels import side_by_side
 
@@ -19,6 +20,7 @@ def run(words: list[str]) -> int:
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier picture")
     parsed = parse(parser, words)
     saved = load_field(run_of(parsed), parsed.device)
+    check_not_read(parsed.output, {"the clip that the field was fitted to": saved.facts.source})
     side_by_side(saved, Path(parsed.output), device=parsed.device, overwrite=parsed.overwrite)
     say(parsed.output, {"path": parsed.output})
     return 0

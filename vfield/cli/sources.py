@@ -135,7 +135,7 @@ def recorded_source(folder: Path) -> Source:
     try:
         return Source(**json.loads((folder / RUN_NAME).read_text()))
     except (ValueError, TypeError) as error:
-        raise UserError(f"{folder / RUN_NAME} is damaged ({error}); start without --resume") from error
+        raise UserError(f"{folder / RUN_NAME} is damaged ({error}); start anew with --overwrite") from error
 
 
 def expanded(videos: Sequence[str]) -> str | list[str]:

@@ -8,7 +8,6 @@ from pathlib import Path
 from jsonargparse import ArgumentParser, Namespace
 
 from vfield.cli.options import (
-    check_folder,
     command_parser,
     config_of,
     fit_options,
@@ -19,6 +18,7 @@ from vfield.cli.options import (
     source_options,
 )
 from vfield.cli.outcomes import conclude, report
+from vfield.cli.places import is_begun_at_most, run_held
 from vfield.cli.sources import RUN_NAME, SOURCE_OPTIONS, Seen, Source, expanded, recorded_source, source_of
 from vfield.cli.windows import fit_plan, has_windows, plan_run, report_windows, show_plan, window_option
 from vfield.config import CONFIG_NAME, config_text, load_values
@@ -68,20 +68,18 @@ def run(words: list[str]) -> int:
         if parsed.resume:
             raise UserError("--dry-run and --resume contradict each other; leave one out")
         return show_plan(source, config, folder, parsed.window)
-    if has_windows(source, folder, parsed.window, parsed.resume):
-        if not parsed.resume and is_main_process():
-            check_folder(folder, parsed.overwrite, also="--resume to go on or ")
-        with crew_of_launch() as crew:
-            plan = plan_run(source, config, folder, parsed.window, crew, resume=parsed.resume)
-            report_windows(plan, fit_plan(source, config, folder, plan, crew), folder, crew)
-        return 0
-    with meter() as peak_megabytes:
-        clips = source.read_all()
-        if not parsed.resume and is_main_process():
-            check_folder(folder, parsed.overwrite, also="--resume to go on or ")
-        results = fit_source(source, clips, config, folder, resume=parsed.resume)
-        megabytes = peak_megabytes()
-    fitted = conclude(source, clips, config, results, folder, megabytes)
+    main, also = is_main_process(), "--resume to go on or "
+    with run_held(folder, is_main=main, resume=parsed.resume, overwrite=parsed.overwrite, also=also):
+        if has_windows(source, folder, parsed.window, parsed.resume):
+            with crew_of_launch() as crew:
+                plan = plan_run(source, config, folder, parsed.window, crew, resume=parsed.resume)
+                report_windows(plan, fit_plan(source, config, folder, plan, crew), folder, crew)
+            return 0
+        with meter() as peak_megabytes:
+            clips = source.read_all()
+            results = fit_source(source, clips, config, folder, resume=parsed.resume)
+            megabytes = peak_megabytes()
+        fitted = conclude(source, clips, config, results, folder, megabytes)
     report(fitted, folder)
     return 0
 
@@ -117,5 +115,6 @@ def _resumable(parsed: Namespace) -> Path:
     folder = run_folder(parsed, parsed.video or "")
     for name in (CONFIG_NAME, RUN_NAME):
         if not (folder / name).is_file():
-            raise UserError(f"{folder} cannot be resumed: it has no {name}; start without --resume")
+            anew = "without --resume" if not folder.is_dir() or is_begun_at_most(folder) else "anew with --overwrite"
+            raise UserError(f"{folder} cannot be resumed: it has no {name}; start {anew}")
     return folder

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,7 +26,7 @@ from vfield.errors import UserError
 from vfield.expectation import Expectation
 from vfield.field.video_field import VideoField
 from vfield.fill import fill
-from vfield.folders import replaced
+from vfield.folders import held, replaced
 from vfield.start import distinct
 from vfield.training.members import own_parameters
 from vfield.training.run import EVENTS_NAME, Run, Task, Watch
@@ -169,6 +170,16 @@ def adapt(
 
 def _fitted(task: Task, resume: bool) -> dict[str, FitResult]:
     accelerator = _accelerator(task.config.training, task.out)
+    with _held(task.out, accelerator.is_main_process):
+        return _fitted_by(accelerator, task, resume)
+
+
+def _held(out: Path | None, is_main: bool) -> AbstractContextManager[None]:
+    """Holds the folder of a run, if there is one and this process writes there."""
+    return held(out) if out is not None and is_main else nullcontext()
+
+
+def _fitted_by(accelerator: Accelerator, task: Task, resume: bool) -> dict[str, FitResult]:
     run: Run | None = None
     try:
         run = Run(accelerator, task)
@@ -201,19 +212,20 @@ def _fit_compact(clip: Clip, config: Config, out: Path | None, records: Mapping[
     check_device(config.training)
     is_main = bool(PartialState(cpu=config.training.device == "cpu").is_main_process)
     clip = config.without_what_is_lost(clip, says=is_main)
-    if out is not None and is_main:
-        begin_folder(out, records, [""], keep_events=False)
 
     def follow(loop: Iterable[Any], total: int) -> Iterable[Any]:
         return tqdm(loop, total=total, desc="compress", disable=not (progress and is_main), leave=False)
 
-    denoised = denoise(fill(clip, follow), config.denoising, follow).clip
-    seen, shots = distinct(denoised, moving=True)
-    t = keyframe_t(seen.pts_seconds)
-    packed, coded = pack(seen.frames, t, shots, config.compression, config.flow, config.training.seed, follow)
-    field = field_of(packed, coded, config.field, float(clip.duration_seconds))
-    if out is not None and is_main:
-        save_compact(out / FIELD_NAME, packed, config.field, clip.facts)
+    with _held(out, is_main):
+        if out is not None and is_main:
+            begin_folder(out, records, [""], keep_events=False)
+        denoised = denoise(fill(clip, follow), config.denoising, follow).clip
+        seen, shots = distinct(denoised, moving=True)
+        t = keyframe_t(seen.pts_seconds)
+        packed, coded = pack(seen.frames, t, shots, config.compression, config.flow, config.training.seed, follow)
+        field = field_of(packed, coded, config.field, float(clip.duration_seconds))
+        if out is not None and is_main:
+            save_compact(out / FIELD_NAME, packed, config.field, clip.facts)
     on = usable_device(config.training.device)
     return FitResult(field.to(on).eval(), 0, time.monotonic() - began, False, is_main, None)
 
