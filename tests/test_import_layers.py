@@ -20,6 +20,7 @@ LAYERS = [
     "devices",
     "interrupts",
     "folders",
+    "records",
     "meter",
     "crew",
     "clip",

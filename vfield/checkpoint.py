@@ -28,6 +28,7 @@ from vfield.field.config import FieldConfig
 from vfield.field.motion import Curves
 from vfield.field.video_field import VideoField
 from vfield.folders import replaced
+from vfield.records import parse_json
 
 FIELD_NAME = "field.safetensors"
 WINDOWS_NAME = "windows.json"
@@ -73,8 +74,13 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             metadata = file.metadata() or {}
             if metadata.get("format") != _FORMAT:
                 raise UserError(f"{path} is not a field file of this version ({_FORMAT}); fit the clip again")
-            return {name: file.get_tensor(name) for name in file.keys()}, json.loads(metadata["facts"])  # noqa: SIM118
-    except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
+            facts = parse_json(metadata["facts"])
+            if not isinstance(facts, dict):
+                raise ValueError("its facts are not a mapping of keys")
+            return {name: file.get_tensor(name) for name in file.keys()}, facts  # noqa: SIM118
+    except UserError:
+        raise
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise UserError(f"{path} is damaged ({error}); fit the clip again") from error
 
 

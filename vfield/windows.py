@@ -23,6 +23,7 @@ from vfield.checkpoint import FIELD_NAME, WINDOWS_NAME, SavedField, facts_from_j
 from vfield.clip import ClipFacts
 from vfield.errors import UserError
 from vfield.folders import remove, replaced
+from vfield.records import read_record
 
 LEAST_FRAMES = 8
 """That a window must be allowed to have."""
@@ -183,10 +184,10 @@ def read_plan(out: Path) -> WindowPlan:
     """
     path = out / WINDOWS_NAME
     try:
-        return _plan_of(json.loads(path.read_text()))
+        return _plan_of(read_record(path))
     except UserError as error:
         raise UserError(f"{path}: {error}; fit again with --overwrite") from error
-    except (ValueError, KeyError, TypeError, ArithmeticError) as error:
+    except (ValueError, KeyError, TypeError, ArithmeticError, AttributeError, IndexError) as error:
         raise UserError(f"{path} is damaged ({error}); fit again with --overwrite") from error
 
 

@@ -19,6 +19,7 @@ from vfield.clip import Clip
 from vfield.errors import UserError
 from vfield.evaluation import split
 from vfield.masks import with_mask
+from vfield.records import read_record, taken
 from vfield.training.saves import SUMMARY_NAMES
 from vfield.video_io import Deinterlacing, probe, read_clip
 
@@ -30,6 +31,14 @@ _FRAGMENT = re.compile(r"(?P<path>.+)#t=(?P<start>\d+(\.\d+)?)?(,(?P<end>\d+(\.\
 _TAKEN = {"config.yaml", "field.safetensors", "resume.safetensors", "windows.json", "tensorboard"}
 _TAKEN |= {RUN_NAME, *SUMMARY_NAMES}
 
+
+# What `run.json` holds.
+_KINDS: dict[str, tuple[type, ...]] = {
+    "video": (str, list),
+    **dict.fromkeys(("start", "end"), (int, float, type(None))),
+    "holdout": (int, type(None)),
+    **dict.fromkeys(("size", "mask", "deinterlace", "adapted", "digest"), (str, type(None))),
+}
 
 # Options of a command that say what is learnt from; `--mask` is not one of every command's.
 SOURCE_OPTIONS = ("video", "start", "end", "size", "holdout", "mask", "deinterlace")
@@ -131,11 +140,27 @@ def source_of(parsed: Namespace, adapted: str | None = None) -> Source:
 
 
 def recorded_source(folder: Path) -> Source:
-    """The source that was kept with a run."""
+    """The source that was kept with a run.
+
+    Raises:
+        UserError: when its record is damaged.
+    """
     try:
-        return Source(**json.loads((folder / RUN_NAME).read_text()))
-    except (ValueError, TypeError) as error:
+        return _source_in(read_record(folder / RUN_NAME))
+    except ValueError as error:
         raise UserError(f"{folder / RUN_NAME} is damaged ({error}); start anew with --overwrite") from error
+
+
+def _source_in(record: dict[str, Any]) -> Source:
+    """The source that a record tells of; a ValueError where it cannot."""
+    unknown = record.keys() - _KINDS.keys()
+    if unknown:
+        raise ValueError(f"it has a key {min(unknown)!r:.40}")
+    found = {name: taken(record, name, *kinds) for name, kinds in _KINDS.items() if name in record}
+    video = taken(record, "video", str, list)
+    for each in video if isinstance(video, list) else [video]:
+        taken({"video": each}, "video", str)
+    return Source(**found)
 
 
 def expanded(videos: Sequence[str]) -> str | list[str]:
