@@ -36,7 +36,7 @@ from vfield.folders import is_own_name
 from vfield.summary import is_done, read_summary
 from vfield.video_io import VideoWriter, read_clip
 
-TINY = ["--config", str(Path(__file__).parents[1] / "configs" / "tiny.yaml"), "--device", "cpu"]
+TINY = ["--config", str(Path(__file__).parents[1] / "configs" / "tiny.yaml"), "--device", "cpu", "--steps", "4"]
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 FRAMES = 4
 _LOG = Path("log.txt")
@@ -140,8 +140,8 @@ def works() -> dict[str, Work]:
             if not Path(path).exists() and done(lambda: vfield(["render", "whole", "-o", path])):
                 raise AssertionError(_LOG.read_text())
 
-        words = ["render", "whole", "--slowmo", "8", *options, "--overwrite", "-o", path]
-        count = 8 * FRAMES
+        words = ["render", "whole", "--slowmo", "4", *options, "--overwrite", "-o", path]
+        count = 4 * FRAMES
         return Work(words, None, lambda: holds(path, count), lambda: holds_or_moved_aside(path, FRAMES, count), before)
 
     train = ["train", "--video", "clip.mkv", *TINY, "--out", "fit"]

@@ -66,7 +66,8 @@ def _write(folder: Path, summary: Mapping[str, Any]) -> None:
         raise damaged_summary(folder, error) from error
     for name, content in ((PAGE_NAME, text), (SUMMARY_NAME, json.dumps(summary, indent=1))):
         with replaced(folder / name) as partial:
-            partial.write_text(content, encoding="utf-8")
+            # Names of files may be no text, which only JSON has words for.
+            partial.write_text(content, encoding="utf-8", errors="backslashreplace")
 
 
 def _captions(folder: Path) -> list[list[tuple[str, str]]]:
