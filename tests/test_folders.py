@@ -201,6 +201,6 @@ def test_a_folder_may_be_held_twice_by_one_process_and_is_gone_if_nothing_came_i
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="cannot write"), held(tmp_path / "file" / "run"):
+    with pytest.raises(UserError, match="cannot be written to"), held(tmp_path / "file" / "run"):
         pass
     assert names_in(tmp_path) == ["file"]

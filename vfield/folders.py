@@ -233,7 +233,7 @@ def held(folder: Path, wait_seconds: float = 0.5) -> Iterator[None]:
             raise UserError(
                 f"another process is at work in {folder}; wait until it has ended, or name another folder"
             ) from None
-        raise UserError(f"cannot write to {folder}: {error.strerror}; name another folder") from error
+        raise UserError(f"{folder} cannot be written to ({error.strerror}); name another folder") from error
     try:
         yield
     finally:

@@ -212,11 +212,11 @@ def remove_windows(out: Path) -> None:
     """Remove an earlier run's windows from a folder; nothing else that lies there."""
     if not (out / WINDOWS_NAME).is_file():
         return
-    (out / WINDOWS_NAME).unlink()
     remove(out / EXPORTS_NAME)
     for folder in out.glob("[0-9][0-9][0-9]*"):
         if folder.is_dir() and folder.name.isdigit():
             shutil.rmtree(folder)
+    (out / WINDOWS_NAME).unlink()  # last: whoever is killed before leaves folders that are known for windows
 
 
 # ------------------------------------------------------------------------------------------- asking the fields

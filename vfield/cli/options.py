@@ -374,7 +374,24 @@ def run_folder(parsed: Namespace, video: str | list[str]) -> Path:
 def check_folder(
     folder: Path, overwrite: bool, mark: str = CONFIG_NAME, kept: str = "run", also: str = "", option: str = "--out"
 ) -> None:
-    """Refuse a folder that holds something, or that could not be made or written to.
+    """Refuse a folder that holds something (`check_contents`), or that could not be made or written to.
+
+    Raises:
+        UserError: when it may not or cannot be written to.
+    """
+    check_contents(folder, overwrite, mark, kept, also, option)
+    there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    try:
+        # Tried, because permissions do not tell everything: read-only disks, and file systems of the kernel's own.
+        tempfile.TemporaryDirectory(prefix=".vfield-", dir=there).cleanup()
+    except OSError as error:
+        raise UserError(f"{option} {folder} cannot be written to ({error.strerror}); name another folder") from error
+
+
+def check_contents(
+    folder: Path, overwrite: bool, mark: str = CONFIG_NAME, kept: str = "run", also: str = "", option: str = "--out"
+) -> None:
+    """Refuse a folder that holds something.
 
     Args:
         folder: what the option named.
@@ -385,7 +402,7 @@ def check_folder(
         option: for the message.
 
     Raises:
-        UserError: when it may not or cannot be written to.
+        UserError: when it may not be written to.
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{option} {folder} is a file; name a folder")
@@ -394,21 +411,6 @@ def check_folder(
             raise UserError(f"{option} {folder} holds something that is not a {kept}; name another folder")
         if not overwrite:
             raise UserError(f"{option} {folder} holds a {kept}; add {also}--overwrite to start anew")
-    check_writable(folder, option)
-
-
-def check_writable(folder: Path, option: str = "--out") -> None:
-    """Refuse a folder that could not be made or written to.
-
-    Raises:
-        UserError: then.
-    """
-    there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
-    try:
-        # Tried, because permissions do not tell everything: read-only disks, and file systems of the kernel's own.
-        tempfile.TemporaryDirectory(prefix=".vfield-", dir=there).cleanup()
-    except OSError as error:
-        raise UserError(f"{option} {folder} cannot be written to ({error.strerror}); name another folder") from error
 
 
 def is_main_process() -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
-from vfield.cli.options import check_folder, check_writable
+from vfield.cli.options import check_contents
 from vfield.cli.sources import RUN_NAME, file_of
 from vfield.config import CONFIG_NAME
 from vfield.errors import UserError
@@ -64,10 +64,9 @@ def run_held(
 
     def check() -> None:
         if resume or (folder.is_dir() and is_begun_at_most(folder)):
-            check_writable(folder, option)
             return
         mark = next((name for name in sorted(_RECORDS) if (folder / name).is_file()), CONFIG_NAME)
-        check_folder(folder, overwrite, mark=mark, also=also, option=option)
+        check_contents(folder, overwrite, mark=mark, also=also, option=option)
 
     check()
     with held(folder):

@@ -18,6 +18,7 @@ from vfield.cli.values import parse_size
 from vfield.clip import Clip
 from vfield.errors import UserError
 from vfield.evaluation import split
+from vfield.folders import LOCK_NAME
 from vfield.masks import with_mask
 from vfield.records import read_record, taken
 from vfield.training.saves import SUMMARY_NAMES
@@ -29,7 +30,7 @@ _SUFFIXES = {".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".webm"}
 _FRAGMENT = re.compile(r"(?P<path>.+)#t=(?P<start>\d+(\.\d+)?)?(,(?P<end>\d+(\.\d+)?))?")
 # Names in a run folder that no clip may take.
 _TAKEN = {"config.yaml", "field.safetensors", "resume.safetensors", "windows.json", "tensorboard"}
-_TAKEN |= {RUN_NAME, *SUMMARY_NAMES}
+_TAKEN |= {RUN_NAME, LOCK_NAME, *SUMMARY_NAMES}
 
 
 # What `run.json` holds.
