@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
@@ -21,7 +22,7 @@ from vfield.cli.outcomes import conclude, report
 from vfield.cli.places import is_begun_at_most, run_held
 from vfield.cli.sources import RUN_NAME, SOURCE_OPTIONS, Seen, Source, expanded, recorded_source, source_of
 from vfield.cli.windows import fit_plan, has_windows, plan_run, report_windows, show_plan, window_option
-from vfield.config import CONFIG_NAME, config_text, load_values
+from vfield.config import CONFIG_NAME, config_from_values, config_text, load_values
 from vfield.crew import crew_of_launch
 from vfield.errors import UserError
 from vfield.meter import meter
@@ -55,7 +56,7 @@ def run(words: list[str]) -> int:
             if given is not None and given != getattr(source, name):
                 raise UserError(f"--{name} {given} differs from the run's {getattr(source, name)}; leave it out")
         # What the run was made with comes first, what is given now over it.
-        parser.set_defaults(load_values(folder / CONFIG_NAME))
+        parser.set_defaults(_recorded_values(folder / CONFIG_NAME))
         parsed = parse(parser, words)
     elif parsed.video is None:
         raise UserError("no clip given; add --video clip.mp4")
@@ -105,6 +106,16 @@ def fit_source(
     observed = {name: seen.observed for name, seen in clips.items()}
     held_out = {name: seen.held_out for name, seen in clips.items()}
     return fit_many(observed, config, out=folder, records=records, held_out=held_out, resume=resume)
+
+
+def _recorded_values(path: Path) -> dict[str, Any]:
+    """The config that was kept with a run."""
+    try:
+        values = load_values(path)
+        config_from_values(values)  # the parser would not name the file
+    except UserError as error:
+        raise UserError(f"{path} is damaged ({error}); start anew with --overwrite") from error
+    return values
 
 
 def _resumable(parsed: Namespace) -> Path:
