@@ -17,6 +17,8 @@ PACKAGE = Path(__file__).parents[1] / "vfield"
 # for the module or for the whole package of that name. Names of modules yet to be written do no harm.
 LAYERS = [
     "errors",
+    "described",
+    "fit_config",
     "devices",
     "interrupts",
     "folders",
@@ -78,8 +80,19 @@ LAYERS = [
 # The order inside a package, likewise. A package without an order here may import freely within itself.
 INNER_LAYERS = {
     "field": [
-        *["timeline", "fourier", "splines", "latents", "encoder", "motion", "conditioning", "decoder", "detail"],
-        *["config", "following", "reads", "video_field", "__init__"],
+        *[
+            "config",
+            "timeline",
+            "fourier",
+            "splines",
+            "latents",
+            "encoder",
+            "motion",
+            "conditioning",
+            "decoder",
+            "detail",
+        ],
+        *["following", "reads", "video_field", "__init__"],
     ],
     "benchmark": [
         *["suite", "cases", "interpolation", "upscaling", "tables", "results", "denoising", "inpainting"],
@@ -90,7 +103,7 @@ INNER_LAYERS = {
         *["curves", "mend", "packed", "__init__"],
     ],
     "lab": [
-        *["plots", "rate_plot", "spectral", "spectral_figures", "ntk", "ntk_run", "ntk_figures"],
+        *["settings", "plots", "rate_plot", "spectral", "spectral_figures", "ntk", "ntk_run", "ntk_figures"],
         *["race", "budget", "conditioning", "latents", "curves", "adapt", "__init__"],
     ],
     "view": ["source", "views", "viewer", "worker", "clips", "server", "__init__"],

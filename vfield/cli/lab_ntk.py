@@ -8,8 +8,9 @@ from pathlib import Path
 from vfield.cli.options import check_folder, command_parser, image_option, parse, result_folder
 from vfield.cli.says import say
 from vfield.lab.ntk_figures import FIGURES_NAME, write_ntk
-from vfield.lab.ntk_run import NtkConfig, run_ntk
+from vfield.lab.ntk_run import run_ntk
 from vfield.lab.plots import check_plots
+from vfield.lab.settings import NtkConfig
 from vfield.lab.spectral import square_picture
 from vfield.video_io import read_clip
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from vfield.cli.options import SEED, STEPS, check_folder, command_parser, image_option, parse, result_folder
 from vfield.cli.says import say
 from vfield.lab.plots import check_plots
-from vfield.lab.spectral import SpectralConfig, Trace, run_spectral, square_picture
+from vfield.lab.settings import SpectralConfig
+from vfield.lab.spectral import Trace, run_spectral, square_picture
 from vfield.lab.spectral_figures import FIGURES_NAME, write_spectral
 from vfield.video_io import read_clip
 
