@@ -17,6 +17,7 @@ PACKAGE = Path(__file__).parents[1] / "vfield"
 # for the module or for the whole package of that name. Names of modules yet to be written do no harm.
 LAYERS = [
     "errors",
+    "lazily",
     "described",
     "fit_config",
     "devices",
@@ -80,19 +81,8 @@ LAYERS = [
 # The order inside a package, likewise. A package without an order here may import freely within itself.
 INNER_LAYERS = {
     "field": [
-        *[
-            "config",
-            "timeline",
-            "fourier",
-            "splines",
-            "latents",
-            "encoder",
-            "motion",
-            "conditioning",
-            "decoder",
-            "detail",
-        ],
-        *["following", "reads", "video_field", "__init__"],
+        *["config", "timeline", "fourier", "splines", "latents", "encoder", "motion", "conditioning"],
+        *["decoder", "detail", "following", "reads", "video_field", "__init__"],
     ],
     "benchmark": [
         *["suite", "cases", "interpolation", "upscaling", "tables", "results", "denoising", "inpainting"],

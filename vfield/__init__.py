@@ -15,10 +15,11 @@ Importing the package starts nothing; each name is loaded when it is first used.
 
 from __future__ import annotations
 
-import importlib
 import sys
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from vfield.lazily import names_from
 
 if TYPE_CHECKING:
     from vfield.checkpoint import load, load_field, save_field
@@ -77,7 +78,4 @@ class _Package(ModuleType):
 sys.modules[__name__].__class__ = _Package
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'vfield' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+__getattr__ = names_from(__name__, _HOMES)

@@ -9,7 +9,6 @@ from typing import Literal
 
 from vfield.clip import Clip, ClipFacts
 from vfield.compact.config import CompressionConfig
-from vfield.compact.packed import check_parts
 from vfield.devices import DeviceName
 from vfield.errors import UserError
 from vfield.field.config import FieldConfig
@@ -90,6 +89,8 @@ class Config:
 
     def __post_init__(self) -> None:
         if self.compression.enabled:
+            from vfield.compact.packed import check_parts  # loads torch
+
             check_parts(self.field)
 
     def kept(self, facts: ClipFacts) -> ClipFacts:
