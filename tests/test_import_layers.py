@@ -20,6 +20,7 @@ LAYERS = [
     "lazily",
     "described",
     "fit_config",
+    "known",
     "devices",
     "interrupts",
     "folders",
@@ -100,10 +101,10 @@ INNER_LAYERS = {
     "summary": ["figures", "pictures", "page", "write", "__init__"],
     "training": ["settings", "members", "saves", "run", "fits", "windowed", "__init__"],
     "cli": [
-        *["says", "values", "options", "sources", "info", "compare", "completion", "outcomes", "windows"],
-        *["train", "adapt", "render", "run_batch", "run", "flow", "snapshot", "view", "evaluate"],
-        *["benchmark_denoising", "benchmark_inpainting", "benchmark_compact"],
-        *["benchmark", "lab_spectral", "lab_ntk", "lab_races", "lab_adapt", "lab", "__init__"],
+        *["says", "values", "options", "commands", "forms", "benchmark_forms", "lab_forms", "sources", "info"],
+        *["compare", "completion", "outcomes", "windows", "train", "adapt", "render", "run_batch", "run", "flow"],
+        *["snapshot", "view", "evaluate", "benchmark_denoising", "benchmark_inpainting", "benchmark_compact"],
+        *["benchmark", "lab_spectral", "lab_ntk", "lab_races", "lab_adapt", "__init__"],
     ],
 }
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 # Beyond this, shapes differ by more than the rounding of sides to whole pixels explains.
 SHAPE_TOLERANCE = 0.01
+# Of a picture, in pixels.
+LARGEST_SIDE = 16384
 
 _HDR_TRANSFERS = ("smpte2084", "arib-std-b67")
 
@@ -256,6 +258,14 @@ def reshaped_aspect(
     if abs(change - 1) <= SHAPE_TOLERANCE:
         return pixel_aspect
     return (pixel_aspect * change).limit_denominator(1000)
+
+
+def check_size(height: int, width: int, why: str = "") -> None:
+    """Refuse a picture that is empty or absurdly large, in one line that may say why it would be."""
+    if not (1 <= height <= LARGEST_SIDE and 1 <= width <= LARGEST_SIDE):
+        raise UserError(
+            f"a picture of {width}x{height}{why} cannot be made; both sides must be 1 to {LARGEST_SIDE} pixels"
+        )
 
 
 def to_float(frames: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal, get_args
 
-from vfield.clip import ClipFacts, reshaped_aspect
+from vfield.clip import LARGEST_SIDE, ClipFacts, check_size, reshaped_aspect
 from vfield.errors import UserError
 from vfield.render import WHOLE, Region
 from vfield.soundtrack import AudioMode
@@ -19,7 +19,6 @@ from vfield.zoom import ZoomPath
 Crop = tuple[Fraction | float, Fraction | float, Fraction | float, Fraction | float]
 
 _LOG = logging.getLogger("vfield")
-_LARGEST_SIDE = 16384
 _LARGEST_FACTOR = 1000  # of frame rates and of slow motion
 
 
@@ -86,8 +85,8 @@ class ExportConfig:
             )
         if self.scale is not None and not (math.isfinite(self.scale) and self.scale > 0):
             raise UserError(f"scale must be greater than 0, got {_show(self.scale)}; 2 doubles width and height")
-        if self.scale is not None and self.scale > _LARGEST_SIDE:
-            raise UserError(f"scale must be at most {_LARGEST_SIDE}, got {self.scale:g}; 2 doubles width and height")
+        if self.scale is not None and self.scale > LARGEST_SIDE:
+            raise UserError(f"scale must be at most {LARGEST_SIDE}, got {self.scale:g}; 2 doubles width and height")
         if self.size is not None:
             check_size(*self.size)
         if self.crop is not None and self.path is not None:
@@ -154,14 +153,6 @@ def output_size(config: ExportConfig, facts: ClipFacts) -> tuple[int, int]:
     height, width = math.floor(crop_height * scale + half), math.floor(crop_width * scale + half)
     check_size(height, width, f" (scale {_show(scale)} of {_show(crop_width)}x{_show(crop_height)})")
     return height, width
-
-
-def check_size(height: int, width: int, why: str = "") -> None:
-    """Refuse a picture that is empty or absurdly large, in one line that may say why it would be."""
-    if not (1 <= height <= _LARGEST_SIDE and 1 <= width <= _LARGEST_SIDE):
-        raise UserError(
-            f"a picture of {width}x{height}{why} cannot be made; both sides must be 1 to {_LARGEST_SIDE} pixels"
-        )
 
 
 def _crop(config: ExportConfig, facts: ClipFacts) -> tuple[Fraction, Fraction, Fraction, Fraction]:

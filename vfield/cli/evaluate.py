@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from vfield.cli import forms
 from vfield.cli.options import (
     check_folder,
-    command_parser,
     config_of,
-    fit_options,
-    frames_option,
     is_main_process,
     parse,
-    source_options,
 )
 from vfield.cli.says import say
 from vfield.cli.values import parse_size
@@ -27,16 +24,7 @@ from vfield.video_io import read_clip
 
 def run(words: list[str]) -> int:
     """Judge, and print the table or write the figures."""
-    parser = command_parser("evaluate", "Judge a fit on what it never saw.", json_file=True)
-    source_options(parser, "clip")
-    parser.add_argument(
-        "--scale",
-        type=float | None,
-        help="judge enlarging by this factor instead of in-between frames, for example 2; default off",
-    )
-    frames_option(parser, None)
-    fit_options(parser)
-    parsed = parse(parser, words)
+    parsed = parse(forms.evaluate(), words)
     if parsed.clip is None:
         raise UserError("no clip given; add --clip clip.mp4")
     if (parsed.scale is None) == (parsed.holdout is None):

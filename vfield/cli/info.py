@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from vfield.checkpoint import FIELD_NAME, WINDOWS_NAME, clip_folders, load_field
-from vfield.cli.options import command_parser, parse, run_of, run_options
+from vfield.cli import forms
+from vfield.cli.options import parse, run_of
 from vfield.cli.says import say
 from vfield.cli.sources import RUN_NAME, recorded_source
 from vfield.config import CONFIG_NAME, differences, load_config
@@ -25,10 +26,7 @@ _FIT_BYTES, _DEEP_BYTES = 39, 57
 
 def run(words: list[str]) -> int:
     """Look at the file or the run, and say what it is."""
-    parser = command_parser("info", "Say what a video, a picture or a fitted run holds, and what vfield makes of it.")
-    run_options(parser, "a video, picture, run folder or field file", "clip.mp4")
-    parser.add_argument("--cuts", action="store_true", help="find scene cuts, too: decodes the whole clip")
-    parsed = parse(parser, words)
+    parsed = parse(forms.info(), words)
     path = Path(run_of(parsed))
     if path.is_dir() or path.suffix == ".safetensors":
         several = _fields_in(path) if path.is_dir() and not (path / FIELD_NAME).is_file() else []

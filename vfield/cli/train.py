@@ -5,22 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
 
+from vfield.cli import forms
 from vfield.cli.options import (
     check_folder,
-    command_parser,
     config_of,
-    fit_options,
     is_main_process,
-    mask_option,
     parse,
     run_folder,
-    source_options,
 )
 from vfield.cli.outcomes import conclude, report
 from vfield.cli.sources import RUN_NAME, SOURCE_OPTIONS, Seen, Source, expanded, recorded_source, source_of
-from vfield.cli.windows import fit_plan, has_windows, plan_run, report_windows, show_plan, window_option
+from vfield.cli.windows import fit_plan, has_windows, plan_run, report_windows, show_plan
 from vfield.config import CONFIG_NAME, config_text, load_values
 from vfield.crew import crew_of_launch
 from vfield.errors import UserError
@@ -28,20 +25,9 @@ from vfield.meter import meter
 from vfield.training import RESUME_NAME, Config, FitResult, check_device, fit, fit_many
 
 
-def _train_parser() -> ArgumentParser:
-    parser = command_parser("train", "Fit a neural field to a video clip.")
-    source_options(parser, "video", several=True)
-    mask_option(parser)
-    parser.add_argument("--resume", action="store_true", help="go on from the last save in --out")
-    window_option(parser)
-    parser.add_argument("--dry-run", action="store_true", help="say what the fit will take, and end, writing nothing")
-    fit_options(parser)
-    return parser
-
-
 def run(words: list[str]) -> int:
     """Fit, save, and say what was reached on frames held out."""
-    parser = _train_parser()
+    parser = forms.train()
     parsed = parse(parser, words)
     if parsed.video is not None:
         parsed.video = expanded(parsed.video)

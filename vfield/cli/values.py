@@ -7,8 +7,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
+from vfield.clip import check_size
 from vfield.errors import UserError
-from vfield.export_config import check_size
 from vfield.timing import SpeedCurve
 
 # Rates of television and film that people write with two or three decimals: these, times 1000/1001.

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import NoReturn
 
 import psutil
-from jsonargparse import ArgumentParser
 from torch import Tensor
 from tqdm import tqdm
 
@@ -49,18 +48,6 @@ _WHOLE_SHARE, _WINDOW_SHARE = 0.75, 0.5
 _MOST_FRAMES = 600
 _LEAST_AUTO_FRAMES = 24
 _SHOWN_WINDOWS = 20
-
-
-def window_option(parser: ArgumentParser) -> None:
-    """How a long clip is divided."""
-    parser.add_argument(
-        "--window",
-        type=str,
-        default="auto",
-        metavar="auto|off|SECONDS",
-        help="fit windows of the clip, each a field of its own, of at most so many seconds, for example 20; auto where "
-        "one field of the whole clip would take more than three quarters of the memory",
-    )
 
 
 def has_windows(source: Source, folder: Path, window: str, resume: bool) -> bool:
