@@ -101,7 +101,8 @@ INNER_LAYERS = {
     "summary": ["figures", "pictures", "page", "write", "__init__"],
     "training": ["settings", "members", "saves", "run", "fits", "windowed", "__init__"],
     "cli": [
-        *["says", "values", "options", "commands", "forms", "benchmark_forms", "lab_forms", "sources", "info"],
+        *["says", "values", "options", "commands", "forms", "benchmark_forms", "lab_forms", "sources"],
+        *["info_runs", "info"],
         *["compare", "completion", "outcomes", "windows", "train", "adapt", "render", "run_batch", "run", "flow"],
         *["snapshot", "view", "evaluate", "benchmark_denoising", "benchmark_inpainting", "benchmark_compact"],
         *["benchmark", "lab_spectral", "lab_ntk", "lab_races", "lab_adapt", "__init__"],
