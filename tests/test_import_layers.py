@@ -18,6 +18,7 @@ PACKAGE = Path(__file__).parents[1] / "vfield"
 LAYERS = [
     "errors",
     "lazily",
+    "openmp",
     "described",
     "fit_config",
     "known",
@@ -76,6 +77,7 @@ LAYERS = [
     "lab",
     "view",
     "cli",
+    "__main__",
     "__init__",
 ]
 

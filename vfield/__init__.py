@@ -10,7 +10,9 @@
     for frame in vfield.render(result.field, (1080, 1920), [0.0, 0.01, 0.02]):
         ...
 
-Importing the package starts nothing; each name is loaded when it is first used.
+Importing the package starts nothing; each name is loaded when it is first used. Import it before torch, if both are
+imported: OpenMP's threads then sleep while they wait (`OMP_WAIT_POLICY=PASSIVE`, unless it is set), without which a fit
+beside other programs is many times slower. Once torch is loaded, that cannot be changed any more.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from vfield.lazily import names_from
+from vfield.openmp import wait_asleep
 
 if TYPE_CHECKING:
     from vfield.checkpoint import load, load_field, save_field
@@ -31,6 +34,8 @@ if TYPE_CHECKING:
     from vfield.render import render
     from vfield.training import Config, adapt, fit, fit_many
     from vfield.video_io import read_clip
+
+wait_asleep()
 
 _HOMES = {
     "Clip": "vfield.clip",
