@@ -61,7 +61,6 @@ def test_refusals_come_at_once() -> None:
         ["run", "--size", "large", *into],
         ["run", "--crop", "1,2", *into],
         ["run", "--fps", "quick", *into],
-        ["run", "--speed-curve", "none", *into],
         ["render", "run", "--slowmo", "slow", "-o", "y.mp4"],
         ["train", "--config", "none.yaml", "--video", "x.mp4"],
         ["train", "--training.steps", "many", "--video", "x.mp4"],

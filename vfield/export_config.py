@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal, get_args
+from typing import Literal, Protocol, get_args
 
 from vfield.clip import LARGEST_SIDE, ClipFacts, check_size, reshaped_aspect
 from vfield.errors import UserError
@@ -139,7 +139,21 @@ def _show(value: Fraction | float) -> str:
 # ------------------------------------------------------------------------------------------- the picture
 
 
-def output_size(config: ExportConfig, facts: ClipFacts) -> tuple[int, int]:
+class Picture(Protocol):
+    """Whatever has a size in pixels: the facts of a clip, what a file says of itself."""
+
+    @property
+    def height(self) -> int:
+        """Rows."""
+        ...
+
+    @property
+    def width(self) -> int:
+        """Columns."""
+        ...
+
+
+def output_size(config: ExportConfig, facts: Picture) -> tuple[int, int]:
     """(height, width) of the result: the size asked for, or the scaled source, rounded to the nearest pixel.
 
     Raises:
@@ -155,7 +169,7 @@ def output_size(config: ExportConfig, facts: ClipFacts) -> tuple[int, int]:
     return height, width
 
 
-def _crop(config: ExportConfig, facts: ClipFacts) -> tuple[Fraction, Fraction, Fraction, Fraction]:
+def _crop(config: ExportConfig, facts: Picture) -> tuple[Fraction, Fraction, Fraction, Fraction]:
     """The crop whose size and shape count: of a path the first, since the others are of its shape."""
     if config.path is not None:
         x, y, width, height = (_exact(value) for value in config.path.keyframes[0].crop)

@@ -13,7 +13,7 @@ from vfield.cli.options import (
     parse,
     run_folder,
 )
-from vfield.cli.outcomes import conclude, report
+from vfield.cli.outcomes import conclude, exit_code, report
 from vfield.cli.sources import RUN_NAME, source_of
 from vfield.config import CONFIG_NAME, config_text, load_values
 from vfield.errors import UserError
@@ -47,8 +47,8 @@ def run(words: list[str]) -> int:
         )
         megabytes = peak_megabytes()
     fitted = conclude(source, {name: seen}, config, {name: result}, folder, megabytes)
-    report(fitted, folder)
-    return 0
+    report(fitted, folder, go_on="the same command with --overwrite, from the beginning")
+    return exit_code({name: result})
 
 
 def fields_of(path: Path) -> list[Path]:

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import get_args
 
 from vfield.cli import forms
-from vfield.cli.options import exact_number, parse
+from vfield.cli.options import parse
 from vfield.cli.says import say
+from vfield.cli.values import exact_number
 from vfield.comparison import Comparison, FrameScore, compare
 from vfield.errors import UserError
 from vfield.known import Layout

@@ -16,7 +16,7 @@ from vfield.cli.says import say
 from vfield.cli.values import parse_size
 from vfield.config import CONFIG_NAME, config_text
 from vfield.errors import UserError
-from vfield.evaluation import as_json, evaluate_between, evaluate_scale, table
+from vfield.evaluation import as_json, check_scale, evaluate_between, evaluate_scale, table
 from vfield.folders import replaced
 from vfield.training import check_device
 from vfield.video_io import read_clip
@@ -29,6 +29,8 @@ def run(words: list[str]) -> int:
         raise UserError("no clip given; add --clip clip.mp4")
     if (parsed.scale is None) == (parsed.holdout is None):
         raise UserError("give either --holdout K (frames in between) or --scale S (enlarging)")
+    if parsed.scale is not None:
+        check_scale(parsed.scale)
     config = config_of(parsed)
     check_device(config.training)
     size = None if parsed.size is None else parse_size(parsed.size)

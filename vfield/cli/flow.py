@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from vfield.checkpoint import load_field
 from vfield.cli import forms
-from vfield.cli.options import exact_number, parse, run_of
+from vfield.cli.options import parse, run_of
 from vfield.cli.says import plain, say
-from vfield.cli.values import parse_rate, parse_size
+from vfield.cli.values import exact_number, parse_rate, parse_size
 from vfield.motion_files import MotionFilesConfig, write_motion
 
 

@@ -8,12 +8,11 @@ from jsonargparse import Namespace
 
 from vfield.cli import forms
 from vfield.cli.options import (
-    exact_number,
     parse,
     run_of,
 )
 from vfield.cli.says import plain, say
-from vfield.cli.values import parse_crop, parse_output_rate, parse_size, parse_speed_curve
+from vfield.cli.values import exact_number, parse_crop, parse_output_rate, parse_size, parse_speed_curve
 from vfield.crew import crew_of_launch
 from vfield.export import ExportReport, export
 from vfield.export_config import ExportConfig

@@ -14,6 +14,7 @@ from jsonargparse import Namespace
 from vfield.checkpoint import FIELD_NAME, WINDOWS_NAME, load_field
 from vfield.cli import forms
 from vfield.cli.options import (
+    INTERRUPTED,
     check_folder,
     config_of,
     is_main_process,
@@ -33,7 +34,7 @@ from vfield.crew import crew_of_launch
 from vfield.devices import usable_device
 from vfield.errors import UserError
 from vfield.export import ExportReport, PreparedExport, prepare_export, write_export
-from vfield.export_config import ExportConfig
+from vfield.export_config import ExportConfig, output_size
 from vfield.meter import meter
 from vfield.summary import PAGE_NAME, add_export, exported_before, is_done, read_summary
 from vfield.training import RESUME_NAME, Config, check_device
@@ -98,7 +99,7 @@ def run(words: list[str]) -> int:
         done = fit_and_export(Job(_source(parsed, found), folder, parsed.output, parsed.window), config, wanted)
         if is_main_process():
             say("\n".join(_told(folder, done)), _figures(folder, done))
-        return 130 if done.fit == "stopped" else 0
+        return INTERRUPTED if done.fit == "stopped" else 0
     videos = [found] if isinstance(found, str) else found
     if parsed.dry_run:
         raise UserError(f"--dry-run is for one clip, got {clips[0] if isinstance(found, str) else len(videos)}")
@@ -156,6 +157,7 @@ def fit_and_export(job: Job, config: Config, wanted: ExportConfig) -> RunReport:
             prepared = prepare_export(saved.facts, job.output, wanted)
             exported = write_export(saved, prepared, crew=crew, device=device)
         return _exported(job, RunReport("used again", exported=exported), wanted)
+    output_size(wanted, job.source.picture())  # what cannot be made is refused before the clip is read
     if known != "stopped" and is_main_process():
         check_folder(job.folder, overwrite=known != "nothing", option="--run")
     resume = known == "stopped"

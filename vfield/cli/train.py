@@ -9,13 +9,14 @@ from jsonargparse import Namespace
 
 from vfield.cli import forms
 from vfield.cli.options import (
+    INTERRUPTED,
     check_folder,
     config_of,
     is_main_process,
     parse,
     run_folder,
 )
-from vfield.cli.outcomes import conclude, report
+from vfield.cli.outcomes import conclude, exit_code, report
 from vfield.cli.sources import RUN_NAME, SOURCE_OPTIONS, Seen, Source, expanded, recorded_source, source_of
 from vfield.cli.windows import fit_plan, has_windows, plan_run, report_windows, show_plan
 from vfield.config import CONFIG_NAME, config_text, load_values
@@ -59,8 +60,9 @@ def run(words: list[str]) -> int:
             check_folder(folder, parsed.overwrite, also="--resume to go on or ")
         with crew_of_launch() as crew:
             plan = plan_run(source, config, folder, parsed.window, crew, resume=parsed.resume)
-            report_windows(plan, fit_plan(source, config, folder, plan, crew), folder, crew)
-        return 0
+            result = fit_plan(source, config, folder, plan, crew)
+            report_windows(plan, result, folder, crew)
+        return INTERRUPTED if result.interrupted else 0
     with meter() as peak_megabytes:
         clips = source.read_all()
         if not parsed.resume and is_main_process():
@@ -68,8 +70,8 @@ def run(words: list[str]) -> int:
         results = fit_source(source, clips, config, folder, resume=parsed.resume)
         megabytes = peak_megabytes()
     fitted = conclude(source, clips, config, results, folder, megabytes)
-    report(fitted, folder)
-    return 0
+    report(fitted, folder, go_on=f"vfield train --resume --out {folder}")
+    return exit_code(results)
 
 
 def fit_source(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from vfield.checkpoint import load_field
 from vfield.cli import forms
-from vfield.cli.options import parse, run_of
+from vfield.cli.options import INTERRUPTED, parse, run_of
 from vfield.cli.says import say
 from vfield.cli.sources import RUN_NAME, recorded_source
 from vfield.clip import ClipFacts
@@ -35,7 +35,7 @@ def run(words: list[str]) -> int:
 
     app = make_app(saved, folder.absolute().name, read_source, usable_device(parsed.device))
     serve(app, parsed.port, not parsed.no_browser, _tell)
-    return 0
+    return INTERRUPTED
 
 
 def _tell(address: str) -> None:

@@ -17,11 +17,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from vfield.checkpoint import WINDOWS_NAME
-from vfield.cli.options import exact_number
 from vfield.cli.outcomes import conclude, part_of
 from vfield.cli.says import plain, say
 from vfield.cli.sources import RUN_NAME, Seen, Source
-from vfield.cli.values import parse_size
+from vfield.cli.values import exact_number, parse_size
 from vfield.clip import Clip, ClipFacts
 from vfield.config import CONFIG_NAME, config_text
 from vfield.crew import Crew, crew_of_launch
