@@ -315,6 +315,56 @@ def test_ctrl_c_ends_the_whole_batch(clips: Path, capfd: pytest.CaptureFixture[s
 
 
 @pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        (["train", *TINY, "--out", "runs/a"], "go on:  vfield train --resume --out runs/a\n"),
+        (["adapt", "runs/first", "--steps", "9", "--device", "cpu"], "go on:  the same command with --overwrite"),
+    ],
+)
+def test_every_fit_ends_alike_after_ctrl_c(command: list[str], told: str, capfd: pytest.CaptureFixture[str]) -> None:
+    film(Path("clip.mp4"), count=3)
+    assert main(["train", *TINY, "--steps", "1", "--video", "clip.mp4", "--out", "runs/first"]) == 0
+    with ctrl_c_at_step(2):
+        assert main([*command, "--video", "clip.mp4"]) == 130
+    assert told in capfd.readouterr().out
+
+
+def test_judging_a_stopped_fit_is_left_out(capfd: pytest.CaptureFixture[str]) -> None:
+    film(Path("clip.mp4"), count=3)
+    with ctrl_c_at_step(2):
+        assert main(["evaluate", *TINY, "--clip", "clip.mp4", "--holdout", "2"]) == 130
+    told = capfd.readouterr()
+    assert (told.out, told.err.splitlines()[-1]) == ("", "interrupted")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["run", "clip.mp4", "-o", "out.mp4", "--scale", "1000"], "cannot be made"),
+        (["run", "clip.mp4", "-o", "out.mp4", "--scale", "900", "--fit-size", "24x16"], "cannot be made"),
+        (["run", "clip.mp4", "-o", "out.mp4", "--crop", "40,0,20,20"], "outside"),
+        (["run", "clip.mp4", "-o", "out.mp4", "--fit-size", "99x99"], "larger than the clip"),
+        (["train", "--video", "clip.mp4", "--holdout", "1"], "--holdout must be at least 2"),
+        (["evaluate", "--clip", "clip.mp4", "--holdout", "1"], "--holdout must be at least 2"),
+        (["evaluate", "--clip", "clip.mp4", "--scale", "1"], "--scale must be more than 1"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_the_clip_is_read(
+    words: list[str], told: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    film(Path("clip.mp4"), count=2)
+
+    def read(*_: object, **__: object) -> None:
+        raise AssertionError("the clip was read")
+
+    for module in ("vfield.cli.sources", "vfield.cli.evaluate"):
+        monkeypatch.setattr(f"{module}.read_clip", read)
+    assert main(words) == 2
+    assert told in capfd.readouterr().err
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize(
     ("words", "told"),
     [
         (["clips", "-o", "out.mp4"], "one file"),

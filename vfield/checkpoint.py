@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import math
 import shutil
 import zlib
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, NamedTuple, get_args, get_type_hints
+from typing import Any, NamedTuple
 
 import torch
-from jsonargparse import ArgumentParser, Namespace
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -21,6 +19,7 @@ from vfield.clip import ClipFacts, ColorInfo
 from vfield.compact.config import CompressionConfig
 from vfield.compact.packed import LATENTS, Packed, field_of, unpack
 from vfield.coords import keyframe_t
+from vfield.described import config_from_json
 from vfield.devices import usable_device
 from vfield.errors import UserError
 from vfield.expectation import Expectation, Stretch
@@ -204,37 +203,6 @@ def load(path: str | Path, device: str = "cpu") -> VideoField:
         UserError: as `load_field`.
     """
     return load_field(path, device).field
-
-
-def config_from_json(kind: type, values: dict[str, Any]) -> Any:
-    """A frozen config dataclass from its `asdict` form; unknown keys and wrong values are UserErrors that name them."""
-    _check_values(kind, values, "")
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(kind)
-    try:
-        parsed: Namespace = parser.parse_object(values)
-        return kind(**vars(parser.instantiate(parsed)))
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(" ".join(str(error).split())) from error
-
-
-def _check_values(kind: type, values: Any, where: str) -> None:
-    """What jsonargparse lets pass or words for programmers: groups that are no mappings, nulls, and no numbers."""
-    if not isinstance(values, dict):
-        raise UserError(f"{where or 'the config'} must be a mapping of keys, got {values!r}")
-    hints = get_type_hints(kind)
-    for key, value in values.items():
-        name = f"{where}.{key}" if where else str(key)
-        if key not in hints:
-            raise UserError(f"unknown key {name}; there are {', '.join(hints)}")
-        if is_dataclass(hints[key]):
-            _check_values(hints[key], value, name)
-        elif value is None and type(None) not in get_args(hints[key]):
-            raise UserError(f"{name} must have a value, got null")
-        elif isinstance(value, float) and not math.isfinite(value):
-            raise UserError(f"{name} must be a finite number, got {value}")
 
 
 def _expectation_from_json(described: dict[str, Any] | None) -> Expectation | None:

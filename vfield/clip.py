@@ -5,14 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from vfield.errors import UserError
 
+if TYPE_CHECKING:
+    # Facts of clips are asked for without their frames, too; whoever has frames has loaded it.
+    from torch import Tensor
+
 # Beyond this, shapes differ by more than the rounding of sides to whole pixels explains.
 SHAPE_TOLERANCE = 0.01
+# Of a picture, in pixels.
+LARGEST_SIDE = 16384
 
 _HDR_TRANSFERS = ("smpte2084", "arib-std-b67")
 
@@ -133,6 +137,8 @@ class Clip:
     alpha: Tensor | None = None
 
     def __post_init__(self) -> None:
+        import torch
+
         if self.frames.ndim != 4 or self.frames.shape[1] != 3:
             raise UserError(f"frames must be (t, 3, h, w), got {tuple(self.frames.shape)}")
         if self.frames.dtype not in (torch.uint8, torch.float32):
@@ -254,11 +260,23 @@ def reshaped_aspect(
     return (pixel_aspect * change).limit_denominator(1000)
 
 
+def check_size(height: int, width: int, why: str = "") -> None:
+    """Refuse a picture that is empty or absurdly large, in one line that may say why it would be."""
+    if not (1 <= height <= LARGEST_SIDE and 1 <= width <= LARGEST_SIDE):
+        raise UserError(
+            f"a picture of {width}x{height}{why} cannot be made; both sides must be 1 to {LARGEST_SIDE} pixels"
+        )
+
+
 def to_float(frames: Tensor) -> Tensor:
     """Frames as float32 in [0, 1], whatever they were."""
+    import torch
+
     return frames.float() / 255 if frames.dtype == torch.uint8 else frames.float()
 
 
 def to_uint8(frames: Tensor) -> Tensor:
     """Frames as uint8: the one place where float pictures are clamped, scaled and rounded to bytes."""
+    import torch
+
     return frames if frames.dtype == torch.uint8 else (frames.clamp(0, 1) * 255).round().to(torch.uint8)

@@ -166,6 +166,12 @@ def whole(clip: Clip) -> Split:
     return Split(clip, clip.frames, keyframe_t(clip.pts_seconds).tolist(), holdout=1)
 
 
+def check_scale(scale: float) -> None:
+    """Refuse a scale by which nothing is enlarged."""
+    if not 1 < scale < math.inf:
+        raise UserError(f"--scale must be more than 1 to judge enlarging, got {scale}")
+
+
 def reduced(parts: Split, scale: float, reduction: Reduction = "area") -> Split:
     """The same question with the observed frames reduced, so that larger ones are asked for.
 
@@ -178,8 +184,7 @@ def reduced(parts: Split, scale: float, reduction: Reduction = "area") -> Split:
         UserError: when the scale is not above 1 or leaves nothing.
     """
     seen = parts.observed
-    if not 1 < scale < math.inf:
-        raise UserError(f"--scale must be more than 1 to judge enlarging, got {scale}")
+    check_scale(scale)
     size = (round(seen.height / scale), round(seen.width / scale))
     if min(size) < 1:
         raise UserError(f"--scale {scale} leaves nothing of a {seen.width}x{seen.height} picture")
@@ -205,6 +210,8 @@ def evaluate_between(
     """Fit to every `holdout`-th frame, judge on the others: vfield first, then the peers."""
     parts = split(clip, holdout)
     judged, fitted = judge_fit("vfield", parts, config, out, records)
+    if fitted.interrupted:
+        raise KeyboardInterrupt
     rows = [judged.row]
     if not fitted.is_main:
         return rows
@@ -291,6 +298,8 @@ def evaluate_scale(
     """Reduce by area averaging, fit to the small frames, ask for the large ones: vfield first, then the peers."""
     parts = reduced(whole(clip), scale)
     judged, fitted = judge_fit("vfield", parts, config, out, records)
+    if fitted.interrupted:
+        raise KeyboardInterrupt
     if not fitted.is_main:
         return [judged.row]
     return [judged.row, *(judge_peer(name, parts).row for name in _ENLARGED)]

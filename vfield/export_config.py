@@ -7,9 +7,9 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal, get_args
+from typing import Literal, Protocol, get_args
 
-from vfield.clip import ClipFacts, reshaped_aspect
+from vfield.clip import LARGEST_SIDE, ClipFacts, check_size, reshaped_aspect
 from vfield.errors import UserError
 from vfield.render import WHOLE, Region
 from vfield.soundtrack import AudioMode
@@ -19,7 +19,6 @@ from vfield.zoom import ZoomPath
 Crop = tuple[Fraction | float, Fraction | float, Fraction | float, Fraction | float]
 
 _LOG = logging.getLogger("vfield")
-_LARGEST_SIDE = 16384
 _LARGEST_FACTOR = 1000  # of frame rates and of slow motion
 
 
@@ -86,8 +85,8 @@ class ExportConfig:
             )
         if self.scale is not None and not (math.isfinite(self.scale) and self.scale > 0):
             raise UserError(f"scale must be greater than 0, got {_show(self.scale)}; 2 doubles width and height")
-        if self.scale is not None and self.scale > _LARGEST_SIDE:
-            raise UserError(f"scale must be at most {_LARGEST_SIDE}, got {self.scale:g}; 2 doubles width and height")
+        if self.scale is not None and self.scale > LARGEST_SIDE:
+            raise UserError(f"scale must be at most {LARGEST_SIDE}, got {self.scale:g}; 2 doubles width and height")
         if self.size is not None:
             check_size(*self.size)
         if self.crop is not None and self.path is not None:
@@ -140,7 +139,21 @@ def _show(value: Fraction | float) -> str:
 # ------------------------------------------------------------------------------------------- the picture
 
 
-def output_size(config: ExportConfig, facts: ClipFacts) -> tuple[int, int]:
+class Picture(Protocol):
+    """Whatever has a size in pixels: the facts of a clip, what a file says of itself."""
+
+    @property
+    def height(self) -> int:
+        """Rows."""
+        ...
+
+    @property
+    def width(self) -> int:
+        """Columns."""
+        ...
+
+
+def output_size(config: ExportConfig, facts: Picture) -> tuple[int, int]:
     """(height, width) of the result: the size asked for, or the scaled source, rounded to the nearest pixel.
 
     Raises:
@@ -156,15 +169,7 @@ def output_size(config: ExportConfig, facts: ClipFacts) -> tuple[int, int]:
     return height, width
 
 
-def check_size(height: int, width: int, why: str = "") -> None:
-    """Refuse a picture that is empty or absurdly large, in one line that may say why it would be."""
-    if not (1 <= height <= _LARGEST_SIDE and 1 <= width <= _LARGEST_SIDE):
-        raise UserError(
-            f"a picture of {width}x{height}{why} cannot be made; both sides must be 1 to {_LARGEST_SIDE} pixels"
-        )
-
-
-def _crop(config: ExportConfig, facts: ClipFacts) -> tuple[Fraction, Fraction, Fraction, Fraction]:
+def _crop(config: ExportConfig, facts: Picture) -> tuple[Fraction, Fraction, Fraction, Fraction]:
     """The crop whose size and shape count: of a path the first, since the others are of its shape."""
     if config.path is not None:
         x, y, width, height = (_exact(value) for value in config.path.keyframes[0].crop)

@@ -19,7 +19,7 @@ from vfield.field.config import FieldConfig
 from vfield.field.motion import Curves
 from vfield.field.timeline import gaps_between, gaps_hiding
 from vfield.field.video_field import VideoField
-from vfield.flow import FlowConfig
+from vfield.fit_config import FlowConfig
 from vfield.rehearsal import Rehearsal, divided
 from vfield.repeats import MOST_CHANGE, find_repeats
 from vfield.shots import find_shots, flashes_apart

@@ -28,7 +28,8 @@ from vfield.coords import pixel_uv, uv_to_xy
 from vfield.field.motion import EVIDENCE_CHANNELS, LONE_CHANNELS, Curves
 from vfield.field.splines import sample_bilinear, spline_coefficients
 from vfield.field.timeline import Gap
-from vfield.flow import FlowConfig, dense_flow
+from vfield.fit_config import FlowConfig
+from vfield.flow import dense_flow
 
 _FIXED_POINT_STEPS = 6
 _LONE_STEPS = 10

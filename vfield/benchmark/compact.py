@@ -28,8 +28,6 @@ from vfield.render import render
 from vfield.training import Config, fit
 from vfield.video_io import VideoWriter, read_clip
 
-CODECS = {"x264": "h264", "x265": "hevc"}
-
 _PARAMETER_BITS = 8
 
 

@@ -8,18 +8,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import ArgumentParser
-
-from vfield.benchmark.compact import CODECS, PUBLISHED, CompactRow, compact, compact_table, cropped
+from vfield.benchmark.compact import PUBLISHED, CompactRow, compact, compact_table, cropped
 from vfield.benchmark.results import RESULTS_NAME, TABLE_NAME, Conditions
+from vfield.cli import benchmark_forms as forms
 from vfield.cli.options import (
-    CLIP,
     check_folder,
-    command_parser,
-    frames_option,
-    middle_option,
     parse,
-    result_folder,
 )
 from vfield.cli.says import say
 from vfield.cli.values import parse_size
@@ -27,17 +21,18 @@ from vfield.config import load_config
 from vfield.errors import UserError
 from vfield.evaluation import aligned
 from vfield.folders import replaced
+from vfield.known import CODECS
 from vfield.lab.plots import check_plots
 from vfield.lab.rate_plot import draw_rates
 from vfield.video_io import read_clip
 
 PLOT_NAME = "rate.png"
-_HNERV_SIZE, _HNERV_FRAMES = (640, 1280), 132
+_HNERV_SIZE = (640, 1280)
 
 
 def run(words: list[str]) -> int:
     """Judge, print each figure as it comes and leave all in a folder."""
-    parsed = parse(_parser(), words)
+    parsed = parse(forms.compact(), words)
     folder = Path(parsed.out)
     config = load_config(parsed.config)
     if not config.compression.enabled:
@@ -50,7 +45,7 @@ def run(words: list[str]) -> int:
     check_folder(folder, parsed.overwrite, mark=RESULTS_NAME, kept="benchmark")
     clip = cropped(read_clip(parsed.clip, max_frames=parsed.frames), *size)
     conditions = Conditions.here("compact", shlex.join(["python", "scripts/benchmark.py", "compact", *words]), "cpu")
-    published = (clip.height, clip.width) == _HNERV_SIZE and len(clip) == _HNERV_FRAMES
+    published = (clip.height, clip.width) == _HNERV_SIZE and len(clip) == forms.HNERV_FRAMES
     folder.mkdir(parents=True, exist_ok=True)
     peers = {name: CODECS[name] for name in parsed.peers}
     rows: list[CompactRow] = []
@@ -74,34 +69,3 @@ def run(words: list[str]) -> int:
         {"folder": folder, **described},
     )
     return 0
-
-
-def _parser() -> ArgumentParser:
-    parser = command_parser("benchmark compact", "Judge small files, from the root of the repository.")
-    parser.add_argument(
-        *("-i", "--input", "--clip"),
-        dest="clip",
-        type=str,
-        default="data/bigbuckbunny.mp4",
-        metavar="FILE",
-        help=f"the clip, {CLIP}",
-    )
-    middle_option(parser, "1280x640")
-    frames_option(parser, _HNERV_FRAMES)
-    parser.add_argument(
-        "--config", type=str, default="configs/compact.yaml", metavar="FILE", help="a preset, for example my.yaml"
-    )
-    parser.add_argument(
-        "--quantiser-steps",
-        nargs="+",
-        type=float,
-        default=[12.0, 20.0, 36.0],
-        metavar="S",
-        help="steps of the quantiser, grey levels of 255, for example 14 28",
-    )
-    told = f"what else is judged, of {', '.join(CODECS)}, or none, for example x265"
-    parser.add_argument("--peers", nargs="*", type=str, default=list(CODECS), metavar="PEER", help=told)
-    told = "constant qualities of the peers, on their own scale, for example 24 32"
-    parser.add_argument("--crfs", nargs="+", type=int, default=[22, 28, 34], metavar="C", help=told)
-    result_folder(parser, "runs/benchmark-compact")
-    return parser

@@ -4,31 +4,33 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import sys
 import tempfile
 import warnings
 from argparse import Action
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
-from fractions import Fraction
 from pathlib import Path
 
 from jsonargparse import ActionConfigFile, ArgumentParser, DefaultHelpFormatter, Namespace
 
 from vfield.benchmark.suite import SUITE
 from vfield.cli.says import answering, say_error
+from vfield.cli.values import check_words
 from vfield.config import CONFIG_NAME, config_from_values, load_values
+from vfield.described import explained
 from vfield.errors import UserError
 from vfield.interrupts import ending_in_order, exit_code, told
 from vfield.training import Config
+
+# How every command ends after Ctrl-C, as shells have it of programs that end by that signal.
+INTERRUPTED = 130
 
 # Parts of help texts that several options share.
 CLIP = "for example clip.mp4"
 PRESET = "for example configs/fast.yaml"
 STEPS = "optimisation steps, for example 400"
 SEED = "seed of everything random, for example 1"
-INTERRUPTED = 130
 """The exit code of a command that Ctrl-C has ended; `guarded` makes it that of the signal which did."""
 DEVICE = "where to compute: auto, cpu, cuda or mps, for example cuda"
 
@@ -154,7 +156,8 @@ def parse(parser: ArgumentParser, words: list[str]) -> Namespace:
     except UserError:
         raise
     except Exception as error:  # jsonargparse raises ArgumentError, TypeError or a YAML error by what is wrong
-        raise UserError(f"{error}; see --help") from error
+        raise UserError(f"{explained(parser, error, prefix='--')}; see --help") from error
+    check_words(parsed)
     return parsed
 
 
@@ -165,14 +168,6 @@ def _check_config_files(words: list[str]) -> None:
             config_from_values(load_values(words[i + 1]))
         elif word.startswith("--config="):
             config_from_values(load_values(word.partition("=")[2]))
-
-
-def exact_number(name: str, text: str) -> Fraction:
-    """The number that an option's text means, exactly."""
-    # Checked before it is built: "1e999999999" is a number, of a billion digits.
-    if not re.fullmatch(r"\d{1,6}(\.\d{1,9}|/0{0,5}[1-9]\d{0,5})?", text):
-        raise UserError(f"--{name} must be a number like 4, 2.5 or 5/2, got {text!r}")
-    return Fraction(text)
 
 
 def run_options(parser: ArgumentParser, kind: str = "run folder or field file", example: str = "runs/clip") -> None:

@@ -10,35 +10,32 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
 
 from vfield.checkpoint import FIELD_NAME, WINDOWS_NAME, load_field
+from vfield.cli import forms
 from vfield.cli.options import (
-    CLIP,
-    command_parser,
+    INTERRUPTED,
     config_of,
-    config_options,
     is_main_process,
-    mask_option,
     parse,
-    part_options,
 )
 from vfield.cli.outcomes import conclude, figures, told
 from vfield.cli.places import check_not_of_run, check_not_read, files_read, is_begun_at_most, run_held
-from vfield.cli.render import export_config, export_options
+from vfield.cli.render import export_config
 from vfield.cli.render import told as export_told
 from vfield.cli.run_batch import Ended, exit_code, output_folder, run_each, suffix_for, table
 from vfield.cli.says import plain, say
 from vfield.cli.sources import RUN_NAME, Source, expanded, file_of, names_apart, recorded_source
 from vfield.cli.train import fit_source
-from vfield.cli.windows import fit_plan, has_windows, plan_run, show_plan, window_option, windows_told
+from vfield.cli.windows import fit_plan, has_windows, plan_run, show_plan, windows_told
 from vfield.clip import ClipFacts
 from vfield.config import CONFIG_NAME, differences, load_config
 from vfield.crew import crew_of_launch
 from vfield.devices import usable_device
 from vfield.errors import UserError
 from vfield.export import ExportReport, PreparedExport, prepare_export, write_export
-from vfield.export_config import ExportConfig
+from vfield.export_config import ExportConfig, output_size
 from vfield.folders import held
 from vfield.meter import meter
 from vfield.summary import PAGE_NAME, add_export, exported_before, is_done, read_summary
@@ -92,35 +89,9 @@ class RunReport:
     exported: ExportReport | None = None
 
 
-def _run_parser() -> ArgumentParser:
-    parser = command_parser(
-        "run",
-        "Fit a clip and export from it in one go. The fit is kept and used again: another export of the same clip "
-        "takes only the rendering. Of several clips, or a folder of them, each is fitted and exported on its own.",
-    )
-    about = f"{CLIP}, or clip.mp4#t=2,5.5 for a part (seconds); several, or a folder"
-    parser.add_argument("clips", type=str, nargs="*", metavar="CLIP", help=f"{about}; required, here or after -i")
-    parser.add_argument("-i", "--input", type=str, nargs="+", metavar="FILE", help=f"{about}; default the first words")
-    export_options(
-        parser,
-        "video, .gif, one .png, or a folder for PNGs, for example slow.mp4; of several clips, a folder for the videos",
-    )
-    part_options(parser, size="fit-size")
-    mask_option(parser)
-    window_option(parser)
-    about = "run folder, of several clips the folder of theirs, for example runs/x; default runs/NAME of the clip"
-    parser.add_argument("--run", type=str | None, metavar="DIR", help=about)
-    replaces = "replace an earlier output, and a run that was fitted to something else or in another way"
-    parser.add_argument("--overwrite", action="store_true", help=replaces)
-    told = "say what the fit and the export will take, and end, writing nothing"
-    parser.add_argument("--dry-run", action="store_true", help=told)
-    config_options(parser)
-    return parser
-
-
 def run(words: list[str]) -> int:
     """Fit or take the earlier fit, export, and say what was done."""
-    parsed = parse(_run_parser(), words)
+    parsed = parse(forms.run(), words)
     config, wanted = config_of(parsed), export_config(parsed)
     check_device(config.training)
     clips = list(dict.fromkeys([*parsed.clips, *(parsed.input or [])]))
@@ -136,7 +107,7 @@ def run(words: list[str]) -> int:
         done = fit_and_export(Job(_source(parsed, found), folder, parsed.output, parsed.window), config, wanted)
         if is_main_process():
             say("\n".join(_told(folder, done)), _figures(folder, done))
-        return 130 if done.fit == "stopped" else 0
+        return INTERRUPTED if done.fit == "stopped" else 0
     videos = [found] if isinstance(found, str) else found
     if parsed.dry_run:
         raise UserError(f"--dry-run is for one clip, got {clips[0] if isinstance(found, str) else len(videos)}")
@@ -196,6 +167,7 @@ def fit_and_export(job: Job, config: Config, wanted: ExportConfig) -> RunReport:
             prepared = prepare_export(saved.facts, job.output, wanted)
             exported = write_export(saved, prepared, crew=crew, device=device)
         return _exported(job, RunReport("used again", exported=exported), wanted)
+    output_size(wanted, job.source.picture())  # what cannot be made is refused before the clip is read
     resume = known == "stopped"
 
     def hold(is_main: bool) -> AbstractContextManager[None]:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from vfield.cli.options import INTERRUPTED
 from vfield.errors import UserError
 from vfield.video_io import CONTAINERS, cannot_hold
 
@@ -63,7 +64,7 @@ def table(outcomes: dict[str, Ended]) -> str:
 def exit_code(outcomes: dict[str, Ended]) -> int:
     """130 when Ctrl-C ended it, 2 when a clip failed, else 0."""
     ways = {ended.how for ended in outcomes.values()}
-    return 130 if "stopped" in ways else 2 if "failed" in ways else 0
+    return INTERRUPTED if "stopped" in ways else 2 if "failed" in ways else 0
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from vfield.cli.values import parse_size
 from vfield.clip import Clip
 from vfield.errors import UserError
 from vfield.evaluation import split
+from vfield.export_config import Picture
 from vfield.folders import LOCK_NAME
 from vfield.masks import with_mask
 from vfield.records import read_record, taken
@@ -43,6 +44,13 @@ _KINDS: dict[str, tuple[type, ...]] = {
 
 # Options of a command that say what is learnt from; `--mask` is not one of every command's.
 SOURCE_OPTIONS = ("video", "start", "end", "size", "holdout", "mask", "deinterlace")
+
+
+class PictureSize(NamedTuple):
+    """The size of a picture in pixels."""
+
+    height: int
+    width: int
 
 
 class Seen(NamedTuple):
@@ -110,6 +118,11 @@ class Source:
             return Seen(clip, None)
         parts = split(clip, self.holdout)
         return Seen(parts.observed, parts.held_out)
+
+    def picture(self) -> Picture:
+        """The size of the one clip's frames as they will be read, which the file says before that."""
+        assert isinstance(self.video, str)
+        return probe(self.part(self.video)[0]) if self.size is None else PictureSize(*parse_size(self.size))
 
     def read_all(self) -> dict[str, Seen]:
         """Read several clips, each by its name in the run."""

@@ -6,22 +6,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
 
+from vfield.cli import forms
 from vfield.cli.options import (
-    command_parser,
+    INTERRUPTED,
     config_of,
-    fit_options,
     is_main_process,
-    mask_option,
     parse,
     run_folder,
-    source_options,
 )
-from vfield.cli.outcomes import conclude, report
+from vfield.cli.outcomes import conclude, exit_code, report
 from vfield.cli.places import is_begun_at_most, run_held
 from vfield.cli.sources import RUN_NAME, SOURCE_OPTIONS, Seen, Source, expanded, recorded_source, source_of
-from vfield.cli.windows import fit_plan, has_windows, plan_run, report_windows, show_plan, window_option
+from vfield.cli.windows import fit_plan, has_windows, plan_run, report_windows, show_plan
 from vfield.config import CONFIG_NAME, config_from_values, config_text, load_values
 from vfield.crew import crew_of_launch
 from vfield.errors import UserError
@@ -29,20 +27,9 @@ from vfield.meter import meter
 from vfield.training import RESUME_NAME, Config, FitResult, check_device, fit, fit_many
 
 
-def _train_parser() -> ArgumentParser:
-    parser = command_parser("train", "Fit a neural field to a video clip.")
-    source_options(parser, "video", several=True)
-    mask_option(parser)
-    parser.add_argument("--resume", action="store_true", help="go on from the last save in --out")
-    window_option(parser)
-    parser.add_argument("--dry-run", action="store_true", help="say what the fit will take, and end, writing nothing")
-    fit_options(parser)
-    return parser
-
-
 def run(words: list[str]) -> int:
     """Fit, save, and say what was reached on frames held out."""
-    parser = _train_parser()
+    parser = forms.train()
     parsed = parse(parser, words)
     if parsed.video is not None:
         parsed.video = expanded(parsed.video)
@@ -74,15 +61,16 @@ def run(words: list[str]) -> int:
         if has_windows(source, folder, parsed.window, parsed.resume):
             with crew_of_launch() as crew:
                 plan = plan_run(source, config, folder, parsed.window, crew, resume=parsed.resume)
-                report_windows(plan, fit_plan(source, config, folder, plan, crew), folder, crew)
-            return 0
+                result = fit_plan(source, config, folder, plan, crew)
+                report_windows(plan, result, folder, crew)
+            return INTERRUPTED if result.interrupted else 0
         with meter() as peak_megabytes:
             clips = source.read_all()
             results = fit_source(source, clips, config, folder, resume=parsed.resume)
             megabytes = peak_megabytes()
         fitted = conclude(source, clips, config, results, folder, megabytes)
-    report(fitted, folder)
-    return 0
+    report(fitted, folder, go_on=f"vfield train --resume --out {folder}")
+    return exit_code(results)
 
 
 def fit_source(

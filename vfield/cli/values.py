@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
+from jsonargparse import Namespace
+
+from vfield.clip import check_size
 from vfield.errors import UserError
-from vfield.export_config import check_size
 from vfield.timing import SpeedCurve
 
 # Rates of television and film that people write with two or three decimals: these, times 1000/1001.
@@ -61,6 +64,14 @@ def parse_crop(text: str) -> tuple[Fraction, Fraction, Fraction, Fraction]:
     return x, y, width, height
 
 
+def exact_number(name: str, text: str) -> Fraction:
+    """The number that an option's text means, exactly."""
+    # Checked before it is built: "1e999999999" is a number, of a billion digits.
+    if not re.fullmatch(r"\d{1,6}(\.\d{1,9}|/0{0,5}[1-9]\d{0,5})?", text):
+        raise UserError(f"--{name} must be a number like 4, 2.5 or 5/2, got {text!r}")
+    return Fraction(text)
+
+
 def parse_output_rate(text: str) -> Fraction | Literal["source"]:
     """A rate as for `parse_rate`, or the word "source".
 
@@ -95,3 +106,35 @@ def parse_speed_curve(text: str) -> SpeedCurve:
             raise UserError(f"{source}: a pair must be OUTPUT:CLIP in seconds, like 1.5:2, got {pair.strip()!r:.80}")
         found.append((Fraction(match[1]), Fraction(match[2])))
     return SpeedCurve(tuple(found))
+
+
+# How options are read whose values are text. Speed curves may lie in files, which are read once.
+_READ: dict[str, Callable[[str], object]] = {
+    "size": parse_size,
+    "fit_size": parse_size,
+    "middle": parse_size,
+    "fps": parse_output_rate,
+    "crop": parse_crop,
+    "slowmo": lambda text: exact_number("slowmo", text),
+}
+# Options that name files or folders.
+_FILES = ("run", "input", "output", "out", "clips", "video", "clip", "first", "second", "mask", "image")
+
+
+def check_words(parsed: Namespace) -> None:
+    """Refuse words that no command could make sense of, before any is begun: loading what does the work takes seconds.
+
+    Raises:
+        UserError: when a value is none of its kind.
+    """
+    values = vars(parsed)
+    for name, read in _READ.items():
+        if isinstance(values.get(name), str):
+            read(values[name])
+    for name in _FILES:
+        value = values.get(name)
+        if "-" in (value if isinstance(value, list) else [value]):
+            raise UserError('pipes ("-") are neither read nor written; name a file (one that is called so is ./-)')
+    holdout = values.get("holdout")
+    if holdout is not None and holdout < 2:
+        raise UserError(f"--holdout must be at least 2 (every second frame seen), got {holdout}")

@@ -14,7 +14,8 @@ from vfield.compact.entropy import Coder
 from vfield.compact.hierarchy import Made, order_of
 from vfield.compact.pictures import code_grids, code_picture
 from vfield.compact.prediction import Sides, averaged, best_shares, look, mixed
-from vfield.flow import FlowConfig, dense_flow
+from vfield.fit_config import FlowConfig
+from vfield.flow import dense_flow
 
 # Steps of frames by level, in the config's step: what others are made from is worth more.
 _ALONE, _KEY = 0.55, 0.65

@@ -18,7 +18,7 @@ from vfield.compact.mend import Mender, learn_mender
 from vfield.errors import UserError
 from vfield.field.config import FieldConfig
 from vfield.field.video_field import VideoField
-from vfield.flow import FlowConfig
+from vfield.fit_config import FlowConfig
 
 LATENTS, _MENDER = "latents", "mender."
 # Smaller pictures do not fill what the network looks at.

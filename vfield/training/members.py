@@ -22,12 +22,13 @@ from tqdm import tqdm
 from vfield.board import Board
 from vfield.clip import Clip
 from vfield.coords import keyframe_t
-from vfield.denoise import DenoiseConfig, denoise
+from vfield.denoise import denoise
 from vfield.expectation import Expectation
 from vfield.field.conditioning import running_statistics
 from vfield.field.motion import Curves
 from vfield.field.video_field import VideoField
 from vfield.fill import fill
+from vfield.fit_config import DenoiseConfig
 from vfield.objective import Objective
 from vfield.sampling import PatchSampler
 from vfield.start import start_field

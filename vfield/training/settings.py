@@ -9,14 +9,10 @@ from typing import Literal
 
 from vfield.clip import Clip, ClipFacts
 from vfield.compact.config import CompressionConfig
-from vfield.compact.packed import check_parts
-from vfield.denoise import DenoiseConfig
 from vfield.devices import DeviceName
 from vfield.errors import UserError
 from vfield.field.config import FieldConfig
-from vfield.flow import FlowConfig
-from vfield.objective import ObjectiveConfig
-from vfield.sampling import SamplingConfig
+from vfield.fit_config import DenoiseConfig, FlowConfig, ObjectiveConfig, SamplingConfig
 
 _LOG = logging.getLogger("vfield")
 
@@ -93,6 +89,8 @@ class Config:
 
     def __post_init__(self) -> None:
         if self.compression.enabled:
+            from vfield.compact.packed import check_parts  # loads torch
+
             check_parts(self.field)
 
     def kept(self, facts: ClipFacts) -> ClipFacts:
