@@ -16,6 +16,7 @@ from av.video.stream import VideoStream
 from vfield.clip import ClipFacts, reshaped_aspect
 from vfield.errors import UserError
 from vfield.video_io.color import open_tags
+from vfield.video_io.files import file_name
 from vfield.video_io.interlace import Deinterlacing, deinterlaced
 from vfield.video_io.rgb import Picture, RgbConverter
 from vfield.video_io.source import (
@@ -252,7 +253,7 @@ def _decode_from(
         try:
             container.seek(int(first / time_base), stream=stream)
         except av.FFmpegError:
-            logger.info("%s cannot be wound forward; decoding it from its beginning", container.name)
+            logger.info("%s cannot be wound forward; decoding it from its beginning", file_name(container))
         else:
             frames = _decode(container, stream, damage)
             landed = next(frames, None)

@@ -25,7 +25,8 @@ from av.video.stream import VideoStream
 from vfield.clip import ColorInfo
 from vfield.errors import UserError
 from vfield.video_io.color import resolve_color
-from vfield.video_io.hdr import side_data
+from vfield.video_io.files import open_to_read
+from vfield.video_io.side_data import side_data
 
 logger = logging.getLogger("vfield")
 
@@ -72,20 +73,7 @@ def open_input(path: str | Path) -> Iterator[InputContainer]:
     Raises:
         UserError: when there is no such file, or FFmpeg knows nothing to do with it.
     """
-    file = Path(path)
-    if file.is_dir():
-        raise UserError(f"{path} is a folder; give a video file")
-    if not file.exists():
-        raise UserError(f"{path} does not exist; check the name")
-    try:
-        container = av.open(file, "r")
-    except av.InvalidDataError as error:
-        raise UserError(f"{path} is not a video that FFmpeg can read, or it is cut short; try playing it") from error
-    except OSError as error:
-        raise UserError(f"cannot open {path}: {error.strerror}") from error
-    except av.FFmpegError as error:
-        raise UserError(f"{path} is not a video that FFmpeg can read: {error.strerror}") from error
-    with container:
+    with open_to_read(path) as container:
         yield container
 
 
