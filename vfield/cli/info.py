@@ -14,6 +14,7 @@ from vfield.cli.says import say
 from vfield.cli.sources import RUN_NAME, recorded_source
 from vfield.config import CONFIG_NAME, differences, load_config
 from vfield.errors import UserError
+from vfield.printable import printable
 from vfield.shots import shots_of
 from vfield.video_io import FileDetails, inspect_file, scan_clip
 from vfield.windows import read_plan
@@ -44,7 +45,7 @@ def run(words: list[str]) -> int:
 
 def _lines(told: Mapping[str, str]) -> str:
     """Names and values under each other, without those that say nothing."""
-    return "\n".join(f"{name + ':':16}{value}" for name, value in told.items() if value)
+    return "\n".join(f"{name + ':':16}{printable(value)}" for name, value in told.items() if value)
 
 
 # ------------------------------------------------------------------------------------------- files

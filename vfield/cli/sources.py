@@ -19,6 +19,7 @@ from vfield.clip import Clip
 from vfield.errors import UserError
 from vfield.evaluation import split
 from vfield.masks import with_mask
+from vfield.printable import as_text
 from vfield.training.saves import SUMMARY_NAMES
 from vfield.video_io import Deinterlacing, probe, read_clip
 
@@ -158,7 +159,7 @@ def expanded(videos: Sequence[str]) -> str | list[str]:
 
 def clip_names(videos: Sequence[str]) -> list[str]:
     """A name for each clip of a run, after its file: different ones, also where case does not count."""
-    return _numbered([file_of(video).stem for video in videos], _TAKEN)
+    return _numbered([as_text(file_of(video).stem) for video in videos], _TAKEN)
 
 
 def names_apart(videos: Sequence[str]) -> list[str]:
@@ -166,7 +167,7 @@ def names_apart(videos: Sequence[str]) -> list[str]:
 
     So a clip's name does not depend on the order, and numbers are only for those that suffixes do not tell apart.
     """
-    files = [file_of(video) for video in videos]
+    files = [Path(as_text(str(file_of(video)))) for video in videos]
     count = Counter(file.stem.casefold() for file in files)
     wished = [f.stem if count[f.stem.casefold()] == 1 else f"{f.stem}-{f.suffix.removeprefix('.')}" for f in files]
     return _numbered(wished, ())

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from vfield.checkpoint import WINDOWS_NAME
 from vfield.cli.options import exact_number
 from vfield.cli.outcomes import conclude, part_of
-from vfield.cli.says import plain, say
+from vfield.cli.says import plain, say, tell
 from vfield.cli.sources import RUN_NAME, Seen, Source
 from vfield.cli.values import parse_size
 from vfield.clip import Clip, ClipFacts
@@ -199,7 +199,7 @@ def plan_run(
         crew.hear(0, "planned")
     plan = read_plan(folder)
     if crew.is_main:
-        print(_described(plan))
+        tell(_described(plan))
     return plan
 
 
@@ -269,7 +269,7 @@ def show_plan(
         plan = _planned(source, most_frames(source, window), shows=True)
         looked_seconds = time.monotonic() - began
         prepared = None if wanted is None else prepare_export(config.kept(plan.facts), *wanted)
-        print(_described(plan))
+        tell(_described(plan))
 
         def read(frames: range) -> Clip:
             part = replace(plan, windows=(frames,), seams=())

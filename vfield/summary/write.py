@@ -61,7 +61,7 @@ def _write(folder: Path, summary: Mapping[str, Any]) -> None:
     text = page({**summary, "exports": exports}, shown, _curves(folder / EVENTS_NAME))
     for name, content in ((PAGE_NAME, text), (SUMMARY_NAME, json.dumps(summary, indent=1))):
         with replaced(folder / name) as partial:
-            partial.write_text(content, encoding="utf-8")
+            partial.write_text(content, encoding="utf-8", errors="backslashreplace")  # names need not be UTF-8
 
 
 def _write_pictures(folder: Path, rows: Sequence[Sequence[Shown]]) -> None:

@@ -6,7 +6,6 @@ and files for lists of others (playlists, scripts). None of it is what somebody 
 
 from __future__ import annotations
 
-import codecs
 import io
 import os
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ import av
 from av.container import InputContainer, OutputContainer
 
 from vfield.errors import UserError
+from vfield.printable import LATIN_1
 
 _PROTOCOL = "file:"
 # What holds pictures or sound in itself. Not here are demuxers that go on to other files or to the net (playlists,
@@ -45,17 +45,6 @@ _READING = {
 }
 
 
-def _as_latin_1(error: UnicodeError) -> tuple[str, int]:
-    """Reads bytes that are not UTF-8 as the text of old programs: each is a letter, so none is lost or refused."""
-    if not isinstance(error, UnicodeDecodeError):
-        raise error
-    return error.object[error.start : error.end].decode("latin-1"), error.end
-
-
-_TEXT_ERRORS = "vfield.latin-1"
-codecs.register_error(_TEXT_ERRORS, _as_latin_1)
-
-
 def open_to_read(path: str | Path) -> InputContainer:
     """The open file; the caller closes it.
 
@@ -72,7 +61,7 @@ def open_to_read(path: str | Path) -> InputContainer:
     if not os.access(file, os.R_OK):
         raise UserError(f"cannot open {path}: Permission denied")
     try:
-        return av.open(_address(file), "r", container_options=_READING, metadata_errors=_TEXT_ERRORS)
+        return av.open(_address(file), "r", container_options=_READING, metadata_errors=LATIN_1)
     except av.InvalidDataError as error:
         raise UserError(f"{path} is not a video that FFmpeg can read, or it is cut short; try playing it") from error
     except av.ArgumentError as error:
