@@ -19,11 +19,14 @@ from vfield.clip import Clip
 from vfield.errors import UserError
 from vfield.evaluation import split
 from vfield.masks import with_mask
+from vfield.meter import check_memory
 from vfield.printable import as_text
 from vfield.training.saves import SUMMARY_NAMES
 from vfield.video_io import Deinterlacing, probe, read_clip
 
 RUN_NAME = "run.json"
+# A fit takes at least so much for each pixel of a frame, however few there are: 650 of 2000x1500, measured.
+_LEAST_FIT_BYTES = 500
 # Files of a folder that are taken for clips.
 _SUFFIXES = {".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".webm"}
 _FRAGMENT = re.compile(r"(?P<path>.+)#t=(?P<start>\d+(\.\d+)?)?(,(?P<end>\d+(\.\d+)?))?")
@@ -87,13 +90,15 @@ class Source:
         assert isinstance(self.video, str)
         path, start, end = self.part(self.video)
         size = None if self.size is None else parse_size(self.size)
-        if size is not None:
-            info = probe(path)
-            if size[0] > info.height or size[1] > info.width:
-                raise UserError(
-                    f"--size {self.size} is larger than the clip's {info.width}x{info.height}: fit at its own size "
-                    "and enlarge in the export"
-                )
+        info = probe(path)
+        height, width = size or (info.height, info.width)
+        if height > info.height or width > info.width:
+            raise UserError(
+                f"--size {self.size} is larger than the clip's {info.width}x{info.height}: fit at its own size and "
+                "enlarge in the export"
+            )
+        advice = f"take a smaller --size than {width}x{height}"
+        check_memory(height * width * _LEAST_FIT_BYTES, f"to fit {path}, of {width}x{height},", advice)
         clip = read_clip(path, start_seconds=start, end_seconds=end, size=size, deinterlace=self.deinterlace)
         if self.mask is not None:
             clip = with_mask(clip, self.mask, start_seconds=start, end_seconds=end)

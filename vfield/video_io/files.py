@@ -16,6 +16,7 @@ from av.container import InputContainer, OutputContainer
 
 from vfield.errors import UserError
 from vfield.printable import LATIN_1
+from vfield.video_io.claims import check_claims
 
 _PROTOCOL = "file:"
 # What holds pictures or sound in itself. Not here are demuxers that go on to other files or to the net (playlists,
@@ -60,6 +61,7 @@ def open_to_read(path: str | Path) -> InputContainer:
         raise UserError(f"{path} is not a file but a device, a pipe or a socket; save the video as a file first")
     if not os.access(file, os.R_OK):
         raise UserError(f"cannot open {path}: Permission denied")
+    check_claims(file)
     try:
         return av.open(_address(file), "r", container_options=_READING, metadata_errors=LATIN_1)
     except av.InvalidDataError as error:

@@ -15,6 +15,7 @@ from av.video.stream import VideoStream
 
 from vfield.clip import ClipFacts, reshaped_aspect
 from vfield.errors import UserError
+from vfield.meter import check_memory
 from vfield.video_io.color import open_tags
 from vfield.video_io.files import file_name
 from vfield.video_io.interlace import Deinterlacing, deinterlaced
@@ -25,10 +26,14 @@ from vfield.video_io.source import (
     decoder_of,
     find_video,
     logger,
+    may_have_alpha,
     nominal_rate,
     open_input,
     pixel_aspect,
 )
+
+# What making a picture of a frame takes at once for each pixel; measured.
+_PIXEL_BYTES = {"8 bits": 12, "alpha": 33, "deep": 60}
 
 
 class Reading:
@@ -74,6 +79,7 @@ class Reading:
                 if longest_side is not None:
                     converter = RgbConverter(frame, _within(converter, longest_side), codec)
                 self.converter = converter
+                _check_room(self._path, frame, converter)
                 _tell_of_first(self._path, frame, self.converter)
             known = frame.duration and not self._deinterlace  # the filter does not keep durations
             lasting = frame.duration * _time_base(frame) if known else 1 / self._rate / self._fields
@@ -140,6 +146,14 @@ def _frames_between(
             return
         if pts >= first:
             yield pts, frame
+
+
+def _check_room(path: str | Path, frame: VideoFrame, converter: RgbConverter) -> None:
+    """Refuses pictures that there is no memory to make, one at a time."""
+    kind = "alpha" if may_have_alpha(frame.format) else "8 bits" if converter.color.bit_depth == 8 else "deep"
+    what = f"to read {path}, of {frame.width}x{frame.height},"
+    advice = "close other programs, or make the picture smaller first"
+    check_memory(frame.width * frame.height * _PIXEL_BYTES[kind], what, advice)
 
 
 def _tell_of_first(path: str | Path, frame: VideoFrame, converter: RgbConverter) -> None:
