@@ -137,3 +137,58 @@ def test_what_memory_cannot_hold_is_refused_before_it_is_taken(tmp_path: Path, p
     finally:
         resource.setrlimit(resource.RLIMIT_AS, limits)
     check_memory(0, "nothing", "")
+
+
+def empty_chunks(path: Path, empty: set[int], frames: int = 10) -> bytes:
+    """An AVI whose frames of these numbers are chunks without content, as programs write for "as before"."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mjpeg", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 32, 16, "yuvj420p"
+        for level in range(frames):
+            container.mux(
+                stream.encode(av.VideoFrame.from_ndarray(np.full((16, 32, 3), 20 * level, np.uint8), "rgb24"))
+            )
+        container.mux(stream.encode(None))
+    data = path.read_bytes()
+    head, at = data.index(b"movi") - 8, data.index(b"movi") + 4
+    movi, index, number = b"movi", b"", 0
+    while data[at : at + 4] == b"00dc":
+        (size,) = struct.unpack_from("<I", data, at + 4)
+        kept = b"" if number in empty else data[at + 8 : at + 8 + size]
+        index += struct.pack("<4sIII", b"00dc", 16, len(movi), len(kept))
+        movi += struct.pack("<4sI", b"00dc", len(kept)) + kept + b"\0" * (len(kept) % 2)
+        at, number = at + 8 + size + size % 2, number + 1
+    body = struct.pack("<4sI", b"LIST", len(movi)) + movi + struct.pack("<4sI", b"idx1", len(index)) + index
+    made = data[:head] + body
+    return made[:4] + struct.pack("<I", len(made) - 8) + made[8:]
+
+
+def test_an_avi_whose_frames_repeat_is_not_damaged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "a.avi"
+    path.write_bytes(empty_chunks(path, {3, 4}))
+    assert [round(25 * pts) for pts in read_clip(path).pts_seconds] == [0, 1, 2, 5, 6, 7, 8, 9]
+    assert "damaged" not in caplog.text
+    path.write_bytes(path.read_bytes()[:-1200])
+    read_clip(path)
+    assert "is damaged" in caplog.text
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".webm"])
+def test_a_matroska_file_that_is_cut_off_is_told(suffix: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / f"a{suffix}"
+    noise = torch.Generator().manual_seed(0)
+    with VideoWriter(path, height=48, width=64, frame_rate=Fraction(25), color=ColorInfo("bt709", "tv")) as writer:
+        for _ in range(12):
+            writer.write(torch.randint(0, 256, (3, 48, 64), dtype=torch.uint8, generator=noise))
+    read_clip(path)
+    assert "damaged" not in caplog.text
+    os.truncate(path, path.stat().st_size * 6 // 10)
+    assert 1 <= len(read_clip(path).frames) < 12
+    assert "bytes before its header says" in caplog.text
+
+
+def test_an_animated_webp_is_called_what_it_is(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (32, 16), (level, 0, 0)) for level in (0, 100, 200)]
+    frames[0].save(tmp_path / "a.webp", save_all=True, append_images=frames[1:], duration=40)
+    with pytest.raises(UserError, match="animated WebP"):
+        probe(tmp_path / "a.webp")

@@ -1,7 +1,7 @@
-"""What an MP4 or QuickTime file claims to hold, against what it can hold, before FFmpeg believes it.
+"""What files claim to hold, against what they can hold, before FFmpeg believes it.
 
-Tables of such files say "so many samples of one size" in a few bytes, and FFmpeg makes an entry of some 70 bytes for
-each sample when it opens the file.
+Tables of MP4 and QuickTime files say "so many samples of one size" in a few bytes, and FFmpeg makes an entry of some 70
+bytes for each sample when it opens the file. And what files of other kinds lack of the size that they say they have.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from vfield.errors import UserError
 # Boxes that hold others on the way to the tables (ISO/IEC 14496-12).
 _HOLDERS = {b"moov", b"trak", b"mdia", b"minf", b"stbl", b"moof", b"traf"}
 _FIRST = {b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp", b"sidx", b"moof", b"uuid"}
+_EBML, _SEGMENT = bytes.fromhex("1a45dfa3"), bytes.fromhex("18538067")
 # How many words of these tables are of interest here.
 _TABLES = {b"hdlr": 3, b"stts": 4, b"stsz": 3}
 _SOUND = int.from_bytes(b"soun")
@@ -38,6 +39,41 @@ def check_claims(path: str | Path) -> None:
         claimed = _claimed(file, size)
     if claimed > max(size, _HARMLESS):
         raise UserError(f"{path} claims to hold {claimed} samples in {size} bytes; the file is damaged")
+
+
+def is_animated_webp(path: str | Path) -> bool:
+    """Whether a file is a WebP of several pictures, of which FFmpeg reads none (WebP container, extended format)."""
+    with open(path, "rb") as file:
+        head = file.read(21)
+    return len(head) == 21 and head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X" and bool(head[20] & 2)
+
+
+def missing_bytes(path: str | Path) -> int:
+    """How much of an AVI, Matroska or WebM file has been cut off, by the size that its outermost part says it has.
+
+    Zero where it does not say, as in recordings that nobody ended, and for other files.
+    """
+    with open(path, "rb") as file:
+        head = file.read(64)
+    end = 0
+    if head[:4] == b"RIFF":
+        end = 8 + int.from_bytes(head[4:8], "little")
+    elif head[:4] == _EBML:
+        at, length = _ebml_size(head, 4)
+        at += length
+        if head[at : at + 4] == _SEGMENT:
+            at, length = _ebml_size(head, at + 4)
+            end = at + length
+    return max(0, end - os.stat(path).st_size)
+
+
+def _ebml_size(data: bytes, at: int) -> tuple[int, int]:
+    """Where the content after a size begins, and the size; 0 where it is not known (RFC 8794, 4.4)."""
+    first = data[at] if at < len(data) else 0
+    width = 9 - first.bit_length()
+    known = (1 << (7 * width)) - 1
+    size = int.from_bytes(data[at : at + width]) & known
+    return at + width, 0 if size == known else size
 
 
 def _claimed(file: BinaryIO, size: int) -> int:

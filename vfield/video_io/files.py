@@ -16,7 +16,7 @@ from av.container import InputContainer, OutputContainer
 
 from vfield.errors import UserError
 from vfield.printable import LATIN_1
-from vfield.video_io.claims import check_claims
+from vfield.video_io.claims import check_claims, is_animated_webp
 
 _PROTOCOL = "file:"
 # What holds pictures or sound in itself. Not here are demuxers that go on to other files or to the net (playlists,
@@ -61,6 +61,8 @@ def open_to_read(path: str | Path) -> InputContainer:
         raise UserError(f"{path} is not a file but a device, a pipe or a socket; save the video as a file first")
     if not os.access(file, os.R_OK):
         raise UserError(f"cannot open {path}: Permission denied")
+    if is_animated_webp(file):
+        raise UserError(f"{path} is an animated WebP, which vfield does not read; convert it to a GIF or a video first")
     check_claims(file)
     try:
         return av.open(_address(file), "r", container_options=_READING, metadata_errors=LATIN_1)

@@ -16,6 +16,7 @@ from av.video.stream import VideoStream
 from vfield.clip import ClipFacts, reshaped_aspect
 from vfield.errors import UserError
 from vfield.meter import check_memory
+from vfield.video_io.claims import missing_bytes
 from vfield.video_io.color import open_tags
 from vfield.video_io.files import file_name
 from vfield.video_io.interlace import Deinterlacing, deinterlaced
@@ -280,8 +281,13 @@ def _decode_from(
     yield from _decode(container, stream, damage)
     # An edit list hides frames that are counted all the same; the index of an MP4 has only those that are to be read.
     stored = len(stream.index_entries) if "mp4" in container.format.name else stream.frames
-    if damage.packets < stored:  # FFmpeg takes the end of the file for the end of the video, without an error.
+    # FFmpeg takes the end of the file for the end of the video, without an error.
+    kind, missing = container.format.name, missing_bytes(file_name(container))
+    # An AVI counts frames that repeat the one before, too, which are empty and which FFmpeg leaves out.
+    if damage.packets < stored and (kind != "avi" or missing):
         damage.add(f"the file ends after {damage.packets} of {stored} frames")
+    elif missing and not stored:
+        damage.add(f"the file ends after {damage.packets} frames, {missing} bytes before its header says")
 
 
 def _timed_frames(
