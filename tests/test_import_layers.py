@@ -22,6 +22,7 @@ LAYERS = [
     "described",
     "fit_config",
     "known",
+    "printable",
     "devices",
     "interrupts",
     "folders",

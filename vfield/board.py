@@ -91,8 +91,11 @@ class _Raster(NamedTuple):
 
     @staticmethod
     def within(height: int, width: int, widest: int) -> _Raster:
-        """The largest raster over a height x width picture that is at most so many pixels wide."""
-        factor = min(-(-width // widest), height)
+        """The largest raster over a height x width picture that is at most so many pixels wide, and twice as many high.
+
+        One that has a row and a column, all the same.
+        """
+        factor = min(max(-(-width // widest), -(-height // (2 * widest))), height, width)
         rows, columns = height // factor, width // factor
         return _Raster(factor, rows, columns, (0.0, 0.0, columns * factor / width, rows * factor / height))
 

@@ -22,6 +22,7 @@ from vfield.peers import resize
 from vfield.render import render
 
 _NARROWEST = 320  # a panel narrower than this has no room for its caption
+_TALLEST = 1920  # to which a narrow picture is enlarged; captions grow with panels up to this width
 _GAP = 8  # pixels between pictures
 _MOST_COLUMNS = 4  # of pictures above their errors
 _LETTERS_ACROSS = 26  # size of captions: the width of a panel over this
@@ -44,9 +45,8 @@ def panel(pictures: Sequence[Labelled]) -> Tensor:
     """
     height, width = pictures[0][1].shape[-2:]
     columns = min(2, len(pictures)) if width > height else len(pictures)
-    factor = -(-_NARROWEST // width)
-    font_size = columns * factor * width // _LETTERS_ACROSS
-    cells = [captioned(to_uint8(magnify(picture, factor)), label, font_size) for label, picture in pictures]
+    font_size = columns * min(max(_NARROWEST, width), _TALLEST) // _LETTERS_ACROSS
+    cells = [captioned(_legible(picture), label, font_size) for label, picture in pictures]
     return make_grid(cells, nrow=columns, padding=_GAP, pad_value=255)
 
 
@@ -59,11 +59,10 @@ def with_errors(truth: Labelled, made: Sequence[Labelled], gain: float) -> Tenso
         gain: what the errors are multiplied by to be seen.
     """
     width = truth[1].shape[-1]
-    factor = -(-_NARROWEST // width)
-    font_size = factor * width // _LETTERS_ACROSS
+    font_size = min(max(_NARROWEST, width), _TALLEST) // _LETTERS_ACROSS
 
     def enlarged(picture: Tensor, label: str) -> Tensor:
-        return captioned(to_uint8(magnify(picture, factor)), label, font_size)
+        return captioned(_legible(picture), label, font_size)
 
     above = [enlarged(picture, label) for label, picture in (truth, *made)]
     errors = [enlarged(error_picture(picture, truth[1], gain), f"error x{gain:g}") for _, picture in made]
@@ -87,6 +86,13 @@ def captioned(picture: Tensor, text: str, font_size: int) -> Tensor:
     middle = (width // 2, strip.height // 2)
     ImageDraw.Draw(strip).text(middle, text, fill="black", font=ImageFont.load_default(fitting), anchor="mm")
     return torch.cat([pil_to_tensor(strip), picture], dim=-2)
+
+
+def _legible(picture: Tensor) -> Tensor:
+    """A picture (3, h, w) in [0, 1] as wide as a caption needs, uint8: enlarged, or beside white where it is tall."""
+    height, width = picture.shape[-2:]
+    factor = max(1, min(-(-_NARROWEST // width), _TALLEST // height))
+    return F.pad(to_uint8(magnify(picture, factor)), (0, max(0, _NARROWEST - factor * width)), value=255)
 
 
 def magnify(picture: Tensor, factor: int) -> Tensor:

@@ -10,6 +10,7 @@ from typing import Any
 from vfield.cli import forms
 from vfield.cli.options import parse, run_of
 from vfield.cli.says import say
+from vfield.printable import printable
 from vfield.video_io import FileDetails, inspect_file
 
 # A fit holds so many bytes for each pixel of each frame: 4.7 GB for 132 frames of 1280x720 of 8 bits, measured. The
@@ -35,7 +36,7 @@ def run(words: list[str]) -> int:
 
 def _lines(told: Mapping[str, str]) -> str:
     """Names and values under each other, without those that say nothing."""
-    return "\n".join(f"{name + ':':16}{value}" for name, value in told.items() if value)
+    return "\n".join(f"{name + ':':16}{printable(value)}" for name, value in told.items() if value)
 
 
 # ------------------------------------------------------------------------------------------- files

@@ -21,11 +21,15 @@ from vfield.evaluation import split
 from vfield.export_config import Picture
 from vfield.folders import LOCK_NAME
 from vfield.masks import with_mask
+from vfield.meter import check_memory
+from vfield.printable import as_text
 from vfield.records import read_record, taken
 from vfield.training.saves import SUMMARY_NAMES
 from vfield.video_io import Deinterlacing, probe, read_clip
 
 RUN_NAME = "run.json"
+# A fit takes at least so much for each pixel of a frame, however few there are: 650 of 2000x1500, measured.
+_LEAST_FIT_BYTES = 500
 # Files of a folder that are taken for clips.
 _SUFFIXES = {".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".webm"}
 _FRAGMENT = re.compile(r"(?P<path>.+)#t=(?P<start>\d+(\.\d+)?)?(,(?P<end>\d+(\.\d+)?))?")
@@ -104,13 +108,15 @@ class Source:
         assert isinstance(self.video, str)
         path, start, end = self.part(self.video)
         size = None if self.size is None else parse_size(self.size)
-        if size is not None:
-            info = probe(path)
-            if size[0] > info.height or size[1] > info.width:
-                raise UserError(
-                    f"--size {self.size} is larger than the clip's {info.width}x{info.height}: fit at its own size "
-                    "and enlarge in the export"
-                )
+        info = probe(path)
+        height, width = size or (info.height, info.width)
+        if height > info.height or width > info.width:
+            raise UserError(
+                f"--size {self.size} is larger than the clip's {info.width}x{info.height}: fit at its own size and "
+                "enlarge in the export"
+            )
+        advice = f"take a smaller --size than {width}x{height}"
+        check_memory(height * width * _LEAST_FIT_BYTES, f"to fit {path}, of {width}x{height},", advice)
         clip = read_clip(path, start_seconds=start, end_seconds=end, size=size, deinterlace=self.deinterlace)
         if self.mask is not None:
             clip = with_mask(clip, self.mask, start_seconds=start, end_seconds=end)
@@ -197,7 +203,7 @@ def expanded(videos: Sequence[str]) -> str | list[str]:
 
 def clip_names(videos: Sequence[str]) -> list[str]:
     """A name for each clip of a run, after its file: different ones, also where case does not count."""
-    return _numbered([file_of(video).stem for video in videos], _TAKEN)
+    return _numbered([as_text(file_of(video).stem) for video in videos], _TAKEN)
 
 
 def names_apart(videos: Sequence[str]) -> list[str]:
@@ -205,7 +211,7 @@ def names_apart(videos: Sequence[str]) -> list[str]:
 
     So a clip's name does not depend on the order, and numbers are only for those that suffixes do not tell apart.
     """
-    files = [file_of(video) for video in videos]
+    files = [Path(as_text(str(file_of(video)))) for video in videos]
     count = Counter(file.stem.casefold() for file in files)
     wished = [f.stem if count[f.stem.casefold()] == 1 else f"{f.stem}-{f.suffix.removeprefix('.')}" for f in files]
     return _numbered(wished, ())

@@ -17,8 +17,9 @@ from av.packet import Packet
 
 from vfield.errors import UserError
 from vfield.timing import TimeMap
+from vfield.video_io.files import open_to_read
 from vfield.video_io.retime import TrackCoder
-from vfield.video_io.source import logger, open_input
+from vfield.video_io.source import logger
 from vfield.video_io.tags import copy_track_tags
 
 # These keep sound that begins before the picture, and say where to start playing: at any sample.
@@ -76,9 +77,7 @@ def open_audio(plan: AudioPlan, output: OutputContainer) -> Feed | None:
     Raises:
         UserError: when the source cannot be opened.
     """
-    with open_input(plan.source):
-        pass  # Its errors read better than those of the next line.
-    source = av.open(plan.source)
+    source = open_to_read(plan.source)
     try:
         packets = _copied(plan, source, output) if plan.mode == "copy" else _coded(plan, source, output)
     except BaseException:

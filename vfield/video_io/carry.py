@@ -10,7 +10,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import av
 from av.container import InputContainer, OutputContainer
 from av.packet import Packet
 from av.stream import Discard, Disposition, Stream
@@ -18,6 +17,7 @@ from av.subtitles.stream import SubtitleStream
 
 from vfield.timing import TimeMap
 from vfield.video_io.audio import Feed
+from vfield.video_io.files import open_to_read
 from vfield.video_io.source import logger, open_input
 from vfield.video_io.tags import content_tags, copy_track_tags, lost_tags
 
@@ -64,9 +64,7 @@ def carry_over(plan: CarryPlan, output: OutputContainer) -> Carried:
     Raises:
         UserError: when the source cannot be opened.
     """
-    with open_input(plan.source):
-        pass  # Its errors read better than those of the next line.
-    source = av.open(plan.source)
+    source = open_to_read(plan.source)
     try:
         carried = Carried(None, 0)
         output.metadata.update(content_tags(source.metadata))

@@ -18,7 +18,14 @@ from av.video.stream import VideoStream
 
 from vfield.clip import ColorInfo
 from vfield.video_io.color import is_grey, open_tags, tag_names
-from vfield.video_io.source import VideoInfo, find_video, first_frame, info_of, open_input, stores_alpha
+from vfield.video_io.source import (
+    VideoInfo,
+    find_video,
+    first_frame,
+    info_of,
+    open_input,
+    stores_alpha,
+)
 
 
 @dataclass(frozen=True)

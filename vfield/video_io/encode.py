@@ -22,6 +22,7 @@ from vfield.video_io.audio import AudioPlan, Feed, open_audio
 from vfield.video_io.beneath import filled_beneath
 from vfield.video_io.carry import Carried, CarryPlan, carry_over, report_lost
 from vfield.video_io.color import alpha_to_words, rgb_to_yuv16, tag, video_color
+from vfield.video_io.files import open_to_write
 from vfield.video_io.graph import ACCURATE, FilterChain, chroma_left, even_size, halves_chroma
 from vfield.video_io.hardware import Quality, on_host, quality_of, working_encoder
 from vfield.video_io.hdr import with_hdr_metadata
@@ -113,7 +114,7 @@ def choose_encoding(
     encoder = default if codec is None else _ENCODERS.get(codec.lower(), codec)
     encoder = working_encoder(encoder, _ENCODERS, height, width)
     formats = _formats_of(encoder, codec or encoder)
-    with av.open(io.BytesIO(), "w", format=CONTAINERS[suffix]) as container:
+    with open_to_write(io.BytesIO(), CONTAINERS[suffix]) as container:
         if encoder not in container.supported_codecs:
             raise UserError(f"{suffix} files cannot hold {encoder} video; choose another codec, or .mkv")
     least = _LEAST_SIDE.get(encoder, 1)
@@ -147,7 +148,7 @@ def choose_encoding(
 
 def cannot_hold(suffix: str, codecs: Iterable[str]) -> list[str]:
     """Which of these codecs a file of this suffix (".mp4") cannot hold, by FFmpeg's names."""
-    with av.open(io.BytesIO(), "w", format=CONTAINERS[suffix]) as container:
+    with open_to_write(io.BytesIO(), CONTAINERS[suffix]) as container:
         held = {name for codec in container.supported_codecs for name in (codec, codec.removeprefix("lib"))}
     return sorted(set(codecs) - held)
 
@@ -250,7 +251,7 @@ class VideoSink:
         # late starts, which would otherwise be rounded to 1/1000 s; this one holds the usual video and sound rates.
         mov = {"movflags": "+faststart", "movie_timescale": "240000"}
         options = mov if encoding.container in ("mp4", "mov") else {}
-        self._container = av.open(file, "w", format=encoding.container, container_options=options)
+        self._container = open_to_write(file, encoding.container, options)
         try:
             self._stream = self._add_stream(height, width, frame_rate, pixel_aspect)
             if audio is not None and (sound := open_audio(audio, self._container)) is not None:

@@ -18,6 +18,7 @@ from einops import rearrange
 from vfield.clip import ColorInfo, to_float, to_uint8
 from vfield.errors import UserError
 from vfield.video_io.color import tag
+from vfield.video_io.files import open_to_write
 
 _GIF_TICK = Fraction(1, 100)
 _GIF_FASTEST = 50
@@ -50,7 +51,7 @@ class GifSink:
     """An animated GIF, each frame with its own best 256 colours, so that nothing has to wait for the last frame."""
 
     def __init__(self, file: Path | io.BytesIO, *, height: int, width: int) -> None:
-        self._container = av.open(file, "w", format="gif")
+        self._container = open_to_write(file, "gif")
         self._stream = self._container.add_stream("gif", rate=1 / _GIF_TICK)
         self._stream.width, self._stream.height = width, height
         self._stream.pix_fmt = "pal8"

@@ -15,7 +15,10 @@ from av.video.stream import VideoStream
 
 from vfield.clip import ClipFacts, reshaped_aspect
 from vfield.errors import UserError
+from vfield.meter import check_memory
+from vfield.video_io.claims import missing_bytes
 from vfield.video_io.color import open_tags
+from vfield.video_io.files import file_name
 from vfield.video_io.interlace import Deinterlacing, deinterlaced
 from vfield.video_io.rgb import Picture, RgbConverter
 from vfield.video_io.source import (
@@ -24,10 +27,14 @@ from vfield.video_io.source import (
     decoder_of,
     find_video,
     logger,
+    may_have_alpha,
     nominal_rate,
     open_input,
     pixel_aspect,
 )
+
+# What making a picture of a frame takes at once for each pixel; measured.
+_PIXEL_BYTES = {"8 bits": 12, "alpha": 33, "deep": 60}
 
 
 class Reading:
@@ -73,6 +80,7 @@ class Reading:
                 if longest_side is not None:
                     converter = RgbConverter(frame, _within(converter, longest_side), codec)
                 self.converter = converter
+                _check_room(self._path, frame, converter)
                 _tell_of_first(self._path, frame, self.converter)
             known = frame.duration and not self._deinterlace  # the filter does not keep durations
             lasting = frame.duration * _time_base(frame) if known else 1 / self._rate / self._fields
@@ -139,6 +147,14 @@ def _frames_between(
             return
         if pts >= first:
             yield pts, frame
+
+
+def _check_room(path: str | Path, frame: VideoFrame, converter: RgbConverter) -> None:
+    """Refuses pictures that there is no memory to make, one at a time."""
+    kind = "alpha" if may_have_alpha(frame.format) else "8 bits" if converter.color.bit_depth == 8 else "deep"
+    what = f"to read {path}, of {frame.width}x{frame.height},"
+    advice = "close other programs, or make the picture smaller first"
+    check_memory(frame.width * frame.height * _PIXEL_BYTES[kind], what, advice)
 
 
 def _tell_of_first(path: str | Path, frame: VideoFrame, converter: RgbConverter) -> None:
@@ -252,7 +268,7 @@ def _decode_from(
         try:
             container.seek(int(first / time_base), stream=stream)
         except av.FFmpegError:
-            logger.info("%s cannot be wound forward; decoding it from its beginning", container.name)
+            logger.info("%s cannot be wound forward; decoding it from its beginning", file_name(container))
         else:
             frames = _decode(container, stream, damage)
             landed = next(frames, None)
@@ -265,8 +281,13 @@ def _decode_from(
     yield from _decode(container, stream, damage)
     # An edit list hides frames that are counted all the same; the index of an MP4 has only those that are to be read.
     stored = len(stream.index_entries) if "mp4" in container.format.name else stream.frames
-    if damage.packets < stored:  # FFmpeg takes the end of the file for the end of the video, without an error.
+    # FFmpeg takes the end of the file for the end of the video, without an error.
+    kind, missing = container.format.name, missing_bytes(file_name(container))
+    # An AVI counts frames that repeat the one before, too, which are empty and which FFmpeg leaves out.
+    if damage.packets < stored and (kind != "avi" or missing):
         damage.add(f"the file ends after {damage.packets} of {stored} frames")
+    elif missing and not stored:
+        damage.add(f"the file ends after {damage.packets} frames, {missing} bytes before its header says")
 
 
 def _timed_frames(
