@@ -15,7 +15,7 @@ from vfield.cli.sources import RUN_NAME, recorded_source
 from vfield.config import CONFIG_NAME, differences, load_config
 from vfield.errors import UserError
 from vfield.shots import shots_of
-from vfield.video_io import FileDetails, inspect_file, scan_clip
+from vfield.video_io import FileDetails, inspect_file, scan_clip, told_jumps
 from vfield.windows import read_plan
 
 # A fit holds so many bytes for each pixel of each frame: 4.7 GB for 132 frames of 1280x720 of 8 bits, measured. The
@@ -77,6 +77,7 @@ def _of_file(path: Path, details: FileDetails, cuts: list[Fraction] | None) -> d
         "uneven_times": times.uneven,
         "shortest_step_seconds": times.shortest,
         "longest_step_seconds": times.longest,
+        "clock_jumps": [jump._asdict() for jump in details.jumps],
         "width": info.width,
         "height": info.height,
         "pixel_aspect": info.pixel_aspect,
@@ -115,6 +116,7 @@ def _told_of_file(path: Path, details: FileDetails, cuts: list[Fraction] | None)
         "file": f"{path}, {details.container}, {details.file_bytes / 1e6:.2f} MB",
         "duration": "" if info.duration_seconds is None or picture else f"{float(info.duration_seconds):.3f} s",
         "frames": "one picture" if picture else f"{counted}; {rate}",
+        "clock": f"jumps {told_jumps(details.jumps)}; joined there, as players do" if details.jumps else "",
         "picture": f"{size}{pixels}{turned}, {info.codec}",
         "pixels": ", ".join(traits),
         "colour": _told_of_colour(details),

@@ -8,14 +8,16 @@ with VideoWriter("out.mp4", height=360, width=640, frame_rate=clip.frame_rate, c
 
 from vfield.video_io.audio import AudioPlan
 from vfield.video_io.carry import CarryPlan
+from vfield.video_io.clock import told_jumps
 from vfield.video_io.details import FileDetails, inspect_file
 from vfield.video_io.encode import CONTAINERS, cannot_hold
 from vfield.video_io.filters import encode_gif, filter_frames
 from vfield.video_io.graph import ACCURATE
 from vfield.video_io.interlace import Deinterlacing
 from vfield.video_io.joining import frames_in
+from vfield.video_io.rates import probe
 from vfield.video_io.read import ShownFrame, read_clip, read_frames, scan_clip
-from vfield.video_io.source import VideoInfo, has_audio, probe
+from vfield.video_io.source import VideoInfo, has_audio
 from vfield.video_io.write import VideoWriter, common_time_base
 
 __all__ = [
@@ -39,4 +41,5 @@ __all__ = [
     "read_clip",
     "read_frames",
     "scan_clip",
+    "told_jumps",
 ]

@@ -18,6 +18,7 @@ from av.subtitles.stream import SubtitleStream
 
 from vfield.timing import TimeMap
 from vfield.video_io.audio import Feed
+from vfield.video_io.clock import clock_of
 from vfield.video_io.source import logger, open_input
 from vfield.video_io.tags import content_tags, copy_track_tags, lost_tags
 
@@ -196,7 +197,7 @@ def _subtitle_packets(
     """All packets of all tracks, in order of time: a film's worth is less than a frame."""
     timed: list[tuple[Fraction, Packet]] = []
     untimed: set[int] = set()
-    for packet in source.demux([source.streams[index] for index in targets]):
+    for packet in clock_of(plan.source).demux(source, [source.streams[index] for index in targets]):
         if packet.size == 0 or packet.pts is None or _is_blank(packet):
             continue
         begins = packet.pts * packet.time_base

@@ -17,7 +17,9 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from vfield.clip import ColorInfo
+from vfield.video_io.clock import Jump, clock_of
 from vfield.video_io.color import is_grey, open_tags, tag_names
+from vfield.video_io.rates import measured
 from vfield.video_io.source import VideoInfo, find_video, first_frame, info_of, open_input, stores_alpha
 
 
@@ -74,6 +76,7 @@ class FileDetails:
         file_bytes: size of the file.
         info: what `probe` gives.
         timestamps: of the frames.
+        jumps: of the file's clock, which are taken out of all times.
         bit_depth: of the components as they are stored.
         chroma: subsampling, for example "4:2:0"; "RGB" or "grey".
         has_alpha: whether there is an alpha channel.
@@ -88,6 +91,7 @@ class FileDetails:
     file_bytes: int
     info: VideoInfo
     timestamps: Timestamps
+    jumps: tuple[Jump, ...]
     bit_depth: int
     chroma: str
     has_alpha: bool
@@ -117,8 +121,9 @@ def inspect_file(path: str | Path) -> FileDetails:
         return FileDetails(
             container=container.format.long_name,
             file_bytes=Path(path).stat().st_size,
-            info=info_of(container, stream, frame),
+            info=measured(path, stream, info_of(container, stream, frame)),
             timestamps=_timestamps(path, stream.index),
+            jumps=clock_of(path).jumps,
             bit_depth=max(component.bits for component in described.components),
             chroma=_chroma(described),
             has_alpha=stores_alpha(stream, frame),
@@ -173,7 +178,7 @@ def _timestamps(path: str | Path, index: int) -> Timestamps:
         stream = container.streams[index]
         assert isinstance(stream, VideoStream)
         try:
-            for packet in container.demux(stream):
+            for packet in clock_of(path).demux(container, stream):
                 if packet.size and not packet.is_discard:
                     count += 1
                     if packet.pts is not None:
