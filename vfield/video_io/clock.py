@@ -21,13 +21,13 @@ from pathlib import Path
 from typing import NamedTuple, cast
 
 import av
-from av.container import InputContainer
+from av.container import Container, InputContainer
 from av.format import Flags
 from av.packet import Packet
 from av.stream import Stream
 from av.video.stream import VideoStream
 
-from vfield.video_io.source import find_video, nominal_rate, open_input
+from vfield.video_io.source import nominal_rate, open_input
 
 _FAR_SECONDS = 10.0  # of clocks that may begin anew
 _BACK_SECONDS = 0.1
@@ -148,11 +148,16 @@ def told_jumps(jumps: Sequence[Jump]) -> str:
     return ", ".join(named[:_TOLD]) + (f" and {more} more" if more > 0 else "")
 
 
+def begins_anew(container: Container) -> bool:
+    """Whether the clock of a container of this kind may begin anew at any time."""
+    return bool(container.format.flags & cast(int, Flags.ts_discont.value))
+
+
 def clock_of(path: str | Path) -> Clock:
     """How to read the times of a file. Goes through its packets once, where its kind or its length makes jumps likely.
 
     Raises:
-        UserError: when the file cannot be opened or has no picture.
+        UserError: when the file cannot be opened.
     """
     stat = Path(path).stat()
     return _clock_of(str(path), stat.st_size, stat.st_mtime_ns)
@@ -162,11 +167,10 @@ def clock_of(path: str | Path) -> Clock:
 def _clock_of(path: str, size: int, changed: int) -> Clock:
     """The same, remembered for as long as the file is what it was."""
     with open_input(path) as container:
-        picture = find_video(container, path)
-        begins_anew = bool(container.format.flags & cast(int, Flags.ts_discont.value))
-        if picture.start_time is None:
-            return Clock()
-        if not begins_anew:
+        picture = container.streams.best("video")
+        if not isinstance(picture, VideoStream) or picture.start_time is None:
+            return Clock()  # sound alone, or a raw stream without times
+        if not begins_anew(container):
             return _without_gaps(container, picture) if _may_be_broken(container, picture) else Clock()
         runs = _runs(container, picture)
         return _joined(runs, picture.index, {stream.index: stream.time_base for stream in container.streams})

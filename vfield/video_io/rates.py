@@ -17,7 +17,7 @@ import av
 import numpy as np
 from av.video.stream import VideoStream
 
-from vfield.video_io.clock import clock_of
+from vfield.video_io.clock import begins_anew, clock_of
 from vfield.video_io.source import (
     VideoInfo,
     find_video,
@@ -36,7 +36,7 @@ _USUAL = sorted(
         *(Fraction(25, 2), Fraction(500), Fraction(960), Fraction(1000)),
     }
 )
-_LOOKED_AT = 3000  # packets: a minute or two tell the rate of a film
+_LOOKED_AT = 1000  # packets: half a minute tells the rate of a film
 # Shares of a rate: what a rounded number in a header is off, what a camera's clock may be, what a coarse clock may do.
 _ROUNDING, _DRIFT, _COARSEST = 0.0002, 0.005, 0.01
 _SAME = 1.2  # steps of up to so many times the shortest, and a tick, are of one kind
@@ -60,8 +60,8 @@ def camera_rate(path: str | Path, stream: VideoStream) -> Fraction:
     declared = nominal_rate(stream)
     if stream.start_time is None or stream.container.format.name == "avi":
         return declared  # there are no times
-    if declared in _USUAL and stream.base_rate == declared:
-        return declared
+    if begins_anew(stream.container) and declared in _USUAL:
+        return declared  # FFmpeg knows it from the codec; there, fields may come as packets of their own
     stat = Path(path).stat()
     ticks, tick = _times(str(path), stat.st_size, stat.st_mtime_ns)
     return rate_of(ticks, tick, declared)
@@ -122,9 +122,10 @@ def rate_of(ticks: Sequence[int], tick: Fraction, declared: Fraction) -> Fractio
     if len(steps) == 0:
         return declared
     average = 1 / (int(steps.sum()) * tick / len(steps))
-    clock = min(1 / int(steps.sum()), _COARSEST)
+    rounded = 1 / int(steps.sum())  # the share that the first and the last time may be wrong by, being whole ticks
+    clock = min(rounded, _COARSEST)
     if steps.max() - steps.min() <= 1:
-        near = declared if abs(declared / average - 1) <= max(clock, _ROUNDING) else average
+        near = declared if abs(declared / average - 1) <= max(rounded, _ROUNDING) else average
         return min(_usual(near, max(clock, _ROUNDING)), default=near, key=lambda rate: abs(rate - near))
     step, share = _commonest(steps, len(steps))
     if share < _MAIN_SHARE and _usual(average, _ROUNDING):
