@@ -29,7 +29,7 @@ from vfield.pieces import Pieces
 from vfield.render import Region
 from vfield.soundtrack import Soundtrack, choose_soundtrack
 from vfield.timing import Schedule
-from vfield.video_io import VideoWriter, common_time_base, has_audio
+from vfield.video_io import VideoWriter, common_time_base, has_audio, loops_of
 from vfield.windows import WindowedRun
 
 _LOG = logging.getLogger("vfield")
@@ -116,6 +116,7 @@ def prepare_export(facts: ClipFacts, path: str | Path, config: ExportConfig) -> 
         audio=soundtrack.audio,
         carry=soundtrack.carry,
         time_base=None if plan.is_constant else common_time_base(plan.edges_seconds),
+        loops=loops_of(facts.source) if facts.source else 0,
     )
     return PreparedExport(config, Path(path), (height, width), region, plan, soundtrack, writer)
 
