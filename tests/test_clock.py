@@ -10,11 +10,11 @@ from typing import Any
 import av
 import pytest
 import torch
-from films import every, middle_of_sound, write_film
+from films import every, middle_of_sound, read_chapters, read_cues, write_film
 
 from vfield.clip import ColorInfo, to_float
 from vfield.timing import TimeMap
-from vfield.video_io import AudioPlan, VideoWriter, inspect_file, probe, read_clip
+from vfield.video_io import AudioPlan, CarryPlan, VideoWriter, inspect_file, probe, read_clip
 from vfield.video_io.clock import clock_of
 
 FRAMES = 20
@@ -101,3 +101,22 @@ def test_a_gap_of_a_year_is_a_broken_clock_anywhere(tmp_path: Path, caplog: pyte
         assert clip.duration_seconds == (10 * STEP if joins else gap + 5 * STEP)
         assert ("jumps (by +31535999.8 s after 0.20 s)" in caplog.text) == joins
         assert inspect_file(file).info.duration_seconds == pytest.approx(float(clip.duration_seconds))
+
+
+def test_words_and_chapters_follow_over_a_gap(tmp_path: Path) -> None:
+    gap = 40 * 3600
+    file, out = tmp_path / "gap.mkv", tmp_path / "out.mkv"
+    cues = [(0.04, 0.12, "before"), (gap + 0.08, gap + 0.16, "after")]
+    chapters = [(0.0, 0.1, "one"), (gap + 0.08, gap + 0.2, "two")]
+    write_film(file, [*every(5, 25), *(gap + at for at in every(5, 25))], tones=(), cues=cues, chapters=chapters)
+    clip = read_clip(file)
+    assert clip.duration_seconds == 10 * STEP
+    facts: dict[str, Any] = {"height": 16, "width": 16, "frame_rate": Fraction(25), "color": ColorInfo()}
+    carry = CarryPlan(str(file), TimeMap.uniform(clip.start_seconds, clip.end_seconds))
+    with VideoWriter(out, carry=carry, **facts) as writer:
+        for _ in range(10):
+            writer.write(torch.zeros(3, 16, 16, dtype=torch.uint8))
+    for found, names in ((read_cues(out), ("before", "after")), (read_chapters(out), ("one", "two"))):
+        assert tuple(name for _, _, name in found) == names
+        assert found[1][0] == pytest.approx(0.28, abs=0.002)
+    assert [float(mark.start_seconds) for mark in inspect_file(file).chapters] == pytest.approx([0, 0.28])

@@ -99,9 +99,10 @@ def report_lost(plan: CarryPlan, carried: Carried, written: Path, container: str
 
 def _carry_chapters(plan: CarryPlan, source: InputContainer, output: OutputContainer) -> int:
     chapters: list[Chapter] = []
+    clock = clock_of(plan.source)
     for chapter in source.chapters():
         tick = chapter["time_base"] or Fraction(1, 1000)
-        for begin, end in plan.timing.shown(chapter["start"] * tick, chapter["end"] * tick):
+        for begin, end in plan.timing.shown(clock.at(chapter["start"] * tick), clock.at(chapter["end"] * tick)):
             chapters.append(
                 {
                     "id": 0,

@@ -103,24 +103,32 @@ class Clock:
             return self._closed_up(packets)
         return self._moved(packets) if self.jumps else packets
 
+    def at(self, seconds: Fraction) -> Fraction:
+        """Where a time lies that no packet has, such as a chapter's; as it is where the same time comes twice."""
+        return seconds - self._cut_before(seconds)
+
     def _closed_up(self, packets: Iterable[Packet]) -> Iterator[Packet]:
         for packet in packets:
             if packet.pts is not None:
                 tick = packet.time_base
-                cut = self._cut(packet.pts * tick, tick)
+                cut = self._cut(packet.pts, tick)
                 begin = packet.pts - cut
-                if packet.duration and self._cut((packet.pts + packet.duration) * tick, tick) != cut:
+                if packet.duration and self._cut(packet.pts + packet.duration, tick) != cut:
                     gap = next(gap for gap in self.gaps if gap.begin > packet.pts * tick)
                     packet.duration = max(math.floor((gap.end - gap.cut) / tick) - begin, 0)
                 packet.pts = begin
             if packet.dts is not None:
-                packet.dts -= self._cut(packet.dts * packet.time_base, packet.time_base)
+                packet.dts -= self._cut(packet.dts, packet.time_base)
             yield packet
 
-    def _cut(self, seconds: Fraction, tick: Fraction) -> int:
-        """Ticks that are cut out of the clock before a time. What lies in a gap belongs to what was before it."""
+    def _cut_before(self, seconds: Fraction) -> Fraction:
+        """Seconds that are cut out of the clock before a time. What lies in a gap belongs to what was before it."""
         passed = bisect_right(self.gaps, seconds, key=lambda gap: gap.end)
-        return round(self.gaps[passed - 1].cut / tick) if passed else 0
+        return self.gaps[passed - 1].cut if passed else Fraction(0)
+
+    def _cut(self, ticks: int, tick: Fraction) -> int:
+        """The same in ticks."""
+        return round(self._cut_before(ticks * tick) / tick)
 
     def _moved(self, packets: Iterable[Packet]) -> Iterator[Packet]:
         counts: dict[int, int] = {}

@@ -17,7 +17,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from vfield.clip import ColorInfo
-from vfield.video_io.clock import Jump, clock_of
+from vfield.video_io.clock import Clock, Jump, clock_of
 from vfield.video_io.color import is_grey, open_tags, tag_names
 from vfield.video_io.rates import measured
 from vfield.video_io.source import VideoInfo, find_video, first_frame, info_of, open_input, stores_alpha
@@ -131,7 +131,7 @@ def inspect_file(path: str | Path) -> FileDetails:
             tagged=_tagged(frame),
             audio=tuple(_track(track) for track in container.streams.audio),
             subtitles=tuple(_track(track) for track in container.streams.subtitles),
-            chapters=_chapters(container),
+            chapters=_chapters(container, clock_of(path)),
             tags=dict(container.metadata),
         )
 
@@ -162,11 +162,12 @@ def _track(stream: Stream) -> Track:
     return Track(codec, spoken, title, stream.rate, stream.layout.name)
 
 
-def _chapters(container: InputContainer) -> tuple[Marked, ...]:
+def _chapters(container: InputContainer, clock: Clock) -> tuple[Marked, ...]:
     found = []
     for chapter in container.chapters():
         tick = chapter["time_base"] or Fraction(1, 1000)
-        found.append(Marked(chapter["start"] * tick, chapter["end"] * tick, chapter["metadata"].get("title", "")))
+        begin, end = clock.at(chapter["start"] * tick), clock.at(chapter["end"] * tick)
+        found.append(Marked(begin, end, chapter["metadata"].get("title", "")))
     return tuple(found)
 
 
