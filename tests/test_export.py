@@ -135,6 +135,7 @@ def test_contradictions_are_refused_when_the_config_is_made(wrong: dict[str, Any
         ("out.avi", {}, "suffix"),
         ("out", {"codec": "h264"}, "codec"),
         ("out.gif", {"fps": Fraction(60)}, "GIF"),
+        ("out.gif", {"fps": Fraction(1, 1000)}, "at most 655.35 s, got 1000"),
         ("out.gif", {"audio": "copy"}, "cannot hold sound"),
         ("frames/", {"audio": "stretch"}, "cannot hold sound"),
         ("out.mp4", {"audio": "copy"}, "in memory has no sound"),

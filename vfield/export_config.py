@@ -33,7 +33,7 @@ class ExportConfig:
         size: (height, width) in pixels, instead of a scale.
         fps: frames per second of the result, constant; "source" keeps the source's own times, however uneven, and
             divides each of its gaps into `slowmo` equal steps; None is that, too, but in slow motion and under a speed
-            curve the source's nominal rate, constant.
+            curve the source's nominal rate (the camera's), constant. 1/1000 to 1000, as is slowmo.
         slowmo: how many times longer the result lasts.
         reverse: play it backwards.
         speed_curve: a speed that changes, instead of slowmo, reverse, start and end.

@@ -15,7 +15,7 @@ from vfield.video_io.filters import encode_gif, filter_frames
 from vfield.video_io.graph import ACCURATE
 from vfield.video_io.interlace import Deinterlacing
 from vfield.video_io.joining import frames_in
-from vfield.video_io.pictures import loops_of
+from vfield.video_io.pictures import check_gif_times, loops_of
 from vfield.video_io.rates import probe
 from vfield.video_io.read import ShownFrame, read_clip, read_frames, scan_clip
 from vfield.video_io.source import VideoInfo, has_audio
@@ -32,6 +32,7 @@ __all__ = [
     "VideoInfo",
     "VideoWriter",
     "cannot_hold",
+    "check_gif_times",
     "common_time_base",
     "encode_gif",
     "filter_frames",

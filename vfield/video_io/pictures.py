@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -23,12 +25,26 @@ from vfield.video_io.color import tag
 
 _GIF_TICK = Fraction(1, 100)
 _GIF_FASTEST = 50
+_GIF_LONGEST = 65535 * _GIF_TICK  # the format has 16 bits for how long a picture stays
 
 
 def check_gif_rate(frame_rate: Fraction) -> None:
     """Raises UserError for rates that GIF players slow down: they show delays under 2/100 s as 10/100 s."""
     if frame_rate > _GIF_FASTEST:
         raise UserError(f"a GIF shows at most {_GIF_FASTEST} frames a second, got {float(frame_rate):g}; use .mp4")
+
+
+def check_gif_times(edges_seconds: Sequence[Fraction]) -> None:
+    """Raises UserError for a picture that stays longer than a GIF can say.
+
+    Args:
+        edges_seconds: when each picture begins to be shown, and when the last one ends.
+    """
+    longest = max(later - earlier for earlier, later in pairwise(edges_seconds))
+    if longest > _GIF_LONGEST:
+        raise UserError(
+            f"a GIF shows a picture for at most {float(_GIF_LONGEST):g} s, got {float(longest):g}; use .mp4"
+        )
 
 
 def loops_of(path: str | Path) -> int:
