@@ -20,6 +20,7 @@ Crop = tuple[Fraction | float, Fraction | float, Fraction | float, Fraction | fl
 
 _LOG = logging.getLogger("vfield")
 _LARGEST_FACTOR = 1000  # of frame rates and of slow motion
+_SMALLEST_FACTOR = Fraction(1, _LARGEST_FACTOR)
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class ExportConfig:
         size: (height, width) in pixels, instead of a scale.
         fps: frames per second of the result, constant; "source" keeps the source's own times, however uneven, and
             divides each of its gaps into `slowmo` equal steps; None is that, too, but in slow motion and under a speed
-            curve the source's nominal rate, constant.
+            curve the source's nominal rate (the camera's), constant. 1/1000 to 1000, as is slowmo.
         slowmo: how many times longer the result lasts.
         reverse: play it backwards.
         speed_curve: a speed that changes, instead of slowmo, reverse, start and end.
@@ -104,9 +105,9 @@ class ExportConfig:
             if (
                 factor is not None
                 and factor != "source"
-                and not (math.isfinite(factor) and 0 < factor <= _LARGEST_FACTOR)
+                and not (math.isfinite(factor) and _SMALLEST_FACTOR <= _exact(factor) <= _LARGEST_FACTOR)
             ):
-                raise UserError(f"{name} must be greater than 0 and at most {_LARGEST_FACTOR}, got {_show(factor)}")
+                raise UserError(f"{name} must be 1/{_LARGEST_FACTOR} to {_LARGEST_FACTOR}, got {_show(factor)}")
         for name, value in (("start", self.start), ("end", self.end)):
             if value is not None and not (math.isfinite(value) and value >= 0):
                 raise UserError(f"{name} must be zero or more seconds from the first frame, got {_show(value)}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -139,14 +140,22 @@ class Source:
         return {name: replace(self, video=video).read() for name, video in zip(names, videos, strict=True)}
 
     def part(self, video: str) -> tuple[str, float | None, float | None]:
-        """A file, and from when to when it is read."""
+        """A file, and from when to when it is read.
+
+        Raises:
+            UserError: when the part is said twice, or is no part of any clip.
+        """
+        path, start, end = video, self.start, self.end
         found = _FRAGMENT.fullmatch(video)
-        if found is None or Path(video).exists():
-            return video, self.start, self.end
-        if self.start is not None or self.end is not None:
-            raise UserError(f"{video} names its own part; leave out --start and --end")
-        start, end = (None if found[name] is None else float(found[name]) for name in ("start", "end"))
-        return found["path"], start, end
+        if found is not None and not Path(video).exists():
+            if start is not None or end is not None:
+                raise UserError(f"{video} names its own part; leave out --start and --end")
+            start, end = (None if found[name] is None else float(found[name]) for name in ("start", "end"))
+            path = found["path"]
+        for name, seconds in (("start", start), ("end", end)):
+            if seconds is not None and not (math.isfinite(seconds) and seconds >= 0):
+                raise UserError(f"{name} must be zero or more seconds from the first frame, got {seconds:g}")
+        return path, start, end
 
     def text(self) -> str:
         """The source as it is kept with a run."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from fractions import Fraction
-from pathlib import Path
 from typing import Literal
 
 from jsonargparse import Namespace
@@ -16,6 +16,7 @@ from vfield.timing import SpeedCurve
 
 # Rates of television and film that people write with two or three decimals: these, times 1000/1001.
 _NTSC_RATES = (24, 30, 48, 60, 96, 120, 240)
+_LARGEST_TEXT = 1_000_000  # bytes: tens of thousands of pairs
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -81,6 +82,23 @@ def parse_output_rate(text: str) -> Fraction | Literal["source"]:
     return "source" if text.strip() == "source" else parse_rate(text)
 
 
+def _small_text(path: str, what: str) -> str:
+    """The text of a file that a person has written: devices and pipes may never end, and are not waited for.
+
+    Raises:
+        UserError: when it is no file, or a large one.
+        OSError: when it is not there or cannot be read.
+        UnicodeDecodeError: when it is no text.
+    """
+    if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
+        raise UserError(f"{what} is a device or a pipe; give a file, or pairs like 0:0,1:1,4:2")
+    with open(path, "rb") as opened:
+        held = opened.read(_LARGEST_TEXT + 1)
+    if len(held) > _LARGEST_TEXT:
+        raise UserError(f"{what} is longer than {_LARGEST_TEXT // 1000} kB, which no speed curve is; check the name")
+    return held.decode()
+
+
 def parse_speed_curve(text: str) -> SpeedCurve:
     """A curve from "0:0, 1:1, 4:2" (seconds of the output : seconds of the clip), or from a file of such pairs.
 
@@ -89,15 +107,19 @@ def parse_speed_curve(text: str) -> SpeedCurve:
     Raises:
         UserError: when there is no such file, or the pairs are none.
     """
+    if not text.strip():
+        raise UserError(f"a speed curve must be pairs like 0:0,1:1,4:2, or a file of such, got {text!r}")
     source, pairs = "speed curve", text
-    if ":" not in text or Path(text).is_file():
-        source = f"speed curve {text}"
+    if ":" not in text or os.path.isfile(text):  # which takes pairs that are too long for a name for none
+        source = f"speed curve {text:.200}"
         try:
-            pairs = re.sub(r"#.*", "", Path(text).read_text())
+            pairs = re.sub(r"#.*", "", _small_text(text, source))
         except FileNotFoundError as error:
             raise UserError(f"{source} does not exist; give a file, or pairs like 0:0,1:1,4:2") from error
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"{source} cannot be read as text: {' '.join(str(error).split())}") from error
+        except OSError as error:
+            raise UserError(f"{source} cannot be read: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise UserError(f"{source} is not text: {error.reason} at byte {error.start}") from error
     number = r"\s*(\d{1,9}(?:\.\d{1,9})?|\.\d{1,9})\s*"
     found = []
     for pair in filter(str.strip, re.split(r"[,\n]", pairs)):

@@ -17,6 +17,7 @@ from av.packet import Packet
 
 from vfield.errors import UserError
 from vfield.timing import TimeMap
+from vfield.video_io.clock import clock_of
 from vfield.video_io.files import open_to_read
 from vfield.video_io.retime import TrackCoder
 from vfield.video_io.source import logger
@@ -93,11 +94,12 @@ def _demux(source: InputContainer, streams: list[AudioStream], plan: AudioPlan) 
     """Packets from a little before the plan's start on, until every stream is past its end."""
     start, end = plan.timing.source_range
     first = streams[0]
-    if start > 1 and first.time_base:
+    clock = clock_of(plan.source)
+    if start > 1 and first.time_base and not clock.jumps:
         # Decoding has to begin some packets early: the first one after a jump needs the one before it.
         source.seek(int((start - 1) / first.time_base), stream=first)
     past: set[int] = set()
-    packets = source.demux(streams)
+    packets = clock.demux(source, streams)
     while len(past) < len(streams):
         try:
             packet = next(packets, None)

@@ -17,6 +17,7 @@ from av.subtitles.stream import SubtitleStream
 
 from vfield.timing import TimeMap
 from vfield.video_io.audio import Feed
+from vfield.video_io.clock import clock_of
 from vfield.video_io.files import open_to_read
 from vfield.video_io.source import logger, open_input
 from vfield.video_io.tags import content_tags, copy_track_tags, lost_tags
@@ -96,9 +97,10 @@ def report_lost(plan: CarryPlan, carried: Carried, written: Path, container: str
 
 def _carry_chapters(plan: CarryPlan, source: InputContainer, output: OutputContainer) -> int:
     chapters: list[Chapter] = []
+    clock = clock_of(plan.source)
     for chapter in source.chapters():
         tick = chapter["time_base"] or Fraction(1, 1000)
-        for begin, end in plan.timing.shown(chapter["start"] * tick, chapter["end"] * tick):
+        for begin, end in plan.timing.shown(clock.at(chapter["start"] * tick), clock.at(chapter["end"] * tick)):
             chapters.append(
                 {
                     "id": 0,
@@ -194,7 +196,7 @@ def _subtitle_packets(
     """All packets of all tracks, in order of time: a film's worth is less than a frame."""
     timed: list[tuple[Fraction, Packet]] = []
     untimed: set[int] = set()
-    for packet in source.demux([source.streams[index] for index in targets]):
+    for packet in clock_of(plan.source).demux(source, [source.streams[index] for index in targets]):
         if packet.size == 0 or packet.pts is None or _is_blank(packet):
             continue
         begins = packet.pts * packet.time_base

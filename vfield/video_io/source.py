@@ -1,4 +1,4 @@
-"""Opening video files: every way in which that fails becomes one line for the user. Also `probe`."""
+"""Opening video files: every way in which that fails becomes one line for the user."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def decoder_of(stream: VideoStream) -> VideoCodecContext:
 
 
 def nominal_rate(stream: VideoStream) -> Fraction:
-    """Frames per second: what the container says, or 25 where it says nothing usable."""
+    """Frames per second: what the container says, often an average, or 25 where it says nothing usable."""
     rates = [stream.average_rate, stream.guessed_rate, stream.base_rate]
     if stream.start_time is None:
         # A raw stream has no timestamps to average; FFmpeg then calls the average 25, but may know the rate itself.
@@ -198,17 +198,6 @@ def has_audio(path: str | Path) -> bool:
     """
     with open_input(path) as container:
         return bool(container.streams.audio)
-
-
-def probe(path: str | Path) -> VideoInfo:
-    """What the file says about itself; decodes only the first frame.
-
-    Raises:
-        UserError: when the file cannot be opened or has no picture.
-    """
-    with open_input(path) as container:
-        stream = find_video(container, path)
-        return info_of(container, stream, first_frame(container, stream, path))
 
 
 def first_frame(container: InputContainer, stream: VideoStream, path: str | Path) -> VideoFrame:

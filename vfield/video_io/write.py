@@ -72,6 +72,7 @@ class VideoWriter:
         carry: whose subtitles, chapters and metadata to take over; GIF and PNG hold none.
         time_base: the tick, in seconds, that every pts given to `write` is a multiple of (`common_time_base`); None:
             1 / frame_rate. Matroska and WebM files round times to 1/1000 s, GIF to 1/100 s.
+        loops: how often a GIF is shown again after the first time: 0 for ever, -1 not at all.
 
     Attributes:
         alpha: whether frames are to come with alpha.
@@ -98,6 +99,7 @@ class VideoWriter:
         audio: AudioPlan | None = None,
         carry: CarryPlan | None = None,
         time_base: Fraction | None = None,
+        loops: int = 0,
     ) -> None:
         if frame_rate <= 0:
             raise UserError(f"frame rate must be positive, got {frame_rate}")
@@ -108,6 +110,7 @@ class VideoWriter:
         self._pixel_aspect = pixel_aspect
         self._color = color
         self._audio, self._carry = audio, carry
+        self._loops = loops
         self._path = Path(path)
         self._kind = _kind_of(path)
         self._encoding: Encoding | None = None
@@ -245,7 +248,7 @@ class VideoWriter:
         if self._kind == ".png":
             return PictureSink(file, shape=self._shape, deep=self._color.bit_depth > 8)
         if self._encoding is None:
-            return GifSink(file, height=height, width=width)
+            return GifSink(file, height=height, width=width, loops=self._loops)
         facts: dict[str, Any] = {
             "height": height,
             "width": width,
