@@ -5,7 +5,8 @@ Their times follow the picture's. What the new file cannot hold is named, in one
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import io
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ from av.stream import Discard, Disposition, Stream
 from av.subtitles.stream import SubtitleStream
 
 from vfield.timing import TimeMap
-from vfield.video_io.audio import Feed
+from vfield.video_io.audio import Feed, discard
 from vfield.video_io.source import logger, open_input
 from vfield.video_io.tags import content_tags, copy_track_tags, lost_tags
 
@@ -37,10 +38,12 @@ class CarryPlan:
     Attributes:
         source: path of the file.
         timing: which instant of the source is shown when.
+        left_out: tracks, by their index, that are not taken.
     """
 
     source: str
     timing: TimeMap
+    left_out: frozenset[int] = frozenset()
 
 
 @dataclass
@@ -72,7 +75,7 @@ def carry_over(plan: CarryPlan, output: OutputContainer) -> Carried:
         output.metadata.update(content_tags(source.metadata))
         carried.chapters = _carry_chapters(plan, source, output)
         _name_the_rest(source, carried)
-        targets = _subtitle_targets(source, output, carried)
+        targets = _subtitle_targets(plan, source, output, carried)
         if targets:
             carried.feed = Feed(source, iter(_subtitle_packets(plan, source, targets, carried)))
         else:
@@ -144,26 +147,66 @@ class _Target:
     coder: SubtitleStream | None
 
 
-def _subtitle_targets(source: InputContainer, output: OutputContainer, carried: Carried) -> dict[int, _Target]:
+def _subtitle_targets(
+    plan: CarryPlan, source: InputContainer, output: OutputContainer, carried: Carried
+) -> dict[int, _Target]:
     targets: dict[int, _Target] = {}
-    for stream in source.streams:
-        if stream.type not in ("subtitle", "attachment"):
-            continue
-        if stream.type == "attachment":
-            if output.format.name == "matroska":
-                output.add_stream_from_template(stream)
-            else:
-                carried.lost.append(f"attachment {stream.metadata.get('filename', stream.index)}")
-            continue
-        made = _same_codec(stream, output)
-        if made is None and isinstance(stream, SubtitleStream):
-            made = _other_codec(stream, output)
+    for stream in _tracks_beside(source):
+        made = None if stream.index in plan.left_out else _new_track(stream, output)
         if made is None:
-            carried.lost.append(f"subtitle track {stream.index} ({_codec_name(stream)})")
-            continue
-        copy_track_tags(stream, made.stream)
-        targets[stream.index] = made
+            carried.lost.append(_described(stream))
+        elif stream.type == "subtitle":
+            targets[stream.index] = made
     return targets
+
+
+def _tracks_beside(source: InputContainer) -> list[Stream]:
+    return [stream for stream in source.streams if stream.type in ("subtitle", "attachment")]
+
+
+def _described(stream: Stream) -> str:
+    if stream.type == "attachment":
+        return f"attachment {stream.metadata.get('filename', stream.index)}"
+    return f"subtitle track {stream.index} ({_codec_name(stream)})"
+
+
+def _new_track(stream: Stream, output: OutputContainer) -> _Target | None:
+    """A track for subtitles or an attachment; None where the container has no room for its kind."""
+    if stream.type == "attachment":
+        return _Target(output.add_stream_from_template(stream), None) if output.format.name == "matroska" else None
+    made = _same_codec(stream, output)
+    if made is None and isinstance(stream, SubtitleStream):
+        made = _other_codec(stream, output)
+    if made is not None:
+        copy_track_tags(stream, made.stream)
+    return made
+
+
+def writable_rest(plan: CarryPlan, container: str) -> CarryPlan:
+    """The plan without tracks that a file would be refused for; they are named when it is written.
+
+    Each track is tried out, in a file in memory that has no other. That the container has no room for its kind is no
+    refusal.
+
+    Raises:
+        UserError: when the source cannot be opened.
+    """
+    with open_input(plan.source) as source:
+        refused = {stream.index for stream in _tracks_beside(source) if not _begins_with(stream, container)}
+    return replace(plan, left_out=plan.left_out | refused)
+
+
+def _begins_with(stream: Stream, container: str) -> bool:
+    """Whether a file can begin with such a track."""
+    output = av.open(io.BytesIO(), "w", format=container)
+    try:
+        if _new_track(stream, output) is not None:
+            output.start_encoding()
+            output.close()
+    except (av.FFmpegError, ValueError):
+        discard(output)
+        return False
+    return True
 
 
 def _codec_name(stream: Stream) -> str:
