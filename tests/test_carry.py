@@ -118,3 +118,13 @@ def test_what_a_container_cannot_hold_is_named_in_one_line(tmp_path: Path, caplo
         assert container.metadata["MOOD"] == "grey"
         assert [stream.type for stream in container.streams] == ["video", "attachment"]
     assert not caplog.text
+
+
+def test_a_line_that_cannot_be_coded_costs_nothing_else(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """QuickTime's text counts its letters with 16 bits."""
+    film = tmp_path / "film.mkv"
+    long_lines: list[Cue] = [(0.2, 0.4, "a" * (1 << 16)), (0.5, 0.7, "b" * ((1 << 20) + 1))]
+    write_film(film, every(25, 25), tones=(), cues=[*long_lines, (0.8, 0.9, "Short")])
+    written(tmp_path / "out.mp4", film, TimeMap.uniform(Fraction(0), Fraction(1)))
+    assert near(read_cues(tmp_path / "out.mp4"), [(0.8, 0.9, "Short")])
+    assert caplog.messages == [f"mp4 files cannot hold all of {film}: left out 2 lines of subtitle track 1"]

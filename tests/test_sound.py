@@ -119,7 +119,7 @@ def test_reversed_twice_is_the_original(tmp_path: Path, film: Path) -> None:
 
 
 def write_tracks(path: Path, codec: str, *channels: int) -> None:
-    """Half a second with a tone of 440 Hz in every channel, in tracks of so many."""
+    """Half a second with a tone of 440 Hz in every channel, in tracks of so many; the codec's words have 16 bits."""
     rate, seconds = 44100, Fraction(1, 2)
     with av.open(path, "w") as container:
         picture = container.add_stream("mpeg4", rate=25)
@@ -131,12 +131,10 @@ def write_tracks(path: Path, codec: str, *channels: int) -> None:
             container.mux(picture.encode(av.VideoFrame.from_ndarray(np.zeros((16, 16, 3), np.uint8), "rgb24")))
         container.mux(picture.encode(None))
         for track, count in zip(tracks, channels, strict=True):
-            planes = "p" in track.format.name
-            tone = np.sin(2 * np.pi * 440 * np.arange(int(seconds * rate)) / rate) / 2
-            samples = np.tile(tone, (count, 1)) if planes else np.repeat(tone, count)[None]
-            if track.format.name in ("s16", "s16p"):
-                samples = np.rint(samples * 32767).astype(np.int16)
-            frame = av.AudioFrame.from_ndarray(samples.astype(samples.dtype), track.format.name, track.layout.name)
+            tone = np.sin(2 * np.pi * 440 * np.arange(int(seconds * rate)) / rate)
+            words = np.rint(16000 * tone).astype(np.int16)
+            samples = np.tile(words, (count, 1)) if track.format.is_planar else np.repeat(words, count)[None]
+            frame = av.AudioFrame.from_ndarray(samples, track.format.name, track.layout.name)
             frame.sample_rate, frame.pts = rate, 0
             container.mux(track.encode(frame))
             container.mux(track.encode(None))
@@ -198,8 +196,9 @@ def test_sound_whose_file_is_gone_by_the_time_of_writing_does_not_cost_the_pictu
     source, out = tmp_path / "in.mkv", tmp_path / "out.mp4"
     write_tracks(source, "pcm_s16le", 1)
     timing = TimeMap.uniform(Fraction(0), Fraction(1, 2))
-    plans: dict[str, Any] = {"audio": AudioPlan(str(source), timing, "stretch"), "carry": CarryPlan(str(source), timing)}
-    writer = VideoWriter(out, height=16, width=16, frame_rate=Fraction(25), color=ColorInfo(), **plans)
+    facts: dict[str, Any] = {"height": 16, "width": 16, "frame_rate": Fraction(25), "color": ColorInfo()}
+    sound, rest = AudioPlan(str(source), timing, "stretch"), CarryPlan(str(source), timing)
+    writer = VideoWriter(out, **facts, audio=sound, carry=rest)
     source.unlink()
     with writer:
         writer.write(torch.zeros(3, 16, 16, dtype=torch.uint8))

@@ -6,6 +6,8 @@ Their times follow the picture's. What the new file cannot hold is named, in one
 from __future__ import annotations
 
 import io
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
@@ -25,6 +27,7 @@ from vfield.video_io.tags import content_tags, copy_track_tags, lost_tags
 if TYPE_CHECKING:
     from av.container.core import Chapter  # only in its stubs
 
+_LONGEST_LINE = 1 << 20  # bytes
 _CHAPTER_TICK = Fraction(1, 1_000_000)
 # Text can be told in another format's words; bitmaps cannot.
 _TEXT_CODECS = {"mp4": "mov_text", "mov": "mov_text", "matroska": "subrip", "webm": "webvtt"}
@@ -239,7 +242,8 @@ def _subtitle_packets(
     """All packets of all tracks, in order of time: a film's worth is less than a frame."""
     timed: list[tuple[Fraction, Packet]] = []
     untimed: set[int] = set()
-    for packet in source.demux([source.streams[index] for index in targets]):
+    unreadable: Counter[int] = Counter()
+    for packet in _packets_of(source, list(targets), carried):
         if packet.size == 0 or packet.pts is None or _is_blank(packet):
             continue
         begins = packet.pts * packet.time_base
@@ -251,9 +255,21 @@ def _subtitle_packets(
         else:
             spans = []
             untimed.add(packet.stream_index)
-        timed += [(begin, _placed(packet, targets[packet.stream_index], begin, end)) for begin, end in spans]
+        try:
+            timed += [(begin, _placed(packet, targets[packet.stream_index], begin, end)) for begin, end in spans]
+        except (av.FFmpegError, ValueError):
+            unreadable[packet.stream_index] += 1
+    carried.lost += [f"{count} lines of subtitle track {index}" for index, count in unreadable.items()]
     carried.lost += [f"subtitle track {index}, which does not say how long its pictures stay" for index in untimed]
     return sorted(timed, key=lambda one: one[0])
+
+
+def _packets_of(source: InputContainer, indices: list[int], carried: Carried) -> Iterator[Packet]:
+    """The packets of some tracks, up to where the file is damaged."""
+    try:
+        yield from source.demux([source.streams[index] for index in indices])
+    except av.FFmpegError as error:
+        carried.lost.append(f"subtitles after a damaged place ({error.strerror})")
 
 
 def _is_blank(packet: Packet) -> bool:
@@ -266,6 +282,8 @@ def _placed(packet: Packet, target: _Target, begin: Fraction, end: Fraction) -> 
     placed = Packet(bytes(packet))
     if target.coder is not None:
         assert isinstance(packet.stream, SubtitleStream)
+        if packet.size > _LONGEST_LINE:
+            raise ValueError("no player shows so long a line, and some encoders do not come to an end with it")
         read = packet.stream.codec_context.decode2(packet)
         if read is not None:
             placed = target.coder.codec_context.encode_subtitle(read)
