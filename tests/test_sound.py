@@ -11,6 +11,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from av.audio.stream import AudioStream
 from av.packet import Packet
 from films import SOUND_RATE, WIDTH_SECONDS, every, hear, middle_of_sound, pitch_of, read_packets, write_film
 
@@ -126,11 +127,13 @@ def write_tracks(path: Path, codec: str, *channels: int) -> None:
         picture.height, picture.width, picture.pix_fmt = 16, 16, "yuv420p"
         tracks = [container.add_stream(codec, rate=rate) for _ in channels]
         for track, count in zip(tracks, channels, strict=True):
-            track.layout = av.AudioLayout(f"{count} channels" if count > 2 else f"{count}c")
+            assert isinstance(track, AudioStream)
+            track.codec_context.layout = f"{count} channels" if count > 2 else f"{count}c"
         for _ in range(int(seconds * 25)):
             container.mux(picture.encode(av.VideoFrame.from_ndarray(np.zeros((16, 16, 3), np.uint8), "rgb24")))
         container.mux(picture.encode(None))
         for track, count in zip(tracks, channels, strict=True):
+            assert isinstance(track, AudioStream)
             tone = np.sin(2 * np.pi * 440 * np.arange(int(seconds * rate)) / rate)
             words = np.rint(16000 * tone).astype(np.int16)
             samples = np.tile(words, (count, 1)) if track.format.is_planar else np.repeat(words, count)[None]
@@ -215,7 +218,7 @@ def test_packets_that_the_file_refuses_end_their_track_only(tmp_path: Path, capl
         target = output.add_stream_from_template(track)
         packets = [Packet(b"some") for _ in range(4)]
         for packet, pts in zip(packets, (0, 400, 200, 600), strict=True):  # which goes back
-            packet.stream, packet.pts, packet.dts, packet.time_base = target, pts, pts, track.time_base
+            packet.stream, packet.pts, packet.dts, packet.time_base = target, pts, pts, Fraction(1, 1000)
         Feed(source, iter([(Fraction(0), packet) for packet in packets])).mux_until(output, None)
     assert [message.split(":")[0] for message in caplog.messages] == ["audio track 0 of the result ends early"]
     assert len(read_packets(tmp_path / "out.mkv")) == 2

@@ -8,6 +8,7 @@ with VideoWriter("out.mp4", height=360, width=640, frame_rate=clip.frame_rate, c
 
 from vfield.video_io.audio import AudioPlan
 from vfield.video_io.carry import CarryPlan
+from vfield.video_io.clips import clips_in
 from vfield.video_io.details import FileDetails, inspect_file
 from vfield.video_io.encode import CONTAINERS, cannot_hold
 from vfield.video_io.filters import encode_gif, filter_frames
@@ -29,6 +30,7 @@ __all__ = [
     "VideoInfo",
     "VideoWriter",
     "cannot_hold",
+    "clips_in",
     "common_time_base",
     "encode_gif",
     "filter_frames",
