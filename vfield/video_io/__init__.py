@@ -10,7 +10,7 @@ from vfield.video_io.audio import AudioPlan
 from vfield.video_io.carry import CarryPlan
 from vfield.video_io.clips import clips_in
 from vfield.video_io.details import FileDetails, inspect_file
-from vfield.video_io.encode import CONTAINERS, cannot_hold
+from vfield.video_io.encode import CONTAINERS, cannot_hold, hardly_played
 from vfield.video_io.filters import encode_gif, filter_frames
 from vfield.video_io.graph import ACCURATE
 from vfield.video_io.interlace import Deinterlacing
@@ -35,6 +35,7 @@ __all__ = [
     "encode_gif",
     "filter_frames",
     "frames_in",
+    "hardly_played",
     "has_audio",
     "inspect_file",
     "probe",

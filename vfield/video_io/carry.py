@@ -21,6 +21,7 @@ from av.subtitles.stream import SubtitleStream
 
 from vfield.timing import TimeMap
 from vfield.video_io.audio import Feed, discard
+from vfield.video_io.effects import at_tempo
 from vfield.video_io.source import logger, open_input
 from vfield.video_io.tags import content_tags, copy_track_tags, lost_tags
 
@@ -256,7 +257,11 @@ def _subtitle_packets(
             spans = []
             untimed.add(packet.stream_index)
         try:
-            timed += [(begin, _placed(packet, targets[packet.stream_index], begin, end)) for begin, end in spans]
+            target = targets[packet.stream_index]
+            timed += [
+                (begin, _placed(packet, target, begin, end, _stretch(plan, packet, end - begin)))
+                for begin, end in spans
+            ]
         except (av.FFmpegError, ValueError):
             unreadable[packet.stream_index] += 1
     carried.lost += [f"{count} lines of subtitle track {index}" for index, count in unreadable.items()]
@@ -277,9 +282,21 @@ def _is_blank(packet: Packet) -> bool:
     return _codec_name(packet.stream) == "mov_text" and packet.size <= 2
 
 
-def _placed(packet: Packet, target: _Target, begin: Fraction, end: Fraction) -> Packet:
-    """A copy of a packet, told in the target's words, at another time."""
-    placed = Packet(bytes(packet))
+def _stretch(plan: CarryPlan, packet: Packet, lasts: Fraction) -> Fraction:
+    """How many times longer than in its source a line is shown, on average where the speed changes."""
+    speed = plan.timing.constant_speed
+    if speed:
+        return 1 / abs(speed)
+    start, end = plan.timing.source_range
+    begins = (packet.pts or 0) * packet.time_base
+    shown = min(begins + (packet.duration or 0) * packet.time_base, end) - max(begins, start)
+    return lasts / shown if shown > 0 and lasts > 0 else Fraction(1)
+
+
+def _placed(packet: Packet, target: _Target, begin: Fraction, end: Fraction, stretch: Fraction) -> Packet:
+    """A copy of a packet, told in the target's words, at another time; effects go on at the tempo of their line."""
+    is_ass = target.coder is None and _codec_name(packet.stream) == "ass"
+    placed = Packet(at_tempo(bytes(packet), stretch) if is_ass else bytes(packet))
     if target.coder is not None:
         assert isinstance(packet.stream, SubtitleStream)
         if packet.size > _LONGEST_LINE:

@@ -27,6 +27,8 @@ from vfield.video_io.hardware import Quality, on_host, quality_of, working_encod
 from vfield.video_io.hdr import with_hdr_metadata
 from vfield.video_io.source import logger, may_have_alpha
 
+# Browsers, phones and televisions know AAC, MP3, AC-3, Opus and FLAC there.
+_HARDLY_PLAYED_IN_MP4 = ("pcm_", "vorbis")
 CONTAINERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
 _ENCODERS = {
     "h264": "libx264",
@@ -150,6 +152,11 @@ def cannot_hold(suffix: str, codecs: Iterable[str]) -> list[str]:
     with av.open(io.BytesIO(), "w", format=CONTAINERS[suffix]) as container:
         held = {name for codec in container.supported_codecs for name in (codec, codec.removeprefix("lib"))}
     return sorted(set(codecs) - held)
+
+
+def hardly_played(suffix: str, codecs: Iterable[str]) -> list[str]:
+    """Which of these sound codecs a file of this suffix can hold, but most players do not play from it."""
+    return sorted({codec for codec in codecs if suffix == ".mp4" and codec.startswith(_HARDLY_PLAYED_IN_MP4)})
 
 
 def _quality_options(encoder: str, crf: int | None) -> dict[str, str]:
