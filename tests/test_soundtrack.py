@@ -25,7 +25,7 @@ from vfield.field.motion import MotionConfig
 from vfield.flow import FlowConfig
 from vfield.start import start_field
 from vfield.timing import SpeedCurve
-from vfield.video_io import has_audio, read_clip
+from vfield.video_io import has_audio, inspect_file, probe, read_clip
 
 STILL = FieldConfig(
     local=LocalConfig(levels=(16,), channels=2),
@@ -125,6 +125,21 @@ def test_an_untouched_film_keeps_its_sound_bit_for_bit(tmp_path: Path, saved: di
     assert export(saved["even"], tmp_path / "out.mov", ExportConfig(), progress=False).audio == "copied"
     assert read_packets(tmp_path / "out.mov") == read_packets(film)
     assert (hear(tmp_path / "out.mov") == hear(film)).all()
+
+
+def test_sound_that_cannot_be_decoded_is_left_out(
+    tmp_path: Path, saved: dict[str, SavedField], caplog: pytest.LogCaptureFixture
+) -> None:
+    """As broadcasters' AC-4: FFmpeg knows its name, and has no decoder."""
+    film, source = Path(saved["even"].facts.source), tmp_path / "ac4.mp4"
+    source.write_bytes(film.read_bytes().replace(b"mp4a", b"ac-4").replace(b"esds", b"free"))
+    assert probe(source).audio_codecs == ("unknown",)
+    assert [track.codec for track in inspect_file(source).audio] == ["unknown"]
+    field = SavedField(saved["even"].field, replace(saved["even"].facts, source=str(source)))
+    for config in (ExportConfig(end=0.2), ExportConfig(end=0.2, slowmo=Fraction(2), audio="stretch", overwrite=True)):
+        caplog.clear()
+        assert export(field, tmp_path / "out.mp4", config, progress=False).audio == "left out"
+        assert caplog.messages[0].startswith(f"{source}: sound track 1 is left out, it cannot be written to mp4")
 
 
 def with_pcm(path: Path) -> None:

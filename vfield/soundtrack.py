@@ -86,7 +86,8 @@ def _at_its_own_speed(mode: AudioMode, facts: ClipFacts, path: str | Path, timin
     suffix = Path(path).suffix.lower()
     if suffix not in CONTAINERS:  # the writer refuses others, in its own words
         return AudioPlan(facts.source, timing, "copy"), "copied"
-    codecs = probe(facts.source).audio_codecs
+    # What cannot even be decoded the writer leaves out, and says so.
+    codecs = [codec for codec in probe(facts.source).audio_codecs if codec != "unknown"]
     foreign = cannot_hold(suffix, codecs)
     if foreign and mode == "copy":
         raise UserError(f"{suffix} files cannot hold {', '.join(foreign)} sound as it is; write .mkv, or audio auto")

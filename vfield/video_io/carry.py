@@ -22,7 +22,7 @@ from av.subtitles.stream import SubtitleStream
 from vfield.timing import TimeMap
 from vfield.video_io.audio import Feed, discard
 from vfield.video_io.effects import at_tempo
-from vfield.video_io.source import logger, open_input
+from vfield.video_io.source import codec_name, logger, open_input
 from vfield.video_io.tags import content_tags, copy_track_tags, lost_tags
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ def _tracks_beside(source: InputContainer) -> list[Stream]:
 def _described(stream: Stream) -> str:
     if stream.type == "attachment":
         return f"attachment {stream.metadata.get('filename', stream.index)}"
-    return f"subtitle track {stream.index} ({_codec_name(stream)})"
+    return f"subtitle track {stream.index} ({codec_name(stream)})"
 
 
 def _new_track(stream: Stream, output: OutputContainer) -> _Target | None:
@@ -213,10 +213,6 @@ def _begins_with(stream: Stream, container: str) -> bool:
     return True
 
 
-def _codec_name(stream: Stream) -> str:
-    return "unknown" if stream.codec_context is None else stream.codec_context.codec.canonical_name
-
-
 def _same_codec(stream: Stream, output: OutputContainer) -> _Target | None:
     try:
         return _Target(output.add_stream_from_template(stream), None)
@@ -227,7 +223,7 @@ def _same_codec(stream: Stream, output: OutputContainer) -> _Target | None:
 def _other_codec(stream: SubtitleStream, output: OutputContainer) -> _Target | None:
     """A track of the container's own kind of text, where the source's is text that this FFmpeg can read."""
     codec = _TEXT_CODECS[output.format.name]
-    if _codec_name(stream) not in _IS_TEXT:
+    if codec_name(stream) not in _IS_TEXT:
         return None
     stream.codec_context.open(strict=False)
     target = output.add_stream(codec)
@@ -279,7 +275,7 @@ def _packets_of(source: InputContainer, indices: list[int], carried: Carried) ->
 
 def _is_blank(packet: Packet) -> bool:
     """Whether it only takes the last subtitle away, as QuickTime's empty ones do, which are made anew."""
-    return _codec_name(packet.stream) == "mov_text" and packet.size <= 2
+    return codec_name(packet.stream) == "mov_text" and packet.size <= 2
 
 
 def _stretch(plan: CarryPlan, packet: Packet, lasts: Fraction) -> Fraction:
@@ -295,7 +291,7 @@ def _stretch(plan: CarryPlan, packet: Packet, lasts: Fraction) -> Fraction:
 
 def _placed(packet: Packet, target: _Target, begin: Fraction, end: Fraction, stretch: Fraction) -> Packet:
     """A copy of a packet, told in the target's words, at another time; effects go on at the tempo of their line."""
-    is_ass = target.coder is None and _codec_name(packet.stream) == "ass"
+    is_ass = target.coder is None and codec_name(packet.stream) == "ass"
     placed = Packet(at_tempo(bytes(packet), stretch) if is_ass else bytes(packet))
     if target.coder is not None:
         assert isinstance(packet.stream, SubtitleStream)
