@@ -1,4 +1,4 @@
-"""What else a source holds, carried over to a written video: subtitles, chapters, fonts and metadata.
+"""What else a source holds, carried over to a written video: subtitles, chapters, fonts, metadata and marks.
 
 Their times follow the picture's. What the new file cannot hold is named, in one line.
 """
@@ -19,10 +19,12 @@ from av.packet import Packet
 from av.stream import Discard, Disposition, Stream
 from av.subtitles.stream import SubtitleStream
 
+from vfield.errors import UserError
 from vfield.timing import TimeMap
 from vfield.video_io.audio import Feed, discard
 from vfield.video_io.effects import at_tempo
-from vfield.video_io.source import codec_name, logger, open_input
+from vfield.video_io.marks import marks_of, set_stereo, timecode_at
+from vfield.video_io.source import codec_name, find_video, first_frame, logger, open_input
 from vfield.video_io.tags import content_tags, copy_track_tags, lost_tags
 
 if TYPE_CHECKING:
@@ -43,11 +45,13 @@ class CarryPlan:
         source: path of the file.
         timing: which instant of the source is shown when.
         left_out: tracks, by their index, that are not taken.
+        whole: whether all of the source's picture is shown, so that marks of stereo 3D still hold.
     """
 
     source: str
     timing: TimeMap
     left_out: frozenset[int] = frozenset()
+    whole: bool = True
 
 
 @dataclass
@@ -78,6 +82,7 @@ def carry_over(plan: CarryPlan, output: OutputContainer) -> Carried:
         carried = Carried(None, 0)
         output.metadata.update(content_tags(source.metadata))
         carried.chapters = _carry_chapters(plan, source, output)
+        _carry_marks(plan, output, carried)
         _name_the_rest(source, carried)
         targets = _subtitle_targets(plan, source, output, carried)
         if targets:
@@ -128,6 +133,29 @@ def _carry_chapters(plan: CarryPlan, source: InputContainer, output: OutputConta
     return len(chapters)
 
 
+def _carry_marks(plan: CarryPlan, output: OutputContainer, carried: Carried) -> None:
+    """Stereo 3D and the start timecode; PyAV has no way to mark a sphere."""
+    (picture,) = output.streams.video
+    with open_input(plan.source) as source:
+        try:
+            stream = find_video(source, plan.source)
+            marks = marks_of(source, stream, first_frame(source, stream, plan.source))
+        except UserError:
+            return  # There is no picture that could have any.
+        code = None
+        # At another speed it would name instants of the source wrongly.
+        if marks.timecode is not None and plan.timing.constant_speed == 1 and picture.average_rate:
+            code = timecode_at(stream, marks.timecode, plan.timing.source_range[0], picture.average_rate)
+    if code is not None:
+        picture.metadata["timecode"] = code
+    elif marks.timecode is not None:
+        carried.lost.append(f"the start timecode {marks.timecode}")
+    if marks.stereo is not None and not (plan.whole and set_stereo(picture, marks.stereo)):
+        carried.lost.append(f"the mark of stereo 3D ({marks.stereo.replace('_', ' ')})")
+    if marks.spherical:
+        carried.lost.append("the mark of a spherical picture")
+
+
 def _name_the_rest(source: InputContainer, carried: Carried) -> None:
     """Notes tracks of kinds that are not carried over."""
     shown = source.streams.best("video")
@@ -136,7 +164,8 @@ def _name_the_rest(source: InputContainer, carried: Carried) -> None:
             cover = Disposition.attached_pic in stream.disposition
             carried.lost.append("a cover picture" if cover else f"picture track {stream.index}")
         # QuickTime's chapters are a track of text, too, which FFmpeg reads as chapters and marks.
-        elif stream.type == "data" and stream.discard != Discard.all:
+        # And so is a timecode, which is carried or named with the marks of the picture.
+        elif stream.type == "data" and stream.discard != Discard.all and "timecode" not in stream.metadata:
             carried.lost.append(f"data track {stream.index} ({stream.metadata.get('handler_name') or 'unnamed'})")
 
 
