@@ -160,5 +160,6 @@ def test_a_sphere_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> 
     assert held.index(b"mdat") < held.index(b"moov")  # whose offsets stay true
     sphere.write_bytes(grown)
     assert len(read_clip(sphere)) == 5
+    caplog.clear()
     written(tmp_path / "out.mp4", sphere, TimeMap.uniform(Fraction(0), Fraction(1, 5)))
     assert [message.split("left out ")[1] for message in caplog.messages] == ["the mark of a spherical picture"]

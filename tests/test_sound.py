@@ -205,8 +205,8 @@ def test_sound_whose_file_is_gone_by_the_time_of_writing_does_not_cost_the_pictu
     source.unlink()
     with writer:
         writer.write(torch.zeros(3, 16, 16, dtype=torch.uint8))
-    assert len(read_clip(out)) == 1
     (message,) = caplog.messages
+    assert len(read_clip(out)) == 1
     assert "what goes beside the picture" in message
     assert f"{source} does not exist" in message
 

@@ -173,6 +173,7 @@ def test_sound_that_most_players_do_not_play_from_mp4_is_coded_again(
     with_pcm(source)
     clip = read_clip(source)
     field = SavedField(start_field(clip, STILL, FlowConfig(), seed=0).field.eval(), clip.facts)
+    caplog.clear()
     report = export(field, tmp_path / name, ExportConfig(audio=audio), progress=False)
     assert report.audio == ("coded again" if told else "copied")
     with av.open(tmp_path / name) as made:
