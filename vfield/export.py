@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import islice, pairwise
 from pathlib import Path
@@ -103,6 +103,9 @@ def prepare_export(facts: ClipFacts, path: str | Path, config: ExportConfig) -> 
     if Path(path).suffix.lower() == ".gif":
         check_gif_times(plan.edges_seconds)
     soundtrack = choose_soundtrack(config.audio, facts, path, plan.timing)
+    carry = soundtrack.carry
+    if carry is not None:
+        carry = replace(carry, whole=config.crop is None and config.path is None)
     writer = VideoWriter(
         path,
         height=height,
@@ -116,7 +119,7 @@ def prepare_export(facts: ClipFacts, path: str | Path, config: ExportConfig) -> 
         pixel_format=config.pixel_format,
         overwrite=config.overwrite,
         audio=soundtrack.audio,
-        carry=soundtrack.carry,
+        carry=carry,
         time_base=None if plan.is_constant else common_time_base(plan.edges_seconds),
         loops=loops_of(facts.source) if facts.source else 0,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 import re
 from collections import Counter
@@ -26,13 +27,13 @@ from vfield.meter import check_memory
 from vfield.printable import as_text
 from vfield.records import read_record, taken
 from vfield.training.saves import SUMMARY_NAMES
-from vfield.video_io import Deinterlacing, probe, read_clip
+from vfield.video_io import Deinterlacing, clips_in, probe, read_clip
 
 RUN_NAME = "run.json"
 # A fit takes at least so much for each pixel of a frame, however few there are: 650 of 2000x1500, measured.
 _LEAST_FIT_BYTES = 500
-# Files of a folder that are taken for clips.
-_SUFFIXES = {".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".webm"}
+_LOG = logging.getLogger("vfield")
+_NAMED = 8  # of the files that are left out of a folder
 _FRAGMENT = re.compile(r"(?P<path>.+)#t=(?P<start>\d+(\.\d+)?)?(,(?P<end>\d+(\.\d+)?))?")
 # Names in a run folder that no clip may take.
 _TAKEN = {"config.yaml", "field.safetensors", "resume.safetensors", "windows.json", "tensorboard"}
@@ -195,18 +196,28 @@ def _source_in(record: dict[str, Any]) -> Source:
 def expanded(videos: Sequence[str]) -> str | list[str]:
     """The clips that were named, folders replaced by the clips in them: the one, or a list of several.
 
+    What else a folder holds is named in the log.
+
     Raises:
-        UserError: when a folder holds none.
+        UserError: when a folder holds no clip, or cannot be read.
     """
     found: list[str] = []
     for video in videos:
         if not Path(video).is_dir():
             found.append(video)
             continue
-        inside = sorted(path for path in Path(video).iterdir() if path.suffix.lower() in _SUFFIXES and path.is_file())
-        if not inside:
-            raise UserError(f"{video} is a folder without clips ({', '.join(sorted(_SUFFIXES))}); name a video file")
-        found += map(str, inside)
+        try:
+            inside = clips_in(Path(video))
+        except OSError as error:
+            raise UserError(f"cannot read folder {video}: {error.strerror}; name the clips") from error
+        others = ", ".join(inside.left_out[:_NAMED])
+        if len(inside.left_out) > _NAMED:
+            others += f" and {len(inside.left_out) - _NAMED} more"
+        if not inside.clips:
+            raise UserError(f"{video} is a folder without clips{others and f', only {others}'}; name a video file")
+        if others:
+            _LOG.warning("of folder %s this is no video, and left out: %s", video, others)
+        found += map(str, inside.clips)
     return found[0] if len(found) == 1 else found
 
 

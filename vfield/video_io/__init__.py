@@ -13,9 +13,10 @@ from vfield.lazily import names_from
 if TYPE_CHECKING:
     from vfield.video_io.audio import AudioPlan
     from vfield.video_io.carry import CarryPlan
+    from vfield.video_io.clips import clips_in
     from vfield.video_io.clock import told_jumps
     from vfield.video_io.details import FileDetails, inspect_file
-    from vfield.video_io.encode import CONTAINERS, cannot_hold
+    from vfield.video_io.encode import CONTAINERS, cannot_hold, hardly_played
     from vfield.video_io.filters import encode_gif, filter_frames
     from vfield.video_io.graph import ACCURATE
     from vfield.video_io.interlace import Deinterlacing
@@ -35,6 +36,8 @@ __getattr__ = names_from(
         "inspect_file": "vfield.video_io.details",
         "CONTAINERS": "vfield.video_io.encode",
         "cannot_hold": "vfield.video_io.encode",
+        "clips_in": "vfield.video_io.clips",
+        "hardly_played": "vfield.video_io.encode",
         "encode_gif": "vfield.video_io.filters",
         "filter_frames": "vfield.video_io.filters",
         "ACCURATE": "vfield.video_io.graph",
@@ -67,10 +70,12 @@ __all__ = [
     "VideoWriter",
     "cannot_hold",
     "check_gif_times",
+    "clips_in",
     "common_time_base",
     "encode_gif",
     "filter_frames",
     "frames_in",
+    "hardly_played",
     "has_audio",
     "inspect_file",
     "loops_of",

@@ -20,7 +20,7 @@ from vfield.clip import ColorInfo
 from vfield.video_io.clock import Clock, Jump, clock_of
 from vfield.video_io.color import is_grey, open_tags, tag_names
 from vfield.video_io.rates import measured
-from vfield.video_io.source import VideoInfo, find_video, first_frame, info_of, open_input, stores_alpha
+from vfield.video_io.source import VideoInfo, codec_name, find_video, first_frame, info_of, open_input, stores_alpha
 
 
 @dataclass(frozen=True)
@@ -154,10 +154,9 @@ def _chroma(described: VideoFormat) -> str:
 
 def _track(stream: Stream) -> Track:
     language, title = stream.metadata.get("language"), stream.metadata.get("title")
-    context = stream.codec_context
-    codec = "unknown" if context is None else context.codec.canonical_name
+    codec = codec_name(stream)
     spoken = None if language in (None, "und") else language
-    if not isinstance(stream, AudioStream):
+    if not isinstance(stream, AudioStream) or stream.codec_context is None:
         return Track(codec, spoken, title)
     return Track(codec, spoken, title, stream.rate, stream.layout.name)
 

@@ -16,7 +16,7 @@ import av
 from av.codec.context import CodecContext
 from av.container import InputContainer
 from av.sidedata.sidedata import Type
-from av.stream import Disposition
+from av.stream import Disposition, Stream
 from av.video.codeccontext import VideoCodecContext
 from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
@@ -54,7 +54,7 @@ class VideoInfo:
         color: resolved colour facts.
         rotation: degrees anticlockwise by which the stored picture has to be turned to be upright.
         pixel_aspect: width / height of one pixel of the upright picture.
-        audio_codecs: the codec of each audio stream.
+        audio_codecs: the codec of each audio stream; "unknown" for one that this FFmpeg cannot decode.
     """
 
     width: int
@@ -136,6 +136,11 @@ def decoder_of(stream: VideoStream) -> VideoCodecContext:
     for name in ("color_range", "colorspace", "color_primaries", "color_trc"):
         setattr(decoder, name, getattr(own, name))
     return decoder
+
+
+def codec_name(stream: Stream) -> str:
+    """FFmpeg's name of what a stream is coded with; "unknown" where this FFmpeg has no decoder for it."""
+    return "unknown" if stream.codec_context is None else stream.codec_context.codec.canonical_name
 
 
 def nominal_rate(stream: VideoStream) -> Fraction:
@@ -239,7 +244,7 @@ def info_of(container: InputContainer, stream: VideoStream, frame: VideoFrame) -
         color=resolve_color(frame),
         rotation=turns * 90,
         pixel_aspect=pixel_aspect(stream, turns),
-        audio_codecs=tuple(audio.codec.canonical_name for audio in container.streams.audio),
+        audio_codecs=tuple(codec_name(audio) for audio in container.streams.audio),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 import math
 import os
 import re
@@ -21,8 +22,8 @@ from torch import Tensor
 from vfield.clip import ColorInfo
 from vfield.errors import UserError
 from vfield.folders import Temporary, check_folder, check_parent, clear_dead
-from vfield.video_io.audio import AudioPlan
-from vfield.video_io.carry import CarryPlan
+from vfield.video_io.audio import AudioPlan, writable_audio
+from vfield.video_io.carry import CarryPlan, writable_rest
 from vfield.video_io.encode import CONTAINERS, Encoding, VideoSink, choose_encoding
 from vfield.video_io.hdr import carries_hdr_metadata
 from vfield.video_io.joining import JoinedSink
@@ -143,6 +144,35 @@ class VideoWriter:
         self._pieces: Sequence[Path] = ()
         self._count = 0
         self._previous: Fraction | None = None
+        if self._encoding is not None:
+            self._try_out(self._encoding)
+
+    def _try_out(self, encoding: Encoding) -> None:
+        """Finds what cannot be written: for the picture that is an error, what goes beside it is left out."""
+        try:
+            VideoSink(io.BytesIO(), encoding, **self._facts(None, None)).abort()
+        except (av.FFmpegError, ValueError) as error:
+            raise UserError(
+                f"{encoding.encoder} cannot write {self._width}x{self._height} as {encoding.pixel_format} with "
+                f"{float(self._frame_rate):g} frames a second: {getattr(error, 'strerror', None) or error}; choose "
+                "another codec, size or rate"
+            ) from error
+        if self._audio is not None:
+            self._audio = writable_audio(self._audio, encoding.container)
+        if self._carry is not None:
+            self._carry = writable_rest(self._carry, encoding.container)
+
+    def _facts(self, audio: AudioPlan | None, carry: CarryPlan | None) -> dict[str, Any]:
+        """What a sink of video is told."""
+        return {
+            "height": self._height,
+            "width": self._width,
+            "frame_rate": self._frame_rate,
+            "time_base": self._time_base,
+            "pixel_aspect": self._pixel_aspect,
+            "audio": audio,
+            "carry": carry,
+        }
 
     def _warn_of_444(self, asked: str | None) -> None:
         assert self._encoding is not None
@@ -249,15 +279,7 @@ class VideoWriter:
             return PictureSink(file, shape=self._shape, deep=self._color.bit_depth > 8)
         if self._encoding is None:
             return GifSink(file, height=height, width=width, loops=self._loops)
-        facts: dict[str, Any] = {
-            "height": height,
-            "width": width,
-            "frame_rate": self._frame_rate,
-            "time_base": self._time_base,
-            "pixel_aspect": self._pixel_aspect,
-            "audio": self._audio,
-            "carry": self._carry,
-        }
+        facts = self._facts(self._audio, self._carry)
         if self._pieces:
             return JoinedSink(file, self._encoding, self._pieces, **facts)
         return VideoSink(file, self._encoding, **facts)
