@@ -5,7 +5,7 @@
 
 Needs nothing but Python's standard library. What follows the word `demo` is handed on to scripts/demo.py. An install
 that is still current (a stamp in `.venv` says so) is not repeated. The exit code is 0 when all went well, 2 when the
-machine or the command line is not right, and otherwise that of the command which failed.
+machine or the command line is not right, 130 after Ctrl-C, and otherwise that of the command which failed.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import hashlib
 import importlib.util
 import os
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -67,9 +68,15 @@ def commands(task: str, python: Path, arguments: Sequence[str] = ()) -> list[lis
 
 
 def call(command: Sequence[str]) -> int:
-    """Prints a command, runs it in the repository, and returns its exit code."""
+    """Prints a command, runs it in the repository, and returns its exit code: 130 after Ctrl-C."""
     print("$ " + " ".join(shlex.quote(word) for word in command), flush=True)
-    return subprocess.run(list(command), cwd=str(ROOT)).returncode
+    # Ctrl-C reaches the command as well, which is given the time to end in order.
+    before = signal.signal(signal.SIGINT, lambda *_: None)
+    try:
+        code = subprocess.run(list(command), cwd=str(ROOT)).returncode
+    finally:
+        signal.signal(signal.SIGINT, before)
+    return code if code >= 0 else 128 - code  # as shells have it of programs that ended by a signal
 
 
 def install(venv: Path, extras: str) -> int:
@@ -120,11 +127,16 @@ def main(arguments: Sequence[str]) -> int:
         for command in commands(task, venv_python(venv), arguments[1:]):
             code = call(command)
             if code != 0:
-                print(f"error: {command[2]} failed with exit code {code}", file=sys.stderr)
+                name = next(word for word in command[1:] if word != "-m")
+                how = "was interrupted" if code == 130 else f"failed with exit code {code}"
+                print(f"error: {name} {how}", file=sys.stderr)
                 return code
     except SetupError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
     return 0
 
 

@@ -75,7 +75,7 @@ def address(browser: Browser, run: Path) -> Iterator[str]:
     finally:
         server.send_signal(signal.SIGINT)
         _, errors = server.communicate(timeout=20)
-    assert (server.returncode, errors) == (0, "ended\n")
+    assert (server.returncode, errors) == (130, "ended\n")
 
 
 def settled(page: Page) -> None:

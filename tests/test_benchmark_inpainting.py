@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from scenes import clip_of, translating
 
-from vfield.benchmark.inpainting import HOLES, visible_with
+from vfield.benchmark.inpainting import visible_with
 from vfield.cli import benchmark_main
 from vfield.clip import ColorInfo
+from vfield.known import HOLES
 from vfield.video_io import VideoWriter
 
 SIZE = (48, 64)

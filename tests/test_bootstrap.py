@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -135,6 +136,32 @@ def test_first_failing_command_stops_the_check(
     monkeypatch.setattr(subprocess, "run", run)
     assert bootstrap.main(["check"]) == 3
     assert ran[-1] == "mypy"
+
+
+@pytest.mark.parametrize(("ended", "code", "told"), [(7, 7, "demo.py failed"), (-signal.SIGINT, 130, "interrupted")])
+def test_a_demo_that_fails_or_is_stopped_is_told_in_a_line(
+    ended: int,
+    code: int,
+    told: str,
+    bootstrap: ModuleType,
+    fresh: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.CompletedProcess(command, ended if "demo.py" in command[1] else 0)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    assert bootstrap.main(["demo"]) == code
+    error = capsys.readouterr().err
+    assert told in error
+    assert error.count("\n") == 1
+
+
+def test_ctrl_c_leaves_a_command_the_time_to_end(bootstrap: ModuleType) -> None:
+    """It reaches all processes of a terminal: here the one that waits, a moment before the one that it waits for."""
+    slow = "import os, signal, time; os.kill(os.getppid(), signal.SIGINT); time.sleep(0.5); exit(3)"
+    assert bootstrap.call([sys.executable, "-c", slow]) == 3
 
 
 def test_environment_without_pip_is_the_callers_to_mend(

@@ -17,9 +17,16 @@ PACKAGE = Path(__file__).parents[1] / "vfield"
 # for the module or for the whole package of that name. Names of modules yet to be written do no harm.
 LAYERS = [
     "errors",
+    "lazily",
+    "openmp",
+    "described",
+    "fit_config",
+    "known",
+    "printable",
     "devices",
     "interrupts",
     "folders",
+    "records",
     "meter",
     "crew",
     "clip",
@@ -71,31 +78,33 @@ LAYERS = [
     "lab",
     "view",
     "cli",
+    "__main__",
     "__init__",
 ]
 
 # The order inside a package, likewise. A package without an order here may import freely within itself.
 INNER_LAYERS = {
     "field": [
-        *["timeline", "fourier", "splines", "latents", "encoder", "motion", "conditioning", "decoder", "detail"],
-        *["config", "following", "reads", "video_field", "__init__"],
+        *["config", "timeline", "fourier", "splines", "latents", "encoder", "motion", "conditioning"],
+        *["decoder", "detail", "following", "reads", "video_field", "__init__"],
     ],
     "benchmark": [
         *["suite", "cases", "interpolation", "upscaling", "tables", "results", "denoising", "inpainting"],
         "__init__",
     ],
     "lab": [
-        *["plots", "spectral", "spectral_figures", "ntk", "ntk_run", "ntk_figures"],
+        *["settings", "plots", "spectral", "spectral_figures", "ntk", "ntk_run", "ntk_figures"],
         *["race", "budget", "conditioning", "latents", "curves", "adapt", "__init__"],
     ],
     "view": ["source", "views", "viewer", "worker", "clips", "server", "__init__"],
     "summary": ["figures", "pictures", "page", "write", "__init__"],
     "training": ["settings", "members", "saves", "run", "fits", "windowed", "__init__"],
     "cli": [
-        *["says", "values", "options", "sources", "info", "compare", "completion", "outcomes", "windows"],
-        *["train", "adapt", "render", "run_batch", "run", "flow", "snapshot", "view", "evaluate"],
-        *["benchmark_denoising", "benchmark_inpainting"],
-        *["benchmark", "lab_spectral", "lab_ntk", "lab_races", "lab_adapt", "lab", "__init__"],
+        *["says", "values", "options", "commands", "forms", "benchmark_forms", "lab_forms", "sources", "places"],
+        *["info_runs", "info"],
+        *["compare", "completion", "outcomes", "windows", "train", "adapt", "render", "run_batch", "run", "flow"],
+        *["snapshot", "view", "evaluate", "benchmark_denoising", "benchmark_inpainting"],
+        *["benchmark", "lab_spectral", "lab_ntk", "lab_races", "lab_adapt", "__init__"],
     ],
 }
 

@@ -162,11 +162,25 @@ def test_another_clip_or_config_is_told_and_not_used(
         (["-o", "out.mp4", "--crop", "40,0,20,20"], "outside"),
         (["-o", "out.mp4", "--audio", "stretch"], "sound"),
         (["-o", "out.mp4", "--speed-curve", "0:0,1:9"], "shows 9 s"),
+        (["-o", "out.mp4", "--speed-curve", "0:0,999999999:0.01"], "would be 24999999975 frames"),
+        (["-o", "out.mp4", "--speed-curve", "/dev/zero"], "a device or a pipe"),
+        (["-o", "out.mp4", "--fps", "0.000000001"], "fps must be 1/1000 to 1000"),
+        (["-o", "out.mp4", "--slowmo", "0.000000001"], "slowmo must be 1/1000 to 1000"),
+        (["-o", "out.mp4", "--start", "1e400"], "start must be zero or more seconds"),
+        (["-o", "out.mp4", "--start", "1e400", "--dry-run"], "start must be zero or more seconds"),
+        (["-o", "out.mp4", "--end", "-1"], "end must be zero or more seconds"),
         (["-o", "no/such/out.mp4"], "no/such"),
         (["-o", "out.png"], "one picture"),
         (["-o", "out.mp4", "--run", "mine"], "mine"),
         (["-o", "out.mp4", "--out", "mine"], "--out"),
-        (["-o", "clip.mp4", "--overwrite"], "the clip that the field was fitted to"),
+        (["-o", "mask.mp4", "--overwrite", "--mask", "mask.mp4"], "would replace what --mask names"),
+        (["-o", "curve.mp4", "--overwrite", "--speed-curve", "curve.mp4"], "would replace what --speed-curve names"),
+        (["-o", "masks", "--overwrite", "--mask", "masks/000000.png"], "would replace what --mask names"),
+        (["-o", "runs/clip"], "is the run folder"),
+        (["-o", "runs"], "is the run folder"),
+        (["-o", "runs/clip/summary"], "part of it"),
+        (["-o", f"{'n' * 252}.mp4"], "name too long"),
+        (["-o", "clip.mp4", "--overwrite"], "would replace the clip"),
         ([], "output"),
     ],
 )
@@ -177,6 +191,10 @@ def test_what_is_wrong_with_the_export_is_found_before_the_fit(
     Path("there.mp4").write_text("keep me")
     Path("mine").mkdir()
     Path("mine", "diary.txt").write_text("keep me")
+    Path("masks").mkdir()
+    Path("masks", "000000.png").write_text("keep me")
+    Path("mask.mp4").write_text("keep me")
+    Path("curve.mp4").write_text("0:0,1:1")
     assert told in refused(["clip.mp4", *PLAIN, *words])
 
 
@@ -301,6 +319,56 @@ def test_ctrl_c_ends_the_whole_batch(clips: Path, capfd: pytest.CaptureFixture[s
     table = capfd.readouterr().out.splitlines()[-3:]
     assert [line.split()[1:3] for line in table] == [["stopped", "out/a-mov.mp4"], ["not", "begun"], ["not", "begun"]]
     assert not Path("out").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        (["train", *TINY, "--out", "runs/a"], "go on:  vfield train --resume --out runs/a\n"),
+        (["adapt", "runs/first", "--steps", "9", "--device", "cpu"], "go on:  the same command with --overwrite"),
+    ],
+)
+def test_every_fit_ends_alike_after_ctrl_c(command: list[str], told: str, capfd: pytest.CaptureFixture[str]) -> None:
+    film(Path("clip.mp4"), count=3)
+    assert main(["train", *TINY, "--steps", "1", "--video", "clip.mp4", "--out", "runs/first"]) == 0
+    with ctrl_c_at_step(2):
+        assert main([*command, "--video", "clip.mp4"]) == 130
+    assert told in capfd.readouterr().out
+
+
+def test_judging_a_stopped_fit_is_left_out(capfd: pytest.CaptureFixture[str]) -> None:
+    film(Path("clip.mp4"), count=3)
+    with ctrl_c_at_step(2):
+        assert main(["evaluate", *TINY, "--clip", "clip.mp4", "--holdout", "2"]) == 130
+    told = capfd.readouterr()
+    assert (told.out, told.err.splitlines()[-1]) == ("", "interrupted")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["run", "clip.mp4", "-o", "out.mp4", "--scale", "1000"], "cannot be made"),
+        (["run", "clip.mp4", "-o", "out.mp4", "--scale", "900", "--fit-size", "24x16"], "cannot be made"),
+        (["run", "clip.mp4", "-o", "out.mp4", "--crop", "40,0,20,20"], "outside"),
+        (["run", "clip.mp4", "-o", "out.mp4", "--fit-size", "99x99"], "larger than the clip"),
+        (["train", "--video", "clip.mp4", "--holdout", "1"], "--holdout must be at least 2"),
+        (["evaluate", "--clip", "clip.mp4", "--holdout", "1"], "--holdout must be at least 2"),
+        (["evaluate", "--clip", "clip.mp4", "--scale", "1"], "--scale must be more than 1"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_the_clip_is_read(
+    words: list[str], told: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    film(Path("clip.mp4"), count=2)
+
+    def read(*_: object, **__: object) -> None:
+        raise AssertionError("the clip was read")
+
+    for module in ("vfield.cli.sources", "vfield.cli.evaluate"):
+        monkeypatch.setattr(f"{module}.read_clip", read)
+    assert main(words) == 2
+    assert told in capfd.readouterr().err
+    assert not Path("runs").exists()
 
 
 @pytest.mark.parametrize(

@@ -383,8 +383,9 @@ def test_ctrl_c_stops_cleanly_and_keeps_a_usable_field(tmp_path: Path, fitting: 
     wait_until((folder / RESUME_NAME).is_file, process)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
-    assert process.returncode == 0
+    assert process.returncode == 130
     assert "stopped after" in out
+    assert f"go on:  vfield train --resume --out {folder}\n" in out
     assert "Traceback" not in err
     assert "warn" not in err.lower()
     saved = load_field(folder)

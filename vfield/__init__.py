@@ -10,15 +10,19 @@
     for frame in vfield.render(result.field, (1080, 1920), [0.0, 0.01, 0.02]):
         ...
 
-Importing the package starts nothing; each name is loaded when it is first used.
+Importing the package starts nothing; each name is loaded when it is first used. Import it before torch, if both are
+imported: OpenMP's threads then sleep while they wait (`OMP_WAIT_POLICY=PASSIVE`, unless it is set), without which a fit
+beside other programs is many times slower. Once torch is loaded, that cannot be changed any more.
 """
 
 from __future__ import annotations
 
-import importlib
 import sys
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from vfield.lazily import names_from
+from vfield.openmp import wait_asleep
 
 if TYPE_CHECKING:
     from vfield.checkpoint import load, load_field, save_field
@@ -30,6 +34,8 @@ if TYPE_CHECKING:
     from vfield.render import render
     from vfield.training import Config, adapt, fit, fit_many
     from vfield.video_io import read_clip
+
+wait_asleep()
 
 _HOMES = {
     "Clip": "vfield.clip",
@@ -77,7 +83,4 @@ class _Package(ModuleType):
 sys.modules[__name__].__class__ = _Package
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'vfield' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+__getattr__ = names_from(__name__, _HOMES)

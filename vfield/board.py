@@ -19,10 +19,11 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from vfield.clip import Clip, Frames, to_float, to_uint8
+from vfield.clip import Clip, to_float, to_uint8
 from vfield.coords import keyframe_t, pixel_uv, with_t
 from vfield.errors import UserError
 from vfield.field.video_field import Inspection, VideoField
+from vfield.frames import Frames
 from vfield.metrics import psnr, ssim
 from vfield.panels import (
     ENLARGE,
@@ -91,8 +92,11 @@ class _Raster(NamedTuple):
 
     @staticmethod
     def within(height: int, width: int, widest: int) -> _Raster:
-        """The largest raster over a height x width picture that is at most so many pixels wide."""
-        factor = min(-(-width // widest), height)
+        """The largest raster over a height x width picture that is at most so many pixels wide, and twice as many high.
+
+        One that has a row and a column, all the same.
+        """
+        factor = min(max(-(-width // widest), -(-height // (2 * widest))), height, width)
         rows, columns = height // factor, width // factor
         return _Raster(factor, rows, columns, (0.0, 0.0, columns * factor / width, rows * factor / height))
 

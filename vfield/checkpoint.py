@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-import math
-import os
 import shutil
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, NamedTuple, get_args, get_type_hints
+from typing import Any, NamedTuple
 
 import torch
-from jsonargparse import ArgumentParser, Namespace
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from vfield.clip import ClipFacts, ColorInfo, Frames, MadeFrames
+from vfield.clip import ClipFacts, ColorInfo
+from vfield.described import config_from_json
 from vfield.devices import usable_device
 from vfield.errors import UserError
 from vfield.expectation import Expectation, Stretch
@@ -25,7 +23,10 @@ from vfield.field.config import FieldConfig
 from vfield.field.timeline import gaps_between
 from vfield.field.video_field import VideoField
 from vfield.flow import FlowConfig
+from vfield.folders import replaced
+from vfield.frames import Frames, MadeFrames
 from vfield.provenance import SourceError, frames_from_json, frames_to_json, times_from_json, times_to_json
+from vfield.records import parse_json
 from vfield.tracks import AskedCurves
 from vfield.video_io import kept_in_file
 
@@ -50,18 +51,15 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any])
     Raises:
         UserError: when the folder cannot be written to or is full.
     """
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     try:
-        save_file(contiguous, partial, metadata={"format": _FORMAT, "facts": json.dumps(facts)})
-        # safetensors makes files that only their owner can read; a field is as public as its folder.
-        shutil.copymode(path.parent, partial)
-        partial.chmod(partial.stat().st_mode & 0o666)
-        os.replace(partial, path)
-    except (OSError, SafetensorError) as error:
+        with replaced(path) as partial:
+            save_file(contiguous, partial, metadata={"format": _FORMAT, "facts": json.dumps(facts)})
+            # safetensors makes files that only their owner can read; a field is as public as its folder.
+            shutil.copymode(path.parent, partial)
+            partial.chmod(partial.stat().st_mode & 0o666)
+    except SafetensorError as error:
         raise UserError(f"could not write {path}: {error}; free some space or choose another folder") from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -77,8 +75,13 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             metadata = file.metadata() or {}
             if metadata.get("format") != _FORMAT:
                 raise UserError(f"{path} is not a field file of this version ({_FORMAT}); fit the clip again")
-            return {name: file.get_tensor(name) for name in file.keys()}, json.loads(metadata["facts"])  # noqa: SIM118
-    except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
+            facts = parse_json(metadata["facts"])
+            if not isinstance(facts, dict):
+                raise ValueError("its facts are not a mapping of keys")
+            return {name: file.get_tensor(name) for name in file.keys()}, facts  # noqa: SIM118
+    except UserError:
+        raise
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise UserError(f"{path} is damaged ({error}); fit the clip again") from error
 
 
@@ -196,37 +199,6 @@ def load(path: str | Path, device: str = "cpu", source: str | Path | None = None
         UserError: as `load_field`.
     """
     return load_field(path, device, source).field
-
-
-def config_from_json(kind: type, values: dict[str, Any]) -> Any:
-    """A frozen config dataclass from its `asdict` form; unknown keys and wrong values are UserErrors that name them."""
-    _check_values(kind, values, "")
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(kind)
-    try:
-        parsed: Namespace = parser.parse_object(values)
-        return kind(**vars(parser.instantiate(parsed)))
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(" ".join(str(error).split())) from error
-
-
-def _check_values(kind: type, values: Any, where: str) -> None:
-    """What jsonargparse lets pass or words for programmers: groups that are no mappings, nulls, and no numbers."""
-    if not isinstance(values, dict):
-        raise UserError(f"{where or 'the config'} must be a mapping of keys, got {values!r}")
-    hints = get_type_hints(kind)
-    for key, value in values.items():
-        name = f"{where}.{key}" if where else str(key)
-        if key not in hints:
-            raise UserError(f"unknown key {name}; there are {', '.join(hints)}")
-        if is_dataclass(hints[key]):
-            _check_values(hints[key], value, name)
-        elif value is None and type(None) not in get_args(hints[key]):
-            raise UserError(f"{name} must have a value, got null")
-        elif isinstance(value, float) and not math.isfinite(value):
-            raise UserError(f"{name} must be a finite number, got {value}")
 
 
 def _expectation_from_json(described: dict[str, Any] | None) -> Expectation | None:

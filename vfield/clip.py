@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
-from typing import Protocol
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from vfield.errors import UserError
 
+if TYPE_CHECKING:
+    # Facts of clips are asked for without their frames, too; whoever has frames has loaded it.
+    from torch import Tensor
+
+    from vfield.frames import Frames
+
 # Beyond this, shapes differ by more than the rounding of sides to whole pixels explains.
 SHAPE_TOLERANCE = 0.01
+# Of a picture, in pixels.
+LARGEST_SIDE = 16384
 
 _HDR_TRANSFERS = ("smpte2084", "arib-std-b67")
 
@@ -101,79 +105,6 @@ class ClipFacts:
     has_alpha: bool = False
 
 
-class Frames(Protocol):
-    """Pictures of one size by their number: a tensor (n, c, h, w), or what reads or makes each when it is asked for."""
-
-    @property
-    def shape(self) -> Sequence[int]:
-        """(n, c, h, w)."""
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """uint8 for values in 0..255, float32 for values in [0, 1]."""
-
-    def __len__(self) -> int:
-        """n."""
-
-    def __getitem__(self, index: int, /) -> Tensor:
-        """One picture (c, h, w)."""
-
-
-class MadeFrames:
-    """Frames that are made when they are asked for; whoever makes them decides what is kept.
-
-    Attributes:
-        shape: (n, c, h, w).
-        dtype: uint8 or float32.
-        maker: gives each by its number.
-        numbers: which of the maker's frames these are.
-    """
-
-    def __init__(
-        self,
-        shape: Sequence[int],
-        dtype: torch.dtype,
-        maker: Callable[[int], Tensor],
-        numbers: Sequence[int] | None = None,
-    ) -> None:
-        """Hold what they will be; `numbers` None stands for all, in order."""
-        self.shape = tuple(shape)
-        self.dtype = dtype
-        self.maker = maker
-        self.numbers = range(self.shape[0]) if numbers is None else numbers
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, index: int) -> Tensor:
-        if not 0 <= index < self.shape[0]:
-            raise IndexError(f"there are frames 0 to {self.shape[0] - 1}, got {index}")
-        return self.maker(self.numbers[index])
-
-    def chosen(self, indices: Sequence[int]) -> MadeFrames:
-        """Only these, numbered anew."""
-        numbers = [self.numbers[index] for index in indices]
-        return MadeFrames((len(numbers), *self.shape[1:]), self.dtype, self.maker, numbers)
-
-
-def as_planes(frames: Frames) -> Frames:
-    """Planes (n, h, w) as pictures of one channel (n, 1, h, w)."""
-    return MadeFrames((len(frames), 1, *frames.shape[1:]), frames.dtype, lambda index: frames[index][None])
-
-
-def in_memory(frames: Frames) -> Tensor:
-    """All frames as one tensor (n, c, h, w); what is one already stays as it is."""
-    return frames if isinstance(frames, Tensor) else torch.stack([frames[index] for index in range(len(frames))])
-
-
-def chosen_frames(frames: Frames, indices: Sequence[int]) -> Frames:
-    """Only these frames, numbered anew; nothing is read."""
-    if isinstance(frames, Tensor):
-        return frames[list(indices)]
-    made = frames if isinstance(frames, MadeFrames) else MadeFrames(frames.shape, frames.dtype, frames.__getitem__)
-    return made.chosen(indices)
-
-
 @dataclass(frozen=True, eq=False)
 class Clip:
     """One continuous piece of video. A clip of a single frame (an image) is legal.
@@ -209,6 +140,8 @@ class Clip:
     alpha: Frames | None = None
 
     def __post_init__(self) -> None:
+        import torch
+
         if len(self.frames.shape) != 4 or self.frames.shape[1] != 3:
             raise UserError(f"frames must be (t, 3, h, w), got {tuple(self.frames.shape)}")
         if self.frames.dtype not in (torch.uint8, torch.float32):
@@ -248,6 +181,8 @@ class Clip:
     @property
     def pixels(self) -> Tensor:
         """All frames (t, 3, h, w) in memory; of a clip in a file, read now."""
+        from vfield.frames import in_memory
+
         return in_memory(self.frames)
 
     @property
@@ -299,6 +234,8 @@ class Clip:
         Args:
             indices: increasing frame indices; at least one.
         """
+        from vfield.frames import chosen_frames
+
         chosen = list(indices)
         if not chosen:
             raise UserError("selected no frames of the clip; keep at least one")
@@ -335,11 +272,23 @@ def reshaped_aspect(
     return (pixel_aspect * change).limit_denominator(1000)
 
 
+def check_size(height: int, width: int, why: str = "") -> None:
+    """Refuse a picture that is empty or absurdly large, in one line that may say why it would be."""
+    if not (1 <= height <= LARGEST_SIDE and 1 <= width <= LARGEST_SIDE):
+        raise UserError(
+            f"a picture of {width}x{height}{why} cannot be made; both sides must be 1 to {LARGEST_SIDE} pixels"
+        )
+
+
 def to_float(frames: Tensor) -> Tensor:
     """Frames as float32 in [0, 1], whatever they were."""
+    import torch
+
     return frames.float() / 255 if frames.dtype == torch.uint8 else frames.float()
 
 
 def to_uint8(frames: Tensor) -> Tensor:
     """Frames as uint8: the one place where float pictures are clamped, scaled and rounded to bytes."""
+    import torch
+
     return frames if frames.dtype == torch.uint8 else (frames.clamp(0, 1) * 255).round().to(torch.uint8)

@@ -7,24 +7,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from vfield.clip import to_float, to_uint8
 from vfield.errors import UserError
+from vfield.known import DIFFERENCE_GAIN, Layout
 from vfield.metrics import psnr, ssim
 from vfield.panels import error_picture
 from vfield.video_io import ShownFrame, VideoWriter, common_time_base, probe, read_frames
 
-Layout = Literal["side-by-side", "wipe", "difference"]
-
 # Frames are of one instant when their times agree to this part of a frame, or to the millisecond of Matroska's clock.
 _SAME_INSTANT = Fraction(1, 10)
 _COARSEST_TICK = Fraction(1, 1000)
-# Differences are shown so many times as large.
-DIFFERENCE_GAIN = 8.0
 
 
 @dataclass(frozen=True)

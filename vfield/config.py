@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from vfield.checkpoint import config_from_json
+from vfield.described import config_from_json
 from vfield.errors import UserError
 from vfield.training import Config
 

@@ -14,17 +14,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-from vfield.clip import Clip, Frames, chosen_frames, to_uint8
-from vfield.errors import UserError
+from vfield.clip import Clip, to_uint8
+from vfield.fit_config import DenoiseConfig
 from vfield.flow import MEDIUM, dense_flow, warp
+from vfield.frames import Frames, chosen_frames
 from vfield.noise import WHITE, Clipped, Noise, estimate_noise, from_opponent, to_levels, to_opponent
 from vfield.scan import Scan, scan_frames
 
@@ -51,31 +52,6 @@ Keep = Callable[[Iterator[Tensor], Frames], Frames]
 def gathered(pictures: Iterator[Tensor], _: Frames) -> Frames:
     """Keep pictures in memory."""
     return torch.stack(list(pictures))
-
-
-@dataclass(frozen=True)
-class DenoiseConfig:
-    """Whether noise is taken out of the clip first.
-
-    Attributes:
-        strength: standard deviation of the noise in grey levels (0 to 255); 0 leaves the frames as they are. "auto"
-            measures it and leaves the shots alone where it finds less than `least`.
-        least: grey levels under which noise counts as content: film grain, and what coding leaves.
-
-    Raises:
-        UserError: when a value is out of range.
-    """
-
-    strength: float | Literal["auto"] = "auto"
-    least: float = 5.0
-
-    def __post_init__(self) -> None:
-        if self.strength != "auto" and not 0 <= self.strength <= WHITE / 2:
-            raise UserError(
-                f"denoising.strength must be auto or 0 (off) to {WHITE / 2:g} grey levels, got {self.strength}"
-            )
-        if not 0 < self.least < math.inf:
-            raise UserError(f"denoising.least must be more than 0 grey levels, got {self.least}")
 
 
 class Denoised(NamedTuple):

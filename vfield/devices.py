@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
-
-import torch
+from typing import TYPE_CHECKING, Literal, get_args
 
 from vfield.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
 
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 
@@ -19,6 +20,8 @@ def usable_device(name: str) -> torch.device:
     """
     if name not in get_args(DeviceName):
         raise UserError(f"device must be one of {', '.join(get_args(DeviceName))}, got {name!r}")
+    import torch  # here, because the names alone are asked for where nothing is computed
+
     present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
         return torch.device(next(kind for kind, there in present.items() if there))

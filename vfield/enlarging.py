@@ -13,10 +13,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from vfield.clip import Frames, to_float
+from vfield.clip import to_float
 from vfield.errors import UserError
 from vfield.field.detail import Detail, Symmetry
 from vfield.field.video_field import VideoField
+from vfield.frames import Frames
 
 # What is kept of the small frames, spread over the clip: bytes, and frames.
 _MOST_BYTES = 512 << 20

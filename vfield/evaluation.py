@@ -19,10 +19,11 @@ import torch
 from torch import Tensor
 
 from vfield.board import HeldOut
-from vfield.clip import Clip, Frames, chosen_frames, in_memory, to_uint8
+from vfield.clip import Clip, to_uint8
 from vfield.coords import keyframe_t
 from vfield.errors import UserError
 from vfield.field.video_field import VideoField
+from vfield.frames import Frames, chosen_frames, in_memory
 from vfield.meter import meter
 from vfield.metrics import Scores, psnr, score
 from vfield.peers import (
@@ -167,6 +168,12 @@ def whole(clip: Clip) -> Split:
     return Split(clip, clip.frames, keyframe_t(clip.pts_seconds).tolist(), holdout=1)
 
 
+def check_scale(scale: float) -> None:
+    """Refuse a scale by which nothing is enlarged."""
+    if not 1 < scale < math.inf:
+        raise UserError(f"--scale must be more than 1 to judge enlarging, got {scale}")
+
+
 def reduced(parts: Split, scale: float, reduction: Reduction = "area") -> Split:
     """The same question with the observed frames reduced, so that larger ones are asked for.
 
@@ -179,8 +186,7 @@ def reduced(parts: Split, scale: float, reduction: Reduction = "area") -> Split:
         UserError: when the scale is not above 1 or leaves nothing.
     """
     seen = parts.observed
-    if not 1 < scale < math.inf:
-        raise UserError(f"--scale must be more than 1 to judge enlarging, got {scale}")
+    check_scale(scale)
     size = (round(seen.height / scale), round(seen.width / scale))
     if min(size) < 1:
         raise UserError(f"--scale {scale} leaves nothing of a {seen.width}x{seen.height} picture")
@@ -206,6 +212,8 @@ def evaluate_between(
     """Fit to every `holdout`-th frame, judge on the others: vfield first, then the peers."""
     parts = split(clip, holdout)
     judged, fitted = judge_fit("vfield", parts, config, out, records)
+    if fitted.interrupted:
+        raise KeyboardInterrupt
     rows = [judged.row]
     if not fitted.is_main:
         return rows
@@ -292,6 +300,8 @@ def evaluate_scale(
     """Reduce by area averaging, fit to the small frames, ask for the large ones: vfield first, then the peers."""
     parts = reduced(whole(clip), scale)
     judged, fitted = judge_fit("vfield", parts, config, out, records)
+    if fitted.interrupted:
+        raise KeyboardInterrupt
     if not fitted.is_main:
         return [judged.row]
     return [judged.row, *(judge_peer(name, parts).row for name in _ENLARGED)]

@@ -7,9 +7,9 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal, get_args
+from typing import Literal, Protocol, get_args
 
-from vfield.clip import ClipFacts, reshaped_aspect
+from vfield.clip import LARGEST_SIDE, ClipFacts, check_size, reshaped_aspect
 from vfield.errors import UserError
 from vfield.render import WHOLE, Region
 from vfield.soundtrack import AudioMode
@@ -19,8 +19,8 @@ from vfield.zoom import ZoomPath
 Crop = tuple[Fraction | float, Fraction | float, Fraction | float, Fraction | float]
 
 _LOG = logging.getLogger("vfield")
-_LARGEST_SIDE = 16384
 _LARGEST_FACTOR = 1000  # of frame rates and of slow motion
+_SMALLEST_FACTOR = Fraction(1, _LARGEST_FACTOR)
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class ExportConfig:
         size: (height, width) in pixels, instead of a scale.
         fps: frames per second of the result, constant; "source" keeps the source's own times, however uneven, and
             divides each of its gaps into `slowmo` equal steps; None is that, too, but in slow motion and under a speed
-            curve the source's nominal rate, constant.
+            curve the source's nominal rate (the camera's), constant. 1/1000 to 1000, as is slowmo.
         slowmo: how many times longer the result lasts.
         reverse: play it backwards.
         speed_curve: a speed that changes, instead of slowmo, reverse, start and end.
@@ -86,8 +86,8 @@ class ExportConfig:
             )
         if self.scale is not None and not (math.isfinite(self.scale) and self.scale > 0):
             raise UserError(f"scale must be greater than 0, got {_show(self.scale)}; 2 doubles width and height")
-        if self.scale is not None and self.scale > _LARGEST_SIDE:
-            raise UserError(f"scale must be at most {_LARGEST_SIDE}, got {self.scale:g}; 2 doubles width and height")
+        if self.scale is not None and self.scale > LARGEST_SIDE:
+            raise UserError(f"scale must be at most {LARGEST_SIDE}, got {self.scale:g}; 2 doubles width and height")
         if self.size is not None:
             check_size(*self.size)
         if self.crop is not None and self.path is not None:
@@ -105,9 +105,9 @@ class ExportConfig:
             if (
                 factor is not None
                 and factor != "source"
-                and not (math.isfinite(factor) and 0 < factor <= _LARGEST_FACTOR)
+                and not (math.isfinite(factor) and _SMALLEST_FACTOR <= _exact(factor) <= _LARGEST_FACTOR)
             ):
-                raise UserError(f"{name} must be greater than 0 and at most {_LARGEST_FACTOR}, got {_show(factor)}")
+                raise UserError(f"{name} must be 1/{_LARGEST_FACTOR} to {_LARGEST_FACTOR}, got {_show(factor)}")
         for name, value in (("start", self.start), ("end", self.end)):
             if value is not None and not (math.isfinite(value) and value >= 0):
                 raise UserError(f"{name} must be zero or more seconds from the first frame, got {_show(value)}")
@@ -140,7 +140,21 @@ def _show(value: Fraction | float) -> str:
 # ------------------------------------------------------------------------------------------- the picture
 
 
-def output_size(config: ExportConfig, facts: ClipFacts) -> tuple[int, int]:
+class Picture(Protocol):
+    """Whatever has a size in pixels: the facts of a clip, what a file says of itself."""
+
+    @property
+    def height(self) -> int:
+        """Rows."""
+        ...
+
+    @property
+    def width(self) -> int:
+        """Columns."""
+        ...
+
+
+def output_size(config: ExportConfig, facts: Picture) -> tuple[int, int]:
     """(height, width) of the result: the size asked for, or the scaled source, rounded to the nearest pixel.
 
     Raises:
@@ -156,15 +170,7 @@ def output_size(config: ExportConfig, facts: ClipFacts) -> tuple[int, int]:
     return height, width
 
 
-def check_size(height: int, width: int, why: str = "") -> None:
-    """Refuse a picture that is empty or absurdly large, in one line that may say why it would be."""
-    if not (1 <= height <= _LARGEST_SIDE and 1 <= width <= _LARGEST_SIDE):
-        raise UserError(
-            f"a picture of {width}x{height}{why} cannot be made; both sides must be 1 to {_LARGEST_SIDE} pixels"
-        )
-
-
-def _crop(config: ExportConfig, facts: ClipFacts) -> tuple[Fraction, Fraction, Fraction, Fraction]:
+def _crop(config: ExportConfig, facts: Picture) -> tuple[Fraction, Fraction, Fraction, Fraction]:
     """The crop whose size and shape count: of a path the first, since the others are of its shape."""
     if config.path is not None:
         x, y, width, height = (_exact(value) for value in config.path.keyframes[0].crop)

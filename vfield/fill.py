@@ -35,9 +35,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vfield.clip import Clip, Frames, chosen_frames, to_float, to_uint8
+from vfield.clip import Clip, to_float, to_uint8
 from vfield.denoise import Keep, cut_off, gathered
 from vfield.flow import MEDIUM, dense_flow, warp
+from vfield.frames import Frames, chosen_frames
 from vfield.noise import WHITE
 from vfield.shots import ShotSearch
 from vfield.spread import spread

@@ -8,7 +8,6 @@ This is the only module that uses OpenCV, but for a peer that is OpenCV's own.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 import cv2
@@ -19,6 +18,7 @@ from torch import Tensor
 
 from vfield.clip import to_float, to_uint8
 from vfield.errors import UserError
+from vfield.fit_config import FlowConfig
 
 # DIS refuses pictures of less than 1.5 patches a side; four leave it neighbours to propagate from, and a pyramid.
 _LEAST_PATCHES = 4
@@ -30,37 +30,6 @@ _POINTS_ACROSS = 1 << 10
 # Each round shrinks the error by the flow's own gradient, which is well below one except at motion boundaries.
 _FIXED_POINT_ROUNDS = 8
 _MISMATCH_SIGMA = 2.5
-
-
-@dataclass(frozen=True)
-class FlowConfig:
-    """Settings of DIS. The defaults search to the finest scale with large patches, which suits interpolation.
-
-    Attributes:
-        finest_scale: pyramid level at which the search ends, 0 for full size, 1 for half; the result is upscaled.
-            Pictures too small for it are searched at a finer one.
-        patch_size: side of the matched patches, pixels of the pyramid level.
-        patch_stride: step between patches, 1 to patch_size.
-        variational_iterations: rounds of variational refinement a level; 0 for none.
-
-    Raises:
-        UserError: when a value is out of range.
-    """
-
-    finest_scale: int = 0
-    patch_size: int = 12
-    patch_stride: int = 4
-    variational_iterations: int = 5
-
-    def __post_init__(self) -> None:
-        if self.finest_scale < 0:
-            raise UserError(f"finest_scale must be 0 (full size) or more, got {self.finest_scale}")
-        if self.patch_size < 4:
-            raise UserError(f"patch_size must be at least 4 pixels, got {self.patch_size}")
-        if not 1 <= self.patch_stride <= self.patch_size:
-            raise UserError(f"patch_stride must be 1 to patch_size ({self.patch_size}), got {self.patch_stride}")
-        if self.variational_iterations < 0:
-            raise UserError(f"variational_iterations must be 0 or more, got {self.variational_iterations}")
 
 
 MEDIUM = FlowConfig(finest_scale=1, patch_size=8, patch_stride=3)

@@ -7,7 +7,6 @@ Nobody runs ahead by more than two pieces, and what lies on the disk stays small
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from functools import partial
@@ -23,7 +22,7 @@ from vfield.checkpoint import SavedField
 from vfield.coords import seconds_to_t
 from vfield.crew import Crew
 from vfield.errors import UserError
-from vfield.folders import partial_name
+from vfield.folders import Temporary
 from vfield.render import Region, render
 from vfield.timing import Schedule
 from vfield.windows import WindowedRun
@@ -135,8 +134,9 @@ class Relay:
         length = max(1, min(_PIECE_FRAMES, -(-len(frames) // crew.size)))
         self._pieces = [frames[start : start + length] for start in range(0, len(frames), length)]
         # All have found the request in order before the first frame is rendered, and so before anything is in place.
-        folder = partial_name(path).with_suffix(".frames")
-        self._folder = Path(crew.hear_all("folder of frames", str(folder))[0])
+        crew.hear_all("ready", True)
+        self._temporary = Temporary(path)
+        self._folder = self._temporary.file
 
     def take(self) -> Iterator[Tensor]:
         """All frames in order, in the main process.
@@ -144,8 +144,9 @@ class Relay:
         Raises:
             UserError: when another process fails.
         """
+        self._folder = self._temporary.make()
         self._folder.mkdir()
-        self._crew.tell("takes frames", True)
+        self._crew.tell("takes frames", str(self._folder))
         for number, piece in enumerate(self._pieces):
             maker = number % self._crew.size
             yield from self._made(piece) if maker == self._crew.rank else self._handed(number, maker)
@@ -163,7 +164,7 @@ class Relay:
         Raises:
             UserError: when the main process fails, or the disk is full.
         """
-        self._crew.hear(0, "takes frames")
+        self._folder = Path(self._crew.hear(0, "takes frames"))
         own = range(self._crew.rank, len(self._pieces), self._crew.size)
         for place, number in enumerate(own):
             if place >= _AHEAD:
@@ -181,7 +182,7 @@ class Relay:
 
     def end(self) -> None:
         """Clear away what was handed over, in the main process, and tell the others that no more will be taken."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._temporary.remove()
         self._crew.tell("takes no more", True)
 
     def _file(self, number: int) -> Path:

@@ -29,7 +29,7 @@ from vfield.coords import pixel_uv, seconds_to_t
 from vfield.errors import UserError
 from vfield.export_config import ExportConfig
 from vfield.field.video_field import VideoField
-from vfield.folders import check_folder, check_parent, replaced
+from vfield.folders import check_folder, check_parent, clear_dead, replaced
 from vfield.panels import motion_colours
 from vfield.timing import schedule, snapped
 
@@ -264,6 +264,7 @@ def write_motion(
     if path.suffix.lower().removeprefix(".") in get_args(Format):
         raise UserError(f"{path} names a file, but motion goes to a folder, one file a step; leave the suffix out")
     check_parent(path)
+    clear_dead(path)
     check_folder(path, _FILE_NAME, "motion", config.overwrite)
     full_colour = _full_colour(field, size, steps)
     unknown = 0

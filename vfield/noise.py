@@ -18,8 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vfield.clip import Frames, to_float
+from vfield.clip import to_float
 from vfield.flow import MEDIUM, dense_flow, warp
+from vfield.frames import Frames
 
 WHITE = 255.0
 

@@ -10,41 +10,20 @@ The terms:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from vfield.enlarging import Patches
-from vfield.errors import UserError
 from vfield.field.video_field import VideoField
+from vfield.fit_config import ObjectiveConfig
 from vfield.losses import charbonnier, squared
 from vfield.sampling import Batch
 
 # Errors under about this count squared, larger ones by their size: what cannot be made right must not rule the rest.
 _HIDDEN_EPSILON = 2 / 255
 _DETAIL_EPSILON = 0.5  # likewise, in units of the clip's own detail
-
-
-@dataclass(frozen=True)
-class ObjectiveConfig:
-    """Weights of the loss terms.
-
-    Attributes:
-        observed: weight of the squared error at observed pixels.
-        hidden: weight of the smooth absolute error at pixels of hidden keyframes.
-        detail: weight of the smooth absolute error of the finer cells, in units of the clip's own detail.
-    """
-
-    observed: float = 1.0
-    hidden: float = 1.0
-    detail: float = 1.0
-
-    def __post_init__(self) -> None:
-        weights = (self.observed, self.hidden, self.detail)
-        if min(weights) < 0:
-            raise UserError(f"objective weights must not be negative, got {weights}")
 
 
 class Terms(NamedTuple):

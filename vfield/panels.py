@@ -17,11 +17,12 @@ from vfield.checkpoint import SavedField
 from vfield.clip import to_float, to_uint8
 from vfield.coords import pixel_uv
 from vfield.errors import UserError
-from vfield.folders import replaced
+from vfield.folders import check_parent, replaced
 from vfield.peers import resize
 from vfield.render import render
 
 _NARROWEST = 320  # a panel narrower than this has no room for its caption
+_TALLEST = 1920  # to which a narrow picture is enlarged; captions grow with panels up to this width
 _GAP = 8  # pixels between pictures
 _MOST_GAPS = 64  # that are looked at to find the fastest
 _MOST_COLUMNS = 4  # of pictures above their errors
@@ -45,9 +46,8 @@ def panel(pictures: Sequence[Labelled]) -> Tensor:
     """
     height, width = pictures[0][1].shape[-2:]
     columns = min(2, len(pictures)) if width > height else len(pictures)
-    factor = -(-_NARROWEST // width)
-    font_size = columns * factor * width // _LETTERS_ACROSS
-    cells = [captioned(to_uint8(magnify(picture, factor)), label, font_size) for label, picture in pictures]
+    font_size = columns * min(max(_NARROWEST, width), _TALLEST) // _LETTERS_ACROSS
+    cells = [captioned(_legible(picture), label, font_size) for label, picture in pictures]
     return make_grid(cells, nrow=columns, padding=_GAP, pad_value=255)
 
 
@@ -60,11 +60,10 @@ def with_errors(truth: Labelled, made: Sequence[Labelled], gain: float) -> Tenso
         gain: what the errors are multiplied by to be seen.
     """
     width = truth[1].shape[-1]
-    factor = -(-_NARROWEST // width)
-    font_size = factor * width // _LETTERS_ACROSS
+    font_size = min(max(_NARROWEST, width), _TALLEST) // _LETTERS_ACROSS
 
     def enlarged(picture: Tensor, label: str) -> Tensor:
-        return captioned(to_uint8(magnify(picture, factor)), label, font_size)
+        return captioned(_legible(picture), label, font_size)
 
     above = [enlarged(picture, label) for label, picture in (truth, *made)]
     errors = [enlarged(error_picture(picture, truth[1], gain), f"error x{gain:g}") for _, picture in made]
@@ -88,6 +87,13 @@ def captioned(picture: Tensor, text: str, font_size: int) -> Tensor:
     middle = (width // 2, strip.height // 2)
     ImageDraw.Draw(strip).text(middle, text, fill="black", font=ImageFont.load_default(fitting), anchor="mm")
     return torch.cat([pil_to_tensor(strip), picture], dim=-2)
+
+
+def _legible(picture: Tensor) -> Tensor:
+    """A picture (3, h, w) in [0, 1] as wide as a caption needs, uint8: enlarged, or beside white where it is tall."""
+    height, width = picture.shape[-2:]
+    factor = max(1, min(-(-_NARROWEST // width), _TALLEST // height))
+    return F.pad(to_uint8(magnify(picture, factor)), (0, max(0, _NARROWEST - factor * width)), value=255)
 
 
 def magnify(picture: Tensor, factor: int) -> Tensor:
@@ -179,6 +185,7 @@ def side_by_side(saved: SavedField, path: Path, *, device: torch.device | str = 
     """
     if path.suffix.lower() != ".png":
         raise UserError(f"the picture must be a .png, got {path}")
+    check_parent(path)
     if path.exists() and not overwrite:
         raise UserError(f"{path} exists; add --overwrite to replace it")
     field, facts = saved.field, saved.facts

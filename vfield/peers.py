@@ -28,10 +28,8 @@ from torch import Tensor, nn
 from vfield.clip import to_float, to_uint8
 from vfield.errors import UserError
 from vfield.flow import MEDIUM, dense_flow, flow_between, warp
+from vfield.known import Reduction
 from vfield.video_io import ACCURATE, filter_frames
-
-Reduction = Literal["area", "bicubic"]
-REDUCTIONS: tuple[Reduction, ...] = ("area", "bicubic")
 
 # Rescaling works on each picture alone, so that any rate will do.
 _ANY_RATE = Fraction(25)

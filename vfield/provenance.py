@@ -10,8 +10,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from vfield.clip import ClipFacts, Frames, MadeFrames, chosen_frames
+from vfield.clip import ClipFacts
 from vfield.errors import UserError
+from vfield.frames import Frames, MadeFrames, chosen_frames
 from vfield.video_io import FileFrames, FilePart, digest_of
 
 # ------------------------------------------------------------------------------------------- times and numbers

@@ -20,9 +20,10 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from vfield.clip import Frames, to_float
+from vfield.clip import to_float
 from vfield.coords import pixel_uv, with_t
 from vfield.field.video_field import VideoField
+from vfield.frames import Frames
 
 _CHECK_EVERY = 4
 _MOST_CHECKED = 8

@@ -8,41 +8,17 @@ would, and every process of a run can draw the same batch and keep its own share
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from einops import rearrange
 from torch import Tensor
 
-from vfield.clip import Frames, to_float
+from vfield.clip import to_float
 from vfield.coords import pixel_uv, with_t
 from vfield.errors import UserError
-
-
-@dataclass(frozen=True)
-class SamplingConfig:
-    """What a batch holds.
-
-    Attributes:
-        patches: patches in the whole batch, over all processes.
-        patch_size: side of a patch in pixels.
-        hidden_share: fraction of the patches whose keyframe is hidden from the field (the in-between task). The others
-            are of observed pixels, as they are; a field that shows its keyframes' own colours has nothing to learn
-            from those, and does without them.
-    """
-
-    patches: int = 32
-    patch_size: int = 24
-    hidden_share: float = 0.75
-
-    def __post_init__(self) -> None:
-        if self.patches < 1 or self.patch_size < 1:
-            raise UserError(
-                f"sampling.patches and sampling.patch_size must be at least 1, got {self.patches}, {self.patch_size}"
-            )
-        if not 0 <= self.hidden_share <= 1:
-            raise UserError(f"sampling.hidden_share must be in [0, 1], got {self.hidden_share}")
+from vfield.fit_config import SamplingConfig
+from vfield.frames import Frames
 
 
 def turn(seed: int, number: int, members: int) -> int:

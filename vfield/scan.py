@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from vfield.clip import Frames
+from vfield.frames import Frames
 from vfield.repeats import change_between, repeats_of
 from vfield.shots import ShotSearch
 

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vfield.clip import Clip, Frames, MadeFrames, chosen_frames, to_float, to_uint8
+from vfield.clip import Clip, to_float, to_uint8
 from vfield.coords import keyframe_t
 from vfield.enlarging import Enlarging, make_enlarging
 from vfield.field.config import FieldConfig
@@ -25,7 +25,8 @@ from vfield.field.latents import Recent, tensor_bytes
 from vfield.field.motion import Curves
 from vfield.field.timeline import Gap, gaps_between, gaps_hiding
 from vfield.field.video_field import VideoField
-from vfield.flow import FlowConfig
+from vfield.fit_config import FlowConfig
+from vfield.frames import Frames, MadeFrames, chosen_frames
 from vfield.rehearsal import Rehearsal, divided
 from vfield.repeats import MOST_CHANGE
 from vfield.scan import Scan, scan_frames

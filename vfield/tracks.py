@@ -24,13 +24,15 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
-from vfield.clip import Frames, to_float
+from vfield.clip import to_float
 from vfield.coords import pixel_uv, uv_to_xy
 from vfield.field.latents import Recent, tensor_bytes
 from vfield.field.motion import EVIDENCE_CHANNELS, LONE_CHANNELS, Curves
 from vfield.field.splines import sample_bilinear, spline_coefficients
 from vfield.field.timeline import Gap
-from vfield.flow import FlowConfig, dense_flow
+from vfield.fit_config import FlowConfig
+from vfield.flow import dense_flow
+from vfield.frames import Frames
 
 _FIXED_POINT_STEPS = 6
 _LONE_STEPS = 10

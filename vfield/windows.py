@@ -23,6 +23,7 @@ from vfield.checkpoint import FIELD_NAME, WINDOWS_NAME, SavedField, facts_from_j
 from vfield.clip import ClipFacts
 from vfield.errors import UserError
 from vfield.folders import remove, replaced
+from vfield.records import read_record
 
 LEAST_FRAMES = 8
 """That a window must be allowed to have."""
@@ -183,10 +184,10 @@ def read_plan(out: Path) -> WindowPlan:
     """
     path = out / WINDOWS_NAME
     try:
-        return _plan_of(json.loads(path.read_text()))
+        return _plan_of(read_record(path))
     except UserError as error:
         raise UserError(f"{path}: {error}; fit again with --overwrite") from error
-    except (ValueError, KeyError, TypeError, ArithmeticError) as error:
+    except (ValueError, KeyError, TypeError, ArithmeticError, AttributeError, IndexError) as error:
         raise UserError(f"{path} is damaged ({error}); fit again with --overwrite") from error
 
 
@@ -211,11 +212,11 @@ def remove_windows(out: Path) -> None:
     """Remove an earlier run's windows from a folder; nothing else that lies there."""
     if not (out / WINDOWS_NAME).is_file():
         return
-    (out / WINDOWS_NAME).unlink()
     remove(out / EXPORTS_NAME)
     for folder in out.glob("[0-9][0-9][0-9]*"):
         if folder.is_dir() and folder.name.isdigit():
             shutil.rmtree(folder)
+    (out / WINDOWS_NAME).unlink()  # last: whoever is killed before leaves folders that are known for windows
 
 
 # ------------------------------------------------------------------------------------------- asking the fields

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from vfield.clip import to_float
 from vfield.errors import UserError
 from vfield.evaluation import Judged, Row, Split, judge_fit, judge_peer
+from vfield.known import Benchmark, Reduction
 from vfield.panels import Labelled
-from vfield.peers import Reduction
 from vfield.stability import TrueMotion
 from vfield.training import Config
 
 START = "start"
 """Name of the row of the field that has learnt nothing yet."""
-
-Benchmark = Literal["interpolation", "upscaling", "space-time", "denoising", "inpainting"]
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -25,13 +24,11 @@ from vfield.clip import Clip, to_float, to_uint8
 from vfield.coords import keyframe_t
 from vfield.evaluation import BETWEEN_PEERS
 from vfield.inpainters import inpaint, temporal_median
+from vfield.known import Holes
 from vfield.metrics import psnr, psnr_within
 from vfield.panels import most_detailed, with_errors
 from vfield.render import render
 from vfield.training import Config, fit
-
-Holes = Literal["boxes", "half", "frames"]
-HOLES: tuple[Holes, ...] = ("boxes", "half", "frames")
 
 _BOX = 50 / 360  # of the picture's height
 # Middles of the boxes, down and across.

@@ -13,11 +13,12 @@ from typing import Any
 import psutil
 import torch
 
-from vfield.benchmark.cases import Benchmark, Case
+from vfield.benchmark.cases import Case
 from vfield.benchmark.tables import Cells, by_setting, case_figures, case_table, mean_tables, overview
 from vfield.devices import usable_device
 from vfield.evaluation import as_json
 from vfield.folders import replaced
+from vfield.known import Benchmark
 
 RESULTS_NAME = "results.json"
 TABLE_NAME = "table.md"

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from vfield.clip import Clip
 from vfield.errors import UserError
-from vfield.video_io import read_clip
 
 _LOG = logging.getLogger("vfield")
 
@@ -50,6 +49,8 @@ def read_suite(wanted: Sequence[str], folders: Sequence[Path], frames: int) -> d
     Raises:
         UserError: when there is none of them, two have the same name, or one is no video.
     """
+    from vfield.video_io import read_clip  # here, because the suite's names are asked for without a video, too
+
     found: dict[str, tuple[Path, SuiteClip]] = {}
     missing = []
     for word in wanted:

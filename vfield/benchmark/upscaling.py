@@ -8,10 +8,12 @@ from dataclasses import replace
 from torch import Tensor
 
 from vfield.benchmark.cases import START, Case, Judgement, judge, named, untaught
-from vfield.clip import Clip, in_memory, to_float, to_uint8
+from vfield.clip import Clip, to_float, to_uint8
 from vfield.evaluation import Split, reduced, split, whole
+from vfield.frames import in_memory
+from vfield.known import Reduction
 from vfield.panels import Labelled, busiest, with_errors
-from vfield.peers import Reduction, reduce_frames, resize
+from vfield.peers import reduce_frames, resize
 from vfield.stability import TrueMotion
 from vfield.training import Config
 

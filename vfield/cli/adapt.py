@@ -5,18 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from vfield.checkpoint import clip_folders, load_field
+from vfield.cli import forms
 from vfield.cli.options import (
-    check_folder,
-    command_parser,
     config_of,
-    fit_options,
     is_main_process,
-    mask_option,
     parse,
     run_folder,
-    source_options,
 )
-from vfield.cli.outcomes import conclude, report
+from vfield.cli.outcomes import conclude, exit_code, report
+from vfield.cli.places import run_held
 from vfield.cli.sources import RUN_NAME, source_of
 from vfield.config import CONFIG_NAME, config_text, load_values
 from vfield.errors import UserError
@@ -26,20 +23,7 @@ from vfield.training import adapt, check_device
 
 def run(words: list[str]) -> int:
     """Adapt, save, and say what was reached on frames held out."""
-    parser = command_parser(
-        "adapt",
-        "Fit a new clip by its codes alone, with the decoder and whatever else a run's clips share held. The run's own "
-        "config is the default, its steps divided by the number of its clips.",
-    )
-    parser.add_argument(
-        "run",
-        type=str,
-        help="run folder of one clip or several, or field file, to take the rest from, for example runs/many; required",
-    )
-    source_options(parser, "video")
-    mask_option(parser)
-    parser.add_argument("--tune", action="store_true", help="let what is shared learn, too, at a tenth of the rate")
-    fit_options(parser)
+    parser = forms.adapt()
     parsed = parse(parser, words)
     if parsed.video is None:
         raise UserError("no clip given; add --video new.mp4")
@@ -53,18 +37,17 @@ def run(words: list[str]) -> int:
         raise UserError(f"the field's parts are those of {parsed.run}; leave out --config and options of --field")
     source = source_of(parsed, adapted=parsed.run)
     folder = run_folder(parsed, parsed.video)
-    with meter() as peak_megabytes:
-        ((name, seen),) = source.read_all().items()
-        if is_main_process():
-            check_folder(folder, parsed.overwrite)
-        records = {CONFIG_NAME: config_text(config), RUN_NAME: source.with_digest().text()}
-        result = adapt(
-            shared, seen.observed, config, tune=parsed.tune, out=folder, records=records, held_out=seen.held_out
-        )
-        megabytes = peak_megabytes()
-    fitted = conclude(source, {name: seen}, config, {name: result}, folder, megabytes)
-    report(fitted, folder)
-    return 0
+    with run_held(folder, is_main=is_main_process(), resume=False, overwrite=parsed.overwrite):
+        with meter() as peak_megabytes:
+            ((name, seen),) = source.read_all().items()
+            records = {CONFIG_NAME: config_text(config), RUN_NAME: source.with_digest().text()}
+            result = adapt(
+                shared, seen.observed, config, tune=parsed.tune, out=folder, records=records, held_out=seen.held_out
+            )
+            megabytes = peak_megabytes()
+        fitted = conclude(source, {name: seen}, config, {name: result}, folder, megabytes)
+    report(fitted, folder, go_on="the same command with --overwrite, from the beginning")
+    return exit_code({name: result})
 
 
 def fields_of(path: Path) -> list[Path]:

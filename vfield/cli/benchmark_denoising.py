@@ -11,7 +11,8 @@ from typing import Any
 from vfield.benchmark.denoising import DenoisingRow, denoising, denoising_table
 from vfield.benchmark.results import RESULTS_NAME, TABLE_NAME, Conditions
 from vfield.benchmark.suite import read_suite
-from vfield.cli.options import check_folder, command_parser, parse, result_folder, suite_options
+from vfield.cli import benchmark_forms as forms
+from vfield.cli.options import check_folder, parse
 from vfield.cli.says import say
 from vfield.errors import UserError
 from vfield.evaluation import aligned
@@ -20,12 +21,7 @@ from vfield.folders import replaced
 
 def run(words: list[str]) -> int:
     """Judge, print each figure as it comes and leave all in a folder."""
-    parser = command_parser("benchmark denoising", "Judge denoising, from the root of the repository.")
-    suite_options(parser, frames=9)
-    told = "grey levels of 255 of noise to add, for example 25"
-    parser.add_argument("--levels", nargs="+", type=float, default=[0, 10, 25, 50], metavar="S", help=told)
-    result_folder(parser, "runs/benchmark-denoising")
-    parsed = parse(parser, words)
+    parsed = parse(forms.denoising(), words)
     if min(parsed.levels) < 0:
         raise UserError(f"--levels must not be negative, got {min(parsed.levels):g}")
     if parsed.frames < 3:

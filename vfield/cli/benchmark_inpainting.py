@@ -8,31 +8,24 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from vfield.benchmark.inpainting import HOLES, InpaintingRow, inpainting, inpainting_table
+from vfield.benchmark.inpainting import InpaintingRow, inpainting, inpainting_table
 from vfield.benchmark.results import PICTURES_NAME, RESULTS_NAME, TABLE_NAME, Conditions
 from vfield.benchmark.suite import read_suite
-from vfield.cli.options import DEVICE, check_folder, command_parser, parse, result_folder, suite_options
+from vfield.cli import benchmark_forms as forms
+from vfield.cli.options import check_folder, parse
 from vfield.cli.says import say
 from vfield.config import load_config
-from vfield.devices import DeviceName
 from vfield.errors import UserError
 from vfield.evaluation import aligned
 from vfield.folders import replaced
+from vfield.known import HOLES
 from vfield.panels import save_png
 from vfield.training import check_device
 
 
 def run(words: list[str]) -> int:
     """Judge, print the figures as they come and leave all in a folder."""
-    parser = command_parser("benchmark inpainting", "Judge filled holes, from the root of the repository.")
-    suite_options(parser, frames=25)
-    told = f"kinds of holes, of {', '.join(HOLES)}, for example {next(iter(HOLES))}"
-    parser.add_argument("--holes", nargs="+", type=str, default=list(HOLES), metavar="KIND", help=told)
-    told = "a preset in configs/, for example fast"
-    parser.add_argument("--preset", type=str, default="balanced", metavar="NAME", help=told)
-    parser.add_argument("--device", type=DeviceName, default="cpu", metavar="NAME", help=DEVICE)
-    result_folder(parser, "runs/benchmark-inpainting")
-    parsed = parse(parser, words)
+    parsed = parse(forms.inpainting(), words)
     kinds = [kind for kind in HOLES if kind in parsed.holes]
     unknown = [word for word in parsed.holes if word not in HOLES]
     if unknown:

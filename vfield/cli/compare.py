@@ -6,44 +6,24 @@ import math
 from pathlib import Path
 from typing import get_args
 
-from vfield.cli.options import command_parser, exact_number, parse
+from vfield.cli import forms
+from vfield.cli.options import parse
+from vfield.cli.places import check_not_read
 from vfield.cli.says import say
-from vfield.comparison import DIFFERENCE_GAIN, Comparison, FrameScore, Layout, compare
+from vfield.cli.values import exact_number
+from vfield.comparison import Comparison, FrameScore, compare
 from vfield.errors import UserError
+from vfield.known import Layout
 
 
 def run(words: list[str]) -> int:
     """Read the options, compare, and say how close the two are."""
-    parser = command_parser(
-        "compare",
-        "Judge two videos of one size against each other: PSNR and SSIM of each frame, paired by their times.",
-    )
-    parser.add_argument("first", type=str, help="a video or picture, for example slow.mp4; required")
-    parser.add_argument("second", type=str, help="another, for example truth.mp4; required")
-    parser.add_argument(
-        *("-o", "--output"),
-        type=str | None,
-        metavar="FILE",
-        help="a video that shows both, or a .png of one instant, for example side.mp4; default none",
-    )
-    parser.add_argument(
-        "--layout",
-        type=str,
-        default="side-by-side",
-        metavar="NAME",
-        help=f"of {', '.join(get_args(Layout))} ({DIFFERENCE_GAIN:g} times as large), for example wipe",
-    )
-    parser.add_argument(
-        "--at",
-        type=str | None,
-        metavar="SECONDS",
-        help="the instant of a .png, seconds from the first frame, for example 1.5; default none",
-    )
-    parser.add_argument("--overwrite", action="store_true", help="replace an earlier output")
-    parsed = parse(parser, words)
+    parsed = parse(forms.compare(), words)
     layouts: dict[str, Layout] = {name: name for name in get_args(Layout)}
     if parsed.layout not in layouts:
         raise UserError(f"--layout knows {', '.join(layouts)}, got {parsed.layout!r}")
+    if parsed.output is not None:
+        check_not_read(parsed.output, {"the first video": parsed.first, "the second video": parsed.second})
     compared = compare(
         Path(parsed.first),
         Path(parsed.second),

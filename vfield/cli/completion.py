@@ -7,11 +7,11 @@ import shlex
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from vfield.cli.options import command_parser, parse, parser_of
+from vfield.cli import forms
+from vfield.cli.commands import COMMANDS, GROUPS, Command, Group
+from vfield.cli.options import parse, parser_of
 from vfield.cli.says import say
 from vfield.errors import UserError
-
-Command = Callable[[list[str]], int]
 
 
 class Option(NamedTuple):
@@ -38,36 +38,17 @@ class Words(NamedTuple):
         return [*self.parts, *(name for option in self.options for name in option.names)]
 
 
-def run(
-    words: list[str],
-    commands: Mapping[str, Command] | None = None,
-    groups: Mapping[str, Sequence[str]] | None = None,
-) -> int:
-    """Print the script of a shell.
-
-    Args:
-        words: the command's own.
-        commands: all of them, by name.
-        groups: names of their parts, for those that have any.
-    """
-    parser = command_parser(
-        "completion",
-        "Print a script that completes vfield's commands and options. For bash: vfield completion bash > "
-        "~/.local/share/bash-completion/completions/vfield; for fish: vfield completion fish > "
-        "~/.config/fish/completions/vfield.fish; for zsh into a file _vfield in a folder of its fpath. The script "
-        "knows this version's options: print it anew after an update.",
-    )
-    parser.add_argument("shell", type=str, help=f"{', '.join(SCRIPTS)}, for example bash; required")
-    shell = parse(parser, words).shell
+def run(words: list[str]) -> int:
+    """Print the script of a shell."""
+    shell = parse(forms.completion(), words).shell
     if shell not in SCRIPTS:
         raise UserError(f"completion knows {', '.join(SCRIPTS)}, got {shell!r}")
-    groups = groups or {}
-    script = SCRIPTS[shell](_known(commands or {}, groups), list(groups))
+    script = SCRIPTS[shell](_known(COMMANDS, GROUPS), list(GROUPS))
     say(script, {"shell": shell, "script": script})
     return 0
 
 
-def _known(commands: Mapping[str, Command], groups: Mapping[str, Sequence[str]]) -> dict[str, Words]:
+def _known(commands: Mapping[str, Command | Group], groups: Mapping[str, Sequence[str]]) -> dict[str, Words]:
     """What may follow each command and each part of one, by the words that name it; "" names none."""
     top = [Option(["-h", "--help"], "Show help"), Option(["--version"], "Show the version")]
     known = {"": Words(list(commands), top)}
@@ -81,7 +62,7 @@ def _known(commands: Mapping[str, Command], groups: Mapping[str, Sequence[str]])
                 for action in parser._actions
                 if action.option_strings and action.help != argparse.SUPPRESS
             ]
-            known[f"{name} {part}".strip()] = Words(list(SCRIPTS) if command is run else [], options)
+            known[f"{name} {part}".strip()] = Words(list(SCRIPTS) if name == "completion" else [], options)
     return known
 
 

@@ -5,21 +5,18 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from vfield.cli import forms
 from vfield.cli.options import (
-    check_folder,
-    command_parser,
     config_of,
-    fit_options,
-    frames_option,
     is_main_process,
     parse,
-    source_options,
 )
+from vfield.cli.places import check_not_read, files_read, run_held
 from vfield.cli.says import say
 from vfield.cli.values import parse_size
 from vfield.config import CONFIG_NAME, config_text
 from vfield.errors import UserError
-from vfield.evaluation import as_json, evaluate_between, evaluate_scale, table
+from vfield.evaluation import as_json, check_scale, evaluate_between, evaluate_scale, table
 from vfield.folders import replaced
 from vfield.training import check_device
 from vfield.video_io import read_clip
@@ -27,22 +24,18 @@ from vfield.video_io import read_clip
 
 def run(words: list[str]) -> int:
     """Judge, and print the table or write the figures."""
-    parser = command_parser("evaluate", "Judge a fit on what it never saw.", json_file=True)
-    source_options(parser, "clip")
-    parser.add_argument(
-        "--scale",
-        type=float | None,
-        help="judge enlarging by this factor instead of in-between frames, for example 2; default off",
-    )
-    frames_option(parser, None)
-    fit_options(parser)
-    parsed = parse(parser, words)
+    parsed = parse(forms.evaluate(), words)
     if parsed.clip is None:
         raise UserError("no clip given; add --clip clip.mp4")
     if (parsed.scale is None) == (parsed.holdout is None):
         raise UserError("give either --holdout K (frames in between) or --scale S (enlarging)")
+    if parsed.scale is not None:
+        check_scale(parsed.scale)
     config = config_of(parsed)
     check_device(config.training)
+    if parsed.json not in (None, "-"):
+        _check_json(Path(parsed.json))
+        check_not_read(parsed.json, files_read(parsed, [parsed.clip]), option="--json")
     size = None if parsed.size is None else parse_size(parsed.size)
     clip = read_clip(
         parsed.clip,
@@ -53,15 +46,13 @@ def run(words: list[str]) -> int:
         deinterlace=parsed.deinterlace,
     )
     folder = Path(parsed.out) if parsed.out else None
-    if folder is not None and is_main_process():
-        check_folder(folder, parsed.overwrite)
-    if parsed.json not in (None, "-"):
-        _check_json(Path(parsed.json))
     records = {CONFIG_NAME: config_text(config)}
-    if parsed.holdout is not None:
-        rows = evaluate_between(clip, parsed.holdout, config, folder, records)
-    else:
-        rows = evaluate_scale(clip, parsed.scale, config, folder, records)
+    is_main = folder is not None and is_main_process()
+    with run_held(folder or Path(), is_main=is_main, resume=False, overwrite=parsed.overwrite):
+        if parsed.holdout is not None:
+            rows = evaluate_between(clip, parsed.holdout, config, folder, records)
+        else:
+            rows = evaluate_scale(clip, parsed.scale, config, folder, records)
     if is_main_process():
         document = {
             "clip": parsed.clip,

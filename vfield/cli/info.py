@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from vfield.checkpoint import FIELD_NAME, WINDOWS_NAME, clip_folders, load_field
-from vfield.cli.options import command_parser, parse, run_of, run_options
+from vfield.cli import forms
+from vfield.cli.options import parse, run_of
 from vfield.cli.says import say
-from vfield.cli.sources import RUN_NAME, recorded_source
-from vfield.config import CONFIG_NAME, differences, load_config
-from vfield.errors import UserError
-from vfield.shots import shots_of
-from vfield.video_io import FileDetails, inspect_file, scan_clip
-from vfield.windows import read_plan
+from vfield.printable import printable
+from vfield.video_io import FileDetails, inspect_file, told_jumps
 
 # A fit holds so many bytes for each pixel of each frame: 4.7 GB for 132 frames of 1280x720 of 8 bits, measured. The
 # clip and its prepared copy take 18 more where colours are floats.
@@ -25,16 +20,13 @@ _FIT_BYTES, _DEEP_BYTES = 39, 57
 
 def run(words: list[str]) -> int:
     """Look at the file or the run, and say what it is."""
-    parser = command_parser("info", "Say what a video, a picture or a fitted run holds, and what vfield makes of it.")
-    run_options(parser, "a video, picture, run folder or field file", "clip.mp4")
-    parser.add_argument("--cuts", action="store_true", help="find scene cuts, too: decodes the whole clip")
-    parsed = parse(parser, words)
+    parsed = parse(forms.info(), words)
     path = Path(run_of(parsed))
     if path.is_dir() or path.suffix == ".safetensors":
-        several = _fields_in(path) if path.is_dir() and not (path / FIELD_NAME).is_file() else []
-        reports = [_of_run(folder) for folder in several or [path]]
-        report = {"kind": "runs", "runs": reports} if several else {"kind": "run", **reports[0]}
-        say("\n\n".join(_lines(_told_of_run(one)) for one in reports), report)
+        from vfield.cli import info_runs  # loads torch, which a file is looked at without
+
+        report = info_runs.report_of(path)
+        say("\n\n".join(_lines(info_runs.told(one)) for one in report.get("runs", [report])), report)
         return 0
     details = inspect_file(path)
     cuts = _cuts(path) if parsed.cuts else None
@@ -44,7 +36,7 @@ def run(words: list[str]) -> int:
 
 def _lines(told: Mapping[str, str]) -> str:
     """Names and values under each other, without those that say nothing."""
-    return "\n".join(f"{name + ':':16}{value}" for name, value in told.items() if value)
+    return "\n".join(f"{name + ':':16}{printable(value)}" for name, value in told.items() if value)
 
 
 # ------------------------------------------------------------------------------------------- files
@@ -52,6 +44,9 @@ def _lines(told: Mapping[str, str]) -> str:
 
 def _cuts(path: Path) -> list[Fraction]:
     """Seconds from the first frame at which another scene begins."""
+    from vfield.shots import shots_of  # these load torch
+    from vfield.video_io import scan_clip
+
     scan = scan_clip(path, shots_of)
     pts = scan.facts.pts_seconds
     return [pts[shot.start] - pts[0] for shot in scan.seen[1:]]
@@ -77,6 +72,7 @@ def _of_file(path: Path, details: FileDetails, cuts: list[Fraction] | None) -> d
         "uneven_times": times.uneven,
         "shortest_step_seconds": times.shortest,
         "longest_step_seconds": times.longest,
+        "clock_jumps": [jump._asdict() for jump in details.jumps],
         "width": info.width,
         "height": info.height,
         "pixel_aspect": info.pixel_aspect,
@@ -115,6 +111,7 @@ def _told_of_file(path: Path, details: FileDetails, cuts: list[Fraction] | None)
         "file": f"{path}, {details.container}, {details.file_bytes / 1e6:.2f} MB",
         "duration": "" if info.duration_seconds is None or picture else f"{float(info.duration_seconds):.3f} s",
         "frames": "one picture" if picture else f"{counted}; {rate}",
+        "clock": f"jumps {told_jumps(details.jumps)}; joined there, as players do" if details.jumps else "",
         "picture": f"{size}{pixels}{turned}, {info.codec}",
         "pixels": ", ".join(traits),
         "colour": _told_of_colour(details),
@@ -157,63 +154,3 @@ def _told_of_hdr(details: FileDetails) -> str:
         light = color.content_light
         told.append(f"at most {light.most} cd/m2, {light.most_average} as the mean of a frame")
     return ", ".join(told)
-
-
-# ------------------------------------------------------------------------------------------- runs
-
-
-def _fields_in(path: Path) -> list[Path]:
-    """The folders of the fields in that of a run of several clips, or of the windows of a long one."""
-    if not (path / WINDOWS_NAME).is_file():
-        return clip_folders(path)
-    plan = read_plan(path)
-    fitted = [plan.folder(path, n) for n in range(len(plan.windows)) if plan.is_fitted(path, n)]
-    if not fitted:
-        raise UserError(f"no window of {path} is fitted yet; go on with vfield train --resume --out {path}")
-    return fitted
-
-
-def _of_run(path: Path) -> dict[str, Any]:
-    folder = path if path.is_dir() else path.parent
-    file = path / FIELD_NAME if path.is_dir() else path
-    saved = load_field(file)
-    facts = saved.facts
-    top = next((place for place in (folder, folder.parent) if (place / CONFIG_NAME).is_file()), None)
-    return {
-        "path": path,
-        "file_bytes": file.stat().st_size,
-        "parameters": sum(parameter.numel() for parameter in saved.field.parameters()),
-        "source": facts.source,
-        "made_from": asdict(recorded_source(top)) if top is not None and (top / RUN_NAME).is_file() else None,
-        "frames": len(facts.pts_seconds),
-        "width": facts.width,
-        "height": facts.height,
-        "frame_rate": facts.frame_rate,
-        "start_seconds": facts.pts_seconds[0],
-        "end_seconds": facts.end_seconds,
-        "pixel_aspect": facts.pixel_aspect,
-        "colour": facts.color,
-        "alpha": facts.has_alpha,
-        "shots": len(saved.field.timeline.shots),
-        "expected_psnr": None if saved.expectation is None else saved.expectation.psnr,
-        "warning": None if saved.expectation is None else saved.expectation.warning,
-        "config_differences": None if top is None else differences(load_config(top / CONFIG_NAME)),
-    }
-
-
-def _told_of_run(report: dict[str, Any]) -> dict[str, str]:
-    changed = report["config_differences"]
-    lasting = float(report["end_seconds"] - report["start_seconds"])
-    shots = f"{report['shots']} {'shot' if report['shots'] == 1 else 'shots'}"
-    alpha = ", with alpha" if report["alpha"] else ""
-    return {
-        "run": f"{report['path']}, {report['file_bytes'] / 1e6:.2f} MB, {report['parameters']} parameters",
-        "clip": report["source"] or "made in memory",
-        "frames": f"{report['frames']} of {report['width']}x{report['height']}, {float(report['frame_rate']):g} "
-        f"a second, {lasting:.3f} s, {shots}{alpha}",
-        "expected": "" if report["expected_psnr"] is None else f"PSNR {report['expected_psnr']:.1f} dB in between",
-        "warning": report["warning"] or "",
-        "config": ""
-        if changed is None
-        else ", ".join(f"{name} {value}" for name, value in changed.items()) or "the defaults",
-    }

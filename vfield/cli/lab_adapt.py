@@ -6,8 +6,9 @@ import re
 from pathlib import Path
 
 from vfield.checkpoint import load_field
+from vfield.cli import lab_forms as forms
 from vfield.cli.adapt import fields_of, run_values
-from vfield.cli.options import command_parser, config_of, fit_options, parse, source_options
+from vfield.cli.options import config_of, parse
 from vfield.cli.says import say
 from vfield.cli.sources import source_of
 from vfield.errors import UserError
@@ -18,15 +19,7 @@ from vfield.training import check_device
 
 def run(words: list[str]) -> int:
     """Compare fitting a new clip from nothing and by its codes alone."""
-    parser = command_parser("lab adapt", "Fit a new clip from nothing, by its codes alone, and tuned: PSNR by seconds.")
-    parser.add_argument(
-        "run",
-        type=str,
-        help="run folder to adapt from, of several clips for a picture of codes, for example runs/many; required",
-    )
-    source_options(parser, "video")
-    parser.add_argument("--look-every", type=int, default=20, metavar="N", help="steps between looks, for example 10")
-    fit_options(parser)
+    parser = forms.adapt()
     parsed = parse(parser, words)
     if parsed.video is None or parsed.out is None:
         raise UserError("name the new clip and where results go: --video new.mp4 --out DIR")

@@ -8,18 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
 
 from vfield.benchmark.suite import read_suite
+from vfield.cli import lab_forms as forms
 from vfield.cli.options import (
-    SEED,
-    STEPS,
     check_folder,
-    command_parser,
-    middle_option,
     parse,
-    result_folder,
-    suite_options,
 )
 from vfield.cli.says import say
 from vfield.cli.values import parse_size
@@ -36,12 +31,7 @@ RESULTS_NAME = "races.json"
 
 def conditioning(words: list[str]) -> int:
     """Compare concatenation, FiLM, conditional batch norm and a hypernetwork."""
-    parser = _parser("conditioning", "Compare ways to steer a decoder at equal parameter count.", 9)
-    parser.add_argument("--every", type=int, default=4, metavar="K", help="take every K-th frame, for example 2")
-    told = "how many parameters each decoder has, for example 6000"
-    parser.add_argument("--parameters", type=int, default=12000, metavar="N", help=told)
-    parser.add_argument("--rank", type=int, default=8, metavar="N", help="of the hypernetwork's weights, for example 4")
-    parsed = parse(parser, words)
+    parsed = parse(forms.conditioning(), words)
     if parsed.rank < 1 or parsed.every < 1:
         raise UserError(f"--rank and --every must be at least 1, got {parsed.rank} and {parsed.every}")
     entries = steering.entries(parsed.parameters, parsed.rank, parsed.learning_rate, parsed.seed)
@@ -50,24 +40,9 @@ def conditioning(words: list[str]) -> int:
 
 def latents(words: list[str]) -> int:
     """Compare no, global, local and both kinds of latents, and learnt codes with predicted ones."""
-    parser = _parser("latents", "Compare kinds of latents, and where codes come from.", 17)
-    told = "units in each hidden layer, for example 24"
-    parser.add_argument("--width", type=int, default=48, metavar="N", help=told)
-    parsed = parse(parser, words)
+    parsed = parse(forms.latents(), words)
     entries = codes.entries(parsed.width, parsed.learning_rate, parsed.seed)
     return _run(parsed, entries, every=1, holdout=2, command=["latents", *words])
-
-
-def _parser(name: str, about: str, frames: int) -> ArgumentParser:
-    parser = command_parser(f"lab {name}", about)
-    suite_options(parser, frames)
-    middle_option(parser, "80x64")
-    parser.add_argument("--steps", type=int, default=400, metavar="N", help=STEPS)
-    told = "learning rate at the start, for example 0.005"
-    parser.add_argument("--learning-rate", type=float, default=1e-2, help=told)
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help=SEED)
-    result_folder(parser, f"runs/lab-{name}")
-    return parser
 
 
 def _run(parsed: Namespace, entries: Sequence[Entry], every: int, holdout: int, command: list[str]) -> int:

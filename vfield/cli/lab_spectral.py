@@ -5,32 +5,19 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from vfield.cli.options import SEED, STEPS, check_folder, command_parser, image_option, parse, result_folder
+from vfield.cli import lab_forms as forms
+from vfield.cli.options import check_folder, parse
 from vfield.cli.says import say
 from vfield.lab.plots import check_plots
-from vfield.lab.spectral import SpectralConfig, Trace, run_spectral, square_picture
+from vfield.lab.settings import SpectralConfig
+from vfield.lab.spectral import Trace, run_spectral, square_picture
 from vfield.lab.spectral_figures import FIGURES_NAME, write_spectral
 from vfield.video_io import read_clip
-
-_DEFAULTS = SpectralConfig()
 
 
 def run(words: list[str]) -> int:
     """Read the options, fit with every map, and write what was seen."""
-    parser = command_parser(
-        "lab spectral",
-        "Fit the same MLP to half of a picture's pixels with each map of (u, v), and judge it on the others. Writes "
-        "training.gif, curves.png, spectrum.png, sigma.png and figures.json.",
-    )
-    image_option(parser, "a picture, or a video for its first frame")
-    told = "side of the square that the picture is reduced to, pixels, for example 64"
-    parser.add_argument("--pixels", type=int, default=_DEFAULTS.size, metavar="N", help=told)
-    parser.add_argument("--steps", type=int, default=_DEFAULTS.steps, metavar="N", help=f"{STEPS}, of each fit")
-    told = "bandwidths to try, cycles across the picture, for example 4 16"
-    parser.add_argument("--sigmas", type=float, nargs="+", default=list(_DEFAULTS.sigmas), metavar="CYCLES", help=told)
-    parser.add_argument("--seed", type=int, default=_DEFAULTS.seed, metavar="N", help=SEED)
-    result_folder(parser, "runs/lab-spectral")
-    parsed = parse(parser, words)
+    parsed = parse(forms.spectral(), words)
     folder = Path(parsed.out)
     config = SpectralConfig(
         size=parsed.pixels, steps=parsed.steps, sigmas=tuple(dict.fromkeys(parsed.sigmas)), seed=parsed.seed

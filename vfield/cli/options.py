@@ -4,57 +4,67 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import sys
 import tempfile
 import warnings
 from argparse import Action
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
-from fractions import Fraction
 from pathlib import Path
 
 from jsonargparse import ActionConfigFile, ArgumentParser, DefaultHelpFormatter, Namespace
 
 from vfield.benchmark.suite import SUITE
 from vfield.cli.says import answering, say_error
+from vfield.cli.values import check_words
 from vfield.config import CONFIG_NAME, config_from_values, load_values
+from vfield.described import explained
 from vfield.errors import UserError
+from vfield.interrupts import ending_in_order, exit_code, told
+from vfield.printable import PrintableFormatter, as_text
 from vfield.training import Config
+
+# How every command ends after Ctrl-C, as shells have it of programs that end by that signal.
+INTERRUPTED = 130
 
 # Parts of help texts that several options share.
 CLIP = "for example clip.mp4"
 PRESET = "for example configs/fast.yaml"
 STEPS = "optimisation steps, for example 400"
 SEED = "seed of everything random, for example 1"
+"""The exit code of a command that Ctrl-C has ended; `guarded` makes it that of the signal which did."""
 DEVICE = "where to compute: auto, cpu, cuda or mps, for example cuda"
 
 
 def guarded(command: Callable[[list[str]], int], argv: Sequence[str] | None, json_file: bool = False) -> int:
-    """Run a command; turn a UserError into one line and exit code 2.
+    """Run a command; turn a UserError into one line and exit code 2, Ctrl-C into 130, SIGTERM 143 and SIGHUP 129.
 
     Args:
         command: from its words to its exit code.
         argv: the words; None for the process's own.
         json_file: whether the command's `--json` may name a file, which leaves stdout to people.
     """
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    handler = logging.StreamHandler()
+    handler.setFormatter(PrintableFormatter("%(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)
     logging.getLogger("vfield").setLevel(logging.INFO)
     # Libraries warn about machines without an accelerator, which is how most people run this.
     warnings.filterwarnings("ignore", category=UserWarning)
     # Accelerate still calls it so, and torch knows it only by a newer name.
     warnings.filterwarnings("ignore", message=".*broadcast_buffers.*", category=FutureWarning)
     words = [_one_spelling(word) for word in (sys.argv[1:] if argv is None else argv)]
-    with answering(_for_scripts(words, json_file)):
+    with answering(_for_scripts(words, json_file)), ending_in_order():
         try:
-            return command(words)
+            code = command(words)
+            # Work that lets its step end tells of any of the signals as of Ctrl-C.
+            return exit_code() if code == INTERRUPTED else code
         except UserError as error:
             return fail(str(error))
         except OSError as error:
             return fail(f"{error.filename or 'the system'}: {error.strerror or error}")
         except KeyboardInterrupt:
-            say_error("interrupted", "interrupted")
-            return 130
+            say_error(told(), told())
+            return exit_code()
 
 
 def fail(message: str) -> int:
@@ -149,7 +159,8 @@ def parse(parser: ArgumentParser, words: list[str]) -> Namespace:
     except UserError:
         raise
     except Exception as error:  # jsonargparse raises ArgumentError, TypeError or a YAML error by what is wrong
-        raise UserError(f"{error}; see --help") from error
+        raise UserError(f"{explained(parser, error, prefix='--')}; see --help") from error
+    check_words(parsed)
     return parsed
 
 
@@ -160,14 +171,6 @@ def _check_config_files(words: list[str]) -> None:
             config_from_values(load_values(words[i + 1]))
         elif word.startswith("--config="):
             config_from_values(load_values(word.partition("=")[2]))
-
-
-def exact_number(name: str, text: str) -> Fraction:
-    """The number that an option's text means, exactly."""
-    # Checked before it is built: "1e999999999" is a number, of a billion digits.
-    if not re.fullmatch(r"\d{1,6}(\.\d{1,9}|/0{0,5}[1-9]\d{0,5})?", text):
-        raise UserError(f"--{name} must be a number like 4, 2.5 or 5/2, got {text!r}")
-    return Fraction(text)
 
 
 def run_options(parser: ArgumentParser, kind: str = "run folder or field file", example: str = "runs/clip") -> None:
@@ -362,14 +365,31 @@ def _strength(text: str) -> float | str:
 
 def run_folder(parsed: Namespace, video: str | list[str]) -> Path:
     """Where a run lies: `--out`, or in `runs` a folder of the clip's name; of several clips, "many"."""
-    name = Path(video.partition("#t=")[0]).stem if isinstance(video, str) else "many"
+    name = as_text(Path(video.partition("#t=")[0]).stem) if isinstance(video, str) else "many"
     return Path(parsed.out) if parsed.out else Path("runs") / name
 
 
 def check_folder(
     folder: Path, overwrite: bool, mark: str = CONFIG_NAME, kept: str = "run", also: str = "", option: str = "--out"
 ) -> None:
-    """Refuse a folder that holds something, or that could not be made or written to.
+    """Refuse a folder that holds something (`check_contents`), or that could not be made or written to.
+
+    Raises:
+        UserError: when it may not or cannot be written to.
+    """
+    check_contents(folder, overwrite, mark, kept, also, option)
+    there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    try:
+        # Tried, because permissions do not tell everything: read-only disks, and file systems of the kernel's own.
+        tempfile.TemporaryDirectory(prefix=".vfield-", dir=there).cleanup()
+    except OSError as error:
+        raise UserError(f"{option} {folder} cannot be written to ({error.strerror}); name another folder") from error
+
+
+def check_contents(
+    folder: Path, overwrite: bool, mark: str = CONFIG_NAME, kept: str = "run", also: str = "", option: str = "--out"
+) -> None:
+    """Refuse a folder that holds something.
 
     Args:
         folder: what the option named.
@@ -380,7 +400,7 @@ def check_folder(
         option: for the message.
 
     Raises:
-        UserError: when it may not or cannot be written to.
+        UserError: when it may not be written to.
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{option} {folder} is a file; name a folder")
@@ -389,12 +409,6 @@ def check_folder(
             raise UserError(f"{option} {folder} holds something that is not a {kept}; name another folder")
         if not overwrite:
             raise UserError(f"{option} {folder} holds a {kept}; add {also}--overwrite to start anew")
-    there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
-    try:
-        # Tried, because permissions do not tell everything: read-only disks, and file systems of the kernel's own.
-        tempfile.TemporaryDirectory(prefix=".vfield-", dir=there).cleanup()
-    except OSError as error:
-        raise UserError(f"{option} {folder} cannot be written to ({error.strerror}); name another folder") from error
 
 
 def is_main_process() -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vfield.checkpoint import FIELD_NAME, SavedField
+from vfield.cli.options import INTERRUPTED
 from vfield.cli.says import say
 from vfield.cli.sources import SOURCE_OPTIONS, Seen, Source
 from vfield.evaluation import judge_held_out
@@ -67,18 +68,30 @@ def conclude(
     return fitted
 
 
+def exit_code(results: Mapping[str, FitResult]) -> int:
+    """How a command ends that has fitted: 0, or as after any Ctrl-C."""
+    return INTERRUPTED if any(result.interrupted for result in results.values()) else 0
+
+
 def part_of(source: Source) -> dict[str, Any]:
     """Which part of which file a source is, by the names of the options."""
     return {option: getattr(source, option) for option in SOURCE_OPTIONS if option != "video"}
 
 
-def report(fitted: Sequence[Fitted], run_folder: Path) -> None:
-    """Say what was reached and what to do with it; nothing in processes other than the first."""
+def report(fitted: Sequence[Fitted], run_folder: Path, go_on: str) -> None:
+    """Say what was reached and what to do with it; nothing in processes other than the first.
+
+    Args:
+        fitted: what came of it.
+        run_folder: where it is kept.
+        go_on: how to go on with a fit that was stopped.
+    """
     if not fitted:
         return
     ask = "--scale 2 -o large.png" if len(fitted[0].result.field.timeline.t) == 1 else "--slowmo 4 -o slow.mp4"
     lines = [
         *told(fitted, run_folder),
+        *([f"go on:  {go_on}"] if fitted[0].result.interrupted else []),
         f"watch:  tensorboard --logdir {run_folder}",
         f"look:   {fitted[0].folder / PAGE_NAME}",
         f"export: vfield render {fitted[0].folder} {ask}",

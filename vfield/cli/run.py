@@ -4,47 +4,51 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
 
 from vfield.checkpoint import FIELD_NAME, WINDOWS_NAME, load_field
+from vfield.cli import forms
 from vfield.cli.options import (
-    CLIP,
-    check_folder,
-    command_parser,
+    INTERRUPTED,
     config_of,
-    config_options,
     is_main_process,
-    mask_option,
     parse,
-    part_options,
 )
 from vfield.cli.outcomes import conclude, figures, told
-from vfield.cli.render import export_config, export_options
+from vfield.cli.places import check_not_of_run, check_not_read, files_read, is_begun_at_most, run_held
+from vfield.cli.render import export_config
 from vfield.cli.render import told as export_told
 from vfield.cli.run_batch import Ended, exit_code, output_folder, run_each, suffix_for, table
-from vfield.cli.says import plain, say
+from vfield.cli.says import plain, say, tell
 from vfield.cli.sources import RUN_NAME, Source, expanded, file_of, names_apart, recorded_source
 from vfield.cli.train import fit_source
-from vfield.cli.windows import fit_plan, has_windows, plan_run, show_plan, window_option, windows_told
+from vfield.cli.windows import fit_plan, has_windows, plan_run, show_plan, windows_told
 from vfield.clip import ClipFacts
 from vfield.config import CONFIG_NAME, differences, load_config
 from vfield.crew import crew_of_launch
 from vfield.devices import usable_device
 from vfield.errors import UserError
 from vfield.export import ExportReport, PreparedExport, prepare_export, write_export
-from vfield.export_config import ExportConfig
+from vfield.export_config import ExportConfig, output_size
+from vfield.folders import held
 from vfield.meter import meter
+from vfield.printable import as_text
 from vfield.summary import PAGE_NAME, add_export, exported_before, is_done, read_summary
 from vfield.training import RESUME_NAME, Config, check_device
 from vfield.windows import WindowedRun, open_run
 
 # What of a config has no say in what is fitted.
 _NO_MATTER = {"training.device", "training.save_seconds", "training.picture_seconds"}
+
+_LOG = logging.getLogger("vfield")
+# How long to wait for another process that has the run folder, only to note an export there.
+_NOTE_SECONDS = 10.0
 
 # How a field was come by.
 How = Literal["fitted", "gone on with", "used again", "stopped"]
@@ -86,35 +90,9 @@ class RunReport:
     exported: ExportReport | None = None
 
 
-def _run_parser() -> ArgumentParser:
-    parser = command_parser(
-        "run",
-        "Fit a clip and export from it in one go. The fit is kept and used again: another export of the same clip "
-        "takes only the rendering. Of several clips, or a folder of them, each is fitted and exported on its own.",
-    )
-    about = f"{CLIP}, or clip.mp4#t=2,5.5 for a part (seconds); several, or a folder"
-    parser.add_argument("clips", type=str, nargs="*", metavar="CLIP", help=f"{about}; required, here or after -i")
-    parser.add_argument("-i", "--input", type=str, nargs="+", metavar="FILE", help=f"{about}; default the first words")
-    export_options(
-        parser,
-        "video, .gif, one .png, or a folder for PNGs, for example slow.mp4; of several clips, a folder for the videos",
-    )
-    part_options(parser, size="fit-size")
-    mask_option(parser)
-    window_option(parser)
-    about = "run folder, of several clips the folder of theirs, for example runs/x; default runs/NAME of the clip"
-    parser.add_argument("--run", type=str | None, metavar="DIR", help=about)
-    replaces = "replace an earlier output, and a run that was fitted to something else or in another way"
-    parser.add_argument("--overwrite", action="store_true", help=replaces)
-    told = "say what the fit and the export will take, and end, writing nothing"
-    parser.add_argument("--dry-run", action="store_true", help=told)
-    config_options(parser)
-    return parser
-
-
 def run(words: list[str]) -> int:
     """Fit or take the earlier fit, export, and say what was done."""
-    parsed = parse(_run_parser(), words)
+    parsed = parse(forms.run(), words)
     config, wanted = config_of(parsed), export_config(parsed)
     check_device(config.training)
     clips = list(dict.fromkeys([*parsed.clips, *(parsed.input or [])]))
@@ -122,13 +100,15 @@ def run(words: list[str]) -> int:
         raise UserError("no clip given; name it, for example clip.mp4")
     found = expanded(clips)
     if isinstance(found, str) and not Path(clips[0]).is_dir():
-        folder = Path(parsed.run) if parsed.run else Path("runs") / file_of(found).stem
+        folder = Path(parsed.run) if parsed.run else Path("runs") / as_text(file_of(found).stem)
+        check_not_read(parsed.output, files_read(parsed, clips))
+        check_not_of_run(parsed.output, folder)
         if parsed.dry_run:
             return show_plan(_source(parsed, found), config, folder, parsed.window, (parsed.output, wanted))
         done = fit_and_export(Job(_source(parsed, found), folder, parsed.output, parsed.window), config, wanted)
         if is_main_process():
             say("\n".join(_told(folder, done)), _figures(folder, done))
-        return 130 if done.fit == "stopped" else 0
+        return INTERRUPTED if done.fit == "stopped" else 0
     videos = [found] if isinstance(found, str) else found
     if parsed.dry_run:
         raise UserError(f"--dry-run is for one clip, got {clips[0] if isinstance(found, str) else len(videos)}")
@@ -139,6 +119,8 @@ def run(words: list[str]) -> int:
         for video, name in zip(videos, names_apart(videos), strict=True):
             output = folder / f"{name}{suffix_for(video, parsed.codec)}"
             jobs[video] = Job(_source(parsed, video), Path(parsed.run or "runs") / name, str(output), parsed.window)
+            check_not_read(str(output), files_read(parsed, videos))
+            check_not_of_run(str(output), jobs[video].folder)
         outcomes = run_each(list(jobs), lambda video: _one_of_many(jobs[video], config, wanted))
     say(table(outcomes), {"clips": [{"clip": clip, **ended._asdict()} for clip, ended in outcomes.items()]})
     return exit_code(outcomes)
@@ -159,7 +141,7 @@ def _one_of_many(job: Job, config: Config, wanted: ExportConfig) -> Ended:
         return Ended("skipped", f"{job.output} is complete")
     done = fit_and_export(job, config, wanted)
     if is_main_process():
-        print("\n".join(_told(job.folder, done)))
+        tell("\n".join(_told(job.folder, done)))
     return Ended("stopped" if done.fit == "stopped" else "done", job.output)
 
 
@@ -186,19 +168,23 @@ def fit_and_export(job: Job, config: Config, wanted: ExportConfig) -> RunReport:
             prepared = prepare_export(saved.facts, job.output, wanted)
             exported = write_export(saved, prepared, crew=crew, device=device)
         return _exported(job, RunReport("used again", exported=exported), wanted)
-    if known != "stopped" and is_main_process():
-        check_folder(job.folder, overwrite=known != "nothing", option="--run")
+    output_size(wanted, job.source.picture())  # what cannot be made is refused before the clip is read
     resume = known == "stopped"
+
+    def hold(is_main: bool) -> AbstractContextManager[None]:
+        return run_held(job.folder, is_main=is_main, resume=resume, overwrite=known != "nothing", option="--run")
+
     # A run that is gone on with keeps its windows, or that it has none.
     if has_windows(job.source, job.folder, "auto" if resume else job.window, resume):
-        return _fit_windows_and_export(job, config, wanted, resume)
-    with meter() as peak_megabytes:
-        clips = job.source.read_all()
-        (seen,) = clips.values()
-        prepared = prepare_export(config.kept(seen.observed.facts), job.output, wanted)
-        results = fit_source(job.source, clips, config, job.folder, resume=resume)
-        megabytes = peak_megabytes()
-    fitted = conclude(job.source, clips, config, results, job.folder, megabytes)
+        return _fit_windows_and_export(job, config, wanted, resume, hold)
+    with hold(is_main_process()):
+        with meter() as peak_megabytes:
+            clips = job.source.read_all()
+            (seen,) = clips.values()
+            prepared = prepare_export(config.kept(seen.observed.facts), job.output, wanted)
+            results = fit_source(job.source, clips, config, job.folder, resume=resume)
+            megabytes = peak_megabytes()
+        fitted = conclude(job.source, clips, config, results, job.folder, megabytes)
     if not fitted:
         return RunReport("fitted")
     report = RunReport("gone on with" if resume else "fitted", told(fitted, job.folder), figures(fitted))
@@ -209,7 +195,13 @@ def fit_and_export(job: Job, config: Config, wanted: ExportConfig) -> RunReport:
     return _exported(job, replace(report, exported=write_export(saved, prepared, device=device)), wanted)
 
 
-def _fit_windows_and_export(job: Job, config: Config, wanted: ExportConfig, resume: bool) -> RunReport:
+def _fit_windows_and_export(
+    job: Job,
+    config: Config,
+    wanted: ExportConfig,
+    resume: bool,
+    hold: Callable[[bool], AbstractContextManager[None]],
+) -> RunReport:
     """Fit a long clip's windows, and export from them; processes of a launch share both."""
 
     prepared: PreparedExport | None = None
@@ -219,8 +211,9 @@ def _fit_windows_and_export(job: Job, config: Config, wanted: ExportConfig, resu
         prepared = prepare_export(facts, job.output, wanted)
 
     with crew_of_launch() as crew:
-        plan = plan_run(job.source, config, job.folder, job.window, crew, resume=resume, check=check)
-        result = fit_plan(job.source, config, job.folder, plan, crew)
+        with hold(crew.is_main):
+            plan = plan_run(job.source, config, job.folder, job.window, crew, resume=resume, check=check)
+            result = fit_plan(job.source, config, job.folder, plan, crew)
         lines = [windows_told(plan, result, job.folder)]
         report = RunReport(
             "gone on with" if resume else "fitted", lines, {"windows": len(plan.windows), **plain(result)}
@@ -239,7 +232,11 @@ def _fit_windows_and_export(job: Job, config: Config, wanted: ExportConfig, resu
 def _exported(job: Job, report: RunReport, wanted: ExportConfig) -> RunReport:
     """The report; the export is noted in the run's summary."""
     if report.exported is not None and is_main_process():
-        add_export(job.folder, report.exported, wanted)
+        try:
+            with held(job.folder, _NOTE_SECONDS):
+                add_export(job.folder, report.exported, wanted)
+        except UserError as error:  # the export itself is there
+            _LOG.warning("the summary of %s does not tell of %s: %s", job.folder, report.exported.path, error)
     return report
 
 
@@ -247,11 +244,18 @@ def _known(job: Job, config: Config) -> tuple[Known, str]:
     """What a folder holds of the run that is asked for, and what tells another run from it.
 
     Raises:
-        UserError: when its records are damaged.
+        UserError: when its summary is damaged.
     """
-    if not all((job.folder / name).is_file() for name in (CONFIG_NAME, RUN_NAME)):
+    there = [name for name in (CONFIG_NAME, RUN_NAME) if (job.folder / name).is_file()]
+    if not there or is_begun_at_most(job.folder):
         return "nothing", ""
-    recorded, source = recorded_source(job.folder), job.source.with_digest()
+    if len(there) == 1:
+        return "other", f"all that is known of it is in {there[0]}"
+    try:
+        recorded, held_config = recorded_source(job.folder), load_config(job.folder / CONFIG_NAME)
+    except UserError as error:
+        return "other", str(error)
+    source = job.source.with_digest()
     files = [(of.video if isinstance(of.video, str) else "", of.mask or "") for of in (recorded, source)]
     if [os.path.realpath(path) for path in files[0]] != [os.path.realpath(path) for path in files[1]]:
         return "other", f"of {recorded.video}" + (f", mask {recorded.mask}" if recorded.mask else "")
@@ -259,10 +263,9 @@ def _known(job: Job, config: Config) -> tuple[Known, str]:
         was, now = getattr(recorded, name), getattr(source, name)
         if was != now and not (name == "digest" and was is None):  # Runs of before there were digests have none.
             return "other", "the file has changed" if name == "digest" else f"{name} {was}, not {now}"
-    held = load_config(job.folder / CONFIG_NAME)
-    for name, was in differences(held, config).items():
+    for name, was in differences(held_config, config).items():
         if name not in _NO_MATTER:
-            return "other", f"{name} {was}, not {differences(config, held)[name]}"
+            return "other", f"{name} {was}, not {differences(config, held_config)[name]}"
     fields = any((job.folder / name).is_file() for name in (FIELD_NAME, WINDOWS_NAME))
     if is_done(read_summary(job.folder)) and fields:
         return "done", ""

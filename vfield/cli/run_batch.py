@@ -9,7 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from vfield.cli.options import INTERRUPTED
+from vfield.cli.says import tell
 from vfield.errors import UserError
+from vfield.printable import printable
 from vfield.video_io import CONTAINERS, cannot_hold
 
 
@@ -37,7 +40,7 @@ def run_each(clips: Sequence[str], one: Callable[[str], Ended]) -> dict[str, End
     """
     outcomes = dict.fromkeys(clips, Ended("not begun", ""))
     for number, clip in enumerate(clips, start=1):
-        print(f"\n{number}/{len(clips)}  {clip}")
+        tell(f"\n{number}/{len(clips)}  {printable(clip)}")
         try:
             outcomes[clip] = one(clip)
         except UserError as error:
@@ -47,7 +50,7 @@ def run_each(clips: Sequence[str], one: Callable[[str], Ended]) -> dict[str, End
         except KeyboardInterrupt:
             outcomes[clip] = Ended("stopped", "")
         if outcomes[clip].how == "failed":
-            print(f"error: {clip}: {outcomes[clip].what}", file=sys.stderr)
+            tell(f"error: {printable(clip)}: {outcomes[clip].what}", sys.stderr)
         if outcomes[clip].how == "stopped":
             break
     return outcomes
@@ -63,7 +66,7 @@ def table(outcomes: dict[str, Ended]) -> str:
 def exit_code(outcomes: dict[str, Ended]) -> int:
     """130 when Ctrl-C ended it, 2 when a clip failed, else 0."""
     ways = {ended.how for ended in outcomes.values()}
-    return 130 if "stopped" in ways else 2 if "failed" in ways else 0
+    return INTERRUPTED if "stopped" in ways else 2 if "failed" in ways else 0
 
 
 @contextmanager

@@ -4,44 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
 
+from vfield.cli import forms
 from vfield.cli.options import (
-    check_folder,
-    command_parser,
+    INTERRUPTED,
     config_of,
-    fit_options,
     is_main_process,
-    mask_option,
     parse,
     run_folder,
-    source_options,
 )
-from vfield.cli.outcomes import conclude, report
+from vfield.cli.outcomes import conclude, exit_code, report
+from vfield.cli.places import is_begun_at_most, run_held
 from vfield.cli.sources import RUN_NAME, SOURCE_OPTIONS, Seen, Source, expanded, recorded_source, source_of
-from vfield.cli.windows import fit_plan, has_windows, plan_run, report_windows, show_plan, window_option
-from vfield.config import CONFIG_NAME, config_text, load_values
+from vfield.cli.windows import fit_plan, has_windows, plan_run, report_windows, show_plan
+from vfield.config import CONFIG_NAME, config_from_values, config_text, load_values
 from vfield.crew import crew_of_launch
 from vfield.errors import UserError
 from vfield.meter import meter
 from vfield.training import RESUME_NAME, Config, FitResult, check_device, fit, fit_many
 
 
-def _train_parser() -> ArgumentParser:
-    parser = command_parser("train", "Fit a neural field to a video clip.")
-    source_options(parser, "video", several=True)
-    mask_option(parser)
-    parser.add_argument("--resume", action="store_true", help="go on from the last save in --out")
-    window_option(parser)
-    parser.add_argument("--dry-run", action="store_true", help="say what the fit will take, and end, writing nothing")
-    fit_options(parser)
-    return parser
-
-
 def run(words: list[str]) -> int:
     """Fit, save, and say what was reached on frames held out."""
-    parser = _train_parser()
+    parser = forms.train()
     parsed = parse(parser, words)
     if parsed.video is not None:
         parsed.video = expanded(parsed.video)
@@ -55,7 +43,7 @@ def run(words: list[str]) -> int:
             if given is not None and given != getattr(source, name):
                 raise UserError(f"--{name} {given} differs from the run's {getattr(source, name)}; leave it out")
         # What the run was made with comes first, what is given now over it.
-        parser.set_defaults(load_values(folder / CONFIG_NAME))
+        parser.set_defaults(_recorded_values(folder / CONFIG_NAME))
         parsed = parse(parser, words)
     elif parsed.video is None:
         raise UserError("no clip given; add --video clip.mp4")
@@ -68,22 +56,21 @@ def run(words: list[str]) -> int:
         if parsed.resume:
             raise UserError("--dry-run and --resume contradict each other; leave one out")
         return show_plan(source, config, folder, parsed.window)
-    if has_windows(source, folder, parsed.window, parsed.resume):
-        if not parsed.resume and is_main_process():
-            check_folder(folder, parsed.overwrite, also="--resume to go on or ")
-        with crew_of_launch() as crew:
-            plan = plan_run(source, config, folder, parsed.window, crew, resume=parsed.resume)
-            report_windows(plan, fit_plan(source, config, folder, plan, crew), folder, crew)
-        return 0
-    with meter() as peak_megabytes:
-        clips = source.read_all()
-        if not parsed.resume and is_main_process():
-            check_folder(folder, parsed.overwrite, also="--resume to go on or ")
-        results = fit_source(source, clips, config, folder, resume=parsed.resume)
-        megabytes = peak_megabytes()
-    fitted = conclude(source, clips, config, results, folder, megabytes)
-    report(fitted, folder)
-    return 0
+    main, also = is_main_process(), "--resume to go on or "
+    with run_held(folder, is_main=main, resume=parsed.resume, overwrite=parsed.overwrite, also=also):
+        if has_windows(source, folder, parsed.window, parsed.resume):
+            with crew_of_launch() as crew:
+                plan = plan_run(source, config, folder, parsed.window, crew, resume=parsed.resume)
+                result = fit_plan(source, config, folder, plan, crew)
+                report_windows(plan, result, folder, crew)
+            return INTERRUPTED if result.interrupted else 0
+        with meter() as peak_megabytes:
+            clips = source.read_all()
+            results = fit_source(source, clips, config, folder, resume=parsed.resume)
+            megabytes = peak_megabytes()
+        fitted = conclude(source, clips, config, results, folder, megabytes)
+    report(fitted, folder, go_on=f"vfield train --resume --out {folder}")
+    return exit_code(results)
 
 
 def fit_source(
@@ -118,6 +105,16 @@ def fit_source(
     return fit_many(observed, config, scans=scans, out=folder, records=records, held_out=held_out, resume=resume)
 
 
+def _recorded_values(path: Path) -> dict[str, Any]:
+    """The config that was kept with a run."""
+    try:
+        values = load_values(path)
+        config_from_values(values)  # the parser would not name the file
+    except UserError as error:
+        raise UserError(f"{path} is damaged ({error}); start anew with --overwrite") from error
+    return values
+
+
 def _resumable(parsed: Namespace) -> Path:
     if parsed.overwrite:
         raise UserError("--resume and --overwrite contradict each other; choose one")
@@ -126,5 +123,6 @@ def _resumable(parsed: Namespace) -> Path:
     folder = run_folder(parsed, parsed.video or "")
     for name in (CONFIG_NAME, RUN_NAME):
         if not (folder / name).is_file():
-            raise UserError(f"{folder} cannot be resumed: it has no {name}; start without --resume")
+            anew = "without --resume" if not folder.is_dir() or is_begun_at_most(folder) else "anew with --overwrite"
+            raise UserError(f"{folder} cannot be resumed: it has no {name}; start {anew}")
     return folder

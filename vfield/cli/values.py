@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Callable
 from fractions import Fraction
-from pathlib import Path
 from typing import Literal
 
+from jsonargparse import Namespace
+
+from vfield.clip import check_size
 from vfield.errors import UserError
-from vfield.export_config import check_size
 from vfield.timing import SpeedCurve
 
 # Rates of television and film that people write with two or three decimals: these, times 1000/1001.
 _NTSC_RATES = (24, 30, 48, 60, 96, 120, 240)
+_LARGEST_TEXT = 1_000_000  # bytes: tens of thousands of pairs
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -61,6 +65,14 @@ def parse_crop(text: str) -> tuple[Fraction, Fraction, Fraction, Fraction]:
     return x, y, width, height
 
 
+def exact_number(name: str, text: str) -> Fraction:
+    """The number that an option's text means, exactly."""
+    # Checked before it is built: "1e999999999" is a number, of a billion digits.
+    if not re.fullmatch(r"\d{1,6}(\.\d{1,9}|/0{0,5}[1-9]\d{0,5})?", text):
+        raise UserError(f"--{name} must be a number like 4, 2.5 or 5/2, got {text!r}")
+    return Fraction(text)
+
+
 def parse_output_rate(text: str) -> Fraction | Literal["source"]:
     """A rate as for `parse_rate`, or the word "source".
 
@@ -68,6 +80,23 @@ def parse_output_rate(text: str) -> Fraction | Literal["source"]:
         UserError: when the text is neither.
     """
     return "source" if text.strip() == "source" else parse_rate(text)
+
+
+def _small_text(path: str, what: str) -> str:
+    """The text of a file that a person has written: devices and pipes may never end, and are not waited for.
+
+    Raises:
+        UserError: when it is no file, or a large one.
+        OSError: when it is not there or cannot be read.
+        UnicodeDecodeError: when it is no text.
+    """
+    if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
+        raise UserError(f"{what} is a device or a pipe; give a file, or pairs like 0:0,1:1,4:2")
+    with open(path, "rb") as opened:
+        held = opened.read(_LARGEST_TEXT + 1)
+    if len(held) > _LARGEST_TEXT:
+        raise UserError(f"{what} is longer than {_LARGEST_TEXT // 1000} kB, which no speed curve is; check the name")
+    return held.decode()
 
 
 def parse_speed_curve(text: str) -> SpeedCurve:
@@ -78,15 +107,19 @@ def parse_speed_curve(text: str) -> SpeedCurve:
     Raises:
         UserError: when there is no such file, or the pairs are none.
     """
+    if not text.strip():
+        raise UserError(f"a speed curve must be pairs like 0:0,1:1,4:2, or a file of such, got {text!r}")
     source, pairs = "speed curve", text
-    if ":" not in text or Path(text).is_file():
-        source = f"speed curve {text}"
+    if ":" not in text or os.path.isfile(text):  # which takes pairs that are too long for a name for none
+        source = f"speed curve {text:.200}"
         try:
-            pairs = re.sub(r"#.*", "", Path(text).read_text())
+            pairs = re.sub(r"#.*", "", _small_text(text, source))
         except FileNotFoundError as error:
             raise UserError(f"{source} does not exist; give a file, or pairs like 0:0,1:1,4:2") from error
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"{source} cannot be read as text: {' '.join(str(error).split())}") from error
+        except OSError as error:
+            raise UserError(f"{source} cannot be read: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise UserError(f"{source} is not text: {error.reason} at byte {error.start}") from error
     number = r"\s*(\d{1,9}(?:\.\d{1,9})?|\.\d{1,9})\s*"
     found = []
     for pair in filter(str.strip, re.split(r"[,\n]", pairs)):
@@ -95,3 +128,35 @@ def parse_speed_curve(text: str) -> SpeedCurve:
             raise UserError(f"{source}: a pair must be OUTPUT:CLIP in seconds, like 1.5:2, got {pair.strip()!r:.80}")
         found.append((Fraction(match[1]), Fraction(match[2])))
     return SpeedCurve(tuple(found))
+
+
+# How options are read whose values are text. Speed curves may lie in files, which are read once.
+_READ: dict[str, Callable[[str], object]] = {
+    "size": parse_size,
+    "fit_size": parse_size,
+    "middle": parse_size,
+    "fps": parse_output_rate,
+    "crop": parse_crop,
+    "slowmo": lambda text: exact_number("slowmo", text),
+}
+# Options that name files or folders.
+_FILES = ("run", "input", "output", "out", "clips", "video", "clip", "first", "second", "mask", "image")
+
+
+def check_words(parsed: Namespace) -> None:
+    """Refuse words that no command could make sense of, before any is begun: loading what does the work takes seconds.
+
+    Raises:
+        UserError: when a value is none of its kind.
+    """
+    values = vars(parsed)
+    for name, read in _READ.items():
+        if isinstance(values.get(name), str):
+            read(values[name])
+    for name in _FILES:
+        value = values.get(name)
+        if "-" in (value if isinstance(value, list) else [value]):
+            raise UserError('pipes ("-") are neither read nor written; name a file (one that is called so is ./-)')
+    holdout = values.get("holdout")
+    if holdout is not None and holdout < 2:
+        raise UserError(f"--holdout must be at least 2 (every second frame seen), got {holdout}")

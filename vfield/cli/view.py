@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from vfield.checkpoint import load_field
-from vfield.cli.options import command_parser, parse, render_device, run_of, run_options
+from vfield.cli import forms
+from vfield.cli.options import INTERRUPTED, parse, run_of
 from vfield.cli.says import say
 from vfield.cli.sources import RUN_NAME, recorded_source
 from vfield.clip import ClipFacts
@@ -18,16 +19,7 @@ _INSTALL = "vfield view needs FastAPI and uvicorn: pip install 'vfield[view]'"
 
 def run(words: list[str]) -> int:
     """Read the options, and serve the page until Ctrl-C."""
-    parser = command_parser(
-        "view", "Open a local page to look at a fitted field: any instant, any part, beside the source."
-    )
-    run_options(parser)
-    parser.add_argument(
-        "--port", type=int, default=0, help="port on 127.0.0.1, for example 8000; default 0, any that is free"
-    )
-    parser.add_argument("--no-browser", action="store_true", help="only print the address; default opens a browser")
-    render_device(parser)
-    parsed = parse(parser, words)
+    parsed = parse(forms.view(), words)
     try:
         from vfield.view.server import make_app, serve
     except ImportError as error:
@@ -43,7 +35,7 @@ def run(words: list[str]) -> int:
 
     app = make_app(saved, folder.absolute().name, read_source, usable_device(parsed.device))
     serve(app, parsed.port, not parsed.no_browser, _tell)
-    return 0
+    return INTERRUPTED
 
 
 def _tell(address: str) -> None:

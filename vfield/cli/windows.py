@@ -13,16 +13,14 @@ from pathlib import Path
 from typing import NoReturn
 
 import psutil
-from jsonargparse import ArgumentParser
 from torch import Tensor
 from tqdm import tqdm
 
 from vfield.checkpoint import WINDOWS_NAME
-from vfield.cli.options import exact_number
 from vfield.cli.outcomes import conclude, part_of
-from vfield.cli.says import plain, say
+from vfield.cli.says import plain, say, tell
 from vfield.cli.sources import RUN_NAME, Seen, Source
-from vfield.cli.values import parse_size
+from vfield.cli.values import exact_number, parse_size
 from vfield.clip import Clip, ClipFacts
 from vfield.config import CONFIG_NAME, config_text
 from vfield.crew import Crew, crew_of_launch
@@ -49,18 +47,6 @@ _WHOLE_SHARE, _WINDOW_SHARE = 0.75, 0.5
 _MOST_FRAMES = 600
 _LEAST_AUTO_FRAMES = 24
 _SHOWN_WINDOWS = 20
-
-
-def window_option(parser: ArgumentParser) -> None:
-    """How a long clip is divided."""
-    parser.add_argument(
-        "--window",
-        type=str,
-        default="auto",
-        metavar="auto|off|SECONDS",
-        help="fit windows of the clip, each a field of its own, of at most so many seconds, for example 20; auto where "
-        "one field of the whole clip would take more than three quarters of the memory",
-    )
 
 
 def has_windows(source: Source, folder: Path, window: str, resume: bool) -> bool:
@@ -199,7 +185,7 @@ def plan_run(
         crew.hear(0, "planned")
     plan = read_plan(folder)
     if crew.is_main:
-        print(_described(plan))
+        tell(_described(plan))
     return plan
 
 
@@ -269,7 +255,7 @@ def show_plan(
         plan = _planned(source, most_frames(source, window), shows=True)
         looked_seconds = time.monotonic() - began
         prepared = None if wanted is None else prepare_export(config.kept(plan.facts), *wanted)
-        print(_described(plan))
+        tell(_described(plan))
 
         def read(frames: range) -> Clip:
             part = replace(plan, windows=(frames,), seams=())

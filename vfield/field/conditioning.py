@@ -17,13 +17,13 @@ All begin close to neutral, h as it is (batch norm: normalised).
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-ConditioningKind = Literal["none", "concatenate", "film", "batchnorm", "hypernetwork"]
+from vfield.field.config import ConditioningKind
 
 _NORM_EPSILON = 1e-5
 _NORM_MOMENTUM = 0.1  # share of a call in the running statistics

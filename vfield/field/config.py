@@ -1,4 +1,4 @@
-"""Which parts a field has."""
+"""Which parts a field has and how large they are; nothing here loads torch, so that options are known at once."""
 
 from __future__ import annotations
 
@@ -6,12 +6,190 @@ from dataclasses import dataclass
 from typing import Literal
 
 from vfield.errors import UserError
-from vfield.field.decoder import DecoderConfig
-from vfield.field.detail import DetailConfig
-from vfield.field.encoder import EncoderConfig
-from vfield.field.fourier import FourierConfig
-from vfield.field.latents import GlobalConfig, LocalConfig
-from vfield.field.motion import MotionConfig
+
+FourierKind = Literal["none", "basic", "positional", "gaussian"]
+ConditioningKind = Literal["none", "concatenate", "film", "batchnorm", "hypernetwork"]
+
+
+@dataclass(frozen=True)
+class FourierConfig:
+    """Which features.
+
+    Attributes:
+        kind: "none" (the coordinates themselves), "basic" (one wave an axis), "positional" (log-spaced waves an axis)
+            or "gaussian" (random directions).
+        count: number of frequencies for "gaussian"; per axis for "positional".
+        space_bandwidth: cycles across the picture, for both axes or as [u, v]: standard deviation for "gaussian", the
+            highest for "positional".
+        time_bandwidth: likewise, cycles over the whole clip. Time wants much less than space. A bandwidth of 0 leaves
+            its axis out: what the features tell does not depend on it.
+        learnt: whether the frequencies are learnt with the rest, from these on, or stay as they are.
+    """
+
+    kind: FourierKind = "gaussian"
+    count: int = 8
+    space_bandwidth: float | tuple[float, float] = 2.0
+    time_bandwidth: float = 0.5
+    learnt: bool = False
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise UserError(f"fourier.count must be at least 1, got {self.count}")
+        if min(self.bandwidths) < 0:
+            raise UserError(
+                "fourier bandwidths must not be negative, got "
+                f"space_bandwidth={self.space_bandwidth}, time_bandwidth={self.time_bandwidth}"
+            )
+        if max(self.bandwidths) == 0:
+            raise UserError("fourier bandwidths are all 0, which leaves no axis; raise space_bandwidth")
+        if self.learnt and self.kind == "none":
+            raise UserError("fourier.learnt needs frequencies to learn, and kind none has none; choose another kind")
+
+    @property
+    def bandwidths(self) -> tuple[float, float, float]:
+        """Of u, v and t."""
+        space = self.space_bandwidth
+        u, v = space if isinstance(space, tuple) else (space, space)
+        return u, v, self.time_bandwidth
+
+
+@dataclass(frozen=True)
+class GlobalConfig:
+    """What the whole picture shares.
+
+    Attributes:
+        enabled: False leaves the global latent out.
+        width: length of the clip's code, and of the track beside it.
+        knots_per_second: knots of the track over time, for what changes everywhere at once (exposure, fades).
+    """
+
+    enabled: bool = True
+    width: int = 8
+    knots_per_second: float = 4.0
+
+    def __post_init__(self) -> None:
+        if self.width < 1 or self.knots_per_second <= 0:
+            raise UserError(
+                "global.width must be at least 1 and global.knots_per_second positive, "
+                f"got {self.width} and {self.knots_per_second}"
+            )
+
+
+@dataclass(frozen=True)
+class LocalConfig:
+    """What is remembered at places.
+
+    Attributes:
+        colours: keep the keyframes' own colours as the finest level.
+        levels: cell sizes, in source pixels, of the learnt grids at every keyframe; empty for none.
+        channels: latents a cell in each learnt level.
+        keyframe_stride: every k-th observed frame is a keyframe.
+    """
+
+    colours: bool = True
+    levels: tuple[int, ...] = (8, 32)
+    channels: int = 4
+    keyframe_stride: int = 1
+
+    def __post_init__(self) -> None:
+        if any(level < 1 for level in self.levels):
+            raise UserError(f"local.levels are cell sizes in pixels, at least 1, got {list(self.levels)}")
+        if self.channels < 1 or self.keyframe_stride < 1:
+            raise UserError(
+                "local.channels and local.keyframe_stride must be at least 1, "
+                f"got {self.channels} and {self.keyframe_stride}"
+            )
+
+
+@dataclass(frozen=True)
+class MotionConfig:
+    """What moves.
+
+    Attributes:
+        enabled: False joins keyframes by fading in place.
+        curved: False keeps trajectories straight.
+        visibility: False weighs both sides by nearness in time alone.
+        cell: size in source pixels of a cell of the starting curves.
+    """
+
+    enabled: bool = True
+    curved: bool = True
+    visibility: bool = True
+    cell: int = 4
+
+    def __post_init__(self) -> None:
+        if self.cell < 1:
+            raise UserError(f"motion.cell is a size in pixels, at least 1, got {self.cell}")
+
+
+@dataclass(frozen=True)
+class DecoderConfig:
+    """Size of the MLP and how the latents steer it.
+
+    Attributes:
+        width: units in a hidden layer.
+        depth: number of hidden layers.
+        conditioning: how the global latent steers: "none" (it is not used), "concatenate", "film", "batchnorm" or
+            "hypernetwork".
+        local_conditioning: how what is read at the keyframes steers, likewise.
+        rank: of the weights that a hypernetwork makes.
+    """
+
+    width: int = 32
+    depth: int = 2
+    conditioning: ConditioningKind = "film"
+    local_conditioning: ConditioningKind = "concatenate"
+    rank: int = 8
+
+    def __post_init__(self) -> None:
+        if self.width < 1 or self.depth < 1:
+            raise UserError(f"decoder.width and decoder.depth must be at least 1, got {self.width} and {self.depth}")
+        if self.rank < 1:
+            raise UserError(f"decoder.rank must be at least 1, got {self.rank}")
+
+
+@dataclass(frozen=True)
+class DetailConfig:
+    """The encoder of the level at twice the keyframes' size.
+
+    Attributes:
+        enabled: False reads keyframes enlarged by splines alone.
+        radius: how many neighbours on each side it looks at.
+        channels: of its hidden layers.
+        blocks: residual blocks of two convolutions each.
+    """
+
+    enabled: bool = True
+    radius: int = 2
+    channels: int = 32
+    blocks: int = 2
+
+    def __post_init__(self) -> None:
+        if self.radius < 0 or self.channels < 1 or self.blocks < 0:
+            raise UserError(
+                "detail.radius and detail.blocks must not be negative and detail.channels at least 1, "
+                f"got {self.radius}, {self.blocks} and {self.channels}"
+            )
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """Size of the networks that predict codes.
+
+    Attributes:
+        channels: of a hidden layer.
+        blocks: residual convolutions of 3x3 cells.
+    """
+
+    channels: int = 32
+    blocks: int = 2
+
+    def __post_init__(self) -> None:
+        if self.channels < 1 or self.blocks < 0:
+            raise UserError(
+                "encoder.channels must be at least 1 and encoder.blocks not negative, "
+                f"got {self.channels} and {self.blocks}"
+            )
 
 
 @dataclass(frozen=True)

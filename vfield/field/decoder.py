@@ -2,40 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
-from vfield.errors import UserError
-from vfield.field.conditioning import Codes, Conditioner, ConditioningKind, conditioner, steered
-
-
-@dataclass(frozen=True)
-class DecoderConfig:
-    """Size of the MLP and how the latents steer it.
-
-    Attributes:
-        width: units in a hidden layer.
-        depth: number of hidden layers.
-        conditioning: how the global latent steers: "none" (it is not used), "concatenate", "film", "batchnorm" or
-            "hypernetwork".
-        local_conditioning: how what is read at the keyframes steers, likewise.
-        rank: of the weights that a hypernetwork makes.
-    """
-
-    width: int = 32
-    depth: int = 2
-    conditioning: ConditioningKind = "film"
-    local_conditioning: ConditioningKind = "concatenate"
-    rank: int = 8
-
-    def __post_init__(self) -> None:
-        if self.width < 1 or self.depth < 1:
-            raise UserError(f"decoder.width and decoder.depth must be at least 1, got {self.width} and {self.depth}")
-        if self.rank < 1:
-            raise UserError(f"decoder.rank must be at least 1, got {self.rank}")
+from vfield.field.conditioning import Codes, Conditioner, conditioner, steered
+from vfield.field.config import ConditioningKind, DecoderConfig
 
 
 class Decoder(nn.Module):

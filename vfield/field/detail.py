@@ -29,7 +29,6 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple, Self
 
@@ -39,7 +38,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from vfield.coords import Footprint, pixel_uv, uv_to_xy
-from vfield.errors import UserError
+from vfield.field.config import DetailConfig
 from vfield.field.latents import ColourKeyframes, Recent, tensor_bytes
 from vfield.field.splines import sample_grid, spline_coefficients
 
@@ -61,30 +60,6 @@ _AGREEING_CELLS = 5  # side of the neighbourhood that is judged
 # Of the source: what is made of so many fits a processor's cache.
 _BAND_PIXELS = 1 << 16
 _KEPT_BYTES = 512 << 20
-
-
-@dataclass(frozen=True)
-class DetailConfig:
-    """The encoder of the level at twice the keyframes' size.
-
-    Attributes:
-        enabled: False reads keyframes enlarged by splines alone.
-        radius: how many neighbours on each side it looks at.
-        channels: of its hidden layers.
-        blocks: residual blocks of two convolutions each.
-    """
-
-    enabled: bool = True
-    radius: int = 2
-    channels: int = 32
-    blocks: int = 2
-
-    def __post_init__(self) -> None:
-        if self.radius < 0 or self.channels < 1 or self.blocks < 0:
-            raise UserError(
-                "detail.radius and detail.blocks must not be negative and detail.channels at least 1, "
-                f"got {self.radius}, {self.blocks} and {self.channels}"
-            )
 
 
 class Sighting(NamedTuple):

@@ -12,40 +12,20 @@ same names and shapes as an autodecoder's. A field file holds those values and n
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vfield.clip import Frames, to_float
-from vfield.errors import UserError
-from vfield.field.latents import GlobalConfig, GlobalLatent, LatentGrids, LocalConfig
+from vfield.clip import to_float
+from vfield.field.config import EncoderConfig, GlobalConfig, LocalConfig
+from vfield.field.latents import GlobalLatent, LatentGrids
 from vfield.field.splines import area_averages
+from vfield.frames import Frames
 
 # Most rows and columns of the copies of keyframes that global codes are predicted from.
 _SMALL = (24, 32)
-
-
-@dataclass(frozen=True)
-class EncoderConfig:
-    """Size of the networks that predict codes.
-
-    Attributes:
-        channels: of a hidden layer.
-        blocks: residual convolutions of 3x3 cells.
-    """
-
-    channels: int = 32
-    blocks: int = 2
-
-    def __post_init__(self) -> None:
-        if self.channels < 1 or self.blocks < 0:
-            raise UserError(
-                "encoder.channels must be at least 1 and encoder.blocks not negative, "
-                f"got {self.channels} and {self.blocks}"
-            )
 
 
 class _Trunk(nn.Module):

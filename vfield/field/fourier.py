@@ -22,58 +22,12 @@ from __future__ import annotations
 
 import copy
 import math
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from vfield.coords import Footprint
-from vfield.errors import UserError
-
-FourierKind = Literal["none", "basic", "positional", "gaussian"]
-
-
-@dataclass(frozen=True)
-class FourierConfig:
-    """Which features.
-
-    Attributes:
-        kind: "none" (the coordinates themselves), "basic" (one wave an axis), "positional" (log-spaced waves an axis)
-            or "gaussian" (random directions).
-        count: number of frequencies for "gaussian"; per axis for "positional".
-        space_bandwidth: cycles across the picture, for both axes or as [u, v]: standard deviation for "gaussian", the
-            highest for "positional".
-        time_bandwidth: likewise, cycles over the whole clip. Time wants much less than space. A bandwidth of 0 leaves
-            its axis out: what the features tell does not depend on it.
-        learnt: whether the frequencies are learnt with the rest, from these on, or stay as they are.
-    """
-
-    kind: FourierKind = "gaussian"
-    count: int = 8
-    space_bandwidth: float | tuple[float, float] = 2.0
-    time_bandwidth: float = 0.5
-    learnt: bool = False
-
-    def __post_init__(self) -> None:
-        if self.count < 1:
-            raise UserError(f"fourier.count must be at least 1, got {self.count}")
-        if min(self.bandwidths) < 0:
-            raise UserError(
-                "fourier bandwidths must not be negative, got "
-                f"space_bandwidth={self.space_bandwidth}, time_bandwidth={self.time_bandwidth}"
-            )
-        if max(self.bandwidths) == 0:
-            raise UserError("fourier bandwidths are all 0, which leaves no axis; raise space_bandwidth")
-        if self.learnt and self.kind == "none":
-            raise UserError("fourier.learnt needs frequencies to learn, and kind none has none; choose another kind")
-
-    @property
-    def bandwidths(self) -> tuple[float, float, float]:
-        """Of u, v and t."""
-        space = self.space_bandwidth
-        u, v = space if isinstance(space, tuple) else (space, space)
-        return u, v, self.time_bandwidth
+from vfield.field.config import FourierConfig
 
 
 def frequencies(config: FourierConfig, generator: torch.Generator) -> Tensor:

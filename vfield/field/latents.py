@@ -8,43 +8,21 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Generic, NamedTuple, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from vfield.clip import Frames, to_float
+from vfield.clip import to_float
 from vfield.coords import Footprint, uv_to_xy
-from vfield.errors import UserError
+from vfield.field.config import GlobalConfig, LocalConfig
 from vfield.field.splines import area_averages, resize_grid, sample_grid, spline_coefficients
+from vfield.frames import Frames
 
 Made = TypeVar("Made")
 
 # Cells that a footprint spans at least on a coarser level: with 3 the level's own averaging is not seen (notes.md).
 _LEVEL_CELLS = 3
-
-
-@dataclass(frozen=True)
-class GlobalConfig:
-    """What the whole picture shares.
-
-    Attributes:
-        enabled: False leaves the global latent out.
-        width: length of the clip's code, and of the track beside it.
-        knots_per_second: knots of the track over time, for what changes everywhere at once (exposure, fades).
-    """
-
-    enabled: bool = True
-    width: int = 8
-    knots_per_second: float = 4.0
-
-    def __post_init__(self) -> None:
-        if self.width < 1 or self.knots_per_second <= 0:
-            raise UserError(
-                "global.width must be at least 1 and global.knots_per_second positive, "
-                f"got {self.width} and {self.knots_per_second}"
-            )
 
 
 class GlobalLatent(nn.Module):
@@ -72,32 +50,6 @@ class GlobalLatent(nn.Module):
     def codes(self) -> tuple[Tensor, Tensor]:
         """The clip's code (c,) and its track (knots, c)."""
         return self.code, self.track
-
-
-@dataclass(frozen=True)
-class LocalConfig:
-    """What is remembered at places.
-
-    Attributes:
-        colours: keep the keyframes' own colours as the finest level.
-        levels: cell sizes, in source pixels, of the learnt grids at every keyframe; empty for none.
-        channels: latents a cell in each learnt level.
-        keyframe_stride: every k-th observed frame is a keyframe.
-    """
-
-    colours: bool = True
-    levels: tuple[int, ...] = (8, 32)
-    channels: int = 4
-    keyframe_stride: int = 1
-
-    def __post_init__(self) -> None:
-        if any(level < 1 for level in self.levels):
-            raise UserError(f"local.levels are cell sizes in pixels, at least 1, got {list(self.levels)}")
-        if self.channels < 1 or self.keyframe_stride < 1:
-            raise UserError(
-                "local.channels and local.keyframe_stride must be at least 1, "
-                f"got {self.channels} and {self.keyframe_stride}"
-            )
 
 
 class Recent(Generic[Made]):

@@ -18,14 +18,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from vfield.coords import uv_to_xy
-from vfield.errors import UserError
+from vfield.field.config import MotionConfig
 from vfield.field.splines import sample_bilinear, sample_grid
 
 CURVE_CHANNELS = 6  # v, a, j, each x and y
@@ -39,27 +38,6 @@ _MIDDLE = 1e-5  # of a gap: times are float32
 _MOST_ODDS = 6.0
 _BORDER_ODDS = 3.0  # a pixel beyond the border
 _LONE_ODDS = -3.0  # a keyframe on its own is the exception
-
-
-@dataclass(frozen=True)
-class MotionConfig:
-    """What moves.
-
-    Attributes:
-        enabled: False joins keyframes by fading in place.
-        curved: False keeps trajectories straight.
-        visibility: False weighs both sides by nearness in time alone.
-        cell: size in source pixels of a cell of the starting curves.
-    """
-
-    enabled: bool = True
-    curved: bool = True
-    visibility: bool = True
-    cell: int = 4
-
-    def __post_init__(self) -> None:
-        if self.cell < 1:
-            raise UserError(f"motion.cell is a size in pixels, at least 1, got {self.cell}")
 
 
 class GapCurves(Protocol):

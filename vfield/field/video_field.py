@@ -24,7 +24,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from vfield.clip import Frames, as_planes
 from vfield.coords import Footprint
 from vfield.errors import UserError
 from vfield.field.config import FieldConfig
@@ -37,6 +36,7 @@ from vfield.field.latents import ColourKeyframes, Finer, GlobalLatent, LatentGri
 from vfield.field.motion import GapCurves, MotionField, Visibility
 from vfield.field.reads import Read, blended, joined, view_shares
 from vfield.field.timeline import Segment, Timeline
+from vfield.frames import Frames, as_planes
 
 _ROUNDING = 1e-6  # of footprints, in pixels
 

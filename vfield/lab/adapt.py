@@ -18,11 +18,12 @@ from einops import rearrange
 from torch import Tensor
 
 from vfield.board import HeldOut
-from vfield.clip import Clip, in_memory
+from vfield.clip import Clip
 from vfield.codes import interpolated, sampled
 from vfield.coords import keyframe_t
 from vfield.errors import UserError
 from vfield.field.video_field import VideoField
+from vfield.frames import in_memory
 from vfield.lab.plots import check_plots, new_figure, save_figure
 from vfield.metrics import psnr
 from vfield.render import render

@@ -8,8 +8,8 @@ from dataclasses import replace
 import torch
 
 from vfield.errors import UserError
-from vfield.field.config import FieldConfig
-from vfield.field.decoder import Decoder, DecoderConfig
+from vfield.field.config import DecoderConfig, FieldConfig
+from vfield.field.decoder import Decoder
 from vfield.field.fourier import FourierFeatures
 
 _WIDEST = 4096

@@ -8,15 +8,18 @@ Two races (the equations are in `vfield.field.conditioning`):
 
 from __future__ import annotations
 
-from vfield.field.conditioning import ConditioningKind
-from vfield.field.config import FieldConfig
-from vfield.field.decoder import DecoderConfig
-from vfield.field.fourier import FourierConfig
-from vfield.field.latents import GlobalConfig, LocalConfig
-from vfield.field.motion import MotionConfig
+from vfield.field.config import (
+    ConditioningKind,
+    DecoderConfig,
+    FieldConfig,
+    FourierConfig,
+    GlobalConfig,
+    LocalConfig,
+    MotionConfig,
+)
+from vfield.fit_config import SamplingConfig
 from vfield.lab.budget import within_budget
 from vfield.lab.race import Entry
-from vfield.sampling import SamplingConfig
 from vfield.training import Config, TrainingConfig
 
 _GLOBAL: tuple[ConditioningKind, ...] = ("none", "concatenate", "film", "batchnorm", "hypernetwork")

@@ -9,12 +9,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from vfield.field.config import FieldConfig
-from vfield.field.decoder import DecoderConfig
-from vfield.field.fourier import FourierConfig
-from vfield.field.latents import GlobalConfig, LocalConfig
+from vfield.field.config import DecoderConfig, FieldConfig, FourierConfig, GlobalConfig, LocalConfig
+from vfield.fit_config import SamplingConfig
 from vfield.lab.race import Entry
-from vfield.sampling import SamplingConfig
 from vfield.training import Config, TrainingConfig
 
 _GLOBAL = GlobalConfig(width=8, knots_per_second=15.0)

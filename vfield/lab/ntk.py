@@ -35,7 +35,8 @@ from torch import Tensor, nn
 from torch.func import functional_call, jacrev, vmap
 
 from vfield.coords import Footprint, with_t
-from vfield.field.fourier import FourierConfig, FourierFeatures
+from vfield.field.config import FourierConfig
+from vfield.field.fourier import FourierFeatures
 
 
 class TangentMLP(nn.Module):

@@ -9,8 +9,9 @@ from typing import Any
 
 from vfield.folders import replaced
 from vfield.lab.ntk import eigenvalues
-from vfield.lab.ntk_run import Kernel, NtkConfig, NtkResult
+from vfield.lab.ntk_run import Kernel, NtkResult
 from vfield.lab.plots import axes, save_figure
+from vfield.lab.settings import NtkConfig
 
 FIGURES_NAME = "figures.json"
 _SLICES = (0.1, 0.35, 0.6, 0.85)  # where along the line K(p, .) is drawn

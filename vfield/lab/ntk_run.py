@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -10,8 +9,7 @@ from einops import rearrange, reduce
 from torch import Tensor
 
 from vfield.coords import pixel_uv
-from vfield.errors import UserError
-from vfield.field.fourier import FourierConfig, FourierKind
+from vfield.field.config import FourierConfig, FourierKind
 from vfield.lab.ntk import (
     TangentField,
     analytic_kernel,
@@ -21,50 +19,8 @@ from vfield.lab.ntk import (
     predicted,
     unexplained_by_difference,
 )
+from vfield.lab.settings import NtkConfig
 from vfield.lab.spectral import KINDS, map_config
-
-_MOST_GRADIENT_NUMBERS = 1 << 28  # of all points together: a gigabyte
-
-
-@dataclass(frozen=True)
-class NtkConfig:
-    """The experiment.
-
-    Attributes:
-        line_points: on the line across the middle of the picture.
-        side: points along each side of the grid over the picture.
-        width: units in each of the `depth` hidden layers.
-        depth: hidden layers.
-        count: frequencies of the Gaussian map; half as many on each axis for the positional one.
-        sigma: bandwidth of both, cycles across the picture.
-        steps: of gradient descent on the line.
-        seed: of the weights and frequencies.
-    """
-
-    line_points: int = 64
-    side: int = 14
-    width: int = 2048
-    depth: int = 1
-    count: int = 128
-    sigma: float = 4.0
-    steps: int = 2000
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if min(self.line_points, self.side) < 4:
-            raise UserError(f"line_points and side must be at least 4, got {self.line_points} and {self.side}")
-        if self.depth < 1 or self.width < 1 or self.steps < 10:
-            raise UserError(
-                f"width and depth must be at least 1 and steps 10, got {self.width}, {self.depth} and {self.steps}"
-            )
-        numbers = self.width * (2 * self.count + (self.depth - 1) * self.width)
-        if numbers * max(self.line_points, self.side**2) > _MOST_GRADIENT_NUMBERS:
-            raise UserError(
-                f"{self.line_points} points on the line and {self.side**2} on the grid have more gradients by the "
-                f"weights of width {self.width} and depth {self.depth} than fit; choose fewer or narrower"
-            )
-        if not self.sigma > 0:
-            raise UserError(f"sigma must be a positive number of cycles across the picture, got {self.sigma}")
 
 
 class Kernel(NamedTuple):

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -29,51 +29,15 @@ from torch import Tensor, nn
 from vfield.clip import Clip, to_float, to_uint8
 from vfield.coords import Footprint, pixel_uv, with_t
 from vfield.errors import UserError
-from vfield.field.decoder import Decoder, DecoderConfig
-from vfield.field.fourier import FourierConfig, FourierFeatures, FourierKind
+from vfield.field.config import DecoderConfig, FourierConfig, FourierKind
+from vfield.field.decoder import Decoder
+from vfield.field.fourier import FourierFeatures
+from vfield.lab.settings import SNAPSHOT_STEPS, SpectralConfig
 from vfield.peers import resize
 
 KINDS: tuple[FourierKind, ...] = ("none", "basic", "positional", "gaussian")
 LEARNT = "gaussian, learnt"  # frequencies that start at the best bandwidth and are learnt with the rest
-SNAPSHOT_STEPS = 25
 _LEARNT = 0.5  # a band counts as learnt where less than this share of its power is missing
-
-
-@dataclass(frozen=True)
-class SpectralConfig:
-    """The experiment.
-
-    Attributes:
-        size: side of the square picture, pixels.
-        steps: of Adam, for each map.
-        points: seen pixels drawn for each step.
-        learning_rate: at the start; it falls to zero along a cosine.
-        width: units in each of the `depth` hidden layers.
-        depth: hidden layers.
-        count: frequencies of the Gaussian map; half as many on each axis for the positional one, so it is as wide.
-        sigmas: bandwidths to try with both, cycles across the picture.
-        seed: of everything random.
-    """
-
-    size: int = 128
-    steps: int = 400
-    points: int = 2048
-    learning_rate: float = 2e-3
-    width: int = 128
-    depth: int = 3
-    count: int = 128
-    sigmas: tuple[float, ...] = (2.0, 4.0, 6.0, 8.0, 16.0, 32.0, 64.0)
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if not 8 <= self.size <= 512:
-            raise UserError(f"size must be 8 to 512 pixels, got {self.size}; 128 takes about two minutes")
-        if self.steps < SNAPSHOT_STEPS:
-            raise UserError(f"steps must be at least {SNAPSHOT_STEPS}, got {self.steps}: there is a snapshot so often")
-        if self.count < 2 or self.count % 2:
-            raise UserError(f"count must be even, got {self.count}: the positional map has half as many on each axis")
-        if not self.sigmas or not all(0 < sigma < math.inf for sigma in self.sigmas):
-            raise UserError(f"sigmas must be positive numbers of cycles across the picture, got {self.sigmas}")
 
 
 class Trace(NamedTuple):

@@ -16,7 +16,8 @@ from torchvision.utils import make_grid
 from vfield.clip import to_uint8
 from vfield.folders import replaced
 from vfield.lab.plots import axes, save_figure
-from vfield.lab.spectral import KINDS, SpectralConfig, SpectralResult, learnt_steps
+from vfield.lab.settings import SpectralConfig
+from vfield.lab.spectral import KINDS, SpectralResult, learnt_steps
 from vfield.panels import captioned
 from vfield.video_io import encode_gif
 

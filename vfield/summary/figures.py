@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import platform
 from collections.abc import Mapping
@@ -20,12 +19,14 @@ from vfield.errors import UserError
 from vfield.export import ExportReport
 from vfield.export_config import ExportConfig
 from vfield.metrics import Scores
+from vfield.records import read_record, taken
 from vfield.training import Config, FitResult
 from vfield.training.saves import SUMMARY_NAMES
 from vfield.windows import FITTED_NAME, WindowPlan
 
 SUMMARY_NAME, PAGE_NAME, PICTURES_NAME = SUMMARY_NAMES
 _FORMAT = 1
+_ANEW = "remove it, and the run will be gone on with"
 
 
 def summed_up(
@@ -74,7 +75,7 @@ def windows_summed_up(plan: WindowPlan, folder: Path, config: Config, part: Mapp
         part: which part of which file the clip is, by the names of the options.
     """
     spans = plan.spans()
-    told = [json.loads((plan.folder(folder, number) / FITTED_NAME).read_text()) for number in range(len(spans))]
+    told = [_fitted(plan.folder(folder, number) / FITTED_NAME) for number in range(len(spans))]
     windows = [
         {"folder": plan.folder(folder, number).name, "start_seconds": start, "end_seconds": end, **told[number]}
         for number, (start, end) in enumerate(spans)
@@ -93,6 +94,21 @@ def windows_summed_up(plan: WindowPlan, folder: Path, config: Config, part: Mapp
         "windows": windows,
         "exports": [],
     }
+
+
+def _fitted(path: Path) -> dict[str, Any]:
+    """What is told of a window that is fitted.
+
+    Raises:
+        UserError: when that is damaged.
+    """
+    try:
+        told = read_record(path)
+        for name in ("steps", "seconds", "peak_megabytes"):
+            taken(told, name, int, float)
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}); remove it, and its window will be fitted again") from error
+    return told
 
 
 def _clip(facts: ClipFacts, part: Mapping[str, Any]) -> dict[str, Any]:
@@ -178,14 +194,27 @@ def read_summary(folder: Path) -> dict[str, Any] | None:
     """
     path = folder / SUMMARY_NAME
     try:
-        summary = json.loads(path.read_text())
+        summary = read_record(path)
+        if summary.get("format") != _FORMAT:
+            raise UserError(f"{path} is not a summary of this version; {_ANEW}")
+        taken(summary, "status", str)
+        for entry in taken(summary, "exports", list):
+            if not isinstance(entry, dict):
+                raise ValueError("an export is not a mapping of keys")
+            taken(entry, "path", str)
     except FileNotFoundError:
         return None
+    except UserError:
+        raise
     except ValueError as error:
-        raise UserError(f"{path} is damaged ({error}); remove it, and the run will be gone on with") from error
-    if not isinstance(summary, dict) or summary.get("format") != _FORMAT:
-        raise UserError(f"{path} is not a summary of this version; remove it, and the run will be gone on with")
+        raise damaged_summary(folder, error) from error
     return summary
+
+
+def damaged_summary(folder: Path, error: Exception) -> UserError:
+    """What to say of a summary in which something is missing or of the wrong kind."""
+    why = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+    return UserError(f"{folder / SUMMARY_NAME} is damaged ({why}); {_ANEW}")
 
 
 def is_done(summary: Mapping[str, Any] | None) -> bool:

@@ -11,10 +11,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torchvision.transforms.functional import to_pil_image
 
 from vfield.clip import to_uint8
+from vfield.errors import UserError
 from vfield.export import ExportReport
 from vfield.export_config import ExportConfig
 from vfield.folders import replaced
-from vfield.summary.figures import PAGE_NAME, PICTURES_NAME, SUMMARY_NAME, export_entry, read_summary
+from vfield.records import parse_json
+from vfield.summary.figures import PAGE_NAME, PICTURES_NAME, SUMMARY_NAME, damaged_summary, export_entry, read_summary
 from vfield.summary.page import Curve, link, page
 from vfield.summary.pictures import Shown
 from vfield.training.run import EVENTS_NAME
@@ -55,13 +57,37 @@ def add_export(folder: Path, report: ExportReport, config: ExportConfig) -> None
 
 def _write(folder: Path, summary: Mapping[str, Any]) -> None:
     """The page first: where there are figures, there is a page."""
-    captions = json.loads((folder / PICTURES_NAME / _CAPTIONS_NAME).read_text())
-    shown = [[(f"{PICTURES_NAME}/{file}", caption) for file, caption in row] for row in captions]
-    exports = [{**entry, "href": link(entry["path"], folder)} for entry in summary["exports"]]
-    text = page({**summary, "exports": exports}, shown, _curves(folder / EVENTS_NAME))
+    shown, curves = _captions(folder), _curves(folder / EVENTS_NAME)
+    try:
+        exports = [{**entry, "href": link(entry["path"], folder)} for entry in summary["exports"]]
+        text = page({**summary, "exports": exports}, shown, curves)
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        # What was read from a file may hold anything in the places that only the page looks at.
+        raise damaged_summary(folder, error) from error
     for name, content in ((PAGE_NAME, text), (SUMMARY_NAME, json.dumps(summary, indent=1))):
         with replaced(folder / name) as partial:
-            partial.write_text(content, encoding="utf-8")
+            # Names of files may be no text, which only JSON has words for.
+            partial.write_text(content, encoding="utf-8", errors="backslashreplace")
+
+
+def _captions(folder: Path) -> list[list[tuple[str, str]]]:
+    """The pictures of a run, by rows: their files from the folder, and what they show.
+
+    Raises:
+        UserError: when what is kept of them is damaged.
+    """
+    path = folder / PICTURES_NAME / _CAPTIONS_NAME
+    try:
+        rows = parse_json(path.read_text(encoding="utf-8"))
+        return [[(f"{PICTURES_NAME}/{_text(file)}", _text(caption)) for file, caption in row] for row in rows]
+    except (OSError, TypeError, ValueError) as error:
+        raise UserError(f"{path} is damaged ({error}); fit the clip again") from error
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r:.40} is no text")
+    return value
 
 
 def _write_pictures(folder: Path, rows: Sequence[Sequence[Shown]]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -19,7 +20,9 @@ from vfield.devices import usable_device
 from vfield.errors import UserError
 from vfield.expectation import Expectation
 from vfield.field.video_field import VideoField
+from vfield.folders import held, replaced
 from vfield.opening import open_clip
+from vfield.printable import as_text
 from vfield.scan import Scan
 from vfield.training.members import own_parameters
 from vfield.training.run import EVENTS_NAME, Run, Task, Watch
@@ -165,6 +168,16 @@ def adapt(
 
 def _fitted(task: Task, resume: bool) -> dict[str, FitResult]:
     accelerator = _accelerator(task.config.training, task.out)
+    with _held(task.out, accelerator.is_main_process):
+        return _fitted_by(accelerator, task, resume)
+
+
+def _held(out: Path | None, is_main: bool) -> AbstractContextManager[None]:
+    """Holds the folder of a run, if there is one and this process writes there."""
+    return held(out) if out is not None and is_main else nullcontext()
+
+
+def _fitted_by(accelerator: Accelerator, task: Task, resume: bool) -> dict[str, FitResult]:
     run: Run | None = None
     try:
         run = Run(accelerator, task)
@@ -218,7 +231,8 @@ def begin_folder(out: Path, records: Mapping[str, str], names: list[str], keep_e
         for name in names:
             (out / name).mkdir(exist_ok=True)
         for name, text in records.items():
-            (out / name).write_text(text)
+            with replaced(out / name) as partial:
+                partial.write_text(text, encoding="utf-8")
     except OSError as error:
         raise UserError(f"cannot write to {out}: {error.strerror}; name another folder") from error
 
@@ -232,6 +246,8 @@ def check_device(config: TrainingConfig) -> None:
 
 def _accelerator(config: TrainingConfig, out: Path | None) -> Accelerator:
     check_device(config)
+    if out is not None and as_text(str(out)) != str(out):
+        raise UserError(f"TensorBoard cannot write into {out}, whose name is not UTF-8; name another folder")
     return Accelerator(
         cpu=config.device == "cpu",
         mixed_precision=config.mixed_precision,

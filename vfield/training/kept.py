@@ -7,9 +7,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from vfield.clip import Frames
 from vfield.errors import UserError
 from vfield.folders import remove
+from vfield.frames import Frames
 from vfield.video_io import FileFrames, keep_lossless
 
 # Filled frames, then clean ones: what is written may be made from what was written before.

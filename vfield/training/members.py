@@ -21,13 +21,15 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from vfield.board import Board
-from vfield.clip import Clip, Frames
+from vfield.clip import Clip
 from vfield.coords import keyframe_t
-from vfield.denoise import DenoiseConfig, Keep, denoise, gathered
+from vfield.denoise import Keep, denoise, gathered
 from vfield.expectation import Expectation
 from vfield.field.conditioning import running_statistics
 from vfield.field.video_field import VideoField
 from vfield.fill import fill
+from vfield.fit_config import DenoiseConfig
+from vfield.frames import Frames
 from vfield.objective import Objective
 from vfield.sampling import PatchSampler
 from vfield.scan import Scan, scan_frames

@@ -8,13 +8,10 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from vfield.clip import Clip, ClipFacts
-from vfield.denoise import DenoiseConfig
 from vfield.devices import DeviceName
 from vfield.errors import UserError
 from vfield.field.config import FieldConfig
-from vfield.flow import FlowConfig
-from vfield.objective import ObjectiveConfig
-from vfield.sampling import SamplingConfig
+from vfield.fit_config import DenoiseConfig, FlowConfig, ObjectiveConfig, SamplingConfig
 
 _LOG = logging.getLogger("vfield")
 

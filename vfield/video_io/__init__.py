@@ -6,19 +6,65 @@ with VideoWriter("out.mp4", height=360, width=640, frame_rate=clip.frame_rate, c
         writer.write(frame)
 """
 
-from vfield.video_io.audio import AudioPlan
-from vfield.video_io.carry import CarryPlan
-from vfield.video_io.details import FileDetails, inspect_file
-from vfield.video_io.encode import CONTAINERS, cannot_hold
-from vfield.video_io.filters import encode_gif, filter_frames
-from vfield.video_io.frames import FileFrames, FilePart, digest_of
-from vfield.video_io.graph import ACCURATE
-from vfield.video_io.interlace import Deinterlacing
-from vfield.video_io.joining import frames_in
-from vfield.video_io.lossless import keep_lossless, kept_in_file, open_lossless
-from vfield.video_io.read import ShownFrame, read_clip, read_frames, scan_clip
-from vfield.video_io.source import VideoInfo, has_audio, probe
-from vfield.video_io.write import VideoWriter, common_time_base
+from typing import TYPE_CHECKING
+
+from vfield.lazily import names_from
+
+if TYPE_CHECKING:
+    from vfield.video_io.audio import AudioPlan
+    from vfield.video_io.carry import CarryPlan
+    from vfield.video_io.clips import clips_in
+    from vfield.video_io.clock import told_jumps
+    from vfield.video_io.details import FileDetails, inspect_file
+    from vfield.video_io.encode import CONTAINERS, cannot_hold, hardly_played
+    from vfield.video_io.filters import encode_gif, filter_frames
+    from vfield.video_io.frames import FileFrames, FilePart, digest_of
+    from vfield.video_io.graph import ACCURATE
+    from vfield.video_io.interlace import Deinterlacing
+    from vfield.video_io.joining import frames_in
+    from vfield.video_io.lossless import keep_lossless, kept_in_file, open_lossless
+    from vfield.video_io.pictures import check_gif_times, loops_of
+    from vfield.video_io.rates import probe
+    from vfield.video_io.read import ShownFrame, read_clip, read_frames, scan_clip
+    from vfield.video_io.source import VideoInfo, has_audio
+    from vfield.video_io.write import VideoWriter, common_time_base
+
+__getattr__ = names_from(
+    __name__,
+    {
+        "AudioPlan": "vfield.video_io.audio",
+        "CarryPlan": "vfield.video_io.carry",
+        "FileDetails": "vfield.video_io.details",
+        "inspect_file": "vfield.video_io.details",
+        "CONTAINERS": "vfield.video_io.encode",
+        "cannot_hold": "vfield.video_io.encode",
+        "clips_in": "vfield.video_io.clips",
+        "hardly_played": "vfield.video_io.encode",
+        "encode_gif": "vfield.video_io.filters",
+        "filter_frames": "vfield.video_io.filters",
+        "FileFrames": "vfield.video_io.frames",
+        "FilePart": "vfield.video_io.frames",
+        "digest_of": "vfield.video_io.frames",
+        "keep_lossless": "vfield.video_io.lossless",
+        "kept_in_file": "vfield.video_io.lossless",
+        "open_lossless": "vfield.video_io.lossless",
+        "ACCURATE": "vfield.video_io.graph",
+        "Deinterlacing": "vfield.video_io.interlace",
+        "frames_in": "vfield.video_io.joining",
+        "ShownFrame": "vfield.video_io.read",
+        "read_clip": "vfield.video_io.read",
+        "read_frames": "vfield.video_io.read",
+        "scan_clip": "vfield.video_io.read",
+        "VideoInfo": "vfield.video_io.source",
+        "has_audio": "vfield.video_io.source",
+        "probe": "vfield.video_io.rates",
+        "told_jumps": "vfield.video_io.clock",
+        "check_gif_times": "vfield.video_io.pictures",
+        "loops_of": "vfield.video_io.pictures",
+        "VideoWriter": "vfield.video_io.write",
+        "common_time_base": "vfield.video_io.write",
+    },
+)
 
 __all__ = [
     "ACCURATE",
@@ -33,18 +79,23 @@ __all__ = [
     "VideoInfo",
     "VideoWriter",
     "cannot_hold",
+    "check_gif_times",
+    "clips_in",
     "common_time_base",
     "digest_of",
     "encode_gif",
     "filter_frames",
     "frames_in",
+    "hardly_played",
     "has_audio",
     "inspect_file",
     "keep_lossless",
     "kept_in_file",
+    "loops_of",
     "open_lossless",
     "probe",
     "read_clip",
     "read_frames",
     "scan_clip",
+    "told_jumps",
 ]

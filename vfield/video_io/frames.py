@@ -22,8 +22,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vfield.clip import ClipFacts, Frames, MadeFrames
+from vfield.clip import ClipFacts
 from vfield.errors import UserError
+from vfield.frames import Frames, MadeFrames
 from vfield.video_io.interlace import Deinterlacing
 from vfield.video_io.reading import opened
 from vfield.video_io.rgb import Picture

@@ -19,10 +19,12 @@ from av.video.frame import VideoFrame
 from einops import rearrange
 from torch import Tensor
 
-from vfield.clip import ClipFacts, ColorInfo, Frames, MadeFrames
+from vfield.clip import ClipFacts, ColorInfo
 from vfield.errors import UserError
 from vfield.folders import replaced
+from vfield.frames import Frames, MadeFrames
 from vfield.video_io.color import tag
+from vfield.video_io.files import open_to_write
 from vfield.video_io.frames import FileFrames, FilePart
 
 _RATE = Fraction(25)
@@ -45,7 +47,7 @@ def keep_lossless(path: Path, pictures: Iterable[Tensor], like: Frames) -> Frame
     handed, stored = _FORMATS[like.dtype == torch.uint8]
     with replaced(path) as partial:
         try:
-            with av.open(str(partial), "w", format="matroska") as container:
+            with open_to_write(partial, "matroska") as container:
                 stream = container.add_stream(
                     "ffv1", rate=_RATE, options={"level": "3", "g": "1", **_slices(height, width)}
                 )

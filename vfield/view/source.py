@@ -14,9 +14,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from vfield.clip import Clip, Frames, to_float
+from vfield.clip import Clip, to_float
 from vfield.coords import seconds_to_t
 from vfield.field.video_field import VideoField
+from vfield.frames import Frames
 from vfield.render import Region
 
 Scaling = Literal["lanczos", "nearest"]
