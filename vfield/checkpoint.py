@@ -31,18 +31,25 @@ from vfield.tracks import AskedCurves
 from vfield.video_io import kept_in_file
 
 FIELD_NAME = "field.safetensors"
-WINDOWS_NAME = "windows.json"
 _FORMAT = "vfield 4"
 # Of a clip: nine days at 120 a second.
 _MOST_FRAMES = 10**8
 
 
 class SavedField(NamedTuple):
-    """A field, what its clip was, and what it expects of itself on frames that it has not seen, if it can tell."""
+    """A field, and what is known of it.
+
+    Attributes:
+        field: the field.
+        facts: of its clip.
+        expectation: what it expects of itself on frames that it has not seen, if it can tell.
+        folder: where it was loaded from; None for one that is in memory.
+    """
 
     field: VideoField
     facts: ClipFacts
     expectation: Expectation | None = None
+    folder: Path | None = None
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
@@ -135,11 +142,6 @@ def load_field(path: str | Path, device: str = "cpu", source: str | Path | None 
     put_on = usable_device(device)
     path = Path(path)
     if path.is_dir():
-        if (path / WINDOWS_NAME).is_file():
-            raise UserError(
-                f"{path} is the run of a long clip, a field for each window of it, which only render takes whole; name "
-                f"the folder of a window, like {path / '000'}"
-            )
         if not (path / FIELD_NAME).is_file() and (several := clip_folders(path)):
             raise UserError(f"{path} is the run of {len(several)} clips; name one of their folders, like {several[0]}")
         if not (path / FIELD_NAME).is_file():
@@ -177,7 +179,7 @@ def load_field(path: str | Path, device: str = "cpu", source: str | Path | None 
         raise UserError(f"{path} does not hold a whole field ({error}); fit again") from error
     except (KeyError, TypeError, ValueError, IndexError, ArithmeticError, RuntimeError) as error:
         raise UserError(f"{path} does not hold a whole field ({str(error).splitlines()[0]}); fit again") from error
-    return SavedField(field.to(put_on).eval(), facts, expectation)
+    return SavedField(field.to(put_on).eval(), facts, expectation, path.parent)
 
 
 def _opened(

@@ -7,32 +7,35 @@ it is complete. No more than a frame or two is in memory at any time, however lo
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from itertools import islice, pairwise
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
-from vfield.checkpoint import SavedField
+from vfield.checkpoint import FIELD_NAME, SavedField
 from vfield.clip import ClipFacts, to_uint8
-from vfield.crew import Crew
+from vfield.coords import seconds_to_t
 from vfield.errors import UserError
 from vfield.export_config import ExportConfig, output_size, pixel_aspect_of, region_of, schedule_of
-from vfield.footage import Look, Relay, frames_of
 from vfield.pieces import Pieces
-from vfield.render import Region
+from vfield.render import Region, render
 from vfield.soundtrack import Soundtrack, choose_soundtrack
 from vfield.timing import Schedule
 from vfield.video_io import VideoWriter, check_gif_times, common_time_base, has_audio, loops_of
-from vfield.windows import WindowedRun
 
 _LOG = logging.getLogger("vfield")
+# Frames: exports of fewer are coded in one go, by one process.
+_LEAST_IN_PIECES = 480
+_POLL_SECONDS = 0.2
+_WAIT_SECONDS = 60.0  # for the process that is helped to begin
 
 
 @dataclass(frozen=True)
@@ -127,11 +130,10 @@ def prepare_export(facts: ClipFacts, path: str | Path, config: ExportConfig) -> 
 
 
 def export(
-    saved: SavedField | WindowedRun,
+    saved: SavedField,
     path: str | Path,
     config: ExportConfig,
     *,
-    crew: Crew | None = None,
     device: torch.device | str = "cpu",
     progress: bool = True,
     after_frame: Callable[[int, int], None] | None = None,
@@ -140,10 +142,9 @@ def export(
     """Render a field to a video file, a GIF, a PNG file or a folder of them.
 
     Args:
-        saved: the field, and the facts of its clip; or the windows of a long one.
+        saved: the field, and the facts of its clip.
         path: where the result goes; the name decides the kind, as in `VideoWriter`.
         config: what to make of it.
-        crew: the processes that share the work, all of which call this; None for this one alone.
         device: where to render. The field is moved there.
         progress: show a bar on stderr.
         after_frame: called with the number of frames written and that of all. What it raises ends the export, and
@@ -155,20 +156,14 @@ def export(
     """
     prepared = prepare_export(saved.facts, path, config)
     return write_export(
-        *(saved, prepared),
-        crew=crew,
-        device=device,
-        progress=progress,
-        after_frame=after_frame,
-        chunk_points=chunk_points,
+        saved, prepared, device=device, progress=progress, after_frame=after_frame, chunk_points=chunk_points
     )
 
 
 def write_export(
-    saved: SavedField | WindowedRun,
+    saved: SavedField,
     prepared: PreparedExport,
     *,
-    crew: Crew | None = None,
     device: torch.device | str = "cpu",
     progress: bool = True,
     after_frame: Callable[[int, int], None] | None = None,
@@ -176,33 +171,13 @@ def write_export(
 ) -> ExportReport:
     """Render what was prepared from the clip's facts; see `export`, which does both."""
     began = time.monotonic()
-    plan, (height, width), soundtrack, writer = prepared.plan, prepared.size, prepared.soundtrack, prepared.writer
-    pieces = None
-    if isinstance(saved, WindowedRun):
-        saved.check(plan.source_seconds)
-        pieces = _pieces_of(saved, prepared)
-    look = Look((height, width), prepared.region, chunk_points, device, writer.alpha)
-
-    def ready(frame: Tensor) -> Tensor:
-        # Bytes would round away what a deep file can hold.
-        return frame if writer.bit_depth > 8 else to_uint8(frame)
-
-    def made(numbers: range) -> Iterator[Tensor]:
-        return map(ready, frames_of(saved, plan, numbers, look))
-
-    wanted = range(0 if pieces is None else pieces.done, len(plan.output_seconds))
-    relay = None
-    if crew is not None and crew.size > 1:
-        relay = Relay(crew, wanted, made, prepared.path)
-    if relay is not None and not relay.is_main:
-        relay.supply()
+    plan, (height, width), soundtrack = prepared.plan, prepared.size, prepared.soundtrack
+    writing = _Writing(saved, prepared, device, chunk_points, progress, after_frame)
+    pieces = _pieces_of(saved, prepared)
+    if pieces is None:
+        writing.whole()
     else:
-        try:
-            frames = made(wanted) if relay is None else relay.take()
-            _Writing(prepared, frames, wanted, progress, after_frame).write(pieces)
-        finally:
-            if relay is not None:
-                relay.end()
+        writing.in_pieces(pieces)
     return ExportReport(
         path=prepared.path,
         frames=len(plan.output_seconds),
@@ -216,67 +191,142 @@ def write_export(
     )
 
 
-def _pieces_of(run: WindowedRun, prepared: PreparedExport) -> Pieces | None:
-    """The pieces that an export of a long clip is coded in, those of an earlier try included; None for pictures."""
+def help_export(
+    saved: SavedField, prepared: PreparedExport, *, device: torch.device | str = "cpu", chunk_points: int = 1 << 16
+) -> None:
+    """Make pieces of an export that another process writes, until none is left to make.
+
+    Args:
+        saved: as in `write_export`, which the other process calls.
+        prepared: likewise.
+        device: likewise.
+        chunk_points: likewise.
+    """
+    pieces = _pieces_of(saved, prepared)
+    if pieces is None:
+        return
+    writing = _Writing(saved, prepared, device, chunk_points, progress=False, after_frame=None)
+    until = time.monotonic() + _WAIT_SECONDS
+    while not pieces.folder.is_dir() and time.monotonic() < until:
+        time.sleep(_POLL_SECONDS)
+    try:
+        while writing.next_piece(pieces):
+            pass
+    except UserError:
+        if pieces.folder.is_dir():  # else the other process has ended, and what was being made is not wanted
+            raise
+
+
+def _pieces_of(saved: SavedField, prepared: PreparedExport) -> Pieces | None:
+    """The pieces that a long export of a run is coded in, those of an earlier try included; None for one in one go."""
     config, plan, coding = prepared.config, prepared.plan, prepared.writer.coding
-    if coding is None:
+    folder = saved.folder
+    if coding is None or len(plan.output_seconds) < _LEAST_IN_PIECES:
         return None
-    request = f"{coding} {config.crop} {config.path} {list(map(str, plan.source_seconds))}"
-    return Pieces(run, request, len(plan.output_seconds), prepared.path.suffix)
+    if folder is None or not os.access(folder, os.W_OK):
+        return None
+    held = (folder / FIELD_NAME).stat()
+    shown = f"{config.crop} {config.path} {list(map(str, plan.source_seconds))}"
+    request = f"{coding} {shown} {held.st_size} bytes, {held.st_mtime_ns}"
+    return Pieces(folder, request, len(plan.output_seconds), prepared.path.suffix)
 
 
 class _Writing:
-    """Frames on their way into a file."""
+    """Frames of a field on their way into a file, or into pieces of one."""
 
     def __init__(
         self,
+        saved: SavedField,
         prepared: PreparedExport,
-        frames: Iterator[Tensor],
-        wanted: range,
+        device: torch.device | str,
+        chunk_points: int,
         progress: bool,
         after_frame: Callable[[int, int], None] | None,
     ) -> None:
-        self._prepared, self._after_frame = prepared, after_frame
-        self._pts = prepared.plan.output_seconds
-        self._lasting = [later - earlier for earlier, later in pairwise(prepared.plan.edges_seconds)]
-        bar = tqdm(*(frames, "rendering"), total=wanted.stop, initial=wanted.start, unit="frame", disable=not progress)
-        # Whoever makes the frames must make as many as are wanted.
-        self._numbered = zip(wanted, bar, strict=True)
+        self._saved, self._prepared, self._after_frame = saved, prepared, after_frame
+        self._device, self._chunk_points = device, chunk_points
+        plan = prepared.plan
+        self._pts = plan.output_seconds
+        self._lasting = [later - earlier for earlier, later in pairwise(plan.edges_seconds)]
+        self._bar = tqdm(total=len(self._pts), desc="rendering", unit="frame", disable=not progress)
 
-    def write(self, pieces: Pieces | None) -> None:
-        """Write them all, in one go or piece by piece."""
-        writer = self._prepared.writer
-        if pieces is None:
-            self._fill(writer, len(self._pts), Fraction(0))
-            self._end()
-            return
+    def whole(self) -> None:
+        """Write all frames in one go."""
+        with self._bar:
+            self._fill(self._prepared.writer, range(len(self._pts)))
+
+    def in_pieces(self, pieces: Pieces) -> None:
+        """Write piece by piece, with whatever processes help, and join the pieces."""
         pieces.begin()
-        if pieces.done:
-            _LOG.info(
-                "going on after %d of %d frames, which are kept in %s", pieces.done, len(self._pts), pieces.folder
-            )
+        done = pieces.done()
+        if done:
+            _LOG.info("going on after %d of %d frames, which are kept in %s", done, len(self._pts), pieces.folder)
         try:
-            for file, numbers in pieces.missing():
-                self._fill(writer.piece(file), len(numbers), self._pts[numbers.start])
-            self._end()
-            writer.join(pieces.files, self._pts, self._lasting)
+            with self._bar:
+                while pieces.done() < len(self._pts):
+                    self._bar.update(pieces.done() - self._bar.n)
+                    if not self.next_piece(pieces):
+                        time.sleep(_POLL_SECONDS)  # others are at the last ones; what they give up is taken over
+            self._prepared.writer.join(pieces.files, self._pts, self._lasting)
         except BaseException:
-            if pieces.files[0].exists():
+            if pieces.done():
                 _LOG.warning("what was rendered is kept in %s: the same command goes on from there", pieces.folder)
             raise
         pieces.end()
 
-    def _fill(self, writer: VideoWriter, count: int, origin: Fraction) -> None:
-        """Write the next frames, whose times are counted from an origin."""
+    def next_piece(self, pieces: Pieces) -> bool:
+        """Make a piece that nobody makes; whether there was one."""
+        with pieces.taken() as piece:
+            if piece is not None:
+                file, numbers = piece
+                self._fill(self._prepared.writer.piece(file), numbers)
+        return piece is not None
+
+    def _fill(self, writer: VideoWriter, numbers: range) -> None:
+        """Write some of the frames; their times are counted from the first of them."""
+        origin = self._pts[numbers.start]
         with writer:
-            for number, frame in islice(self._numbered, count):
+            for number, frame in zip(numbers, self._frames(numbers), strict=True):
                 writer.write(frame, pts_seconds=self._pts[number] - origin, duration_seconds=self._lasting[number])
+                self._bar.update()
                 if self._after_frame is not None:
                     self._after_frame(number + 1, len(self._pts))
 
-    def _end(self) -> None:
-        """Let the bar end, and the makers of frames; it is an error if they have more."""
-        next(self._numbered, None)
+    def _frames(self, numbers: range) -> Iterator[Tensor]:
+        """Some of the frames (3, height, width), or (4, height, width) with alpha, as they are to be written."""
+        prepared = self._prepared
+        frames = render(
+            _on_device(self._saved, self._device),
+            prepared.size,
+            _instants(prepared.plan, numbers, self._saved),
+            region=prepared.region,
+            chunk_points=self._chunk_points,
+            device=self._device,
+            alpha=prepared.writer.alpha,
+        )
+        # Bytes would round away what a deep file can hold.
+        return frames if prepared.writer.bit_depth > 8 else map(to_uint8, frames)
+
+
+def _instants(plan: Schedule, numbers: range, saved: SavedField) -> list[float]:
+    """The t of some frames: seconds after the field's first."""
+    facts = saved.facts
+    shown = plan.source_seconds[numbers.start : numbers.stop]
+    instants = [seconds_to_t(seconds, facts.pts_seconds[0]) for seconds in shown]
+    if plan.is_constant or abs(plan.timing.constant_speed or 0) != 1:
+        return instants
+    # At the clip's own times its frames are shown as they are, those that repeat the one before included. Frames that
+    # were not seen are made like any others in between.
+    own = {pts for frame, pts in enumerate(facts.pts_seconds) if frame not in facts.missing}
+    held = saved.field.held(instants)
+    return [at if seconds in own else t for seconds, t, at in zip(shown, instants, held, strict=True)]
+
+
+def _on_device(saved: SavedField, device: torch.device | str) -> nn.Module:
+    try:
+        return saved.field.to(device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"cannot render on device {device}: {str(error).splitlines()[0]}") from error
 
 
 def _check_one_picture(path: str | Path, frames: int) -> None:

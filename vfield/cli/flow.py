@@ -22,7 +22,7 @@ def run(words: list[str]) -> int:
         formats=tuple(parsed.format),
         overwrite=parsed.overwrite,
     )
-    report = write_motion(load_field(run_of(parsed), parsed.device), parsed.output, config)
+    report = write_motion(load_field(run_of(parsed), parsed.device, parsed.source), parsed.output, config)
     say(
         f"{report.path}: {report.steps} steps of {report.width}x{report.height}, "
         f"{100 * report.unknown_share:.1f} % unknown, colours full at {report.full_colour_pixels:.2f} px, "

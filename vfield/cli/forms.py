@@ -8,6 +8,7 @@ from jsonargparse import ArgumentParser
 
 from vfield.cli.options import (
     CLIP,
+    clip_of_run_option,
     command_parser,
     config_options,
     fit_options,
@@ -31,8 +32,7 @@ def train() -> ArgumentParser:
     source_options(parser, "video", several=True)
     mask_option(parser)
     parser.add_argument("--resume", action="store_true", help="go on from the last save in --out")
-    window_option(parser)
-    parser.add_argument("--dry-run", action="store_true", help="say what the fit will take, and end, writing nothing")
+    parser.add_argument("--dry-run", action="store_true", help="say what the fit will be, and end, writing nothing")
     fit_options(parser)
     return parser
 
@@ -72,12 +72,11 @@ def run() -> ArgumentParser:
     )
     part_options(parser, size="fit-size")
     mask_option(parser)
-    window_option(parser)
     about = "run folder, of several clips the folder of theirs, for example runs/x; default runs/NAME of the clip"
     parser.add_argument("--run", type=str | None, metavar="DIR", help=about)
     replaces = "replace an earlier output, and a run that was fitted to something else or in another way"
     parser.add_argument("--overwrite", action="store_true", help=replaces)
-    told = "say what the fit and the export will take, and end, writing nothing"
+    told = "say what the fit and the export will be, and end, writing nothing"
     parser.add_argument("--dry-run", action="store_true", help=told)
     config_options(parser)
     return parser
@@ -87,6 +86,7 @@ def render() -> ArgumentParser:
     """What `vfield render` may be told."""
     parser = command_parser("render", "Export a video or a picture from a fitted field.")
     run_options(parser)
+    clip_of_run_option(parser)
     export_options(parser, "video, .gif, one .png, or a folder for PNGs, for example slow.mp4")
     span_options(parser)
     render_device(parser)
@@ -157,18 +157,6 @@ def _coding_options(parser: ArgumentParser) -> None:
     )
 
 
-def window_option(parser: ArgumentParser) -> None:
-    """How a long clip is divided."""
-    parser.add_argument(
-        "--window",
-        type=str,
-        default="auto",
-        metavar="auto|off|SECONDS",
-        help="fit windows of the clip, each a field of its own, of at most so many seconds, for example 20; auto where "
-        "one field of the whole clip would take more than three quarters of the memory",
-    )
-
-
 def flow() -> ArgumentParser:
     """What `vfield flow` may be told."""
     parser = command_parser(
@@ -177,6 +165,7 @@ def flow() -> ArgumentParser:
         "size asked for, x right and y down. File 000007 starts at frame 7 of a video rendered with the same rates.",
     )
     run_options(parser)
+    clip_of_run_option(parser)
     output_option(parser, "a folder, for one file a step of each format, for example motion", metavar="DIR")
     parser.add_argument(
         "--fps",
@@ -228,6 +217,7 @@ def snapshot() -> ArgumentParser:
     """What `vfield snapshot` may be told."""
     parser = command_parser("snapshot", "Picture what a fitted field adds.")
     run_options(parser)
+    clip_of_run_option(parser)
     output_option(parser, "a .png file, for example snapshot.png")
     render_device(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier picture")
@@ -240,6 +230,7 @@ def view() -> ArgumentParser:
         "view", "Open a local page to look at a fitted field: any instant, any part, beside the source."
     )
     run_options(parser)
+    clip_of_run_option(parser)
     parser.add_argument(
         "--port", type=int, default=0, help="port on 127.0.0.1, for example 8000; default 0, any that is free"
     )

@@ -6,30 +6,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from vfield.checkpoint import FIELD_NAME, WINDOWS_NAME, clip_folders, load_field
+from vfield.checkpoint import FIELD_NAME, clip_folders, load_field
 from vfield.cli.sources import RUN_NAME, recorded_source
 from vfield.config import CONFIG_NAME, differences, load_config
-from vfield.errors import UserError
-from vfield.windows import read_plan
 
 
 def report_of(path: Path) -> dict[str, Any]:
-    """What a field file or run folder holds; of a run of several clips, or of windows, what each of them does."""
-    several = _fields_in(path) if path.is_dir() and not (path / FIELD_NAME).is_file() else []
+    """What a field file or run folder holds; of a run of several clips, what each of them does."""
+    several = clip_folders(path) if path.is_dir() and not (path / FIELD_NAME).is_file() else []
     if several:
         return {"kind": "runs", "runs": [_report(folder) for folder in several]}
     return {"kind": "run", **_report(path)}
-
-
-def _fields_in(path: Path) -> list[Path]:
-    """The folders of the fields in that of a run of several clips, or of the windows of a long one."""
-    if not (path / WINDOWS_NAME).is_file():
-        return clip_folders(path)
-    plan = read_plan(path)
-    fitted = [plan.folder(path, n) for n in range(len(plan.windows)) if plan.is_fitted(path, n)]
-    if not fitted:
-        raise UserError(f"no window of {path} is fitted yet; go on with vfield train --resume --out {path}")
-    return fitted
 
 
 def _report(path: Path) -> dict[str, Any]:

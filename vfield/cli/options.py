@@ -180,6 +180,12 @@ def run_options(parser: ArgumentParser, kind: str = "run folder or field file", 
     parser.add_argument("-i", "--input", type=str | None, metavar="FILE", help=f"{about}; default the first word")
 
 
+def clip_of_run_option(parser: ArgumentParser) -> None:
+    """Where the clip of a run lies now."""
+    told = "where the clip lies now that the run reads its frames from, for example moved.mp4; default where it was"
+    parser.add_argument("--source", type=str | None, metavar="FILE", help=told)
+
+
 def run_of(parsed: Namespace) -> str:
     """The run that `run_options` named.
 

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
+import torch
 from jsonargparse import Namespace
 
+from vfield.checkpoint import SavedField, load_field
 from vfield.cli import forms
 from vfield.cli.options import (
+    is_main_process,
     parse,
     run_of,
 )
 from vfield.cli.places import check_not_read, files_read
 from vfield.cli.says import plain, say
 from vfield.cli.values import exact_number, parse_crop, parse_output_rate, parse_size, parse_speed_curve
-from vfield.crew import crew_of_launch
-from vfield.export import ExportReport, export
+from vfield.export import ExportReport, PreparedExport, help_export, prepare_export, write_export
 from vfield.export_config import ExportConfig
-from vfield.windows import open_run
 from vfield.zoom import read_path
 
 
@@ -26,14 +28,27 @@ def run(words: list[str]) -> int:
     parsed = parse(forms.render(), words)
     check_not_read(parsed.output, files_read(parsed))
     config = export_config(parsed, parsed.start, parsed.end)
-    with crew_of_launch() as crew:
-        saved = open_run(run_of(parsed), parsed.device)
-        if not crew.is_main:
-            logging.getLogger("vfield").setLevel(logging.ERROR)  # what there is to say, the main process says
-        report = export(saved, parsed.output, config, crew=crew, device=parsed.device)
-    if crew.is_main:
+    saved = load_field(run_of(parsed), parsed.device, parsed.source)
+    report = written(saved, prepare_export(saved.facts, parsed.output, _for_this_process(config)), parsed.device)
+    if report is not None:
         say(told(report), plain(report))
     return 0
+
+
+def written(saved: SavedField, prepared: PreparedExport, device: torch.device | str) -> ExportReport | None:
+    """Write an export; of several processes of a launch the main one does, and the others help and give None."""
+    if is_main_process():
+        return write_export(saved, prepared, device=device)
+    help_export(saved, prepared, device=device)
+    return None
+
+
+def _for_this_process(config: ExportConfig) -> ExportConfig:
+    """What is asked for; processes that only help write no result that could be in the way, and say nothing."""
+    if is_main_process():
+        return config
+    logging.getLogger("vfield").setLevel(logging.ERROR)
+    return replace(config, overwrite=True)
 
 
 def export_config(parsed: Namespace, start: float | None = None, end: float | None = None) -> ExportConfig:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from jsonargparse import Namespace
 
-from vfield.checkpoint import FIELD_NAME, WINDOWS_NAME, load_field
+from vfield.checkpoint import FIELD_NAME, load_field
 from vfield.cli import forms
 from vfield.cli.options import (
     INTERRUPTED,
@@ -22,26 +21,23 @@ from vfield.cli.options import (
 )
 from vfield.cli.outcomes import conclude, figures, told
 from vfield.cli.places import check_not_of_run, check_not_read, files_read, is_begun_at_most, run_held
-from vfield.cli.render import export_config
+from vfield.cli.plan import show_plan
+from vfield.cli.render import export_config, written
 from vfield.cli.render import told as export_told
 from vfield.cli.run_batch import Ended, exit_code, output_folder, run_each, suffix_for, table
-from vfield.cli.says import plain, say, tell
+from vfield.cli.says import say, tell
 from vfield.cli.sources import RUN_NAME, Source, expanded, file_of, names_apart, recorded_source
 from vfield.cli.train import fit_source
-from vfield.cli.windows import fit_plan, has_windows, plan_run, show_plan, windows_told
-from vfield.clip import ClipFacts
 from vfield.config import CONFIG_NAME, differences, load_config
-from vfield.crew import crew_of_launch
 from vfield.devices import usable_device
 from vfield.errors import UserError
-from vfield.export import ExportReport, PreparedExport, prepare_export, write_export
+from vfield.export import ExportReport, prepare_export
 from vfield.export_config import ExportConfig, output_size
 from vfield.folders import held
 from vfield.meter import meter
 from vfield.printable import as_text
 from vfield.summary import PAGE_NAME, add_export, exported_before, is_done, read_summary
 from vfield.training import RESUME_NAME, Config, check_device
-from vfield.windows import WindowedRun, open_run
 
 # What of a config has no say in what is fitted.
 _NO_MATTER = {"training.device", "training.save_seconds", "training.picture_seconds"}
@@ -64,13 +60,11 @@ class Job:
         source: which part of which file.
         folder: of the run.
         output: of the export.
-        window: what `--window` says.
     """
 
     source: Source
     folder: Path
     output: str
-    window: str
 
 
 @dataclass(frozen=True)
@@ -104,8 +98,8 @@ def run(words: list[str]) -> int:
         check_not_read(parsed.output, files_read(parsed, clips))
         check_not_of_run(parsed.output, folder)
         if parsed.dry_run:
-            return show_plan(_source(parsed, found), config, folder, parsed.window, (parsed.output, wanted))
-        done = fit_and_export(Job(_source(parsed, found), folder, parsed.output, parsed.window), config, wanted)
+            return show_plan(_source(parsed, found), config, folder, (parsed.output, wanted))
+        done = fit_and_export(Job(_source(parsed, found), folder, parsed.output), config, wanted)
         if is_main_process():
             say("\n".join(_told(folder, done)), _figures(folder, done))
         return INTERRUPTED if done.fit == "stopped" else 0
@@ -118,7 +112,7 @@ def run(words: list[str]) -> int:
     with output_folder(parsed.output, clips) as folder:
         for video, name in zip(videos, names_apart(videos), strict=True):
             output = folder / f"{name}{suffix_for(video, parsed.codec)}"
-            jobs[video] = Job(_source(parsed, video), Path(parsed.run or "runs") / name, str(output), parsed.window)
+            jobs[video] = Job(_source(parsed, video), Path(parsed.run or "runs") / name, str(output))
             check_not_read(str(output), files_read(parsed, videos))
             check_not_of_run(str(output), jobs[video].folder)
         outcomes = run_each(list(jobs), lambda video: _one_of_many(jobs[video], config, wanted))
@@ -163,21 +157,15 @@ def fit_and_export(job: Job, config: Config, wanted: ExportConfig) -> RunReport:
     if known == "other" and not wanted.overwrite:
         raise UserError(f"{job.folder} holds another run ({why}); add --overwrite to replace it, or name a --run DIR")
     if known == "done":
-        with crew_of_launch() as crew:
-            saved = open_run(job.folder, config.training.device)
-            prepared = prepare_export(saved.facts, job.output, wanted)
-            exported = write_export(saved, prepared, crew=crew, device=device)
+        saved = load_field(job.folder, config.training.device)
+        exported = written(saved, prepare_export(saved.facts, job.output, wanted), device)
         return _exported(job, RunReport("used again", exported=exported), wanted)
     output_size(wanted, job.source.picture())  # what cannot be made is refused before the clip is read
     resume = known == "stopped"
 
-    def hold(is_main: bool) -> AbstractContextManager[None]:
-        return run_held(job.folder, is_main=is_main, resume=resume, overwrite=known != "nothing", option="--run")
-
-    # A run that is gone on with keeps its windows, or that it has none.
-    if has_windows(job.source, job.folder, "auto" if resume else job.window, resume):
-        return _fit_windows_and_export(job, config, wanted, resume, hold)
-    with hold(is_main_process()):
+    with run_held(
+        *(job.folder,), is_main=is_main_process(), resume=resume, overwrite=known != "nothing", option="--run"
+    ):
         with meter() as peak_megabytes:
             clips = job.source.read_all()
             (seen,) = clips.values()
@@ -186,47 +174,14 @@ def fit_and_export(job: Job, config: Config, wanted: ExportConfig) -> RunReport:
             megabytes = peak_megabytes()
         fitted = conclude(job.source, clips, config, results, job.folder, megabytes)
     if not fitted:
-        return RunReport("fitted")
+        saved = load_field(job.folder, config.training.device)
+        return RunReport("fitted", exported=written(saved, prepared, device))
     report = RunReport("gone on with" if resume else "fitted", told(fitted, job.folder), figures(fitted))
     report = replace(report, told=[*report.told, f"look:   {job.folder / PAGE_NAME}"])
     if fitted[0].result.interrupted:
         return replace(report, fit="stopped")
     saved = load_field(job.folder, config.training.device)
-    return _exported(job, replace(report, exported=write_export(saved, prepared, device=device)), wanted)
-
-
-def _fit_windows_and_export(
-    job: Job,
-    config: Config,
-    wanted: ExportConfig,
-    resume: bool,
-    hold: Callable[[bool], AbstractContextManager[None]],
-) -> RunReport:
-    """Fit a long clip's windows, and export from them; processes of a launch share both."""
-
-    prepared: PreparedExport | None = None
-
-    def check(facts: ClipFacts) -> None:
-        nonlocal prepared
-        prepared = prepare_export(facts, job.output, wanted)
-
-    with crew_of_launch() as crew:
-        with hold(crew.is_main):
-            plan = plan_run(job.source, config, job.folder, job.window, crew, resume=resume, check=check)
-            result = fit_plan(job.source, config, job.folder, plan, crew)
-        lines = [windows_told(plan, result, job.folder)]
-        report = RunReport(
-            "gone on with" if resume else "fitted", lines, {"windows": len(plan.windows), **plain(result)}
-        )
-        if result.interrupted:
-            return replace(report, fit="stopped")
-        report = replace(report, told=[*lines, f"look:   {job.folder / PAGE_NAME}"])
-        if prepared is None:  # The main process has prepared it before the fit, and said what the file cannot hold.
-            logging.getLogger("vfield").setLevel(logging.ERROR)
-            prepared = prepare_export(plan.facts, job.output, wanted)
-        device = usable_device(config.training.device)
-        exported = write_export(WindowedRun(job.folder), prepared, crew=crew, device=device)
-    return _exported(job, replace(report, exported=exported), wanted)
+    return _exported(job, replace(report, exported=written(saved, prepared, device)), wanted)
 
 
 def _exported(job: Job, report: RunReport, wanted: ExportConfig) -> RunReport:
@@ -266,11 +221,9 @@ def _known(job: Job, config: Config) -> tuple[Known, str]:
     for name, was in differences(held_config, config).items():
         if name not in _NO_MATTER:
             return "other", f"{name} {was}, not {differences(config, held_config)[name]}"
-    fields = any((job.folder / name).is_file() for name in (FIELD_NAME, WINDOWS_NAME))
-    if is_done(read_summary(job.folder)) and fields:
+    if is_done(read_summary(job.folder)) and (job.folder / FIELD_NAME).is_file():
         return "done", ""
-    begun = any((job.folder / name).is_file() for name in (RESUME_NAME, WINDOWS_NAME))
-    return "stopped" if begun else "lost", ""
+    return "stopped" if (job.folder / RESUME_NAME).is_file() else "lost", ""
 
 
 def _told(folder: Path, done: RunReport) -> list[str]:

@@ -15,7 +15,7 @@ from vfield.panels import side_by_side
 def run(words: list[str]) -> int:
     """Read the options, write the picture, and name it."""
     parsed = parse(forms.snapshot(), words)
-    saved = load_field(run_of(parsed), parsed.device)
+    saved = load_field(run_of(parsed), parsed.device, parsed.source)
     check_not_read(parsed.output, {"the clip that the field was fitted to": saved.facts.source})
     side_by_side(saved, Path(parsed.output), device=parsed.device, overwrite=parsed.overwrite)
     say(parsed.output, {"path": parsed.output})

@@ -38,7 +38,7 @@ _LOG = logging.getLogger("vfield")
 _NAMED = 8  # of the files that are left out of a folder
 _FRAGMENT = re.compile(r"(?P<path>.+)#t=(?P<start>\d+(\.\d+)?)?(,(?P<end>\d+(\.\d+)?))?")
 # Names in a run folder that no clip may take.
-_TAKEN = {"config.yaml", "field.safetensors", "resume.safetensors", "windows.json", "tensorboard"}
+_TAKEN = {"config.yaml", "field.safetensors", "resume.safetensors", "exports", "tensorboard"}
 _TAKEN |= {RUN_NAME, LOCK_NAME, *SUMMARY_NAMES}
 
 

@@ -10,7 +10,6 @@ from jsonargparse import Namespace
 
 from vfield.cli import forms
 from vfield.cli.options import (
-    INTERRUPTED,
     config_of,
     is_main_process,
     parse,
@@ -18,10 +17,9 @@ from vfield.cli.options import (
 )
 from vfield.cli.outcomes import conclude, exit_code, report
 from vfield.cli.places import is_begun_at_most, run_held
+from vfield.cli.plan import show_plan
 from vfield.cli.sources import RUN_NAME, SOURCE_OPTIONS, Seen, Source, expanded, recorded_source, source_of
-from vfield.cli.windows import fit_plan, has_windows, plan_run, report_windows, show_plan
 from vfield.config import CONFIG_NAME, config_from_values, config_text, load_values
-from vfield.crew import crew_of_launch
 from vfield.errors import UserError
 from vfield.meter import meter
 from vfield.training import RESUME_NAME, Config, FitResult, check_device, fit, fit_many
@@ -55,15 +53,9 @@ def run(words: list[str]) -> int:
     if parsed.dry_run:
         if parsed.resume:
             raise UserError("--dry-run and --resume contradict each other; leave one out")
-        return show_plan(source, config, folder, parsed.window)
+        return show_plan(source, config, folder)
     main, also = is_main_process(), "--resume to go on or "
     with run_held(folder, is_main=main, resume=parsed.resume, overwrite=parsed.overwrite, also=also):
-        if has_windows(source, folder, parsed.window, parsed.resume):
-            with crew_of_launch() as crew:
-                plan = plan_run(source, config, folder, parsed.window, crew, resume=parsed.resume)
-                result = fit_plan(source, config, folder, plan, crew)
-                report_windows(plan, result, folder, crew)
-            return INTERRUPTED if result.interrupted else 0
         with meter() as peak_megabytes:
             clips = source.read_all()
             results = fit_source(source, clips, config, folder, resume=parsed.resume)

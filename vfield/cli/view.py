@@ -28,7 +28,7 @@ def run(words: list[str]) -> int:
         raise UserError(f"{_INSTALL} ({error.name} is missing)") from error
     path = Path(run_of(parsed))
     folder = path if path.is_dir() else path.parent
-    saved = load_field(path, parsed.device)
+    saved = load_field(path, parsed.device, parsed.source)
 
     def read_source() -> SourceFrames:
         return clip_frames(folder, saved.facts)

@@ -7,7 +7,6 @@ from vfield.summary.figures import (
     is_done,
     read_summary,
     summed_up,
-    windows_summed_up,
 )
 from vfield.summary.pictures import pictures
 from vfield.summary.write import add_export, write_summary
@@ -21,6 +20,5 @@ __all__ = [
     "pictures",
     "read_summary",
     "summed_up",
-    "windows_summed_up",
     "write_summary",
 ]

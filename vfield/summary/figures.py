@@ -22,7 +22,6 @@ from vfield.metrics import Scores
 from vfield.records import read_record, taken
 from vfield.training import Config, FitResult
 from vfield.training.saves import SUMMARY_NAMES
-from vfield.windows import FITTED_NAME, WindowPlan
 
 SUMMARY_NAME, PAGE_NAME, PICTURES_NAME = SUMMARY_NAMES
 _FORMAT = 1
@@ -60,55 +59,8 @@ def summed_up(
         "held_out": None if held_out is None else {name: _finite(value) for name, value in asdict(held_out).items()},
         "peak_megabytes": round(peak_megabytes, 1),
         "versions": _versions(),
-        "windows": [],
         "exports": [],
     }
-
-
-def windows_summed_up(plan: WindowPlan, folder: Path, config: Config, part: Mapping[str, Any]) -> dict[str, Any]:
-    """What there is to say about a long clip's run, of which every window is fitted.
-
-    Args:
-        plan: how the clip is divided.
-        folder: of the run.
-        config: of each fit.
-        part: which part of which file the clip is, by the names of the options.
-    """
-    spans = plan.spans()
-    told = [_fitted(plan.folder(folder, number) / FITTED_NAME) for number in range(len(spans))]
-    windows = [
-        {"folder": plan.folder(folder, number).name, "start_seconds": start, "end_seconds": end, **told[number]}
-        for number, (start, end) in enumerate(spans)
-    ]
-    return {
-        "format": _FORMAT,
-        "status": "done",
-        "clip": _clip(plan.facts, part),
-        "config": differences(config),
-        "steps": sum(window["steps"] for window in told),
-        "seconds": round(sum(window["seconds"] for window in told), 3),
-        "expected": None,
-        "held_out": None,
-        "peak_megabytes": max(window["peak_megabytes"] for window in told),
-        "versions": _versions(),
-        "windows": windows,
-        "exports": [],
-    }
-
-
-def _fitted(path: Path) -> dict[str, Any]:
-    """What is told of a window that is fitted.
-
-    Raises:
-        UserError: when that is damaged.
-    """
-    try:
-        told = read_record(path)
-        for name in ("steps", "seconds", "peak_megabytes"):
-            taken(told, name, int, float)
-    except ValueError as error:
-        raise UserError(f"{path} is damaged ({error}); remove it, and its window will be fitted again") from error
-    return told
 
 
 def _clip(facts: ClipFacts, part: Mapping[str, Any]) -> dict[str, Any]:

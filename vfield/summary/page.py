@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from vfield.summary.figures import PAGE_NAME
-
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
 :root { color-scheme: light dark; }
@@ -39,7 +37,7 @@ def page(summary: Mapping[str, Any], pictures: Sequence[Sequence[tuple[str, str]
     parts = [f"<h1>{escape(title)}</h1>"]
     if summary["status"] != "done":
         parts.append('<p class="mark">The fit was stopped before its end.</p>')
-    parts += [_rows(pictures), _table(_figures(summary)), _windows(summary["windows"]), _exports(summary["exports"])]
+    parts += [_rows(pictures), _table(_figures(summary)), _exports(summary["exports"])]
     parts += [_curve(name, points) for name, points in curves.items() if len(points) > 1]
     parts.append("<h2>Settings that are not the defaults</h2>")
     parts.append(_table(summary["config"]) if summary["config"] else "<p>None.</p>")
@@ -100,21 +98,6 @@ def _exports(exports: Sequence[Mapping[str, Any]]) -> str:
         )
         lines.append(f"<tr><td>{link}</td>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>")
     return f"<h2>Exported</h2><table>{''.join(lines)}</table>"
-
-
-def _windows(windows: Sequence[Mapping[str, Any]]) -> str:
-    """A long clip's windows, a line each; their own pages are beside them."""
-    lines = []
-    for window in windows:
-        expected = window["expected_psnr"]
-        cells = (
-            f"{window['start_seconds']:.2f} to {window['end_seconds']:.2f} s",
-            f"{window['steps']} steps in {window['seconds']:.0f} s",
-            "" if expected is None else f"PSNR {expected:.1f} dB expected of frames never seen",
-        )
-        link = f'<a href="{escape(window["folder"])}/{PAGE_NAME}">{escape(window["folder"])}</a>'
-        lines.append(f"<tr><td>{link}</td>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>")
-    return f"<h2>Windows</h2><table>{''.join(lines)}</table>" if lines else ""
 
 
 def link(path: str, folder: Path) -> str:

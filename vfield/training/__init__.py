@@ -8,7 +8,6 @@ if TYPE_CHECKING:
     from vfield.training.fits import FitResult, adapt, begin_folder, check_device, fit, fit_many
     from vfield.training.saves import RESUME_NAME, remove_summary
     from vfield.training.settings import Config, TrainingConfig
-    from vfield.training.windowed import WindowSource, WindowsResult, fit_windows
 
 __getattr__ = names_from(
     __name__,
@@ -23,9 +22,6 @@ __getattr__ = names_from(
         "remove_summary": "vfield.training.saves",
         "Config": "vfield.training.settings",
         "TrainingConfig": "vfield.training.settings",
-        "WindowSource": "vfield.training.windowed",
-        "WindowsResult": "vfield.training.windowed",
-        "fit_windows": "vfield.training.windowed",
     },
 )
 
@@ -34,13 +30,10 @@ __all__ = [
     "Config",
     "FitResult",
     "TrainingConfig",
-    "WindowSource",
-    "WindowsResult",
     "adapt",
     "begin_folder",
     "check_device",
     "fit",
     "fit_many",
-    "fit_windows",
     "remove_summary",
 ]

@@ -20,15 +20,15 @@ from vfield.devices import usable_device
 from vfield.errors import UserError
 from vfield.expectation import Expectation
 from vfield.field.video_field import VideoField
-from vfield.folders import held, replaced
+from vfield.folders import held, remove, replaced
 from vfield.opening import open_clip
+from vfield.pieces import EXPORTS_NAME
 from vfield.printable import as_text
 from vfield.scan import Scan
 from vfield.training.members import own_parameters
 from vfield.training.run import EVENTS_NAME, Run, Task, Watch
 from vfield.training.saves import RESUME_NAME, remove_summary
 from vfield.training.settings import Config, TrainingConfig
-from vfield.windows import remove_windows
 
 
 class FitResult(NamedTuple):
@@ -205,12 +205,12 @@ def _fitted_by(accelerator: Accelerator, task: Task, resume: bool) -> dict[str, 
 
 
 def begin_folder(out: Path, records: Mapping[str, str], names: list[str], keep_events: bool) -> None:
-    """Make the run folder, or clear an earlier run's events and windows out of it, and write the records.
+    """Make the run folder, or clear an earlier run's events and exports out of it, and write the records.
 
     Args:
         out: the folder.
         records: texts by file name.
-        names: folders of the clips' fields in it; "" for the folder itself, none for a run of windows.
+        names: folders of the clips' fields in it; "" for the folder itself.
         keep_events: leave TensorBoard's events and what resuming needs.
     """
     try:
@@ -220,7 +220,7 @@ def begin_folder(out: Path, records: Mapping[str, str], names: list[str], keep_e
         if not keep_events:
             shutil.rmtree(out / EVENTS_NAME, ignore_errors=True)
             (out / RESUME_NAME).unlink(missing_ok=True)
-            remove_windows(out)
+            remove(out / EXPORTS_NAME)
             for folder in clip_folders(out):
                 shutil.rmtree(folder / EVENTS_NAME, ignore_errors=True)
             # Fields of another choice of clips would be taken for some of this one.
