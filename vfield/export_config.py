@@ -20,7 +20,7 @@ Crop = tuple[Fraction | float, Fraction | float, Fraction | float, Fraction | fl
 
 _LOG = logging.getLogger("vfield")
 _LARGEST_SIDE = 16384
-_LARGEST_FACTOR = 1000  # of frame rates and of slow motion
+_LARGEST_FACTOR = 1000  # of frame rates and of slow motion; the least is one by it
 
 
 @dataclass(frozen=True)
@@ -105,9 +105,9 @@ class ExportConfig:
             if (
                 factor is not None
                 and factor != "source"
-                and not (math.isfinite(factor) and 0 < factor <= _LARGEST_FACTOR)
+                and not Fraction(1, _LARGEST_FACTOR) <= factor <= _LARGEST_FACTOR
             ):
-                raise UserError(f"{name} must be greater than 0 and at most {_LARGEST_FACTOR}, got {_show(factor)}")
+                raise UserError(f"{name} must be {1 / _LARGEST_FACTOR:g} to {_LARGEST_FACTOR}, got {_show(factor)}")
         for name, value in (("start", self.start), ("end", self.end)):
             if value is not None and not (math.isfinite(value) and value >= 0):
                 raise UserError(f"{name} must be zero or more seconds from the first frame, got {_show(value)}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
 from vfield.checkpoint import load_field
@@ -42,7 +44,12 @@ def run(words: list[str]) -> int:
         return clip_frames(folder, saved.facts)
 
     app = make_app(saved, folder.absolute().name, read_source, usable_device(parsed.device))
-    serve(app, parsed.port, not parsed.no_browser, _tell)
+    if not serve(app, parsed.port, not parsed.no_browser, _tell):
+        # A clip that is being read, or the last frames of one that are being coded, cannot be interrupted. Python may
+        # crash when such work comes back while it ends; nothing is left to tidy up.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
     return 0
 
 
