@@ -169,8 +169,8 @@ class _Picture(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with self._budget.taken(self._pixels):
             picture = await self._made(receive)
-            answer = Response(headers=dict(self.headers) | {"Content-Length": str(len(picture))})
-            await send({"type": "http.response.start", "status": 200, "headers": answer.raw_headers})
+            self.headers["Content-Length"] = str(len(picture))
+            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             # In parts: whoever is slow to take them keeps one copy of the picture here, not three.
             for start in range(0, len(picture), _PART_BYTES):
                 part, more = picture[start : start + _PART_BYTES], start + _PART_BYTES < len(picture)
