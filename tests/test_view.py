@@ -31,6 +31,7 @@ from vfield.cli.train import RUN_NAME
 from vfield.cli.view import clip_frames
 from vfield.clip import ColorInfo, to_float, to_uint8
 from vfield.errors import UserError
+from vfield.export_config import ExportConfig
 from vfield.field.config import FieldConfig
 from vfield.field.decoder import DecoderConfig
 from vfield.field.latents import LocalConfig
@@ -39,7 +40,7 @@ from vfield.panels import magnify, motion_colours
 from vfield.peers import resize
 from vfield.render import Region, render
 from vfield.video_io import VideoWriter, read_clip
-from vfield.view.clips import framing
+from vfield.view.clips import check_length, framing
 from vfield.view.server import make_app
 from vfield.view.source import Scaling, kept_frames, look
 from vfield.view.viewer import Viewer
@@ -158,6 +159,17 @@ def test_lanczos_is_that_of_swscale(frames: Tensor) -> None:
     for size in [(72, 128), (90, 160), (18, 32)]:
         made = to_uint8(looked(frames[0], WHOLE, size, "lanczos"))
         assert worst(made, resize(frames[:1], *size, "lanczos")[0]) <= 3
+
+
+def test_a_pixel_wider_than_the_picture_reads_no_more_than_it(frames: Tensor) -> None:
+    wide = looked(frames[0], (-1e6, -1e6, 1e6, 1e6), (1, 1), "lanczos")
+    assert wide.isfinite().all()
+    assert (wide[:, 0, 0] - to_float(frames[0]).mean(dim=(1, 2))).abs().max() < 0.3
+
+
+def test_a_view_is_bounded_in_pixels(page: TestClient) -> None:
+    refused = page.get("/view", params=asked(0.0, size=(8192, 8192)))
+    assert (refused.status_code, "at most 33554432" in refused.json()["error"]) == (400, True)
 
 
 def test_a_window_is_cut_out_of_the_enlarged_frame(frames: Tensor) -> None:
@@ -455,6 +467,17 @@ def test_nothing_is_left_when_the_server_ends(saved: SavedField, tmp_path: Path,
         page.post("/clips", json=order_of(slowmo=1000))
         assert list(tmp_path.iterdir())
     assert not list(tmp_path.iterdir())
+
+
+def test_clips_of_absurdly_many_frames_are_refused(saved: SavedField) -> None:
+    fast = ExportConfig(slowmo=Fraction(1000), fps=Fraction(1000))
+    check_length(fast, saved.facts)  # 200,000 frames
+    longer = replace(saved.facts, end_seconds=Fraction(10**6))
+    check_length(replace(fast, start=0.5, end=0.6), longer)
+    with pytest.raises(UserError, match="at most 262144"):
+        check_length(replace(fast, end=0.3), longer)
+    with pytest.raises(UserError, match="at most 262144"):
+        check_length(fast, longer)
 
 
 @pytest.mark.parametrize("aspect", [Fraction(1), Fraction(16, 11)])
