@@ -96,7 +96,10 @@ INNER_LAYERS = {
         *["settings", "plots", "spectral", "spectral_figures", "ntk", "ntk_run", "ntk_figures"],
         *["race", "budget", "conditioning", "latents", "curves", "adapt", "__init__"],
     ],
-    "view": ["source", "views", "viewer", "worker", "clips", "server", "__init__"],
+    "view": [
+        *["scratch", "source", "watch", "views", "viewer", "worker", "clips", "guard", "connections", "server"],
+        "__init__",
+    ],
     "summary": ["figures", "pictures", "page", "write", "__init__"],
     "training": ["settings", "members", "saves", "run", "fits", "windowed", "__init__"],
     "cli": [
