@@ -17,6 +17,9 @@ PACKAGE = Path(__file__).parents[1] / "vfield"
 # for the module or for the whole package of that name. Names of modules yet to be written do no harm.
 LAYERS = [
     "errors",
+    "ranges",
+    "yaml_files",
+    "arguments",
     "devices",
     "interrupts",
     "folders",

@@ -13,17 +13,18 @@ from pathlib import Path
 from typing import Any, NamedTuple, get_args, get_type_hints
 
 import torch
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from vfield.arguments import plain_parser
 from vfield.clip import ClipFacts, ColorInfo
 from vfield.compact.config import CompressionConfig
 from vfield.compact.packed import LATENTS, Packed, field_of, unpack
 from vfield.coords import keyframe_t
 from vfield.devices import usable_device
-from vfield.errors import UserError
+from vfield.errors import UserError, brief, enough_memory, is_out_of_memory, shortened
 from vfield.expectation import Expectation, Stretch
 from vfield.field.config import FieldConfig
 from vfield.field.motion import Curves
@@ -63,6 +64,7 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any])
         partial.unlink(missing_ok=True)
 
 
+@enough_memory("reading the field")
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read what `write_tensors` wrote.
 
@@ -78,6 +80,8 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
                 raise UserError(f"{path} is not a field file of this version ({_FORMAT}); fit the clip again")
             return {name: file.get_tensor(name) for name in file.keys()}, json.loads(metadata["facts"])  # noqa: SIM118
     except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
+        if is_out_of_memory(error):
+            raise
         raise UserError(f"{path} is damaged ({error}); fit the clip again") from error
 
 
@@ -140,6 +144,7 @@ def _unpacked(
     return field_of(packed, unpack(packed), config, float(facts.end_seconds - facts.pts_seconds[0]))
 
 
+@enough_memory("reading the field")
 def load_field(path: str | Path, device: str = "cpu") -> SavedField:
     """Read a field file, or the one in a run folder.
 
@@ -190,6 +195,8 @@ def load_field(path: str | Path, device: str = "cpu") -> SavedField:
     except UserError as error:
         raise UserError(f"{path} does not hold a whole field ({error}); fit again") from error
     except (KeyError, TypeError, ValueError, IndexError, ArithmeticError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise
         raise UserError(f"{path} does not hold a whole field ({str(error).splitlines()[0]}); fit again") from error
     return SavedField(field.to(put_on).eval(), facts, expectation)
 
@@ -206,7 +213,7 @@ def load(path: str | Path, device: str = "cpu") -> VideoField:
 def config_from_json(kind: type, values: dict[str, Any]) -> Any:
     """A frozen config dataclass from its `asdict` form; unknown keys and wrong values are UserErrors that name them."""
     _check_values(kind, values, "")
-    parser = ArgumentParser(exit_on_error=False)
+    parser = plain_parser()
     parser.add_class_arguments(kind)
     try:
         parsed: Namespace = parser.parse_object(values)
@@ -214,18 +221,18 @@ def config_from_json(kind: type, values: dict[str, Any]) -> Any:
     except UserError:
         raise
     except Exception as error:
-        raise UserError(" ".join(str(error).split())) from error
+        raise UserError(shortened(error)) from error
 
 
 def _check_values(kind: type, values: Any, where: str) -> None:
     """What jsonargparse lets pass or words for programmers: groups that are no mappings, nulls, and no numbers."""
     if not isinstance(values, dict):
-        raise UserError(f"{where or 'the config'} must be a mapping of keys, got {values!r}")
+        raise UserError(f"{where or 'the config'} must be a mapping of keys, got {brief(values)}")
     hints = get_type_hints(kind)
     for key, value in values.items():
         name = f"{where}.{key}" if where else str(key)
         if key not in hints:
-            raise UserError(f"unknown key {name}; there are {', '.join(hints)}")
+            raise UserError(f"unknown key {name:.80}; there are {', '.join(hints)}")
         if is_dataclass(hints[key]):
             _check_values(hints[key], value, name)
         elif value is None and type(None) not in get_args(hints[key]):

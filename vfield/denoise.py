@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -23,9 +23,9 @@ from einops import rearrange
 from torch import Tensor
 
 from vfield.clip import Clip, to_uint8
-from vfield.errors import UserError
 from vfield.flow import MEDIUM, dense_flow, warp
 from vfield.noise import WHITE, Clipped, Noise, estimate_noise, from_opponent, to_levels, to_opponent
+from vfield.ranges import Range, check_ranges
 from vfield.repeats import find_repeats
 from vfield.shots import find_shots, flashes_apart
 
@@ -54,16 +54,11 @@ class DenoiseConfig:
         UserError: when a value is out of range.
     """
 
-    strength: float | Literal["auto"] = "auto"
-    least: float = 5.0
+    strength: Annotated[float | Literal["auto"], Range(0, WHITE / 2)] = "auto"
+    least: Annotated[float, Range(0, 255, open=True)] = 5.0
 
     def __post_init__(self) -> None:
-        if self.strength != "auto" and not 0 <= self.strength <= WHITE / 2:
-            raise UserError(
-                f"denoising.strength must be auto or 0 (off) to {WHITE / 2:g} grey levels, got {self.strength}"
-            )
-        if not 0 < self.least < math.inf:
-            raise UserError(f"denoising.least must be more than 0 grey levels, got {self.least}")
+        check_ranges(self, "denoising")
 
 
 class Denoised(NamedTuple):

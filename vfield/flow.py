@@ -9,7 +9,7 @@ This is the only module that uses OpenCV, but for a peer that is OpenCV's own.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import cv2
 import numpy as np
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from vfield.clip import to_float, to_uint8
 from vfield.errors import UserError
+from vfield.ranges import Range, check_ranges
 
 # DIS refuses pictures of less than 1.5 patches a side; four leave it neighbours to propagate from, and a pyramid.
 _LEAST_PATCHES = 4
@@ -47,20 +48,17 @@ class FlowConfig:
         UserError: when a value is out of range.
     """
 
-    finest_scale: int = 0
-    patch_size: int = 12
-    patch_stride: int = 4
-    variational_iterations: int = 5
+    finest_scale: Annotated[int, Range(0, 10)] = 0
+    patch_size: Annotated[int, Range(4, 64)] = 12
+    patch_stride: Annotated[int, Range(1, 64)] = 4
+    variational_iterations: Annotated[int, Range(0, 1000)] = 5
 
     def __post_init__(self) -> None:
-        if self.finest_scale < 0:
-            raise UserError(f"finest_scale must be 0 (full size) or more, got {self.finest_scale}")
-        if self.patch_size < 4:
-            raise UserError(f"patch_size must be at least 4 pixels, got {self.patch_size}")
-        if not 1 <= self.patch_stride <= self.patch_size:
-            raise UserError(f"patch_stride must be 1 to patch_size ({self.patch_size}), got {self.patch_stride}")
-        if self.variational_iterations < 0:
-            raise UserError(f"variational_iterations must be 0 or more, got {self.variational_iterations}")
+        check_ranges(self, "flow")
+        if self.patch_stride > self.patch_size:
+            raise UserError(
+                f"flow.patch_stride must be at most flow.patch_size ({self.patch_size}), got {self.patch_stride}"
+            )
 
 
 MEDIUM = FlowConfig(finest_scale=1, patch_size=8, patch_stride=3)

@@ -13,15 +13,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from vfield.enlarging import Patches
-from vfield.errors import UserError
 from vfield.field.video_field import VideoField
 from vfield.losses import charbonnier, squared, total_variation
+from vfield.ranges import Range, check_ranges
 from vfield.sampling import Batch
 
 # Errors under about this count squared, larger ones by their size: what cannot be made right must not rule the rest.
@@ -41,16 +41,14 @@ class ObjectiveConfig:
         smoothness: weight of the total variation of the learnt motion corrections, per pixel of displacement.
     """
 
-    observed: float = 1.0
-    hidden: float = 1.0
-    detail: float = 1.0
-    agreement: float = 0.0
-    smoothness: float = 0.01
+    observed: Annotated[float, Range(0, 1e6)] = 1.0
+    hidden: Annotated[float, Range(0, 1e6)] = 1.0
+    detail: Annotated[float, Range(0, 1e6)] = 1.0
+    agreement: Annotated[float, Range(0, 1e6)] = 0.0
+    smoothness: Annotated[float, Range(0, 1e6)] = 0.01
 
     def __post_init__(self) -> None:
-        weights = (self.observed, self.hidden, self.detail, self.agreement, self.smoothness)
-        if min(weights) < 0:
-            raise UserError(f"objective weights must not be negative, got {weights}")
+        check_ranges(self, "objective")
 
 
 class Terms(NamedTuple):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
 from einops import rearrange
@@ -18,6 +18,7 @@ from torch import Tensor
 from vfield.clip import to_float
 from vfield.coords import pixel_uv, with_t
 from vfield.errors import UserError
+from vfield.ranges import Range, check_ranges
 
 
 @dataclass(frozen=True)
@@ -30,17 +31,12 @@ class SamplingConfig:
         hidden_share: fraction of the patches whose keyframe is hidden from the field (the in-between task).
     """
 
-    patches: int = 32
-    patch_size: int = 24
-    hidden_share: float = 0.75
+    patches: Annotated[int, Range(1, 1 << 20)] = 32
+    patch_size: Annotated[int, Range(1, 4096)] = 24
+    hidden_share: Annotated[float, Range(0, 1)] = 0.75
 
     def __post_init__(self) -> None:
-        if self.patches < 1 or self.patch_size < 1:
-            raise UserError(
-                f"sampling.patches and sampling.patch_size must be at least 1, got {self.patches}, {self.patch_size}"
-            )
-        if not 0 <= self.hidden_share <= 1:
-            raise UserError(f"sampling.hidden_share must be in [0, 1], got {self.hidden_share}")
+        check_ranges(self, "sampling")
 
 
 def turn(seed: int, number: int, members: int) -> int:

@@ -16,10 +16,11 @@ from pathlib import Path
 
 from jsonargparse import ActionConfigFile, ArgumentParser, DefaultHelpFormatter, Namespace
 
+from vfield.arguments import plain_parser
 from vfield.benchmark.suite import SUITE
 from vfield.cli.says import answering, say_error
 from vfield.config import CONFIG_NAME, config_from_values, load_values
-from vfield.errors import UserError
+from vfield.errors import UserError, brief, is_out_of_memory, out_of_memory_told, shortened
 from vfield.training import Config
 
 # Parts of help texts that several options share.
@@ -51,7 +52,13 @@ def guarded(command: Callable[[list[str]], int], argv: Sequence[str] | None, jso
         except UserError as error:
             return fail(str(error))
         except OSError as error:
+            if is_out_of_memory(error):
+                return fail(out_of_memory_told("this", error))
             return fail(f"{error.filename or 'the system'}: {error.strerror or error}")
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            return fail(out_of_memory_told("this", error))
         except KeyboardInterrupt:
             say_error("interrupted", "interrupted")
             return 130
@@ -98,10 +105,9 @@ def command_parser(name: str, description: str, json_file: bool = False) -> Argu
         description: for its help.
         json_file: whether `--json` may name a file.
     """
-    parser = ArgumentParser(
+    parser = plain_parser(
         prog=f"vfield {name}",
         description=description,
-        exit_on_error=False,
         allow_abbrev=False,
         formatter_class=_HelpFormatter,
     )
@@ -149,17 +155,16 @@ def parse(parser: ArgumentParser, words: list[str]) -> Namespace:
     except UserError:
         raise
     except Exception as error:  # jsonargparse raises ArgumentError, TypeError or a YAML error by what is wrong
-        raise UserError(f"{error}; see --help") from error
+        raise UserError(f"{shortened(error)}; see --help") from error
     return parsed
 
 
 def _check_config_files(words: list[str]) -> None:
     """Read the config files first: the parser's own errors do not name the file."""
     for i, word in enumerate(words):
-        if word == "--config" and i + 1 < len(words):
-            config_from_values(load_values(words[i + 1]))
-        elif word.startswith("--config="):
-            config_from_values(load_values(word.partition("=")[2]))
+        name, equals, value = word.partition("=")
+        if name == "--config" and (equals or i + 1 < len(words)):
+            config_from_values(load_values(value if equals else words[i + 1]))
 
 
 def exact_number(name: str, text: str) -> Fraction:
@@ -337,7 +342,7 @@ def config_of(parsed: Namespace) -> Config:
     groups = {name: getattr(parsed, name) for name in Config.__dataclass_fields__}
     for name, group in groups.items():
         if not isinstance(group, Namespace):
-            raise UserError(f"{name} must be a mapping of keys, got {group!r}")
+            raise UserError(f"{name} must be a mapping of keys, got {brief(group)}")
     values = {name: group.as_dict() for name, group in groups.items()}
     training = values["training"]
     if parsed.minutes is not None:

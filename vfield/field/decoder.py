@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 
-from vfield.errors import UserError
 from vfield.field.conditioning import Codes, Conditioner, ConditioningKind, conditioner, steered
+from vfield.ranges import Range, check_ranges
 
 
 @dataclass(frozen=True)
@@ -25,17 +26,14 @@ class DecoderConfig:
         rank: of the weights that a hypernetwork makes.
     """
 
-    width: int = 32
-    depth: int = 2
+    width: Annotated[int, Range(1, 8192)] = 32
+    depth: Annotated[int, Range(1, 64)] = 2
     conditioning: ConditioningKind = "film"
     local_conditioning: ConditioningKind = "concatenate"
-    rank: int = 8
+    rank: Annotated[int, Range(1, 1024)] = 8
 
     def __post_init__(self) -> None:
-        if self.width < 1 or self.depth < 1:
-            raise UserError(f"decoder.width and decoder.depth must be at least 1, got {self.width} and {self.depth}")
-        if self.rank < 1:
-            raise UserError(f"decoder.rank must be at least 1, got {self.rank}")
+        check_ranges(self, "field.decoder")
 
 
 class Decoder(nn.Module):

@@ -31,7 +31,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple, Self
+from typing import Annotated, NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
@@ -40,9 +40,9 @@ from torch import Tensor, nn
 
 from vfield.clip import to_float
 from vfield.coords import Footprint, pixel_uv, uv_to_xy
-from vfield.errors import UserError
 from vfield.field.latents import ColourKeyframes, Recent, tensor_bytes
 from vfield.field.splines import sample_grid, spline_coefficients
+from vfield.ranges import Range, check_ranges
 
 CELLS = 4  # that a pixel is divided into
 _FINE = 3 * CELLS
@@ -76,16 +76,12 @@ class DetailConfig:
     """
 
     enabled: bool = True
-    radius: int = 2
-    channels: int = 32
-    blocks: int = 2
+    radius: Annotated[int, Range(0, 16)] = 2
+    channels: Annotated[int, Range(1, 4096)] = 32
+    blocks: Annotated[int, Range(0, 64)] = 2
 
     def __post_init__(self) -> None:
-        if self.radius < 0 or self.channels < 1 or self.blocks < 0:
-            raise UserError(
-                "detail.radius and detail.blocks must not be negative and detail.channels at least 1, "
-                f"got {self.radius}, {self.blocks} and {self.channels}"
-            )
+        check_ranges(self, "field.detail")
 
 
 class Sighting(NamedTuple):

@@ -13,16 +13,16 @@ same names and shapes as an autodecoder's. A field file holds those values and n
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Annotated, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vfield.clip import to_float
-from vfield.errors import UserError
 from vfield.field.latents import GlobalConfig, GlobalLatent, LatentGrids, LocalConfig
 from vfield.field.splines import area_averages
+from vfield.ranges import Range, check_ranges
 
 # Most rows and columns of the copies of keyframes that global codes are predicted from.
 _SMALL = (24, 32)
@@ -37,15 +37,11 @@ class EncoderConfig:
         blocks: residual convolutions of 3x3 cells.
     """
 
-    channels: int = 32
-    blocks: int = 2
+    channels: Annotated[int, Range(1, 4096)] = 32
+    blocks: Annotated[int, Range(0, 64)] = 2
 
     def __post_init__(self) -> None:
-        if self.channels < 1 or self.blocks < 0:
-            raise UserError(
-                "encoder.channels must be at least 1 and encoder.blocks not negative, "
-                f"got {self.channels} and {self.blocks}"
-            )
+        check_ranges(self, "field.encoder")
 
 
 class _Trunk(nn.Module):

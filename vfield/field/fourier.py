@@ -23,13 +23,14 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
 
 from vfield.coords import Footprint
 from vfield.errors import UserError
+from vfield.ranges import Range, check_ranges
 
 FourierKind = Literal["none", "basic", "positional", "gaussian"]
 
@@ -50,19 +51,13 @@ class FourierConfig:
     """
 
     kind: FourierKind = "gaussian"
-    count: int = 8
-    space_bandwidth: float | tuple[float, float] = 2.0
-    time_bandwidth: float = 0.5
+    count: Annotated[int, Range(1, 65536)] = 8
+    space_bandwidth: Annotated[float | tuple[float, float], Range(0, 1e5)] = 2.0
+    time_bandwidth: Annotated[float, Range(0, 1e5)] = 0.5
     learnt: bool = False
 
     def __post_init__(self) -> None:
-        if self.count < 1:
-            raise UserError(f"fourier.count must be at least 1, got {self.count}")
-        if min(self.bandwidths) < 0:
-            raise UserError(
-                "fourier bandwidths must not be negative, got "
-                f"space_bandwidth={self.space_bandwidth}, time_bandwidth={self.time_bandwidth}"
-            )
+        check_ranges(self, "field.fourier")
         if max(self.bandwidths) == 0:
             raise UserError("fourier bandwidths are all 0, which leaves no axis; raise space_bandwidth")
         if self.learnt and self.kind == "none":

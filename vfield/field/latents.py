@@ -9,15 +9,15 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, NamedTuple, Self, TypeVar
+from typing import Annotated, Generic, NamedTuple, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from vfield.clip import to_float
 from vfield.coords import Footprint, uv_to_xy
-from vfield.errors import UserError
 from vfield.field.splines import area_averages, resize_grid, sample_grid, spline_coefficients
+from vfield.ranges import Range, check_ranges
 
 Made = TypeVar("Made")
 
@@ -36,15 +36,11 @@ class GlobalConfig:
     """
 
     enabled: bool = True
-    width: int = 8
-    knots_per_second: float = 4.0
+    width: Annotated[int, Range(1, 4096)] = 8
+    knots_per_second: Annotated[float, Range(0, 1000, open=True)] = 4.0
 
     def __post_init__(self) -> None:
-        if self.width < 1 or self.knots_per_second <= 0:
-            raise UserError(
-                "global.width must be at least 1 and global.knots_per_second positive, "
-                f"got {self.width} and {self.knots_per_second}"
-            )
+        check_ranges(self, "field.shared")
 
 
 class GlobalLatent(nn.Module):
@@ -86,18 +82,12 @@ class LocalConfig:
     """
 
     colours: bool = True
-    levels: tuple[int, ...] = (8, 32)
-    channels: int = 4
-    keyframe_stride: int = 1
+    levels: Annotated[tuple[int, ...], Range(1, 4096)] = (8, 32)
+    channels: Annotated[int, Range(1, 1024)] = 4
+    keyframe_stride: Annotated[int, Range(1, 100_000)] = 1
 
     def __post_init__(self) -> None:
-        if any(level < 1 for level in self.levels):
-            raise UserError(f"local.levels are cell sizes in pixels, at least 1, got {list(self.levels)}")
-        if self.channels < 1 or self.keyframe_stride < 1:
-            raise UserError(
-                "local.channels and local.keyframe_stride must be at least 1, "
-                f"got {self.channels} and {self.keyframe_stride}"
-            )
+        check_ranges(self, "field.local")
 
 
 class Recent(Generic[Made]):

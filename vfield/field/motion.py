@@ -19,14 +19,14 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from vfield.coords import uv_to_xy
-from vfield.errors import UserError
 from vfield.field.splines import resize_grid, sample_bilinear, sample_grid
+from vfield.ranges import Range, check_ranges
 
 CURVE_CHANNELS = 6  # v, a, j, each x and y
 LONE_CHANNELS = 4  # velocity from the left, velocity from the right
@@ -56,15 +56,11 @@ class MotionConfig:
     enabled: bool = True
     curved: bool = True
     visibility: bool = True
-    cell: int = 4
-    levels: tuple[int, ...] = ()
+    cell: Annotated[int, Range(1, 1024)] = 4
+    levels: Annotated[tuple[int, ...], Range(1, 4096)] = ()
 
     def __post_init__(self) -> None:
-        if self.cell < 1 or any(level < 1 for level in self.levels):
-            raise UserError(
-                "motion.cell and motion.levels are sizes in pixels, at least 1, "
-                f"got {self.cell} and {list(self.levels)}"
-            )
+        check_ranges(self, "field.motion")
 
 
 class Curves(NamedTuple):

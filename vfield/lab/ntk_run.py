@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
 from einops import rearrange, reduce
@@ -22,6 +22,7 @@ from vfield.lab.ntk import (
     unexplained_by_difference,
 )
 from vfield.lab.spectral import KINDS, map_config
+from vfield.ranges import Range, check_ranges
 
 _MOST_GRADIENT_NUMBERS = 1 << 28  # of all points together: a gigabyte
 
@@ -41,30 +42,23 @@ class NtkConfig:
         seed: of the weights and frequencies.
     """
 
-    line_points: int = 64
-    side: int = 14
-    width: int = 2048
-    depth: int = 1
-    count: int = 128
-    sigma: float = 4.0
-    steps: int = 2000
-    seed: int = 0
+    line_points: Annotated[int, Range(4, 65536)] = 64
+    side: Annotated[int, Range(4, 4096)] = 14
+    width: Annotated[int, Range(1, 1 << 20)] = 2048
+    depth: Annotated[int, Range(1, 64)] = 1
+    count: Annotated[int, Range(1, 65536)] = 128
+    sigma: Annotated[float, Range(0, 1e5, open=True)] = 4.0
+    steps: Annotated[int, Range(10, 10**9)] = 2000
+    seed: Annotated[int, Range(0, (1 << 31) - 1)] = 0
 
     def __post_init__(self) -> None:
-        if min(self.line_points, self.side) < 4:
-            raise UserError(f"line_points and side must be at least 4, got {self.line_points} and {self.side}")
-        if self.depth < 1 or self.width < 1 or self.steps < 10:
-            raise UserError(
-                f"width and depth must be at least 1 and steps 10, got {self.width}, {self.depth} and {self.steps}"
-            )
+        check_ranges(self, "")
         numbers = self.width * (2 * self.count + (self.depth - 1) * self.width)
         if numbers * max(self.line_points, self.side**2) > _MOST_GRADIENT_NUMBERS:
             raise UserError(
                 f"{self.line_points} points on the line and {self.side**2} on the grid have more gradients by the "
                 f"weights of width {self.width} and depth {self.depth} than fit; choose fewer or narrower"
             )
-        if not self.sigma > 0:
-            raise UserError(f"sigma must be a positive number of cycles across the picture, got {self.sigma}")
 
 
 class Kernel(NamedTuple):

@@ -20,7 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
 from einops import rearrange
@@ -32,6 +32,7 @@ from vfield.errors import UserError
 from vfield.field.decoder import Decoder, DecoderConfig
 from vfield.field.fourier import FourierConfig, FourierFeatures, FourierKind
 from vfield.peers import resize
+from vfield.ranges import Range, check_ranges
 
 KINDS: tuple[FourierKind, ...] = ("none", "basic", "positional", "gaussian")
 LEARNT = "gaussian, learnt"  # frequencies that start at the best bandwidth and are learnt with the rest
@@ -55,25 +56,22 @@ class SpectralConfig:
         seed: of everything random.
     """
 
-    size: int = 128
-    steps: int = 400
-    points: int = 2048
-    learning_rate: float = 2e-3
-    width: int = 128
-    depth: int = 3
-    count: int = 128
-    sigmas: tuple[float, ...] = (2.0, 4.0, 6.0, 8.0, 16.0, 32.0, 64.0)
-    seed: int = 0
+    size: Annotated[int, Range(8, 512)] = 128
+    steps: Annotated[int, Range(SNAPSHOT_STEPS, 10**7)] = 400
+    points: Annotated[int, Range(1, 1 << 20)] = 2048
+    learning_rate: Annotated[float, Range(0, 10)] = 2e-3
+    width: Annotated[int, Range(1, 8192)] = 128
+    depth: Annotated[int, Range(1, 64)] = 3
+    count: Annotated[int, Range(2, 65536)] = 128
+    sigmas: Annotated[tuple[float, ...], Range(0, 1e5, open=True)] = (2.0, 4.0, 6.0, 8.0, 16.0, 32.0, 64.0)
+    seed: Annotated[int, Range(0, (1 << 31) - 1)] = 0
 
     def __post_init__(self) -> None:
-        if not 8 <= self.size <= 512:
-            raise UserError(f"size must be 8 to 512 pixels, got {self.size}; 128 takes about two minutes")
-        if self.steps < SNAPSHOT_STEPS:
-            raise UserError(f"steps must be at least {SNAPSHOT_STEPS}, got {self.steps}: there is a snapshot so often")
-        if self.count < 2 or self.count % 2:
+        check_ranges(self, "")
+        if self.count % 2:
             raise UserError(f"count must be even, got {self.count}: the positional map has half as many on each axis")
-        if not self.sigmas or not all(0 < sigma < math.inf for sigma in self.sigmas):
-            raise UserError(f"sigmas must be positive numbers of cycles across the picture, got {self.sigmas}")
+        if not self.sigmas:
+            raise UserError("sigmas must be cycles across the picture, one or more, got none")
 
 
 class Trace(NamedTuple):
