@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Annotated, Literal, get_args
 
-from vfield.clip import ClipFacts, reshaped_aspect
-from vfield.errors import UserError
+from vfield.clip import ClipFacts, ColorInfo, reshaped_aspect
+from vfield.errors import UserError, brief
 from vfield.ranges import Range, check_ranges
 from vfield.render import WHOLE, Region
 from vfield.soundtrack import AudioMode
@@ -144,8 +144,24 @@ def check_size(height: int, width: int, why: str = "") -> None:
     """Refuse a picture that is empty or absurdly large, in one line that may say why it would be."""
     if not (1 <= height <= LARGEST_SIDE and 1 <= width <= LARGEST_SIDE):
         raise UserError(
-            f"a picture of {width}x{height}{why} cannot be made; both sides must be 1 to {LARGEST_SIDE} pixels"
+            f"a picture of {brief(width)}x{brief(height)}{why} cannot be made; both sides must be 1 to {LARGEST_SIDE} "
+            "pixels"
         )
+
+
+def check_picture(config: ExportConfig, height: int, width: int) -> None:
+    """Refuse what cannot be made of pictures of a size, which may be known long before all else of a clip is.
+
+    Raises:
+        UserError: when the crop is not in the picture, or the size of the result absurd.
+    """
+    only_size = ClipFacts(
+        *(height, width, (Fraction(0),), Fraction(1), Fraction(1)),
+        color=ColorInfo(),
+        pixel_aspect=Fraction(1),
+        source="",
+    )
+    output_size(config, only_size)
 
 
 def _crop(config: ExportConfig, facts: ClipFacts) -> tuple[Fraction, Fraction, Fraction, Fraction]:

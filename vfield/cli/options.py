@@ -9,10 +9,12 @@ import sys
 import tempfile
 import warnings
 from argparse import Action
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
+from dataclasses import is_dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import get_type_hints
 
 from jsonargparse import ActionConfigFile, ArgumentParser, DefaultHelpFormatter, Namespace
 
@@ -21,6 +23,8 @@ from vfield.benchmark.suite import SUITE
 from vfield.cli.says import answering, say_error
 from vfield.config import CONFIG_NAME, config_from_values, load_values
 from vfield.errors import UserError, brief, is_out_of_memory, out_of_memory_told, shortened
+from vfield.export_config import LARGEST_SIDE
+from vfield.ranges import Range, check_range
 from vfield.training import Config
 
 # Parts of help texts that several options share.
@@ -28,6 +32,35 @@ CLIP = "for example clip.mp4"
 PRESET = "for example configs/fast.yaml"
 STEPS = "optimisation steps, for example 400"
 SEED = "seed of everything random, for example 1"
+# The numbers of all commands, by the name of their option, which means the same in each. What a command refuses beyond
+# that depends on its clip or its encoder.
+NUMBERS = {
+    "start": Range(0, 10**9),
+    "end": Range(0, 10**9),
+    "steps": Range(0, 10**9),
+    "minutes": Range(0, 10**6, open=True),
+    "seed": Range(0, (1 << 31) - 1),
+    "scale": Range(0, LARGEST_SIDE, open=True),
+    "crf": Range(0, 63),
+    "crfs": Range(0, 63),
+    "holdout": Range(2, 10**6),
+    "frames": Range(1, 10**9),
+    "port": Range(0, 65535),
+    "levels": Range(0, 127.5),
+    "look_every": Range(1, 10**9),
+    "every": Range(1, 10**6),
+    "parameters": Range(1, 10**9),
+    "rank": Range(1, 1024),
+    "learning_rate": Range(0, 10),
+    "width": Range(1, 1 << 20),
+    "depth": Range(1, 64),
+    "count": Range(1, 65536),
+    "line_points": Range(1, 65536),
+    "side": Range(1, 4096),
+    "pixels": Range(1, LARGEST_SIDE),
+    "sigma": Range(0, 1e5),
+    "sigmas": Range(0, 1e5, most=64),
+}
 DEVICE = "where to compute: auto, cpu, cuda or mps, for example cuda"
 
 
@@ -156,15 +189,31 @@ def parse(parser: ArgumentParser, words: list[str]) -> Namespace:
         raise
     except Exception as error:  # jsonargparse raises ArgumentError, TypeError or a YAML error by what is wrong
         raise UserError(f"{shortened(error)}; see --help") from error
+    for name, allowed in NUMBERS.items():
+        check_range(f"--{name.replace('_', '-')}", getattr(parsed, name, None), allowed)
     return parsed
+
+
+def _groups(kind: type, prefix: str = "") -> Iterator[str]:
+    """The parts of a config that have parts, each of which a file may give, too: field, field.local, ..."""
+    for name, hint in get_type_hints(kind).items():
+        if is_dataclass(hint) and isinstance(hint, type):
+            yield f"{prefix}{name}"
+            yield from _groups(hint, f"{prefix}{name}.")
+
+
+_GROUPS = frozenset(_groups(Config))
 
 
 def _check_config_files(words: list[str]) -> None:
     """Read the config files first: the parser's own errors do not name the file."""
     for i, word in enumerate(words):
         name, equals, value = word.partition("=")
+        value = value if equals else "".join(words[i + 1 : i + 2])
         if name == "--config" and (equals or i + 1 < len(words)):
-            config_from_values(load_values(value if equals else words[i + 1]))
+            config_from_values(load_values(value))
+        elif name.removeprefix("--") in _GROUPS and not value.lstrip().startswith("{"):
+            load_values(value)
 
 
 def exact_number(name: str, text: str) -> Fraction:

@@ -30,6 +30,7 @@ from vfield.cli.run_batch import Ended, exit_code, output_folder, run_each, suff
 from vfield.cli.says import plain, say
 from vfield.cli.sources import RUN_NAME, Source, expanded, file_of, names_apart, recorded_source
 from vfield.cli.train import fit_source
+from vfield.cli.values import parse_size
 from vfield.cli.windows import fit_plan, has_windows, plan_run, show_plan, window_option, windows_told
 from vfield.clip import ClipFacts
 from vfield.config import CONFIG_NAME, differences, load_config
@@ -37,10 +38,11 @@ from vfield.crew import crew_of_launch
 from vfield.devices import usable_device
 from vfield.errors import UserError
 from vfield.export import ExportReport, PreparedExport, prepare_export, write_export
-from vfield.export_config import ExportConfig
+from vfield.export_config import ExportConfig, check_picture
 from vfield.meter import meter
 from vfield.summary import PAGE_NAME, add_export, exported_before, is_done, read_summary
 from vfield.training import RESUME_NAME, Config, check_device
+from vfield.video_io import probe
 from vfield.windows import WindowedRun, open_run
 
 # What of a config has no say in what is fitted.
@@ -176,6 +178,7 @@ def fit_and_export(job: Job, config: Config, wanted: ExportConfig) -> RunReport:
     Raises:
         UserError: when something cannot be done; what was fitted until then is kept.
     """
+    _check_picture(job.source, wanted)
     known, why = _known(job, config)
     device = usable_device(config.training.device)
     if known == "other" and not wanted.overwrite:
@@ -241,6 +244,16 @@ def _exported(job: Job, report: RunReport, wanted: ExportConfig) -> RunReport:
     if report.exported is not None and is_main_process():
         add_export(job.folder, report.exported, wanted)
     return report
+
+
+def _check_picture(source: Source, wanted: ExportConfig) -> None:
+    """Refuse what cannot be made of the clip's pictures before the clip is read: its first frame tells their size."""
+    assert isinstance(source.video, str)
+    if source.size is not None:
+        check_picture(wanted, *parse_size(source.size))
+    else:
+        info = probe(source.part(source.video)[0])
+        check_picture(wanted, info.height, info.width)
 
 
 def _known(job: Job, config: Config) -> tuple[Known, str]:

@@ -18,6 +18,7 @@ from vfield.cli.values import parse_size
 from vfield.clip import Clip
 from vfield.errors import UserError
 from vfield.evaluation import split
+from vfield.json_files import read_json, record
 from vfield.masks import with_mask
 from vfield.training.saves import SUMMARY_NAMES
 from vfield.video_io import Deinterlacing, probe, read_clip
@@ -133,9 +134,9 @@ def source_of(parsed: Namespace, adapted: str | None = None) -> Source:
 def recorded_source(folder: Path) -> Source:
     """The source that was kept with a run."""
     try:
-        return Source(**json.loads((folder / RUN_NAME).read_text()))
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{folder / RUN_NAME} is damaged ({error}); start without --resume") from error
+        return record(Source, read_json(folder / RUN_NAME, "record"), RUN_NAME)
+    except UserError as error:
+        raise UserError(f"{error}; start without --resume") from error
 
 
 def expanded(videos: Sequence[str]) -> str | list[str]:

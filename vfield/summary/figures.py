@@ -19,6 +19,7 @@ from vfield.config import differences
 from vfield.errors import UserError
 from vfield.export import ExportReport
 from vfield.export_config import ExportConfig
+from vfield.json_files import read_json
 from vfield.metrics import Scores
 from vfield.training import Config, FitResult
 from vfield.training.saves import SUMMARY_NAMES
@@ -177,15 +178,23 @@ def read_summary(folder: Path) -> dict[str, Any] | None:
         UserError: when it is damaged.
     """
     path = folder / SUMMARY_NAME
-    try:
-        summary = json.loads(path.read_text())
-    except FileNotFoundError:
+    if not path.exists():
         return None
-    except ValueError as error:
-        raise UserError(f"{path} is damaged ({error}); remove it, and the run will be gone on with") from error
-    if not isinstance(summary, dict) or summary.get("format") != _FORMAT:
+    try:
+        summary = read_json(path, "summary")
+    except UserError as error:
+        raise UserError(f"{error}; remove it, and the run will be gone on with") from error
+    if not isinstance(summary, dict) or summary.get("format") != _FORMAT or not _is_whole(summary):
         raise UserError(f"{path} is not a summary of this version; remove it, and the run will be gone on with")
     return summary
+
+
+def _is_whole(summary: Mapping[str, Any]) -> bool:
+    """Whether a summary has the parts that are asked for by name."""
+    kinds = {"status": str, "clip": dict, "config": dict, "versions": dict, "windows": list, "exports": list}
+    return all(isinstance(summary.get(name), kind) for name, kind in kinds.items()) and all(
+        isinstance(entry, dict) and isinstance(entry.get("path"), str) for entry in summary["exports"]
+    )
 
 
 def is_done(summary: Mapping[str, Any] | None) -> bool:

@@ -11,9 +11,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torchvision.transforms.functional import to_pil_image
 
 from vfield.clip import to_uint8
+from vfield.errors import UserError, shortened
 from vfield.export import ExportReport
 from vfield.export_config import ExportConfig
 from vfield.folders import replaced
+from vfield.json_files import read_json
 from vfield.summary.figures import PAGE_NAME, PICTURES_NAME, SUMMARY_NAME, export_entry, read_summary
 from vfield.summary.page import Curve, link, page
 from vfield.summary.pictures import Shown
@@ -55,10 +57,17 @@ def add_export(folder: Path, report: ExportReport, config: ExportConfig) -> None
 
 def _write(folder: Path, summary: Mapping[str, Any]) -> None:
     """The page first: where there are figures, there is a page."""
-    captions = json.loads((folder / PICTURES_NAME / _CAPTIONS_NAME).read_text())
-    shown = [[(f"{PICTURES_NAME}/{file}", caption) for file, caption in row] for row in captions]
-    exports = [{**entry, "href": link(entry["path"], folder)} for entry in summary["exports"]]
-    text = page({**summary, "exports": exports}, shown, _curves(folder / EVENTS_NAME))
+    captions = read_json(folder / PICTURES_NAME / _CAPTIONS_NAME, "captions")
+    curves = _curves(folder / EVENTS_NAME)
+    try:
+        shown = [[(f"{PICTURES_NAME}/{file}", caption) for file, caption in row] for row in captions]
+        exports = [{**entry, "href": link(entry["path"], folder)} for entry in summary["exports"]]
+        text = page({**summary, "exports": exports}, shown, curves)
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise UserError(
+            f"the summary in {folder} is damaged ({shortened(error, 100)}); remove {SUMMARY_NAME}, and the same "
+            "command makes it anew"
+        ) from error
     for name, content in ((PAGE_NAME, text), (SUMMARY_NAME, json.dumps(summary, indent=1))):
         with replaced(folder / name) as partial:
             partial.write_text(content, encoding="utf-8")
