@@ -227,7 +227,7 @@ def header_values(data: bytes, rng: random.Random) -> bytes:
             text = json.dumps(header).encode()
         else:
             text = values(json.dumps(header).encode(), rng)
-    except (ValueError, KeyError, struct.error, TypeError):
+    except (ValueError, KeyError, struct.error, TypeError, RecursionError):  # it was damaged before
         return flip(data, rng)
     text += b" " * (-len(text) % 8)
     return struct.pack("<Q", len(text)) + text + data[8 + length :]
@@ -380,7 +380,7 @@ def main() -> int:
     parser.add_argument("--only", type=int, help="try this number alone, and show what it says")
     parser.add_argument("--of", help="only sources whose name has this in it, for example safetensors")
     asked = parser.parse_args()
-    import vfield.cli  # noqa: F401, before children are made: each finds it imported
+    import vfield.cli
     import vfield.training
     import vfield.video_io  # noqa: F401
 
@@ -410,7 +410,9 @@ def main() -> int:
                 print(f"{what}: {outcome.kind}, {outcome.bytes >> 20} MB, {outcome.seconds:.1f} s\n{outcome.told}")
     for kind, inputs in sorted(found.items(), key=lambda item: -len(item[1])):
         print(f"{len(inputs)} x {kind}: {'; '.join(inputs[:_REPEATS])}")
-    print(f"{tried} inputs, {len(found)} kinds of findings; at most {most >> 20} MB and {slowest:.1f} s of processor time")
+    print(
+        f"{tried} inputs, {len(found)} kinds of findings; at most {most >> 20} MB and {slowest:.1f} s of processor time"
+    )
     return 1 if found else 0
 
 

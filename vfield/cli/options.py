@@ -21,6 +21,7 @@ from jsonargparse import ActionConfigFile, ArgumentParser, DefaultHelpFormatter,
 from vfield.arguments import plain_parser
 from vfield.benchmark.suite import SUITE
 from vfield.cli.says import answering, say_error
+from vfield.cli.values import parse_crop, parse_size
 from vfield.config import CONFIG_NAME, config_from_values, load_values
 from vfield.errors import UserError, brief, is_out_of_memory, out_of_memory_told, shortened
 from vfield.export_config import LARGEST_SIDE
@@ -60,6 +61,14 @@ NUMBERS = {
     "pixels": Range(1, LARGEST_SIDE),
     "sigma": Range(0, 1e5),
     "sigmas": Range(0, 1e5, most=64),
+    "factors": Range(0, 1000, open=True),
+    "quantiser_steps": Range(0, 256, open=True),
+}
+# What is made of numbers in words, and read again where it is used: looked at here, before anything is opened.
+_WORDED: dict[str, Callable[[str], object]] = {
+    **dict.fromkeys(("size", "fit_size", "middle"), parse_size),
+    "crop": parse_crop,
+    "window": lambda text: text if text in ("auto", "off") else exact_number("window", text),
 }
 DEVICE = "where to compute: auto, cpu, cuda or mps, for example cuda"
 
@@ -191,6 +200,9 @@ def parse(parser: ArgumentParser, words: list[str]) -> Namespace:
         raise UserError(f"{shortened(error)}; see --help") from error
     for name, allowed in NUMBERS.items():
         check_range(f"--{name.replace('_', '-')}", getattr(parsed, name, None), allowed)
+    for name, read in _WORDED.items():
+        if isinstance(getattr(parsed, name, None), str):
+            read(getattr(parsed, name))
     return parsed
 
 
@@ -220,7 +232,7 @@ def exact_number(name: str, text: str) -> Fraction:
     """The number that an option's text means, exactly."""
     # Checked before it is built: "1e999999999" is a number, of a billion digits.
     if not re.fullmatch(r"\d{1,6}(\.\d{1,9}|/0{0,5}[1-9]\d{0,5})?", text):
-        raise UserError(f"--{name} must be a number like 4, 2.5 or 5/2, got {text!r}")
+        raise UserError(f"--{name} must be a number like 4, 2.5 or 5/2, got {brief(text)}")
     return Fraction(text)
 
 
@@ -411,7 +423,7 @@ def _strength(text: str) -> float | str:
     try:
         return 0.0 if text == "off" else float(text)
     except ValueError:
-        raise UserError(f"--denoise must be auto, off or a number of grey levels like 12, got {text!r}") from None
+        raise UserError(f"--denoise must be auto, off or a number of grey levels like 12, got {brief(text)}") from None
 
 
 def run_folder(parsed: Namespace, video: str | list[str]) -> Path:

@@ -7,7 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
-from vfield.errors import UserError
+from vfield.errors import UserError, brief
 from vfield.export_config import check_size
 from vfield.timing import SpeedCurve
 
@@ -23,7 +23,7 @@ def parse_size(text: str) -> tuple[int, int]:
     """
     found = re.fullmatch(r"\s*(\d{1,9})\s*[xX]\s*(\d{1,9})\s*", text)
     if found is None:
-        raise UserError(f"size must be WIDTHxHEIGHT, like 1280x720, got {text!r}")
+        raise UserError(f"size must be WIDTHxHEIGHT, like 1280x720, got {brief(text)}")
     height, width = int(found[2]), int(found[1])
     check_size(height, width)
     return height, width
@@ -39,7 +39,7 @@ def parse_rate(text: str) -> Fraction:
     """
     found = re.fullmatch(r"\s*(\d{1,9}(?:\.\d{1,9})?|\.\d{1,9}|\d{1,9}/\d{1,9})\s*", text)
     if found is None or ("/" in text and int(found[1].split("/")[1]) == 0) or Fraction(found[1]) == 0:
-        raise UserError(f"a rate must be a positive number or fraction, like 60, 23.976 or 30000/1001, got {text!r}")
+        raise UserError(f"a rate must be a positive number or fraction, like 60 or 30000/1001, got {brief(text)}")
     rate = Fraction(found[1])
     for whole in _NTSC_RATES:
         exact = Fraction(whole * 1000, 1001)
@@ -56,7 +56,7 @@ def parse_crop(text: str) -> tuple[Fraction, Fraction, Fraction, Fraction]:
     """
     parts = [part.strip() for part in text.split(",")]
     if len(parts) != 4 or not all(re.fullmatch(r"\d{1,9}(\.\d{1,9})?|\.\d{1,9}", part) for part in parts):
-        raise UserError(f"crop must be X,Y,WIDTH,HEIGHT in source pixels, like 100,50,640,360, got {text!r}")
+        raise UserError(f"crop must be X,Y,WIDTH,HEIGHT in source pixels, like 100,50,640,360, got {brief(text)}")
     x, y, width, height = (Fraction(part) for part in parts)
     return x, y, width, height
 
@@ -92,6 +92,6 @@ def parse_speed_curve(text: str) -> SpeedCurve:
     for pair in filter(str.strip, re.split(r"[,\n]", pairs)):
         match = re.fullmatch(f"{number}:{number}", pair)
         if match is None:
-            raise UserError(f"{source}: a pair must be OUTPUT:CLIP in seconds, like 1.5:2, got {pair.strip()!r:.80}")
+            raise UserError(f"{source}: a pair must be OUTPUT:CLIP in seconds, like 1.5:2, got {brief(pair.strip())}")
         found.append((Fraction(match[1]), Fraction(match[2])))
     return SpeedCurve(tuple(found))
