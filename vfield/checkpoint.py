@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import zlib
+from collections.abc import Sequence
 from dataclasses import asdict
-from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,24 +16,29 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from vfield.clip import ClipFacts, ColorInfo
+from vfield.allowance import Allowance
+from vfield.clip import ClipFacts
 from vfield.compact.config import CompressionConfig
 from vfield.compact.packed import LATENTS, Packed, field_of, unpack
 from vfield.coords import keyframe_t
 from vfield.described import config_from_json
 from vfield.devices import usable_device
-from vfield.errors import UserError
+from vfield.errors import UserError, enough_memory, is_out_of_memory, shortened
 from vfield.expectation import Expectation, Stretch
+from vfield.facts import facts_from_json, facts_to_json, instants_from_json, shots_from_json
 from vfield.field.config import FieldConfig
-from vfield.field.motion import Curves
+from vfield.field.latents import tensor_bytes
+from vfield.field.motion import CURVE_CHANNELS, EVIDENCE_CHANNELS, LONE_CHANNELS, Curves
 from vfield.field.video_field import VideoField
 from vfield.folders import replaced
-from vfield.records import parse_json
+from vfield.json_files import listed, mapping, parse_json, record
 
 FIELD_NAME = "field.safetensors"
 WINDOWS_NAME = "windows.json"
 _FORMAT = "vfield 3"
 _COMPACT_FORMAT = 1
+_OF_FRAMES = (torch.uint8, torch.float16, torch.float32)
+_SPARE_BYTES = 64 << 20  # that a field may take beside its values
 
 
 class SavedField(NamedTuple):
@@ -60,6 +66,7 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any])
         raise UserError(f"could not write {path}: {error}; free some space or choose another folder") from error
 
 
+@enough_memory("reading the field")
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read what `write_tensors` wrote.
 
@@ -71,16 +78,14 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            if metadata.get("format") != _FORMAT:
-                raise UserError(f"{path} is not a field file of this version ({_FORMAT}); fit the clip again")
-            facts = parse_json(metadata["facts"])
-            if not isinstance(facts, dict):
-                raise ValueError("its facts are not a mapping of keys")
-            return {name: file.get_tensor(name) for name in file.keys()}, facts  # noqa: SIM118
-    except UserError:
-        raise
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise UserError(f"{path} is damaged ({error}); fit the clip again") from error
+            if metadata.get("format") == _FORMAT:
+                facts = mapping(parse_json(metadata["facts"]), "its description")
+                return {name: file.get_tensor(name) for name in file.keys()}, facts  # noqa: SIM118
+    except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise
+        raise UserError(f"{path} is damaged ({shortened(error, 200)}); fit the clip again") from error
+    raise UserError(f"{path} is not a field file of this version ({_FORMAT}); fit the clip again")
 
 
 def save_field(path: Path, field: VideoField, facts: ClipFacts, expectation: Expectation | None = None) -> None:
@@ -142,6 +147,7 @@ def _unpacked(
     return field_of(packed, unpack(packed), config, float(facts.end_seconds - facts.pts_seconds[0]))
 
 
+@enough_memory("reading the field")
 def load_field(path: str | Path, device: str = "cpu") -> SavedField:
     """Read a field file, or the one in a run folder.
 
@@ -169,22 +175,30 @@ def load_field(path: str | Path, device: str = "cpu") -> SavedField:
     try:
         facts = facts_from_json(described["clip"])
         config = config_from_json(FieldConfig, described["config"])
+        if config.codes != "autodecoder":
+            raise UserError("its codes are still to be predicted")
         if "compact" in described:
             return SavedField(_unpacked(tensors, described, config, facts).to(put_on).eval(), facts)
+        t = instants_from_json(described["t"])
+        shots = shots_from_json(described["shots"], len(t))
+        _check_tensors(tensors, facts, t, shots)
         curves = None
         if "motion.coefficients" in tensors:
             curves = Curves(*(tensors[f"motion.{name}"] for name in Curves._fields))
         alpha = tensors.get("opacity.frames")
-        field = VideoField(
-            config,
-            keyframes=tensors.get("colours.frames", torch.empty(1, 3, facts.height, facts.width, dtype=torch.uint8)),
-            t=torch.tensor(described["t"], dtype=torch.float32),
-            shots=[range(*shot) for shot in described["shots"]],
-            duration_seconds=float(facts.end_seconds - facts.pts_seconds[0]),
-            curves=curves,
-            generator=torch.Generator().manual_seed(0),
-            alpha=None if alpha is None else alpha[:, 0],
-        )
+        # Of the keyframes' size, and no memory, where only that is asked for.
+        unseen = torch.zeros((), dtype=torch.uint8).expand(1, 3, facts.height, facts.width)
+        with Allowance(_SPARE_BYTES + 2 * sum(map(tensor_bytes, tensors.values()))):
+            field = VideoField(
+                config,
+                keyframes=tensors.get("colours.frames", unseen),
+                t=torch.tensor(t, dtype=torch.float32),
+                shots=shots,
+                duration_seconds=float(facts.end_seconds - facts.pts_seconds[0]),
+                curves=curves,
+                generator=torch.Generator().manual_seed(0),
+                alpha=None if alpha is None else alpha[:, 0],
+            )
         field.load_state_dict(tensors)
         expectation = _expectation_from_json(described["expectation"])
         if field.size != (facts.height, facts.width) or not field.timeline.segments:
@@ -192,7 +206,9 @@ def load_field(path: str | Path, device: str = "cpu") -> SavedField:
     except UserError as error:
         raise UserError(f"{path} does not hold a whole field ({error}); fit again") from error
     except (KeyError, TypeError, ValueError, IndexError, ArithmeticError, RuntimeError) as error:
-        raise UserError(f"{path} does not hold a whole field ({str(error).splitlines()[0]}); fit again") from error
+        if is_out_of_memory(error):
+            raise
+        raise UserError(f"{path} does not hold a whole field ({shortened(error, 200)}); fit again") from error
     return SavedField(field.to(put_on).eval(), facts, expectation)
 
 
@@ -205,35 +221,34 @@ def load(path: str | Path, device: str = "cpu") -> VideoField:
     return load_field(path, device).field
 
 
-def _expectation_from_json(described: dict[str, Any] | None) -> Expectation | None:
+def _expectation_from_json(described: Any) -> Expectation | None:
     if described is None:
         return None
-    return Expectation(*(tuple(Stretch(**stretch) for stretch in described[name]) for name in ("shots", "doubtful")))
-
-
-def facts_to_json(facts: ClipFacts) -> dict[str, Any]:
-    """A clip's facts as JSON; times stay exact. Without alpha nothing is said of it, as before there was any."""
-    said = {name: value for name, value in asdict(facts).items() if name != "has_alpha" or value}
-    return {
-        **said,
-        "pts_seconds": [str(pts) for pts in facts.pts_seconds],
-        "end_seconds": str(facts.end_seconds),
-        "frame_rate": str(facts.frame_rate),
-        "pixel_aspect": str(facts.pixel_aspect),
-    }
-
-
-def facts_from_json(described: dict[str, Any]) -> ClipFacts:
-    """What `facts_to_json` was made of."""
-    return ClipFacts(
-        height=described["height"],
-        width=described["width"],
-        pts_seconds=tuple(Fraction(pts) for pts in described["pts_seconds"]),
-        end_seconds=Fraction(described["end_seconds"]),
-        frame_rate=Fraction(described["frame_rate"]),
-        color=config_from_json(ColorInfo, described["color"]),
-        pixel_aspect=Fraction(described["pixel_aspect"]),
-        source=described["source"],
-        missing=tuple(described.get("missing", ())),
-        has_alpha=described.get("has_alpha", False),
+    values = mapping(described, "expectation")
+    shots, doubtful = (
+        tuple(record(Stretch, stretch, "a stretch") for stretch in listed(values.get(name), name))
+        for name in ("shots", "doubtful")
     )
+    if not shots or any(stretch.gaps < 1 for stretch in (*shots, *doubtful)):
+        raise UserError("its expectation is of no gaps")
+    return Expectation(shots, doubtful)
+
+
+def _check_tensors(tensors: dict[str, Tensor], facts: ClipFacts, t: Sequence[float], shots: Sequence[range]) -> None:
+    """Refuse values that are not of the clip's shape, or no numbers: what is built from them would fail later."""
+    size = (facts.height, facts.width)
+    gaps = sum(len(shot) - 1 for shot in shots)
+    for name, channels in (("colours.frames", 3), ("opacity.frames", 1)):
+        frames = tensors.get(name)
+        if frames is not None and (tuple(frames.shape) != (len(t), channels, *size) or frames.dtype not in _OF_FRAMES):
+            shown = f"{tuple(frames.shape)} {frames.dtype}"
+            raise UserError(f"{name} are {shown}, and its {len(t)} keyframes {size[1]}x{size[0]}")
+    grids = [tensors[f"motion.{name}"] for name in Curves._fields if f"motion.{name}" in tensors]
+    for grid, channels in zip(grids, (CURVE_CHANNELS, LONE_CHANNELS, EVIDENCE_CHANNELS), strict=False):
+        if grid.ndim != 4 or grid.shape[:2] != (gaps, channels) or min(grid.shape[2:]) < 1 or len(grids) != 3:
+            raise UserError(f"its motion is {tuple(grid.shape)}, and it has {gaps} gaps")
+    for name, values in tensors.items():
+        if values.is_floating_point() and values.numel():
+            least, most = values.aminmax()
+            if not (math.isfinite(least) and math.isfinite(most)):
+                raise UserError(f"{name} holds values that are no numbers")

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from vfield.checkpoint import SavedField
 from vfield.clip import ClipFacts, to_uint8
 from vfield.crew import Crew
-from vfield.errors import UserError
+from vfield.errors import UserError, enough_memory
 from vfield.export_config import ExportConfig, output_size, pixel_aspect_of, region_of, schedule_of
 from vfield.footage import Look, Relay, frames_of
 from vfield.pieces import Pieces
@@ -158,6 +158,7 @@ def export(
     )
 
 
+@enough_memory("the export")
 def write_export(
     saved: SavedField | WindowedRun,
     prepared: PreparedExport,

@@ -19,11 +19,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from vfield.checkpoint import FIELD_NAME, WINDOWS_NAME, SavedField, facts_from_json, facts_to_json, load_field
+from vfield.checkpoint import FIELD_NAME, WINDOWS_NAME, SavedField, load_field
 from vfield.clip import ClipFacts
 from vfield.errors import UserError
+from vfield.facts import facts_from_json, facts_to_json
 from vfield.folders import remove, replaced
-from vfield.records import read_record
+from vfield.json_files import exact, listed, mapping, read_json, whole
 
 LEAST_FRAMES = 8
 """That a window must be allowed to have."""
@@ -184,7 +185,7 @@ def read_plan(out: Path) -> WindowPlan:
     """
     path = out / WINDOWS_NAME
     try:
-        return _plan_of(read_record(path))
+        return _plan_of(mapping(read_json(path, "plan"), "the plan"))
     except UserError as error:
         raise UserError(f"{path}: {error}; fit again with --overwrite") from error
     except (ValueError, KeyError, TypeError, ArithmeticError, AttributeError, IndexError) as error:
@@ -196,9 +197,9 @@ def _plan_of(described: dict[str, Any]) -> WindowPlan:
         raise UserError(f"it is of version {described['version']}, not {_VERSION}")
     return WindowPlan(
         facts_from_json(described["clip"]),
-        Fraction(described["origin"]),
-        tuple(range(*window) for window in described["windows"]),
-        tuple(Seam(Fraction(at), bool(is_cut)) for at, is_cut in described["seams"]),
+        exact(described["origin"], "origin"),
+        tuple(range(*(whole(frame, "a frame", 0, 10**9) for frame in window)) for window in described["windows"]),
+        tuple(Seam(exact(at, "a seam"), bool(is_cut)) for at, is_cut in listed(described["seams"], "seams")),
     )
 
 

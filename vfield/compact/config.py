@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
-from vfield.errors import UserError
+from vfield.ranges import Range, check_ranges
 
 
 @dataclass(frozen=True)
@@ -22,17 +23,10 @@ class CompressionConfig:
     """
 
     enabled: bool = False
-    step: float = 16.0
-    keyframe_stride: int = 16
-    motion_cell: int = 16
-    weight_steps: int = 1000
+    step: Annotated[float, Range(0.5, 256)] = 16.0
+    keyframe_stride: Annotated[int, Range(1, 64)] = 16
+    motion_cell: Annotated[int, Range(4, 64)] = 16
+    weight_steps: Annotated[int, Range(0, 10**9)] = 1000
 
     def __post_init__(self) -> None:
-        if not 0.5 <= self.step <= 256:
-            raise UserError(f"compression.step must be from 0.5 to 256 grey levels, got {self.step:g}")
-        if not 1 <= self.keyframe_stride <= 64:
-            raise UserError(f"compression.keyframe_stride must be from 1 to 64, got {self.keyframe_stride}")
-        if not 4 <= self.motion_cell <= 64:
-            raise UserError(f"compression.motion_cell must be from 4 to 64 pixels, got {self.motion_cell}")
-        if self.weight_steps < 0:
-            raise UserError(f"compression.weight_steps must not be negative, got {self.weight_steps}")
+        check_ranges(self, "compression")
