@@ -1,8 +1,8 @@
 """Damage files of every kind that vfield reads, and see that it says so: python scripts/fuzz.py --inputs 1000 --seed 0
 
-Sources are made here: videos, pictures, a field and run folders. Each input is one of them, damaged by a generator of its
-own seed (flipped bits, cut ends, inserted and swapped runs, extreme integers, hostile values in JSON and YAML), and goes
-through some commands in a process of its own with limits on time and memory. Success and a UserError's line are right;
+Sources are made here: videos, pictures, a field and a run folder. Each input is one of them, damaged by a generator of
+its own seed (flipped bits, cut ends, inserted and swapped runs, extreme integers, hostile values in JSON and YAML), and
+goes through a command in a process of its own with limits on time and memory. Success and a UserError's line are right;
 a traceback, a signal, more than LIMIT_SECONDS of processor time or more than LIMIT_BYTES of memory is a finding.
 Inputs are known by seed and number: --only 17 repeats number 17 and shows all it says.
 """
@@ -25,14 +25,14 @@ import traceback
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 
-import av
-import numpy as np
-from PIL import Image
+import av  # noqa: E402, after the number of threads is set
+import numpy as np  # noqa: E402
+from PIL import Image  # noqa: E402
 
 LIMIT_SECONDS = 30  # of processor time
 LIMIT_WALL_SECONDS = 300
@@ -101,10 +101,10 @@ def _picture(number: int) -> np.ndarray:
 
 def _write_video(path: Path, pictures: list[np.ndarray], codec: str, sound: str | None) -> None:
     with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=Fraction(25))
+        stream: Any = container.add_stream(codec, rate=Fraction(25))
         stream.height, stream.width = pictures[0].shape[:2]
         stream.pix_fmt = "rgb8" if codec == "gif" else "yuv420p"
-        track = None if sound is None else container.add_stream(sound, rate=48000, layout="mono")
+        track: Any = None if sound is None else container.add_stream(sound, rate=48000, layout="mono")
         for picture in pictures:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode(None))

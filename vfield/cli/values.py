@@ -131,7 +131,6 @@ NUMBERS = {
     "learning_rate": Range(0, 10),
     "width": Range(1, 1 << 20),
     "depth": Range(1, 64),
-    "count": Range(1, 65536),
     "line_points": Range(1, 65536),
     "side": Range(1, 4096),
     "pixels": Range(1, LARGEST_SIDE),
