@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import resource
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from test_folders import in_child, kill
 from torch import Tensor, nn
 
 from vfield.cli import main
@@ -23,7 +25,7 @@ from vfield.errors import UserError
 from vfield.export import ExportReport
 from vfield.export_config import ExportConfig
 from vfield.summary import SUMMARY_NAME, add_export, exported_before, is_done, read_summary
-from vfield.training import RESUME_NAME
+from vfield.training import RESUME_NAME, begin_folder
 from vfield.training.saves import read_resume, write_resume
 from vfield.video_io import VideoWriter
 
@@ -206,6 +208,19 @@ def test_states_of_another_optimiser_are_told(state: dict[str, Tensor], tmp_path
     write_tensors(tmp_path / RESUME_NAME, {"field.weight": torch.ones(2, 3), **state}, FACTS)
     with pytest.raises(UserError, match="is damaged"):
         Resumed().read(tmp_path)
+
+
+def test_a_full_disk_leaves_the_records_that_were_there(tmp_path: Path) -> None:
+    (tmp_path / CONFIG_NAME).write_text("old")
+
+    def begin() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (50, 50))
+        with pytest.raises(UserError, match="could not write"):
+            begin_folder(tmp_path, {CONFIG_NAME: "new " * 50}, [""], keep_events=True)
+
+    kill(in_child(begin, tmp_path / "sign"))
+    assert (tmp_path / CONFIG_NAME).read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == [CONFIG_NAME]
 
 
 @pytest.mark.parametrize(("name", "left"), [(CONFIG_NAME, b"{"), (RUN_NAME, b""), (RUN_NAME, None)])
