@@ -166,7 +166,7 @@ def test_exports_are_listed_once_and_known_again(run: Path, tmp_path: Path) -> N
 
 def test_a_damaged_summary_is_told(run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     words = json.loads((run / "run.json").read_text())
-    for name in ("config.yaml", "run.json"):
+    for name in ("config.yaml", "run.json", "field.safetensors"):
         (tmp_path / name).write_bytes((run / name).read_bytes())
     (tmp_path / SUMMARY_NAME).write_text("{")
     (tmp_path / "run.json").write_text(json.dumps({**words, "holdout": None}))
