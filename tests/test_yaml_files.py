@@ -80,6 +80,8 @@ def test_only_files_are_read(option: str, tmp_path: Path, capfd: pytest.CaptureF
     os.mkfifo(pipe)
     told = {pipe: "a pipe", Path("/dev/zero"): "a device", tmp_path: "a folder", tmp_path / "none": "does not exist"}
     for path, what in told.items():
+        if option == "--field" and not path.exists():  # where it could be a value, too
+            continue
         assert main(["run", "none.mp4", "-o", "out.mp4", option, str(path)]) == 2
         line = capfd.readouterr().err
         assert what in line

@@ -223,7 +223,7 @@ def _check_config_files(words: list[str]) -> None:
         value = value if equals else "".join(words[i + 1 : i + 2])
         if name == "--config" and (equals or i + 1 < len(words)):
             config_from_values(load_values(value))
-        elif name.removeprefix("--") in _GROUPS and not value.lstrip().startswith("{"):
+        elif name.removeprefix("--") in _GROUPS and Path(value).exists():
             load_values(value)
 
 
