@@ -68,7 +68,7 @@ def test_bad_words_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         (["lab", "conditioning", "--rank", "0"], "--rank must be from 1"),
         (["lab", "conditioning", "--steps", "0"], "--steps and --frames"),
         (["lab", "conditioning", "--parameters", "9"], "too small"),
-        (["lab", "latents", "--width", "0"], "decoder.width"),
+        (["lab", "latents", "--width", "0"], "--width must be from 1"),
     ):
         assert main(words) == 2
         assert told in capsys.readouterr().err
