@@ -344,8 +344,8 @@ def test_judging_a_stopped_fit_is_left_out(capfd: pytest.CaptureFixture[str]) ->
         (["run", "clip.mp4", "-o", "out.mp4", "--scale", "900", "--fit-size", "24x16"], "cannot be made"),
         (["run", "clip.mp4", "-o", "out.mp4", "--crop", "40,0,20,20"], "outside"),
         (["run", "clip.mp4", "-o", "out.mp4", "--fit-size", "99x99"], "larger than the clip"),
-        (["train", "--video", "clip.mp4", "--holdout", "1"], "--holdout must be at least 2"),
-        (["evaluate", "--clip", "clip.mp4", "--holdout", "1"], "--holdout must be at least 2"),
+        (["train", "--video", "clip.mp4", "--holdout", "1"], "--holdout must be from 2"),
+        (["evaluate", "--clip", "clip.mp4", "--holdout", "1"], "--holdout must be from 2"),
         (["evaluate", "--clip", "clip.mp4", "--scale", "1"], "--scale must be more than 1"),
     ],
 )

@@ -56,14 +56,14 @@ def read_resume(out: Path | None, learnt: Mapping[str, Tensor], optimizer: Any) 
     if out is None or not (out / RESUME_NAME).is_file():
         raise UserError(f"nothing to resume in {out}: it has no {RESUME_NAME}; start without --resume")
     tensors, facts = read_tensors(out / RESUME_NAME)
+    saved = {name.removeprefix("field."): value for name, value in tensors.items() if name.startswith("field.")}
+    if {name: value.shape for name, value in learnt.items()} != {name: v.shape for name, v in saved.items()}:
+        raise UserError(f"{out / RESUME_NAME} belongs to another clip or config; {_ANEW}")
     try:
         _check_facts(facts)
         state = _optimizer_state(tensors, [value for group in optimizer.param_groups for value in group["params"]])
     except UserError as error:
         raise UserError(f"{out / RESUME_NAME} is damaged ({error}); {_ANEW}") from error
-    saved = {name.removeprefix("field."): value for name, value in tensors.items() if name.startswith("field.")}
-    if {name: value.shape for name, value in learnt.items()} != {name: v.shape for name, v in saved.items()}:
-        raise UserError(f"{out / RESUME_NAME} belongs to another clip or config; {_ANEW}")
     with torch.no_grad():
         for name, value in saved.items():
             learnt[name].copy_(value)
