@@ -12,7 +12,7 @@ import torch
 from films import Cue, every, read_chapters, read_cues, write_film
 
 from vfield.clip import ColorInfo
-from vfield.timing import TimeMap
+from vfield.timing import Leg, TimeMap
 from vfield.video_io import CarryPlan, VideoWriter
 
 CUES: list[Cue] = [(0.2, 0.6, "Hello"), (0.7, 1.1, "Good morning"), (1.5, 1.9, "Goodbye")]
@@ -118,3 +118,51 @@ def test_what_a_container_cannot_hold_is_named_in_one_line(tmp_path: Path, caplo
         assert container.metadata["MOOD"] == "grey"
         assert [stream.type for stream in container.streams] == ["video", "attachment"]
     assert not caplog.text
+
+
+def test_a_line_that_cannot_be_coded_costs_nothing_else(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """QuickTime's text counts its letters with 16 bits."""
+    film = tmp_path / "film.mkv"
+    long_lines: list[Cue] = [(0.2, 0.4, "a" * (1 << 16)), (0.5, 0.7, "b" * ((1 << 20) + 1))]
+    write_film(film, every(25, 25), tones=(), cues=[*long_lines, (0.8, 0.9, "Short")])
+    written(tmp_path / "out.mp4", film, TimeMap.uniform(Fraction(0), Fraction(1)))
+    assert near(read_cues(tmp_path / "out.mp4"), [(0.8, 0.9, "Short")])
+    assert caplog.messages == [f"mp4 files cannot hold all of {film}: left out 2 lines of subtitle track 1"]
+
+
+def read_lines(path: Path) -> list[str]:
+    """Lines of ASS as they are stored."""
+    with av.open(path) as container:
+        return [bytes(packet).decode() for packet in container.demux(subtitles=0) if packet.size]
+
+
+def test_effects_of_lines_follow_the_tempo(tmp_path: Path) -> None:
+    film, signs, script = tmp_path / "film.mkv", tmp_path / "signs.mkv", tmp_path / "signs.ass"
+    write_film(film, every(50, 25), tones=())
+    script.write_text(
+        "[Script Info]\n[V4+ Styles]\nFormat: Name, Fontname\nStyle: Default,Arial\n[Events]\n"
+        "Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text\n"
+        "Dialogue: 0,0:00:00.20,0:00:00.60,Default,,0,0,0,,{\\k10}one {\\k30}two\n"
+        "Dialogue: 0,0:00:01.50,0:00:01.90,Default,,0,0,0,,{\\move(0,0,9,9,0,400)}three\n"
+    )
+    with av.open(film) as source, av.open(script) as told, av.open(signs, "w") as container:
+        pictures = container.add_stream_from_template(source.streams.video[0])
+        words = container.add_stream_from_template(told.streams.subtitles[0])
+        for stream, packets in ((pictures, source.demux(video=0)), (words, told.demux(subtitles=0))):
+            for packet in packets:
+                if packet.size:
+                    packet.stream = stream
+                    container.mux(packet)
+    written(tmp_path / "slow.mkv", signs, TimeMap.uniform(Fraction(0), Fraction(2), slowmo=Fraction(3)))
+    one, three = read_lines(tmp_path / "slow.mkv")
+    assert one.endswith(r"{\k30}one {\k90}two")
+    assert three.endswith(r"{\move(0,0,9,9,0,1200)}three")
+    # From 1 s of the source on it runs at a quarter of the speed.
+    legs = (
+        Leg(Fraction(0), Fraction(1), Fraction(0), Fraction(1), (Fraction(1), Fraction(1))),
+        Leg(Fraction(1), Fraction(5), Fraction(1), Fraction(2), (Fraction(1, 4), Fraction(1, 4))),
+    )
+    written(tmp_path / "curve.mkv", signs, TimeMap(legs))
+    one, three = read_lines(tmp_path / "curve.mkv")
+    assert one.endswith(r"{\k10}one {\k30}two")
+    assert three.endswith(r"{\move(0,0,9,9,0,1600)}three")

@@ -1,5 +1,6 @@
 """What people type: sizes, rates, crops and speed curves, as numbers that mean what was typed."""
 
+import os
 from fractions import Fraction
 from pathlib import Path
 
@@ -66,6 +67,25 @@ def test_speed_curves_are_parsed_exactly(tmp_path: Path) -> None:
     assert parse_speed_curve(str(tmp_path / "ramp.txt")).pairs == pairs
 
 
+def test_speed_curves_in_what_never_ends(tmp_path: Path) -> None:
+    """Devices and pipes are not read; nor is a film that was named by mistake."""
+    os.mkfifo(tmp_path / "pipe")
+    for path in ("/dev/zero", str(tmp_path / "pipe")):
+        with pytest.raises(UserError, match=r"is not a file but a (device|pipe)"):
+            parse_speed_curve(path)
+    with (tmp_path / "film.mp4").open("wb") as film:
+        film.truncate(10**9)
+    with pytest.raises(UserError, match="larger than 1024 kB"):
+        parse_speed_curve(str(tmp_path / "film.mp4"))
+    many = ",".join(f"{n}:{n / 8}" for n in range(2000))
+    assert len(parse_speed_curve(many).pairs) == 2000  # longer than any name of a file
+    with pytest.raises(UserError, match="cannot be read: File name too long"):
+        parse_speed_curve("x" * 5000)
+    (tmp_path / "latin.txt").write_bytes(b"# f\xfcr den Anfang\n0:0\n1:1\n")
+    with pytest.raises(UserError, match=r"is not text: it is not UTF-8 text .invalid start byte at byte 3"):
+        parse_speed_curve(str(tmp_path / "latin.txt"))
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
@@ -75,7 +95,8 @@ def test_speed_curves_are_parsed_exactly(tmp_path: Path) -> None:
         ("0:0,1:2:3", "'1:2:3'"),
         ("0:0,1:1e9", "'1:1e9'"),
         ("0:0", "two pairs"),
-        ("", "cannot be read"),
+        ("", "or a file of such, got ''"),
+        ("/", "is not a file but a folder"),
         ("none.txt", "none.txt does not exist"),
     ],
 )

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from vfield.coords import Footprint, keyframe_t, pixel_uv, seconds_to_t, uv_to_xy, with_t, xy_to_uv
+from vfield.errors import UserError
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 7), (241, 321), (4320, 7680)])
@@ -53,3 +54,15 @@ def test_the_footprint_of_a_size_tiles_the_picture() -> None:
     assert footprint.du * 640 == pytest.approx(1)
     assert footprint.dv * 360 == pytest.approx(1)
     assert footprint.dt == 0
+
+
+def test_times_that_float32_does_not_tell_apart_are_refused() -> None:
+    """Frames of 25 a second after a gap of a year were at one instant, and a gap of none was divided by."""
+    step, hour = Fraction(1, 25), Fraction(3600)
+    for gap in (10 * hour, 24 * hour):
+        t = keyframe_t([Fraction(0), step, gap, gap + step])
+        assert t.diff().min() > 0.03
+    for gap, told in ((160 * hour, "6.7 days"), (365 * 24 * hour, "365.0 days")):
+        with pytest.raises(UserError, match=f"over {told}, and frames 2 and 3 are only 40 ms apart"):
+            keyframe_t([Fraction(0), step, gap, gap + step])
+    assert len(keyframe_t([n * Fraction(1, 240) for n in range(240 * 3600)])) == 240 * 3600

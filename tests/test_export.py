@@ -13,6 +13,7 @@ import av
 import pytest
 import torch
 from einops import repeat
+from PIL import Image
 from torch import Tensor
 
 from vfield.checkpoint import SavedField
@@ -101,7 +102,9 @@ def demo(demo_clip: Path) -> SavedField:
         ({"size": (4, 16385)}, "16384"),
         ({"fps": Fraction(0)}, "fps"),
         ({"fps": Fraction(1001)}, "1000"),
+        ({"fps": Fraction(1, 10**9)}, "1/1000 to 1000, got 1e-09"),
         ({"slowmo": Fraction(0)}, "slowmo"),
+        ({"slowmo": Fraction(1, 10**9)}, "1/1000 to 1000, got 1e-09"),
         ({"slowmo": Fraction(2000)}, "1000"),
         ({"start": -1.0}, "start"),
         ({"end": float("inf")}, "end"),
@@ -132,6 +135,7 @@ def test_contradictions_are_refused_when_the_config_is_made(wrong: dict[str, Any
         ("out.avi", {}, "suffix"),
         ("out", {"codec": "h264"}, "codec"),
         ("out.gif", {"fps": Fraction(60)}, "GIF"),
+        ("out.gif", {"fps": Fraction(1, 1000)}, "at most 655.35 s, got 1000"),
         ("out.gif", {"audio": "copy"}, "cannot hold sound"),
         ("frames/", {"audio": "stretch"}, "cannot hold sound"),
         ("out.mp4", {"audio": "copy"}, "in memory has no sound"),
@@ -320,6 +324,24 @@ def test_frames_as_pictures(tmp_path: Path, saved: SavedField, six: Clip, caplog
     again = made(sounding, tmp_path / "out.gif")
     assert (len(again), again.pts_seconds[1]) == (6, Fraction(4, 100))
     assert not caplog.text
+
+
+@pytest.mark.parametrize("loops", [None, 0, 3])
+def test_a_gif_comes_again_as_often_as_its_source(tmp_path: Path, loops: int | None) -> None:
+    pictures = [Image.fromarray(frame.permute(1, 2, 0).numpy()) for frame in moving(3)]
+    told: dict[str, Any] = {} if loops is None else {"loop": loops}
+    pictures[0].save(tmp_path / "a.gif", save_all=True, append_images=pictures[1:], duration=40, **told)
+    saved = fitted(read_clip(tmp_path / "a.gif"), STILL)
+    for name, expected in (("slow.gif", told), ("slow.mp4", None)):
+        made(saved, tmp_path / name, slowmo=Fraction(2))
+        if expected is not None:
+            with Image.open(tmp_path / name) as slow:
+                assert {key: slow.info[key] for key in ("loop",) if key in slow.info} == expected
+    # Of a video, a GIF goes on for ever.
+    saved = SavedField(saved.field, replace(saved.facts, source=str(tmp_path / "slow.mp4")))
+    made(saved, tmp_path / "again.gif", fps=Fraction(25))
+    with Image.open(tmp_path / "again.gif") as again:
+        assert again.info["loop"] == 0
 
 
 def test_what_is_written_is_what_is_rendered(tmp_path: Path, saved: SavedField) -> None:

@@ -27,6 +27,7 @@ LAYERS = [
     "known",
     "json_files",
     "allowance",
+    "printable",
     "devices",
     "interrupts",
     "folders",
@@ -105,7 +106,10 @@ INNER_LAYERS = {
         *["settings", "plots", "rate_plot", "spectral", "spectral_figures", "ntk", "ntk_run", "ntk_figures"],
         *["race", "budget", "conditioning", "latents", "curves", "adapt", "__init__"],
     ],
-    "view": ["source", "views", "viewer", "worker", "clips", "server", "__init__"],
+    "view": [
+        *["scratch", "source", "watch", "views", "viewer", "worker", "clips", "guard", "connections", "server"],
+        "__init__",
+    ],
     "summary": ["figures", "pictures", "page", "write", "__init__"],
     "training": ["settings", "members", "saves", "run", "fits", "windowed", "__init__"],
     "cli": [

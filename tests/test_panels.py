@@ -133,3 +133,11 @@ def test_a_side_by_side_that_cannot_be_written_is_one_clear_error(saved: SavedFi
     with pytest.raises(UserError, match="missing does not exist"):
         side_by_side(saved, tmp_path / "missing" / "side.png")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("size", [(16000, 16), (10000, 1), (2, 10000), (1, 1), (320, 320)])
+def test_panels_of_any_shape_are_of_a_size_to_look_at(size: tuple[int, int]) -> None:
+    picture = torch.rand(3, *size)
+    for made in (panel([("left", picture), ("right", picture)]), with_errors(("a", picture), [("b", picture)], 2)):
+        assert made.dtype == torch.uint8
+        assert made.numel() < 80_000_000

@@ -53,7 +53,7 @@ def numeric(kind: type) -> Iterator[str]:
             yield name
 
 
-def shaped(kind: type, name: str, number: float) -> Any:
+def shaped(kind: type, name: str, number: float | Fraction) -> Any:
     """A value of the shape that this one has, with that number in it."""
     hint = get_type_hints(kind)[name]
     if kinds_in(hint) & {tuple} or "tuple" in str(hint):

@@ -11,11 +11,15 @@ import av
 import numpy as np
 import pytest
 import torch
+from av.audio.stream import AudioStream
+from av.packet import Packet
 from films import SOUND_RATE, WIDTH_SECONDS, every, hear, middle_of_sound, pitch_of, read_packets, write_film
 
 from vfield.clip import ClipFacts, ColorInfo
+from vfield.errors import UserError
 from vfield.timing import SpeedCurve, TimeMap
-from vfield.video_io import AudioPlan, VideoWriter, read_clip
+from vfield.video_io import AudioPlan, CarryPlan, VideoWriter, read_clip
+from vfield.video_io.audio import Feed
 from vfield.video_io.retime import sound_along
 
 SECONDS = Fraction(2)
@@ -110,6 +114,127 @@ def test_reversed_twice_is_the_original(tmp_path: Path, film: Path) -> None:
     original, twice = hear(film)[: 2 * SOUND_RATE], hear(tmp_path / "twice.mp4")[: 2 * SOUND_RATE]
     assert np.abs(original - twice).max() < 0.05  # coded three times
     assert np.abs(original - hear(tmp_path / "once.mp4")[: 2 * SOUND_RATE]).max() > 0.4
+
+
+# ------------------------------------------------------------------------------------------------ what files hold
+
+
+def write_tracks(path: Path, codec: str, *channels: int) -> None:
+    """Half a second with a tone of 440 Hz in every channel, in tracks of so many; the codec's words have 16 bits."""
+    rate, seconds = 44100, Fraction(1, 2)
+    with av.open(path, "w") as container:
+        picture = container.add_stream("mpeg4", rate=25)
+        picture.height, picture.width, picture.pix_fmt = 16, 16, "yuv420p"
+        tracks = [container.add_stream(codec, rate=rate) for _ in channels]
+        for track, count in zip(tracks, channels, strict=True):
+            assert isinstance(track, AudioStream)
+            track.codec_context.layout = f"{count} channels" if count > 2 else f"{count}c"
+        for _ in range(int(seconds * 25)):
+            container.mux(picture.encode(av.VideoFrame.from_ndarray(np.zeros((16, 16, 3), np.uint8), "rgb24")))
+        container.mux(picture.encode(None))
+        for track, count in zip(tracks, channels, strict=True):
+            assert isinstance(track, AudioStream)
+            tone = np.sin(2 * np.pi * 440 * np.arange(int(seconds * rate)) / rate)
+            words = np.rint(16000 * tone).astype(np.int16)
+            samples = np.tile(words, (count, 1)) if track.format.is_planar else np.repeat(words, count)[None]
+            frame = av.AudioFrame.from_ndarray(samples, track.format.name, track.layout.name)
+            frame.sample_rate, frame.pts = rate, 0
+            container.mux(track.encode(frame))
+            container.mux(track.encode(None))
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize(("name", "codec"), [("in.avi", "pcm_s16le"), ("in.mkv", "pcm_s16le"), ("in.avi", "adpcm_ms")])
+def test_channels_that_are_only_counted_are_coded_again(tmp_path: Path, name: str, codec: str, channels: int) -> None:
+    write_tracks(tmp_path / name, codec, channels)
+    with av.open(tmp_path / name) as source:
+        assert source.streams.audio[0].layout.name == f"{channels} channels"
+    for out in ("out.mp4", "out.mkv", "out.webm"):
+        timing = TimeMap.uniform(Fraction(0), Fraction(1, 2), slowmo=Fraction(2))
+        with_sound(tmp_path / out, tmp_path / name, timing, "stretch")
+        with av.open(tmp_path / out) as made:
+            (track,) = made.streams.audio
+            assert track.layout.name == ("mono", "stereo")[channels - 1]
+            heard = np.concatenate([frame.to_ndarray() for frame in made.decode(track)], axis=1)
+        assert heard.shape[1] / track.rate == pytest.approx(1, abs=0.05)
+        assert np.abs(heard).max() > 0.3
+
+
+def test_a_track_that_cannot_be_written_is_left_out_before_the_picture_is_begun(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No layout has nine channels, so nothing tells how to mix them."""
+    source = tmp_path / "in.mkv"
+    write_tracks(source, "pcm_s16le", 9, 2)
+    timing = TimeMap.uniform(Fraction(0), Fraction(1, 2), slowmo=Fraction(2))
+    plan = AudioPlan(str(source), timing, "stretch")
+    facts: dict[str, Any] = {"height": 16, "width": 16, "frame_rate": Fraction(25), "color": ColorInfo()}
+    writer = VideoWriter(tmp_path / "out.mp4", **facts, audio=plan)
+    (message,) = caplog.messages
+    assert message.startswith(f"{source}: sound track 1 is left out, it cannot be written to mp4")
+    with writer:
+        writer.write(torch.zeros(3, 16, 16, dtype=torch.uint8))
+    with av.open(tmp_path / "out.mp4") as made:
+        assert [stream.type for stream in made.streams] == ["video", "audio"]
+        assert made.streams.audio[0].layout.name == "stereo"
+    assert len(caplog.messages) == 1
+
+
+def test_more_channels_than_the_encoder_takes_are_mixed_down_with_a_word(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_tracks(tmp_path / "in.mkv", "pcm_s16le", 6)
+    timing = TimeMap.uniform(Fraction(0), Fraction(1, 2), slowmo=Fraction(2))
+    with_sound(tmp_path / "out.mp4", tmp_path / "in.mkv", timing, "stretch")
+    assert not caplog.messages
+    with_sound(tmp_path / "out.webm", tmp_path / "in.mkv", timing, "stretch")
+    assert caplog.messages == [
+        f"{tmp_path / 'in.mkv'}: sound track 1 of 6 channels is mixed down to stereo, which Opus can code"
+    ]
+
+
+def test_sound_whose_file_is_gone_by_the_time_of_writing_does_not_cost_the_picture(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source, out = tmp_path / "in.mkv", tmp_path / "out.mp4"
+    write_tracks(source, "pcm_s16le", 1)
+    timing = TimeMap.uniform(Fraction(0), Fraction(1, 2))
+    facts: dict[str, Any] = {"height": 16, "width": 16, "frame_rate": Fraction(25), "color": ColorInfo()}
+    sound, rest = AudioPlan(str(source), timing, "stretch"), CarryPlan(str(source), timing)
+    writer = VideoWriter(out, **facts, audio=sound, carry=rest)
+    source.unlink()
+    with writer:
+        writer.write(torch.zeros(3, 16, 16, dtype=torch.uint8))
+    (message,) = caplog.messages
+    assert len(read_clip(out)) == 1
+    assert "what goes beside the picture" in message
+    assert f"{source} does not exist" in message
+
+
+def test_packets_that_the_file_refuses_end_their_track_only(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_tracks(tmp_path / "in.mkv", "pcm_s16le", 1)
+    with av.open(tmp_path / "in.mkv") as source, av.open(tmp_path / "out.mkv", "w") as output:
+        track = source.streams.audio[0]
+        target = output.add_stream_from_template(track)
+        packets = [Packet(b"some") for _ in range(4)]
+        for packet, pts in zip(packets, (0, 400, 200, 600), strict=True):  # which goes back
+            packet.stream, packet.pts, packet.dts, packet.time_base = target, pts, pts, Fraction(1, 1000)
+        Feed(source, iter([(Fraction(0), packet) for packet in packets])).mux_until(output, None)
+    assert [message.split(":")[0] for message in caplog.messages] == ["audio track 0 of the result ends early"]
+    assert len(read_packets(tmp_path / "out.mkv")) == 2
+
+
+def test_an_encoder_that_does_not_open_is_refused_at_once(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="mpeg2video cannot write 16x16 as yuv420p with 7 frames a second"):
+        VideoWriter(
+            tmp_path / "out.mkv",
+            height=16,
+            width=16,
+            frame_rate=Fraction(7),
+            color=ColorInfo(),
+            codec="mpeg2video",
+        )
+    assert not list(tmp_path.iterdir())
 
 
 # ------------------------------------------------------------------------------------------------ speed curves

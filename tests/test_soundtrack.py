@@ -7,8 +7,12 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
+import numpy as np
 import pytest
-from films import every, hear, middle_of_sound, read_chapters, read_cues, read_packets, write_film
+from av.audio.stream import AudioStream
+from av.video.stream import VideoStream
+from films import SOUND_RATE, every, hear, middle_of_sound, read_chapters, read_cues, read_packets, write_film
 
 from vfield.checkpoint import SavedField
 from vfield.errors import UserError
@@ -21,7 +25,7 @@ from vfield.field.motion import MotionConfig
 from vfield.flow import FlowConfig
 from vfield.start import start_field
 from vfield.timing import SpeedCurve
-from vfield.video_io import has_audio, read_clip
+from vfield.video_io import has_audio, inspect_file, probe, read_clip
 
 STILL = FieldConfig(
     local=LocalConfig(levels=(16,), channels=2),
@@ -121,6 +125,60 @@ def test_an_untouched_film_keeps_its_sound_bit_for_bit(tmp_path: Path, saved: di
     assert export(saved["even"], tmp_path / "out.mov", ExportConfig(), progress=False).audio == "copied"
     assert read_packets(tmp_path / "out.mov") == read_packets(film)
     assert (hear(tmp_path / "out.mov") == hear(film)).all()
+
+
+def test_sound_that_cannot_be_decoded_is_left_out(
+    tmp_path: Path, saved: dict[str, SavedField], caplog: pytest.LogCaptureFixture
+) -> None:
+    """As broadcasters' AC-4: FFmpeg knows its name, and has no decoder."""
+    film, source = Path(saved["even"].facts.source), tmp_path / "ac4.mp4"
+    source.write_bytes(film.read_bytes().replace(b"mp4a", b"ac-4").replace(b"esds", b"free"))
+    assert probe(source).audio_codecs == ("unknown",)
+    assert [track.codec for track in inspect_file(source).audio] == ["unknown"]
+    field = SavedField(saved["even"].field, replace(saved["even"].facts, source=str(source)))
+    for config in (ExportConfig(end=0.2), ExportConfig(end=0.2, slowmo=Fraction(2), audio="stretch", overwrite=True)):
+        caplog.clear()
+        assert export(field, tmp_path / "out.mp4", config, progress=False).audio == "left out"
+        assert caplog.messages[0].startswith(f"{source}: sound track 1 is left out, it cannot be written to mp4")
+
+
+def with_pcm(path: Path) -> None:
+    """A film whose sound is PCM."""
+    with av.open(path, "w") as container:
+        picture = container.add_stream("mpeg4", rate=25)
+        assert isinstance(picture, VideoStream)
+        picture.width, picture.height, picture.pix_fmt = 32, 18, "yuv420p"
+        track = container.add_stream("pcm_s16le", rate=SOUND_RATE, layout="stereo")
+        assert isinstance(track, AudioStream)
+        for _ in range(10):
+            container.mux(picture.encode(av.VideoFrame.from_ndarray(np.zeros((18, 32, 3), np.uint8), "rgb24")))
+        container.mux(picture.encode(None))
+        sound = av.AudioFrame.from_ndarray(np.zeros((1, 2 * SOUND_RATE * 2 // 5), np.int16), "s16", "stereo")
+        sound.sample_rate = SOUND_RATE
+        container.mux(track.encode(sound))
+
+
+@pytest.mark.parametrize(
+    ("name", "audio", "codec", "told"),
+    [
+        ("out.mp4", "auto", "aac", ["most players do not play pcm_s16le sound in .mp4 files"]),
+        ("out.mov", "auto", "pcm_s16le", []),
+        ("out.mp4", "copy", "pcm_s16le", []),
+    ],
+)
+def test_sound_that_most_players_do_not_play_from_mp4_is_coded_again(
+    tmp_path: Path, name: str, audio: Any, codec: str, told: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    source = tmp_path / "in.mov"  # which names the layout
+    with_pcm(source)
+    clip = read_clip(source)
+    field = SavedField(start_field(clip, STILL, FlowConfig(), seed=0).field.eval(), clip.facts)
+    caplog.clear()
+    report = export(field, tmp_path / name, ExportConfig(audio=audio), progress=False)
+    assert report.audio == ("coded again" if told else "copied")
+    with av.open(tmp_path / name) as made:
+        assert made.streams.audio[0].codec.canonical_name == codec
+    assert [message.partition(";")[0] for message in caplog.messages] == told
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,19 @@ def test_impossible_times_are_refused(wrong: dict[str, Any]) -> None:
         schedule(*even(10, Fraction(10)), **wrong)
 
 
+@pytest.mark.parametrize(
+    ("wanted", "told"),
+    [
+        ({"output_rate": Fraction(1000), "slowmo": Fraction(1000)}, "at 1000 frames a second would be 10000000 frames"),
+        ({"slowmo": Fraction(10**6)}, "at 10 frames a second would be 100000000 frames"),
+        ({"output_rate": "source", "slowmo": Fraction(10**6)}, "frames with 1e\\+06 for each"),
+    ],
+)
+def test_millions_of_frames_are_refused(wanted: dict[str, Any], told: str) -> None:
+    with pytest.raises(UserError, match=told):
+        schedule(*even(100, Fraction(10)), **wanted)
+
+
 # ------------------------------------------------------------------------------------------------ an hour, and back
 
 
@@ -242,5 +255,7 @@ def test_pairs_that_are_no_curve(pairs: tuple[tuple[float, float], ...], word: s
 def test_a_curve_beyond_the_clip_is_refused() -> None:
     with pytest.raises(UserError, match=r"shows 5 s, and the clip covers 0 to 4 s"):
         curve_of((0, 0), (3, 5)).on(facts_of(4))
+    with pytest.raises(UserError, match="at 25 frames a second would be 24999999975 frames"):
+        schedule_curve(facts_of(4), curve_of((0, 0), (999999999, 0.1)), Fraction(25))
     with pytest.raises(UserError, match="count from its first frame, got -1 s"):
         SpeedCurve(((Fraction(0), Fraction(-1)), (Fraction(1), Fraction(1))))

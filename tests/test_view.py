@@ -8,8 +8,9 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from fractions import Fraction
 from functools import partial
@@ -30,6 +31,7 @@ from vfield.cli.train import RUN_NAME
 from vfield.cli.view import clip_frames
 from vfield.clip import ColorInfo, to_float, to_uint8
 from vfield.errors import UserError
+from vfield.export_config import ExportConfig
 from vfield.field.config import FieldConfig
 from vfield.field.decoder import DecoderConfig
 from vfield.field.latents import LocalConfig
@@ -38,11 +40,12 @@ from vfield.panels import magnify, motion_colours
 from vfield.peers import resize
 from vfield.render import Region, render
 from vfield.video_io import VideoWriter, read_clip
-from vfield.view.clips import framing
+from vfield.view.clips import check_length, framing
 from vfield.view.server import make_app
-from vfield.view.source import kept_frames, look
-from vfield.view.viewer import OutdatedError, Viewer
+from vfield.view.source import Scaling, kept_frames, look
+from vfield.view.viewer import Viewer
 from vfield.view.views import View
+from vfield.view.watch import OutdatedError
 from vfield.view.worker import Newest, Worker
 
 SIZE = (36, 64)
@@ -98,6 +101,10 @@ def rendered(saved: SavedField, t: float, region: Region, size: tuple[int, int])
     return to_uint8(next(render(saved.field, size, [t], region=region)))
 
 
+def looked(frame: Tensor, region: Region, size: tuple[int, int], scaling: Scaling) -> Tensor:
+    return torch.cat(list(look(frame, region, size, scaling)), dim=1)
+
+
 def worst(one: Tensor, other: Tensor) -> int:
     assert one.shape == other.shape
     return int((one.int() - other.int()).abs().max())
@@ -150,21 +157,32 @@ def test_there_is_no_end_to_zooming(page: TestClient, saved: SavedField, layer: 
 
 def test_lanczos_is_that_of_swscale(frames: Tensor) -> None:
     for size in [(72, 128), (90, 160), (18, 32)]:
-        made = to_uint8(look(frames[0], WHOLE, size, "lanczos"))
+        made = to_uint8(looked(frames[0], WHOLE, size, "lanczos"))
         assert worst(made, resize(frames[:1], *size, "lanczos")[0]) <= 3
 
 
+def test_a_pixel_wider_than_the_picture_reads_no_more_than_it(frames: Tensor) -> None:
+    wide = looked(frames[0], (-1e6, -1e6, 1e6, 1e6), (1, 1), "lanczos")
+    assert wide.isfinite().all()
+    assert (wide[:, 0, 0] - to_float(frames[0]).mean(dim=(1, 2))).abs().max() < 0.3
+
+
+def test_a_view_is_bounded_in_pixels(page: TestClient) -> None:
+    refused = page.get("/view", params=asked(0.0, size=(8192, 8192)))
+    assert (refused.status_code, "at most 33554432" in refused.json()["error"]) == (400, True)
+
+
 def test_a_window_is_cut_out_of_the_enlarged_frame(frames: Tensor) -> None:
-    enlarged = look(frames[0], WHOLE, (360, 640), "lanczos")
-    part = look(frames[0], (33 / 640, 21 / 360, 133 / 640, 81 / 360), (60, 100), "lanczos")
+    enlarged = looked(frames[0], WHOLE, (360, 640), "lanczos")
+    part = looked(frames[0], (33 / 640, 21 / 360, 133 / 640, 81 / 360), (60, 100), "lanczos")
     assert torch.allclose(part, enlarged[:, 21:81, 33:133], atol=1e-5)
 
 
 def test_pixels_are_squares_until_they_are_smaller(frames: Tensor) -> None:
-    squares = look(frames[0], WHOLE, (4 * SIZE[0], 4 * SIZE[1]), "nearest")
+    squares = looked(frames[0], WHOLE, (4 * SIZE[0], 4 * SIZE[1]), "nearest")
     assert torch.equal(to_uint8(squares), magnify(frames[0], 4))
     small = (SIZE[0] // 3, SIZE[1] // 2)
-    assert torch.equal(look(frames[0], WHOLE, small, "nearest"), look(frames[0], WHOLE, small, "lanczos"))
+    assert torch.equal(looked(frames[0], WHOLE, small, "nearest"), looked(frames[0], WHOLE, small, "lanczos"))
 
 
 def test_the_source_is_held_until_its_next_frame(saved: SavedField, frames: Tensor) -> None:
@@ -293,6 +311,15 @@ def test_the_page_needs_no_network(page: TestClient) -> None:
 # ------------------------------------------------------------------------------------------------ one at a time
 
 
+@contextmanager
+def ending(end: Callable[[], object]) -> Iterator[None]:
+    """Ends something that others wait for, also where a test fails."""
+    try:
+        yield
+    finally:
+        end()
+
+
 def test_two_views_at_once_are_both_right(page: TestClient, saved: SavedField) -> None:
     regions: list[Region] = [(0.1 * k, 0.1, 0.1 * k + 0.2, 0.4) for k in range(6)]
     times = [0.01 * k for k in range(6)]
@@ -314,10 +341,11 @@ def test_only_the_newest_view_is_made(page: TestClient, saved: SavedField) -> No
         waiting = [pool.submit(ask, 1), pool.submit(ask, 1, "other")]
         time.sleep(0.3)
         waiting.append(pool.submit(ask, 2))
-        time.sleep(0.3)
-        assert not any(future.done() for future in waiting)
-        busy.set()
-        assert [future.result() for future in waiting] == [409, 200, 200]
+        # Given up as soon as the newer one comes, and the others wait for what is under way.
+        with ending(busy.set):
+            assert waiting[0].result(timeout=20) == 409
+            assert not any(future.done() for future in waiting[1:])
+        assert [future.result() for future in waiting[1:]] == [200, 200]
 
 
 def test_a_view_under_way_is_given_up(saved: SavedField) -> None:
@@ -350,10 +378,10 @@ def test_what_waits_goes_before_a_long_piece_of_work() -> None:
     waiting = [worker.submit(long), *(worker.submit(partial(done.append, k)) for k in range(3))]
     failing = worker.submit(lambda: 1 / 0)
     begun.set()
-    worker.close()
     assert [future.result() for future in waiting] == [None] * 4
     assert isinstance(failing.exception(), ZeroDivisionError)
     assert done == [0, 1, 2, "long"]
+    assert worker.close()
 
 
 # ------------------------------------------------------------------------------------------------ clips
@@ -414,7 +442,8 @@ def test_views_go_on_while_a_clip_is_made_and_it_can_be_cancelled(page: TestClie
         ({"slowmo": 0}, 400, "slowmo"),
         ({"fps": 1e9}, 400, "fps"),
         ({"u0": 1.5, "u1": 2.0}, 400, "in view"),
-        ({"u0": 0.0, "u1": 1e-9}, 400, "cannot be made"),
+        ({"u0": 0.0, "u1": 1e-9}, 400, "ask for a smaller one"),
+        ({"fps": 1e-308}, 400, "fps must be"),
         ({"width": None}, 422, "width"),
         ({"end": "late"}, 422, "end"),
     ],
@@ -438,6 +467,17 @@ def test_nothing_is_left_when_the_server_ends(saved: SavedField, tmp_path: Path,
         page.post("/clips", json=order_of(slowmo=1000))
         assert list(tmp_path.iterdir())
     assert not list(tmp_path.iterdir())
+
+
+def test_clips_of_absurdly_many_frames_are_refused(saved: SavedField) -> None:
+    fast = ExportConfig(slowmo=Fraction(1000), fps=Fraction(1000))
+    check_length(fast, saved.facts)  # 200,000 frames
+    longer = replace(saved.facts, end_seconds=Fraction(10**6))
+    check_length(replace(fast, start=0.5, end=0.6), longer)
+    with pytest.raises(UserError, match="at most 262144"):
+        check_length(replace(fast, end=0.3), longer)
+    with pytest.raises(UserError, match="at most 262144"):
+        check_length(fast, longer)
 
 
 @pytest.mark.parametrize("aspect", [Fraction(1), Fraction(16, 11)])

@@ -17,6 +17,11 @@ import torch
 from einops import rearrange, repeat
 from torch import Tensor
 
+from vfield.errors import UserError
+
+# Of a gap between keyframes, that rounding to float32 may change: hours of 240 frames a second stay well below.
+_LARGEST_GAP_ERROR = 0.25
+
 
 @dataclass(frozen=True)
 class Footprint:
@@ -69,5 +74,23 @@ def seconds_to_t(seconds: Fraction, origin: Fraction) -> float:
 
 
 def keyframe_t(pts_seconds: Sequence[Fraction]) -> Tensor:
-    """The t of each keyframe: (k,) float32, starting at 0."""
-    return torch.tensor([seconds_to_t(pts, pts_seconds[0]) for pts in pts_seconds], dtype=torch.float32)
+    """The t of each keyframe: (k,) float32, starting at 0.
+
+    Raises:
+        UserError: when they lie so far apart that float32 does not tell neighbours well apart.
+    """
+    exact = torch.tensor([seconds_to_t(pts, pts_seconds[0]) for pts in pts_seconds], dtype=torch.float64)
+    t = exact.float()
+    gaps = exact.diff()
+    wrong = (t.double().diff() - gaps).abs() > _LARGEST_GAP_ERROR * gaps
+    if wrong.any():
+        k = int(wrong.nonzero()[0, 0])
+        raise UserError(
+            f"the clip's times reach over {_told(float(exact[-1]))}, and frames {k} and {k + 1} are only "
+            f"{1000 * float(gaps[k]):g} ms apart: no field can tell such times apart; choose a part by start and end"
+        )
+    return t
+
+
+def _told(seconds: float) -> str:
+    return f"{seconds / 86400:.1f} days" if seconds >= 2 * 86400 else f"{seconds / 3600:.1f} hours"

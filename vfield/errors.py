@@ -42,7 +42,9 @@ class _Brief(Repr):
 
     def repr_Fraction(self, x: Fraction, level: int) -> str:  # noqa: N802, the name is made of the type's
         """As people write it."""
-        return str(x) if x.denominator < 10**6 and abs(x) < 10**9 else f"about {self.repr_int(int(x), level)}"
+        if abs(x) >= 10**9:
+            return f"about {self.repr_int(int(x), level)}"
+        return str(x) if x.denominator < 10**6 else f"{float(x):g}"
 
 
 def brief(value: Any) -> str:

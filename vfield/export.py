@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import islice, pairwise
 from pathlib import Path
@@ -29,7 +29,7 @@ from vfield.pieces import Pieces
 from vfield.render import Region
 from vfield.soundtrack import Soundtrack, choose_soundtrack
 from vfield.timing import Schedule
-from vfield.video_io import VideoWriter, common_time_base, has_audio
+from vfield.video_io import VideoWriter, check_gif_times, common_time_base, has_audio, loops_of
 from vfield.windows import WindowedRun
 
 _LOG = logging.getLogger("vfield")
@@ -100,7 +100,12 @@ def prepare_export(facts: ClipFacts, path: str | Path, config: ExportConfig) -> 
     plan = schedule_of(config, facts)
     _check_one_picture(path, len(plan.output_seconds))
     _check_not_source(path, facts)
+    if Path(path).suffix.lower() == ".gif":
+        check_gif_times(plan.edges_seconds)
     soundtrack = choose_soundtrack(config.audio, facts, path, plan.timing)
+    carry = soundtrack.carry
+    if carry is not None:
+        carry = replace(carry, whole=config.crop is None and config.path is None)
     writer = VideoWriter(
         path,
         height=height,
@@ -114,8 +119,9 @@ def prepare_export(facts: ClipFacts, path: str | Path, config: ExportConfig) -> 
         pixel_format=config.pixel_format,
         overwrite=config.overwrite,
         audio=soundtrack.audio,
-        carry=soundtrack.carry,
+        carry=carry,
         time_base=None if plan.is_constant else common_time_base(plan.edges_seconds),
+        loops=loops_of(facts.source) if facts.source else 0,
     )
     return PreparedExport(config, Path(path), (height, width), region, plan, soundtrack, writer)
 

@@ -20,7 +20,7 @@ from vfield.zoom import ZoomPath
 Crop = tuple[Fraction | float, Fraction | float, Fraction | float, Fraction | float]
 
 _LOG = logging.getLogger("vfield")
-LARGEST_FACTOR = 1000  # of frame rates and of slow motion
+FACTORS = Range(Fraction(1, 1000), 1000)  # of frame rates and of slow motion
 _SECONDS = Range(0, 10**9)
 
 
@@ -33,7 +33,7 @@ class ExportConfig:
         size: (height, width) in pixels, instead of a scale.
         fps: frames per second of the result, constant; "source" keeps the source's own times, however uneven, and
             divides each of its gaps into `slowmo` equal steps; None is that, too, but in slow motion and under a speed
-            curve the source's nominal rate, constant.
+            curve the source's nominal rate (the camera's), constant. 1/1000 to 1000, as is slowmo.
         slowmo: how many times longer the result lasts.
         reverse: play it backwards.
         speed_curve: a speed that changes, instead of slowmo, reverse, start and end.
@@ -52,8 +52,8 @@ class ExportConfig:
 
     scale: Annotated[Fraction | float | None, Range(0, LARGEST_SIDE, open=True)] = None
     size: Annotated[tuple[int, int] | None, Range(1, LARGEST_SIDE)] = None
-    fps: Annotated[Fraction | Literal["source"] | None, Range(0, LARGEST_FACTOR, open=True)] = None
-    slowmo: Annotated[Fraction, Range(0, LARGEST_FACTOR, open=True)] = Fraction(1)
+    fps: Annotated[Fraction | Literal["source"] | None, FACTORS] = None
+    slowmo: Annotated[Fraction, FACTORS] = Fraction(1)
     reverse: bool = False
     speed_curve: SpeedCurve | None = None
     start: Annotated[Fraction | float | None, _SECONDS] = None

@@ -24,10 +24,10 @@ from torchvision.transforms.functional import to_pil_image
 from tqdm import tqdm
 
 from vfield.checkpoint import SavedField
-from vfield.clip import ClipFacts
+from vfield.clip import LARGEST_SIDE, ClipFacts, check_size
 from vfield.coords import pixel_uv, seconds_to_t
 from vfield.errors import UserError
-from vfield.export_config import LARGEST_FACTOR, LARGEST_SIDE, check_size
+from vfield.export_config import FACTORS
 from vfield.field.video_field import VideoField
 from vfield.folders import check_folder, check_parent, clear_dead, replaced
 from vfield.panels import motion_colours
@@ -69,8 +69,8 @@ class MotionFilesConfig:
     """
 
     size: Annotated[tuple[int, int] | None, Range(1, LARGEST_SIDE)] = None
-    fps: Annotated[Fraction | None, Range(0, LARGEST_FACTOR, open=True)] = None
-    slowmo: Annotated[Fraction, Range(0, LARGEST_FACTOR, open=True)] = Fraction(1)
+    fps: Annotated[Fraction | None, FACTORS] = None
+    slowmo: Annotated[Fraction, FACTORS] = Fraction(1)
     at: Annotated[tuple[Fraction, ...], Range(0, 10**9, most=10**6)] = ()
     direction: Direction = "forward"
     formats: tuple[Format, ...] = ("flo", "png")

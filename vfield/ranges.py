@@ -27,8 +27,8 @@ class Range:
         most: of several numbers, how many there may be.
     """
 
-    low: float
-    high: float
+    low: float | Fraction
+    high: float | Fraction
     open: bool = False
     most: int = 16
 
@@ -94,6 +94,8 @@ def _numbers(value: Any) -> Iterator[float | Fraction]:
         yield value
 
 
-def _plain(number: float) -> str:
-    """Whole numbers in full, others as short as they are exact."""
+def _plain(number: float | Fraction) -> str:
+    """Whole numbers and fractions in full, others as short as they are exact."""
+    if isinstance(number, Fraction):
+        return str(number)
     return str(int(number)) if math.isfinite(number) and number == int(number) and abs(number) < 1e12 else f"{number:g}"

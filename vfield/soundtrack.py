@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 from vfield.clip import ClipFacts
 from vfield.errors import UserError
 from vfield.timing import TimeMap
-from vfield.video_io import CONTAINERS, AudioPlan, CarryPlan, cannot_hold, has_audio, probe
+from vfield.video_io import CONTAINERS, AudioPlan, CarryPlan, cannot_hold, hardly_played, has_audio, probe
 
 AudioMode = Literal["auto", "copy", "stretch", "varispeed", "drop"]
 
@@ -84,15 +84,25 @@ def _called(timing: TimeMap) -> str:
 def _at_its_own_speed(mode: AudioMode, facts: ClipFacts, path: str | Path, timing: TimeMap) -> tuple[AudioPlan, str]:
     """Sound that lasts as long as before: copied, except where the container cannot hold it as it is."""
     suffix = Path(path).suffix.lower()
-    known = suffix in CONTAINERS  # the writer refuses others, in its own words
-    foreign = cannot_hold(suffix, probe(facts.source).audio_codecs) if known else []
-    if not foreign:
+    if suffix not in CONTAINERS:  # the writer refuses others, in its own words
         return AudioPlan(facts.source, timing, "copy"), "copied"
-    if mode == "copy":
+    # What cannot even be decoded the writer leaves out, and says so.
+    codecs = [codec for codec in probe(facts.source).audio_codecs if codec != "unknown"]
+    foreign = cannot_hold(suffix, codecs)
+    if foreign and mode == "copy":
         raise UserError(f"{suffix} files cannot hold {', '.join(foreign)} sound as it is; write .mkv, or audio auto")
     new = "Opus" if suffix == ".webm" else "AAC"
-    _LOG.warning("%s files cannot hold %s sound; it is coded again as %s", suffix, ", ".join(foreign), new)
-    return AudioPlan(facts.source, timing, "stretch"), "coded again"
+    if foreign:
+        _LOG.warning("%s files cannot hold %s sound; it is coded again as %s", suffix, ", ".join(foreign), new)
+        return AudioPlan(facts.source, timing, "stretch"), "coded again"
+    unplayed = hardly_played(suffix, codecs)
+    if unplayed and mode != "copy":
+        _LOG.warning(
+            "most players do not play %s sound in %s files; it is coded again as %s: .mkv, .mov or audio copy keep it",
+            *(", ".join(unplayed), suffix, new),
+        )
+        return AudioPlan(facts.source, timing, "stretch"), "coded again"
+    return AudioPlan(facts.source, timing, "copy"), "copied"
 
 
 def _is_pictures(path: str | Path) -> bool:

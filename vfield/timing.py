@@ -6,7 +6,7 @@ All times are exact fractions of a second, so that nothing drifts, however long 
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -20,6 +20,7 @@ from vfield.errors import UserError
 _SNAP_SECONDS = Fraction(1, 2000)
 _HALVINGS = 64
 _LARGEST_SPEED = 1000
+_MOST_FRAMES = 3_000_000  # of one result: more than a day at 30 a second
 
 Rate = Fraction | Literal["source"]
 
@@ -317,7 +318,8 @@ def schedule(
         reverse: play it backwards.
 
     Raises:
-        UserError: when the range is empty or outside the clip, or a rate is not positive.
+        UserError: when the range is empty or outside the clip, a rate is not positive, or there would be millions of
+            frames.
     """
     first = pts_seconds[0] if start is None else start
     last = end_seconds if end is None else end
@@ -330,6 +332,9 @@ def schedule(
         raise UserError(f"rates must be positive, got fps={output_rate} and slowmo={slowmo}")
     duration = (last - first) * slowmo
     if isinstance(output_rate, str) or (output_rate is None and slowmo == 1):
+        own = bisect_left(pts_seconds, last) - bisect_left(pts_seconds, first) + 1
+        if slowmo > 1:
+            _check_count(math.ceil(own * slowmo), f"{own} frames with {float(slowmo):g} for each")
         shown = _own_instants((*pts_seconds, end_seconds), first, last, slowmo)
         edges = [(instant - first) * slowmo for instant in (*shown, last)]
         if reverse:
@@ -337,7 +342,7 @@ def schedule(
         timing = TimeMap.uniform(first, last, slowmo=slowmo, reverse=reverse)
         return Schedule(shown, edges[:-1], frame_rate, duration, timing, is_constant=False)
     rate = frame_rate if output_rate is None else output_rate
-    count = math.ceil(duration * rate)
+    count = _frames_in(duration, rate)
     output = [i / rate for i in range(count)]
     shown = [first + seconds / slowmo for seconds in output]
     if reverse:
@@ -356,13 +361,32 @@ def schedule_curve(facts: ClipFacts, curve: SpeedCurve, output_rate: Fraction | 
         output_rate: frames per second of the output; None for the source's nominal rate.
 
     Raises:
-        UserError: when the curve reaches beyond the clip.
+        UserError: when the curve reaches beyond the clip, or there would be millions of frames.
     """
     timing = curve.on(facts)
     rate = facts.frame_rate if output_rate is None else output_rate
-    output = [i / rate for i in range(math.ceil(timing.duration_seconds * rate))]
+    output = [i / rate for i in range(_frames_in(timing.duration_seconds, rate))]
     shown = [timing.source_at(seconds) for seconds in output]
     return Schedule(shown, output, rate, timing.duration_seconds, timing, is_constant=True)
+
+
+def _frames_in(duration: Fraction, rate: Fraction) -> int:
+    """How many frames of a constant rate a result has.
+
+    Raises:
+        UserError: when they are more than anybody wants.
+    """
+    count = math.ceil(duration * rate)
+    _check_count(count, f"{float(duration):g} s at {float(rate):g} frames a second")
+    return count
+
+
+def _check_count(count: int, what: str) -> None:
+    if count > _MOST_FRAMES:
+        raise UserError(
+            f"{what} would be {count} frames, and at most {_MOST_FRAMES} are made in one go; choose a lower rate, less "
+            "slow motion or a shorter part"
+        )
 
 
 def _own_instants(edges: tuple[Fraction, ...], first: Fraction, last: Fraction, parts: Fraction) -> list[Fraction]:

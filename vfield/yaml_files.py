@@ -135,26 +135,29 @@ def read_text(path: str | Path, what: str, most_bytes: int, kind: str = "text") 
     Raises:
         UserError: when there is none such.
     """
+    named = f"{what} {str(path):.200}"
     try:
         # Devices and pipes never end, or never begin; opened without waiting, and looked at before they are read.
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
         with open(handle, "rb") as file:
             kept = os.fstat(handle)
             if not stat.S_ISREG(kept.st_mode):
-                raise UserError(f"{what} {path} is not a file but {_kind(kept.st_mode)}; name a file")
+                raise UserError(f"{named} is not a file but {_kind(kept.st_mode)}")
             if kept.st_size > most_bytes:
-                raise UserError(f"{what} {path} is larger than {most_bytes >> 10} kB; it is hardly {kind} for vfield")
+                raise UserError(f"{named} is larger than {most_bytes >> 10} kB; it is hardly {kind} for vfield")
             return file.read(most_bytes).decode("utf-8")
     except UnicodeDecodeError as error:
-        raise UserError(f"{what} {path} is not {kind}: it is not UTF-8 text ({error.reason})") from error
+        raise UserError(
+            f"{named} is not {kind}: it is not UTF-8 text ({error.reason} at byte {error.start})"
+        ) from error
     except IsADirectoryError:
-        raise UserError(f"{what} {path} is not a file but a folder; name a file") from None
+        raise UserError(f"{named} is not a file but a folder") from None
     except FileNotFoundError:
-        raise UserError(f"{what} {path} does not exist") from None
+        raise UserError(f"{named} does not exist") from None
     except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
         if isinstance(error, UserError):
             raise
-        raise UserError(f"{what} {path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        raise UserError(f"{named} cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
 
 def _kind(mode: int) -> str:

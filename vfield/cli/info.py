@@ -10,7 +10,8 @@ from typing import Any
 from vfield.cli import forms
 from vfield.cli.options import parse, run_of
 from vfield.cli.says import say
-from vfield.video_io import FileDetails, inspect_file
+from vfield.printable import printable
+from vfield.video_io import FileDetails, inspect_file, told_jumps
 
 # A fit holds so many bytes for each pixel of each frame: 4.7 GB for 132 frames of 1280x720 of 8 bits, measured. The
 # clip and its prepared copy take 18 more where colours are floats.
@@ -35,7 +36,7 @@ def run(words: list[str]) -> int:
 
 def _lines(told: Mapping[str, str]) -> str:
     """Names and values under each other, without those that say nothing."""
-    return "\n".join(f"{name + ':':16}{value}" for name, value in told.items() if value)
+    return "\n".join(f"{name + ':':16}{printable(value)}" for name, value in told.items() if value)
 
 
 # ------------------------------------------------------------------------------------------- files
@@ -71,6 +72,7 @@ def _of_file(path: Path, details: FileDetails, cuts: list[Fraction] | None) -> d
         "uneven_times": times.uneven,
         "shortest_step_seconds": times.shortest,
         "longest_step_seconds": times.longest,
+        "clock_jumps": [jump._asdict() for jump in details.jumps],
         "width": info.width,
         "height": info.height,
         "pixel_aspect": info.pixel_aspect,
@@ -109,6 +111,7 @@ def _told_of_file(path: Path, details: FileDetails, cuts: list[Fraction] | None)
         "file": f"{path}, {details.container}, {details.file_bytes / 1e6:.2f} MB",
         "duration": "" if info.duration_seconds is None or picture else f"{float(info.duration_seconds):.3f} s",
         "frames": "one picture" if picture else f"{counted}; {rate}",
+        "clock": f"jumps {told_jumps(details.jumps)}; joined there, as players do" if details.jumps else "",
         "picture": f"{size}{pixels}{turned}, {info.codec}",
         "pixels": ", ".join(traits),
         "colour": _told_of_colour(details),

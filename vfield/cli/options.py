@@ -24,6 +24,7 @@ from vfield.config import CONFIG_NAME, config_from_values, load_values
 from vfield.described import explained
 from vfield.errors import UserError, brief, is_out_of_memory, out_of_memory_told
 from vfield.interrupts import ending_in_order, exit_code, told
+from vfield.printable import PrintableFormatter, as_text
 from vfield.training import Config
 
 # How a command ends after Ctrl-C, as shells have it of programs that end by that signal; `guarded` makes it that of the
@@ -46,7 +47,9 @@ def guarded(command: Callable[[list[str]], int], argv: Sequence[str] | None, jso
         argv: the words; None for the process's own.
         json_file: whether the command's `--json` may name a file, which leaves stdout to people.
     """
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    handler = logging.StreamHandler()
+    handler.setFormatter(PrintableFormatter("%(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)
     logging.getLogger("vfield").setLevel(logging.INFO)
     # Libraries warn about machines without an accelerator, which is how most people run this.
     warnings.filterwarnings("ignore", category=UserWarning)
@@ -383,7 +386,7 @@ def _strength(text: str) -> float | str:
 
 def run_folder(parsed: Namespace, video: str | list[str]) -> Path:
     """Where a run lies: `--out`, or in `runs` a folder of the clip's name; of several clips, "many"."""
-    name = Path(video.partition("#t=")[0]).stem if isinstance(video, str) else "many"
+    name = as_text(Path(video.partition("#t=")[0]).stem) if isinstance(video, str) else "many"
     return Path(parsed.out) if parsed.out else Path("runs") / name
 
 

@@ -25,7 +25,7 @@ from vfield.cli.places import check_not_of_run, check_not_read, files_read, is_b
 from vfield.cli.render import export_config
 from vfield.cli.render import told as export_told
 from vfield.cli.run_batch import Ended, exit_code, output_folder, run_each, suffix_for, table
-from vfield.cli.says import plain, say
+from vfield.cli.says import plain, say, tell
 from vfield.cli.sources import RUN_NAME, Source, expanded, file_of, names_apart, recorded_source
 from vfield.cli.train import fit_source
 from vfield.cli.windows import fit_plan, has_windows, plan_run, show_plan, windows_told
@@ -38,6 +38,7 @@ from vfield.export import ExportReport, PreparedExport, prepare_export, write_ex
 from vfield.export_config import ExportConfig, output_size
 from vfield.folders import held
 from vfield.meter import meter
+from vfield.printable import as_text
 from vfield.summary import PAGE_NAME, add_export, exported_before, is_done, read_summary
 from vfield.training import RESUME_NAME, Config, check_device
 from vfield.windows import WindowedRun, open_run
@@ -99,7 +100,7 @@ def run(words: list[str]) -> int:
         raise UserError("no clip given; name it, for example clip.mp4")
     found = expanded(clips)
     if isinstance(found, str) and not Path(clips[0]).is_dir():
-        folder = Path(parsed.run) if parsed.run else Path("runs") / file_of(found).stem
+        folder = Path(parsed.run) if parsed.run else Path("runs") / as_text(file_of(found).stem)
         check_not_read(parsed.output, files_read(parsed, clips))
         check_not_of_run(parsed.output, folder)
         if parsed.dry_run:
@@ -140,7 +141,7 @@ def _one_of_many(job: Job, config: Config, wanted: ExportConfig) -> Ended:
         return Ended("skipped", f"{job.output} is complete")
     done = fit_and_export(job, config, wanted)
     if is_main_process():
-        print("\n".join(_told(job.folder, done)))
+        tell("\n".join(_told(job.folder, done)))
     return Ended("stopped" if done.fit == "stopped" else "done", job.output)
 
 

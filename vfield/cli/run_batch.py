@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from vfield.cli.options import INTERRUPTED
+from vfield.cli.says import tell
 from vfield.errors import UserError
+from vfield.printable import printable
 from vfield.video_io import CONTAINERS, cannot_hold
 
 
@@ -38,7 +40,7 @@ def run_each(clips: Sequence[str], one: Callable[[str], Ended]) -> dict[str, End
     """
     outcomes = dict.fromkeys(clips, Ended("not begun", ""))
     for number, clip in enumerate(clips, start=1):
-        print(f"\n{number}/{len(clips)}  {clip}")
+        tell(f"\n{number}/{len(clips)}  {printable(clip)}")
         try:
             outcomes[clip] = one(clip)
         except UserError as error:
@@ -48,7 +50,7 @@ def run_each(clips: Sequence[str], one: Callable[[str], Ended]) -> dict[str, End
         except KeyboardInterrupt:
             outcomes[clip] = Ended("stopped", "")
         if outcomes[clip].how == "failed":
-            print(f"error: {clip}: {outcomes[clip].what}", file=sys.stderr)
+            tell(f"error: {printable(clip)}: {outcomes[clip].what}", sys.stderr)
         if outcomes[clip].how == "stopped":
             break
     return outcomes

@@ -16,6 +16,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, TextIO
 
+from vfield.printable import printable
+
 # Where the object goes; None where people are told.
 _FOR_SCRIPTS: ContextVar[TextIO | None] = ContextVar("for_scripts", default=None)
 
@@ -43,14 +45,24 @@ def say(text: str, report: Mapping[str, Any]) -> None:
     """
     out = _FOR_SCRIPTS.get()
     if out is None:
-        print(text, flush=True)
+        tell(text)
     else:
         print(json.dumps(plain(report), indent=1, allow_nan=False), file=out, flush=True)
 
 
+def tell(text: str, file: TextIO | None = None) -> None:
+    """Print lines for people, among them names and tags of files, which no terminal is to obey.
+
+    Args:
+        text: the lines.
+        file: where to; None for stdout.
+    """
+    print(printable(text, lines=True), file=file or sys.stdout, flush=True)
+
+
 def say_error(line: str, report: str) -> None:
     """Print what went wrong: the line on stderr, and for scripts an object with the key "error"."""
-    print(line, file=sys.stderr)
+    tell(line, sys.stderr)
     if _FOR_SCRIPTS.get() is not None:
         say("", {"error": report})
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
+import math
 import re
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -22,13 +24,17 @@ from vfield.export_config import Picture
 from vfield.folders import LOCK_NAME
 from vfield.json_files import read_json, record
 from vfield.masks import with_mask
+from vfield.meter import check_memory
+from vfield.printable import as_text
 from vfield.ranges import Range
 from vfield.training.saves import SUMMARY_NAMES
-from vfield.video_io import Deinterlacing, probe, read_clip
+from vfield.video_io import Deinterlacing, clips_in, probe, read_clip
 
 RUN_NAME = "run.json"
-# Files of a folder that are taken for clips.
-_SUFFIXES = {".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".webm"}
+# A fit takes at least so much for each pixel of a frame, however few there are: 650 of 2000x1500, measured.
+_LEAST_FIT_BYTES = 500
+_LOG = logging.getLogger("vfield")
+_NAMED = 8  # of the files that are left out of a folder
 _FRAGMENT = re.compile(r"(?P<path>.+)#t=(?P<start>\d+(\.\d+)?)?(,(?P<end>\d+(\.\d+)?))?")
 # Names in a run folder that no clip may take.
 _TAKEN = {"config.yaml", "field.safetensors", "resume.safetensors", "windows.json", "tensorboard"}
@@ -97,13 +103,15 @@ class Source:
         assert isinstance(self.video, str)
         path, start, end = self.part(self.video)
         size = None if self.size is None else parse_size(self.size)
-        if size is not None:
-            info = probe(path)
-            if size[0] > info.height or size[1] > info.width:
-                raise UserError(
-                    f"--size {self.size} is larger than the clip's {info.width}x{info.height}: fit at its own size "
-                    "and enlarge in the export"
-                )
+        info = probe(path)
+        height, width = size or (info.height, info.width)
+        if height > info.height or width > info.width:
+            raise UserError(
+                f"--size {self.size} is larger than the clip's {info.width}x{info.height}: fit at its own size and "
+                "enlarge in the export"
+            )
+        advice = f"take a smaller --size than {width}x{height}"
+        check_memory(height * width * _LEAST_FIT_BYTES, f"to fit {path}, of {width}x{height},", advice)
         clip = read_clip(path, start_seconds=start, end_seconds=end, size=size, deinterlace=self.deinterlace)
         if self.mask is not None:
             clip = with_mask(clip, self.mask, start_seconds=start, end_seconds=end)
@@ -126,14 +134,22 @@ class Source:
         return {name: replace(self, video=video).read() for name, video in zip(names, videos, strict=True)}
 
     def part(self, video: str) -> tuple[str, float | None, float | None]:
-        """A file, and from when to when it is read."""
+        """A file, and from when to when it is read.
+
+        Raises:
+            UserError: when the part is said twice, or is no part of any clip.
+        """
+        path, start, end = video, self.start, self.end
         found = _FRAGMENT.fullmatch(video)
-        if found is None or Path(video).exists():
-            return video, self.start, self.end
-        if self.start is not None or self.end is not None:
-            raise UserError(f"{video} names its own part; leave out --start and --end")
-        start, end = (None if found[name] is None else float(found[name]) for name in ("start", "end"))
-        return found["path"], start, end
+        if found is not None and not Path(video).exists():
+            if start is not None or end is not None:
+                raise UserError(f"{video} names its own part; leave out --start and --end")
+            start, end = (None if found[name] is None else float(found[name]) for name in ("start", "end"))
+            path = found["path"]
+        for name, seconds in (("start", start), ("end", end)):
+            if seconds is not None and not (math.isfinite(seconds) and seconds >= 0):
+                raise UserError(f"{name} must be zero or more seconds from the first frame, got {seconds:g}")
+        return path, start, end
 
     def text(self) -> str:
         """The source as it is kept with a run."""
@@ -161,24 +177,34 @@ def recorded_source(folder: Path) -> Source:
 def expanded(videos: Sequence[str]) -> str | list[str]:
     """The clips that were named, folders replaced by the clips in them: the one, or a list of several.
 
+    What else a folder holds is named in the log.
+
     Raises:
-        UserError: when a folder holds none.
+        UserError: when a folder holds no clip, or cannot be read.
     """
     found: list[str] = []
     for video in videos:
         if not Path(video).is_dir():
             found.append(video)
             continue
-        inside = sorted(path for path in Path(video).iterdir() if path.suffix.lower() in _SUFFIXES and path.is_file())
-        if not inside:
-            raise UserError(f"{video} is a folder without clips ({', '.join(sorted(_SUFFIXES))}); name a video file")
-        found += map(str, inside)
+        try:
+            inside = clips_in(Path(video))
+        except OSError as error:
+            raise UserError(f"cannot read folder {video}: {error.strerror}; name the clips") from error
+        others = ", ".join(inside.left_out[:_NAMED])
+        if len(inside.left_out) > _NAMED:
+            others += f" and {len(inside.left_out) - _NAMED} more"
+        if not inside.clips:
+            raise UserError(f"{video} is a folder without clips{others and f', only {others}'}; name a video file")
+        if others:
+            _LOG.warning("of folder %s this is no video, and left out: %s", video, others)
+        found += map(str, inside.clips)
     return found[0] if len(found) == 1 else found
 
 
 def clip_names(videos: Sequence[str]) -> list[str]:
     """A name for each clip of a run, after its file: different ones, also where case does not count."""
-    return _numbered([file_of(video).stem for video in videos], _TAKEN)
+    return _numbered([as_text(file_of(video).stem) for video in videos], _TAKEN)
 
 
 def names_apart(videos: Sequence[str]) -> list[str]:
@@ -186,7 +212,7 @@ def names_apart(videos: Sequence[str]) -> list[str]:
 
     So a clip's name does not depend on the order, and numbers are only for those that suffixes do not tell apart.
     """
-    files = [file_of(video) for video in videos]
+    files = [Path(as_text(str(file_of(video)))) for video in videos]
     count = Counter(file.stem.casefold() for file in files)
     wished = [f.stem if count[f.stem.casefold()] == 1 else f"{f.stem}-{f.suffix.removeprefix('.')}" for f in files]
     return _numbered(wished, ())

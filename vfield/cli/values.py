@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from fractions import Fraction
-from pathlib import Path
 from typing import Literal
 
 from jsonargparse import Namespace
@@ -14,9 +14,11 @@ from vfield.clip import LARGEST_SIDE, check_size
 from vfield.errors import UserError, brief
 from vfield.ranges import Range, check_range
 from vfield.timing import SpeedCurve
+from vfield.yaml_files import read_text
 
 # Rates of television and film that people write with two or three decimals: these, times 1000/1001.
 _NTSC_RATES = (24, 30, 48, 60, 96, 120, 240)
+_LARGEST_TEXT = 1 << 20  # bytes: tens of thousands of pairs
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -90,15 +92,15 @@ def parse_speed_curve(text: str) -> SpeedCurve:
     Raises:
         UserError: when there is no such file, or the pairs are none.
     """
+    if not text.strip():
+        raise UserError(f"a speed curve must be pairs like 0:0,1:1,4:2, or a file of such, got {brief(text)}")
     source, pairs = "speed curve", text
-    if ":" not in text or Path(text).is_file():
-        source = f"speed curve {text}"
+    if ":" not in text or os.path.isfile(text):  # which takes pairs that are too long for a name for none
+        source = f"speed curve {text:.200}"
         try:
-            pairs = re.sub(r"#.*", "", Path(text).read_text())
-        except FileNotFoundError as error:
-            raise UserError(f"{source} does not exist; give a file, or pairs like 0:0,1:1,4:2") from error
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"{source} cannot be read as text: {' '.join(str(error).split())}") from error
+            pairs = re.sub(r"#.*", "", read_text(text, "speed curve", _LARGEST_TEXT))
+        except UserError as error:
+            raise UserError(f"{error}; give a file, or pairs like 0:0,1:1,4:2") from error
     number = r"\s*(\d{1,9}(?:\.\d{1,9})?|\.\d{1,9})\s*"
     found = []
     for pair in filter(str.strip, re.split(r"[,\n]", pairs)):
@@ -139,6 +141,7 @@ NUMBERS = {
     "factors": Range(0, 1000, open=True),
     "quantiser_steps": Range(0, 256, open=True),
 }
+
 # How options are read whose values are text. Speed curves may lie in files, which are read once.
 _READ: dict[str, Callable[[str], object]] = {
     "size": parse_size,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
 from vfield.checkpoint import load_field
@@ -12,6 +14,7 @@ from vfield.cli.sources import RUN_NAME, recorded_source
 from vfield.clip import ClipFacts
 from vfield.devices import usable_device
 from vfield.errors import UserError
+from vfield.interrupts import exit_code
 from vfield.view.source import SourceFrames, frames_of
 
 _INSTALL = "vfield view needs FastAPI and uvicorn: pip install 'vfield[view]'"
@@ -34,7 +37,12 @@ def run(words: list[str]) -> int:
         return clip_frames(folder, saved.facts)
 
     app = make_app(saved, folder.absolute().name, read_source, usable_device(parsed.device))
-    serve(app, parsed.port, not parsed.no_browser, _tell)
+    if not serve(app, parsed.port, not parsed.no_browser, _tell):
+        # A clip that is being read, or the last frames of one that are being coded, cannot be interrupted. Python may
+        # crash when such work comes back while it ends; nothing is left to tidy up.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(exit_code())
     return INTERRUPTED
 
 

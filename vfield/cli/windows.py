@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from vfield.checkpoint import WINDOWS_NAME
 from vfield.cli.outcomes import conclude, part_of
-from vfield.cli.says import plain, say
+from vfield.cli.says import plain, say, tell
 from vfield.cli.sources import RUN_NAME, Seen, Source
 from vfield.cli.values import exact_number, parse_size
 from vfield.clip import Clip, ClipFacts
@@ -185,7 +185,7 @@ def plan_run(
         crew.hear(0, "planned")
     plan = read_plan(folder)
     if crew.is_main:
-        print(_described(plan))
+        tell(_described(plan))
     return plan
 
 
@@ -255,7 +255,7 @@ def show_plan(
         plan = _planned(source, most_frames(source, window), shows=True)
         looked_seconds = time.monotonic() - began
         prepared = None if wanted is None else prepare_export(config.kept(plan.facts), *wanted)
-        print(_described(plan))
+        tell(_described(plan))
 
         def read(frames: range) -> Clip:
             part = replace(plan, windows=(frames,), seams=())

@@ -90,7 +90,7 @@ def _exports(exports: Sequence[Mapping[str, Any]]) -> str:
         rate = f"{_fraction(entry['frame_rate']):.5g}"
         facts = f"{entry['frames']} frames of {entry['width']}x{entry['height']} at {rate} fps"
         options = ", ".join(f"{name} {value}" for name, value in entry["options"].items())
-        link = f'<a href="{escape(quote(entry["href"]))}">{escape(Path(entry["path"]).name)}</a>'
+        link = f'<a href="{escape(quote(os.fsencode(entry["href"])))}">{escape(Path(entry["path"]).name)}</a>'
         cells = (
             facts,
             f"{entry['seconds']:.2f} s",

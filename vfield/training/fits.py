@@ -27,6 +27,7 @@ from vfield.expectation import Expectation
 from vfield.field.video_field import VideoField
 from vfield.fill import fill
 from vfield.folders import held, replaced
+from vfield.printable import as_text
 from vfield.start import distinct
 from vfield.training.members import own_parameters
 from vfield.training.run import EVENTS_NAME, Run, Task, Watch
@@ -275,6 +276,8 @@ def check_device(config: TrainingConfig) -> None:
 
 def _accelerator(config: TrainingConfig, out: Path | None) -> Accelerator:
     check_device(config)
+    if out is not None and as_text(str(out)) != str(out):
+        raise UserError(f"TensorBoard cannot write into {out}, whose name is not UTF-8; name another folder")
     return Accelerator(
         cpu=config.device == "cpu",
         mixed_precision=config.mixed_precision,

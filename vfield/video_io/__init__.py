@@ -13,14 +13,18 @@ from vfield.lazily import names_from
 if TYPE_CHECKING:
     from vfield.video_io.audio import AudioPlan
     from vfield.video_io.carry import CarryPlan
+    from vfield.video_io.clips import clips_in
+    from vfield.video_io.clock import told_jumps
     from vfield.video_io.details import FileDetails, inspect_file
-    from vfield.video_io.encode import CONTAINERS, cannot_hold
+    from vfield.video_io.encode import CONTAINERS, cannot_hold, hardly_played
     from vfield.video_io.filters import encode_gif, filter_frames
     from vfield.video_io.graph import ACCURATE
     from vfield.video_io.interlace import Deinterlacing
     from vfield.video_io.joining import frames_in
+    from vfield.video_io.pictures import check_gif_times, loops_of
+    from vfield.video_io.rates import probe
     from vfield.video_io.read import ShownFrame, read_clip, read_frames, scan_clip
-    from vfield.video_io.source import VideoInfo, has_audio, probe
+    from vfield.video_io.source import VideoInfo, has_audio
     from vfield.video_io.write import VideoWriter, common_time_base
 
 __getattr__ = names_from(
@@ -32,6 +36,8 @@ __getattr__ = names_from(
         "inspect_file": "vfield.video_io.details",
         "CONTAINERS": "vfield.video_io.encode",
         "cannot_hold": "vfield.video_io.encode",
+        "clips_in": "vfield.video_io.clips",
+        "hardly_played": "vfield.video_io.encode",
         "encode_gif": "vfield.video_io.filters",
         "filter_frames": "vfield.video_io.filters",
         "ACCURATE": "vfield.video_io.graph",
@@ -43,7 +49,10 @@ __getattr__ = names_from(
         "scan_clip": "vfield.video_io.read",
         "VideoInfo": "vfield.video_io.source",
         "has_audio": "vfield.video_io.source",
-        "probe": "vfield.video_io.source",
+        "probe": "vfield.video_io.rates",
+        "told_jumps": "vfield.video_io.clock",
+        "check_gif_times": "vfield.video_io.pictures",
+        "loops_of": "vfield.video_io.pictures",
         "VideoWriter": "vfield.video_io.write",
         "common_time_base": "vfield.video_io.write",
     },
@@ -60,14 +69,19 @@ __all__ = [
     "VideoInfo",
     "VideoWriter",
     "cannot_hold",
+    "check_gif_times",
+    "clips_in",
     "common_time_base",
     "encode_gif",
     "filter_frames",
     "frames_in",
+    "hardly_played",
     "has_audio",
     "inspect_file",
+    "loops_of",
     "probe",
     "read_clip",
     "read_frames",
     "scan_clip",
+    "told_jumps",
 ]

@@ -1,15 +1,21 @@
-"""Sound for written video: copied packet by packet, or made longer, shorter or backwards and coded again."""
+"""Sound for written video: copied packet by packet, or made longer, shorter or backwards and coded again.
+
+The picture is what matters: a track that cannot be written is left out with a line, found as early as it can be.
+"""
 
 from __future__ import annotations
 
 import heapq
+import io
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import islice
 from typing import Literal
 
 import av
 from av.audio.frame import AudioFrame
+from av.audio.layout import AudioLayout
 from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
 from av.frame import Frame
@@ -17,12 +23,19 @@ from av.packet import Packet
 
 from vfield.errors import UserError
 from vfield.timing import TimeMap
-from vfield.video_io.retime import TrackCoder
+from vfield.video_io.clock import clock_of
+from vfield.video_io.files import open_to_read, open_to_write
+from vfield.video_io.retime import TrackCoder, encoder_for, layout_for
 from vfield.video_io.source import logger, open_input
 from vfield.video_io.tags import copy_track_tags
 
 # These keep sound that begins before the picture, and say where to start playing: at any sample.
 _TRIMS_ANYWHERE = ("mp4", "mov")
+# Of a track that is tried out: enough for decoders that give nothing for the first.
+_TRIED_PACKETS = 8
+_NAMES = {"aac": "AAC", "libopus": "Opus"}
+
+Timed = tuple[Fraction, Packet]
 
 
 @dataclass(frozen=True)
@@ -34,6 +47,8 @@ class AudioPlan:
         timing: which instant of the source is heard when.
         mode: "copy" keeps the packets bit for bit, which only a time that goes on as it did allows. The others decode
             and code again: "stretch" keeps the pitch, "varispeed" lets it fall and rise with the speed, as a tape does.
+        coded: tracks, by their index, that are coded again although the mode is "copy".
+        left_out: tracks, by their index, that are not taken.
 
     Raises:
         UserError: when sound at another speed is to be copied.
@@ -42,19 +57,29 @@ class AudioPlan:
     source: str
     timing: TimeMap
     mode: Literal["copy", "stretch", "varispeed"]
+    coded: frozenset[int] = frozenset()
+    left_out: frozenset[int] = frozenset()
 
     def __post_init__(self) -> None:
         if self.mode == "copy" and self.timing.constant_speed != 1:
             raise UserError("sound cannot be copied at another speed; stretch it, or leave it out")
 
+    def copies(self, index: int) -> bool:
+        """Whether a track's packets are kept as they are."""
+        return self.mode == "copy" and index not in self.coded
+
 
 class Feed:
-    """Packets muxed as far as the picture has come, so that neither waits in memory for the other."""
+    """Packets muxed as far as the picture has come, so that neither waits in memory for the other.
 
-    def __init__(self, source: InputContainer, packets: Iterator[tuple[Fraction, Packet]]) -> None:
+    A track whose packets the container refuses ends there, with a line: the picture goes on.
+    """
+
+    def __init__(self, source: InputContainer, packets: Iterator[Timed]) -> None:
         self._source = source
         self._packets = packets
-        self._waiting: tuple[Fraction, Packet] | None = None
+        self._waiting: Timed | None = None
+        self._refused: set[int] = set()
 
     def mux_until(self, output: OutputContainer, seconds: Fraction | None) -> None:
         """Muxes the packets that begin before `seconds` of the written video; None: all that are left."""
@@ -62,8 +87,20 @@ class Feed:
             self._waiting = self._waiting or next(self._packets, None)
             if self._waiting is None or (seconds is not None and self._waiting[0] >= seconds):
                 return
-            output.mux(self._waiting[1])
+            _, packet = self._waiting
             self._waiting = None
+            if packet.stream_index not in self._refused:
+                self._mux(output, packet)
+
+    def _mux(self, output: OutputContainer, packet: Packet) -> None:
+        kind, index = packet.stream.type, packet.stream_index
+        try:
+            output.mux(packet)
+        except av.FFmpegError as error:
+            if isinstance(error, (OSError, MemoryError)):
+                raise  # The disk's and the machine's, which the picture has, too.
+            logger.warning("%s track %d of the result ends early: %s", kind, index, error.strerror)
+            self._refused.add(index)
 
     def close(self) -> None:
         """Closes the source."""
@@ -75,30 +112,86 @@ def open_audio(plan: AudioPlan, output: OutputContainer) -> Feed | None:
 
     Raises:
         UserError: when the source cannot be opened.
+        av.FFmpegError, ValueError: when a track cannot be written, of which `writable_audio` tells earlier.
     """
-    with open_input(plan.source):
-        pass  # Its errors read better than those of the next line.
-    source = av.open(plan.source)
+    source = open_to_read(plan.source)
     try:
-        packets = _copied(plan, source, output) if plan.mode == "copy" else _coded(plan, source, output)
+        streams = [stream for stream in source.streams.audio if stream.index not in plan.left_out]
+        tracks = {stream.index: _track(stream, plan, output) for stream in streams}
     except BaseException:
         source.close()
         raise
-    if packets is None:
+    if not tracks:
         source.close()
         return None
-    return Feed(source, packets)
+    return Feed(source, _packets(plan, source, streams, tracks))
+
+
+def _track(stream: AudioStream, plan: AudioPlan, output: OutputContainer) -> _CopiedTrack | TrackCoder:
+    """A new track of the output, and what makes its packets."""
+    if plan.copies(stream.index):
+        return _CopiedTrack(stream, plan, output)
+    if stream.codec_context is None:
+        raise ValueError("this FFmpeg cannot decode it")
+    return TrackCoder(stream, plan.timing, output, plan.mode != "varispeed")
+
+
+def _packets(
+    plan: AudioPlan,
+    source: InputContainer,
+    streams: list[AudioStream],
+    tracks: dict[int, _CopiedTrack | TrackCoder],
+) -> Iterator[Timed]:
+    """What goes into the file, in order of time except where coding delays it."""
+    failed: set[int] = set()
+
+    def guarded(index: int, made: Iterator[Timed]) -> Iterator[Timed]:
+        try:
+            yield from made
+        except (av.FFmpegError, ValueError) as error:
+            failed.add(index)
+            logger.warning("%s: sound track %d stops early: %s", plan.source, index, _reason(error))
+
+    for packet in _demux(source, streams, plan):
+        index = packet.stream_index
+        if packet.size == 0 or index in failed:
+            continue
+        track = tracks[index]
+        if isinstance(track, _CopiedTrack):
+            yield from guarded(index, track.take(packet))
+            continue
+        try:
+            frames = packet.decode()
+        except av.FFmpegError as error:
+            logger.warning("%s: left out damaged sound: %s", plan.source, error.strerror)
+            continue
+        yield from guarded(index, _pushed(track, frames))
+    # Backwards every track comes only now, and none may wait until another is through.
+    coders = [(index, track) for index, track in tracks.items() if isinstance(track, TrackCoder)]
+    ends = (guarded(index, coder.push(None)) for index, coder in coders if index not in failed)
+    yield from heapq.merge(*ends, key=lambda timed: timed[0])
+
+
+def _pushed(coder: TrackCoder, frames: Sequence[Frame]) -> Iterator[Timed]:
+    for frame in frames:
+        assert isinstance(frame, AudioFrame)
+        yield from coder.push(frame)
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "strerror", None) or error)
 
 
 def _demux(source: InputContainer, streams: list[AudioStream], plan: AudioPlan) -> Iterator[Packet]:
     """Packets from a little before the plan's start on, until every stream is past its end."""
     start, end = plan.timing.source_range
     first = streams[0]
-    if start > 1 and first.time_base:
+    clock = clock_of(plan.source)
+    if start > 1 and first.time_base and not clock.jumps:
         # Decoding has to begin some packets early: the first one after a jump needs the one before it.
         source.seek(int((start - 1) / first.time_base), stream=first)
     past: set[int] = set()
-    packets = source.demux(streams)
+    packets = clock.demux(source, streams)
     while len(past) < len(streams):
         try:
             packet = next(packets, None)
@@ -115,83 +208,130 @@ def _demux(source: InputContainer, streams: list[AudioStream], plan: AudioPlan) 
 # ------------------------------------------------------------------------------------------- as it is
 
 
-def _copied(
-    plan: AudioPlan, source: InputContainer, output: OutputContainer
-) -> Iterator[tuple[Fraction, Packet]] | None:
-    targets: dict[int, AudioStream] = {}
-    for stream in source.streams.audio:
+class _CopiedTrack:
+    """A track whose packets are moved to where the picture begins, and kept as they are."""
+
+    def __init__(self, stream: AudioStream, plan: AudioPlan, output: OutputContainer) -> None:
         try:
-            targets[stream.index] = output.add_stream_from_template(stream)
-        except (ValueError, AttributeError):
-            name = stream.codec.name if stream.codec_context else "unknown"
-            logger.warning("%s files cannot hold %s sound; track %d left out", output.format.name, name, stream.index)
+            self._target = output.add_stream_from_template(stream)
+        except AttributeError:  # It has no codec that PyAV could name.
+            raise ValueError("this FFmpeg does not know how it is coded") from None
+        copy_track_tags(stream, self._target)
+        self._start, self._end = plan.timing.source_range
+        self._trims = output.format.name in _TRIMS_ANYWHERE
+        # Matroska has no place for what is decoded but not heard, but for the lead-in that a Matroska source has.
+        has_lead_in = self._start == 0 and "matroska" in stream.container.format.name
+        self._keeps_lead_in = self._trims or has_lead_in
+        self._before: Packet | None = None
+
+    def take(self, packet: Packet) -> Iterator[Timed]:
+        """What of a packet, and of the one before it, goes into the file."""
+        if packet.pts is None or packet.size == 0:
+            return
+        begins = packet.pts * packet.time_base
+        lasts = (packet.duration or 0) * packet.time_base
+        if begins >= self._end:
+            return
+        if begins < self._start and not (self._keeps_lead_in and begins + lasts > self._start):
+            self._before = packet
+            return
+        lead, self._before = self._before, None
+        # The one before, too: a decoder needs it to get the first one right. One from before a gap does not help.
+        if self._trims and lead is not None and (lead.pts or 0) + 2 * (lead.duration or 0) >= packet.pts:
+            yield self._moved(lead)
+        yield self._moved(packet)
+
+    def _moved(self, packet: Packet) -> Timed:
+        begins = (packet.pts or 0) * packet.time_base - self._start
+        shift = round(self._start / packet.time_base)
+        packet.pts = (packet.pts or 0) - shift
+        packet.dts = packet.pts if packet.dts is None else packet.dts - shift
+        packet.stream = self._target
+        return begins, packet
+
+
+# ------------------------------------------------------------------------------------------- tried out
+
+
+def writable_audio(plan: AudioPlan, container: str) -> AudioPlan | None:
+    """The plan for what a file can hold; None for nothing. What it cannot is said in the log.
+
+    Each track is tried out: its encoder opened and its first packets written, to a file in memory.
+
+    Args:
+        plan: what is wished.
+        container: FFmpeg's name of the muxer.
+
+    Raises:
+        UserError: when the source cannot be opened.
+    """
+    with open_input(plan.source) as source:
+        indices = [stream.index for stream in source.streams.audio]
+    name = _NAMES[encoder_for(container)]
+    for index in indices:
+        track = f"{plan.source}: sound track {index}"
+        refused = _refusal(plan, index, container)
+        if refused is not None and plan.copies(index):
+            again = replace(plan, coded=plan.coded | {index})
+            if _refusal(again, index, container) is None:
+                logger.warning("%s is coded again as %s, as it is it cannot be written: %s", track, name, refused)
+                plan, refused = again, None
+        if refused is None:
+            _say_mix(plan, index, container)
         else:
-            copy_track_tags(stream, targets[stream.index])
-    if not targets:
-        return None
-    kept = [stream for stream in source.streams.audio if stream.index in targets]
-    start, end = plan.timing.source_range
-    trims = output.format.name in _TRIMS_ANYWHERE
-    # Matroska has no place for what is decoded but not heard, but for the lead-in that a Matroska source itself has.
-    has_lead_in = start == 0 and "matroska" in source.format.name
-
-    def packets() -> Iterator[tuple[Fraction, Packet]]:
-        before: dict[int, Packet] = {}
-        for packet in _demux(source, kept, plan):
-            if packet.pts is None or packet.size == 0:
-                continue
-            begins = packet.pts * packet.time_base
-            lasts = (packet.duration or 0) * packet.time_base
-            if begins >= end:
-                continue
-            if begins < start and not ((trims or has_lead_in) and begins + lasts > start):
-                before[packet.stream_index] = packet
-                continue
-            lead = before.pop(packet.stream_index, None)
-            # The one before, too: a decoder needs it to get the first one right. One from before a gap does not help.
-            if trims and lead is not None and (lead.pts or 0) + 2 * (lead.duration or 0) >= packet.pts:
-                yield _moved(lead, targets[lead.stream_index], start)
-            yield _moved(packet, targets[packet.stream_index], start)
-
-    return packets()
+            logger.warning("%s is left out, it cannot be written to %s: %s", track, container, refused)
+            plan = replace(plan, left_out=plan.left_out | {index})
+    return None if plan.left_out.issuperset(indices) else plan
 
 
-def _moved(packet: Packet, target: AudioStream, start: Fraction) -> tuple[Fraction, Packet]:
-    begins = (packet.pts or 0) * packet.time_base - start
-    shift = round(start / packet.time_base)
-    packet.pts = (packet.pts or 0) - shift
-    packet.dts = packet.pts if packet.dts is None else packet.dts - shift
-    packet.stream = target
-    return begins, packet
+def _refusal(plan: AudioPlan, index: int, container: str) -> str | None:
+    """Why a track cannot be written; None when it can."""
+    output = open_to_write(io.BytesIO(), container)
+    try:
+        with open_input(plan.source) as source:
+            stream = source.streams[index]
+            assert isinstance(stream, AudioStream)
+            track = _track(stream, plan, output)
+            output.start_encoding()
+            for packet in islice(_demux(source, [stream], plan), _TRIED_PACKETS):
+                for _, made in _first_packets(track, packet):
+                    output.mux(made)
+        output.close()
+    except (av.FFmpegError, ValueError) as error:
+        discard(output)
+        return _reason(error)
+    return None
 
 
-# ------------------------------------------------------------------------------------------- coded again
+def _first_packets(track: _CopiedTrack | TrackCoder, packet: Packet) -> Iterator[Timed]:
+    if isinstance(track, _CopiedTrack):
+        return track.take(packet)
+    try:
+        frames = packet.decode() if packet.size else []
+    except av.FFmpegError:
+        frames = []  # What is damaged is told when it is met again.
+    return _pushed(track, frames)
 
 
-def _coded(
-    plan: AudioPlan, source: InputContainer, output: OutputContainer
-) -> Iterator[tuple[Fraction, Packet]] | None:
-    streams = [stream for stream in source.streams.audio if stream.codec_context is not None]
-    for stream in set(source.streams.audio) - set(streams):
-        logger.warning("%s: this FFmpeg cannot decode sound track %d; left out", plan.source, stream.index)
-    if not streams:
-        return None
-    keeps_pitch = plan.mode == "stretch"
-    coders = {stream.index: TrackCoder(stream, plan.timing, output, keeps_pitch) for stream in streams}
+def discard(output: OutputContainer) -> None:
+    """Closes a file that will be deleted: that its end cannot be written either is no news."""
+    try:
+        output.close()
+    except (av.FFmpegError, OSError, ValueError):
+        return
 
-    def packets() -> Iterator[tuple[Fraction, Packet]]:
-        for packet in _demux(source, streams, plan):
-            if packet.size == 0:
-                continue
-            try:
-                frames: Sequence[Frame] = packet.decode()
-            except av.FFmpegError as error:
-                logger.warning("%s: left out damaged sound: %s", plan.source, error.strerror)
-                continue
-            for frame in frames:
-                assert isinstance(frame, AudioFrame)
-                yield from coders[packet.stream_index].push(frame)
-        # Backwards every track comes only now, and none may wait until another is through.
-        yield from heapq.merge(*(coder.push(None) for coder in coders.values()), key=lambda timed: timed[0])
 
-    return packets()
+def _say_mix(plan: AudioPlan, index: int, container: str) -> None:
+    """Tells of a track that loses channels by being coded again."""
+    if plan.copies(index):
+        return
+    with open_input(plan.source) as source:
+        stream = source.streams[index]
+        assert isinstance(stream, AudioStream)
+        encoder, channels = encoder_for(container), stream.layout.nb_channels
+        mixed = AudioLayout(layout_for(encoder, 48000, stream.layout))
+    if mixed.nb_channels < channels:
+        logger.warning(
+            "%s: sound track %d of %d channels is mixed down to %s, which %s can code",
+            *(plan.source, index, channels, mixed.name, _NAMES[encoder]),
+        )

@@ -17,8 +17,10 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from vfield.clip import ColorInfo
+from vfield.video_io.clock import Clock, Jump, clock_of
 from vfield.video_io.color import is_grey, open_tags, tag_names
-from vfield.video_io.source import VideoInfo, find_video, first_frame, info_of, open_input, stores_alpha
+from vfield.video_io.rates import measured
+from vfield.video_io.source import VideoInfo, codec_name, find_video, first_frame, info_of, open_input, stores_alpha
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ class FileDetails:
         file_bytes: size of the file.
         info: what `probe` gives.
         timestamps: of the frames.
+        jumps: of the file's clock, which are taken out of all times.
         bit_depth: of the components as they are stored.
         chroma: subsampling, for example "4:2:0"; "RGB" or "grey".
         has_alpha: whether there is an alpha channel.
@@ -88,6 +91,7 @@ class FileDetails:
     file_bytes: int
     info: VideoInfo
     timestamps: Timestamps
+    jumps: tuple[Jump, ...]
     bit_depth: int
     chroma: str
     has_alpha: bool
@@ -117,8 +121,9 @@ def inspect_file(path: str | Path) -> FileDetails:
         return FileDetails(
             container=container.format.long_name,
             file_bytes=Path(path).stat().st_size,
-            info=info_of(container, stream, frame),
+            info=measured(path, stream, info_of(container, stream, frame)),
             timestamps=_timestamps(path, stream.index),
+            jumps=clock_of(path).jumps,
             bit_depth=max(component.bits for component in described.components),
             chroma=_chroma(described),
             has_alpha=stores_alpha(stream, frame),
@@ -126,7 +131,7 @@ def inspect_file(path: str | Path) -> FileDetails:
             tagged=_tagged(frame),
             audio=tuple(_track(track) for track in container.streams.audio),
             subtitles=tuple(_track(track) for track in container.streams.subtitles),
-            chapters=_chapters(container),
+            chapters=_chapters(container, clock_of(path)),
             tags=dict(container.metadata),
         )
 
@@ -149,19 +154,19 @@ def _chroma(described: VideoFormat) -> str:
 
 def _track(stream: Stream) -> Track:
     language, title = stream.metadata.get("language"), stream.metadata.get("title")
-    context = stream.codec_context
-    codec = "unknown" if context is None else context.codec.canonical_name
+    codec = codec_name(stream)
     spoken = None if language in (None, "und") else language
-    if not isinstance(stream, AudioStream):
+    if not isinstance(stream, AudioStream) or stream.codec_context is None:
         return Track(codec, spoken, title)
     return Track(codec, spoken, title, stream.rate, stream.layout.name)
 
 
-def _chapters(container: InputContainer) -> tuple[Marked, ...]:
+def _chapters(container: InputContainer, clock: Clock) -> tuple[Marked, ...]:
     found = []
     for chapter in container.chapters():
         tick = chapter["time_base"] or Fraction(1, 1000)
-        found.append(Marked(chapter["start"] * tick, chapter["end"] * tick, chapter["metadata"].get("title", "")))
+        begin, end = clock.at(chapter["start"] * tick), clock.at(chapter["end"] * tick)
+        found.append(Marked(begin, end, chapter["metadata"].get("title", "")))
     return tuple(found)
 
 
@@ -173,7 +178,7 @@ def _timestamps(path: str | Path, index: int) -> Timestamps:
         stream = container.streams[index]
         assert isinstance(stream, VideoStream)
         try:
-            for packet in container.demux(stream):
+            for packet in clock_of(path).demux(container, stream):
                 if packet.size and not packet.is_discard:
                     count += 1
                     if packet.pts is not None:

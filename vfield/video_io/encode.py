@@ -18,15 +18,18 @@ from av.video.stream import VideoStream
 
 from vfield.clip import ColorInfo
 from vfield.errors import UserError
-from vfield.video_io.audio import AudioPlan, Feed, open_audio
+from vfield.video_io.audio import AudioPlan, Feed, discard, open_audio
 from vfield.video_io.beneath import filled_beneath
 from vfield.video_io.carry import Carried, CarryPlan, carry_over, report_lost
 from vfield.video_io.color import alpha_to_words, rgb_to_yuv16, tag, video_color
+from vfield.video_io.files import open_to_write
 from vfield.video_io.graph import ACCURATE, FilterChain, chroma_left, even_size, halves_chroma
 from vfield.video_io.hardware import Quality, on_host, quality_of, working_encoder
 from vfield.video_io.hdr import with_hdr_metadata
-from vfield.video_io.source import may_have_alpha
+from vfield.video_io.source import logger, may_have_alpha
 
+# Browsers, phones and televisions know AAC, MP3, AC-3, Opus and FLAC there.
+_HARDLY_PLAYED_IN_MP4 = ("pcm_", "vorbis")
 CONTAINERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
 _ENCODERS = {
     "h264": "libx264",
@@ -113,7 +116,7 @@ def choose_encoding(
     encoder = default if codec is None else _ENCODERS.get(codec.lower(), codec)
     encoder = working_encoder(encoder, _ENCODERS, height, width)
     formats = _formats_of(encoder, codec or encoder)
-    with av.open(io.BytesIO(), "w", format=CONTAINERS[suffix]) as container:
+    with open_to_write(io.BytesIO(), CONTAINERS[suffix]) as container:
         if encoder not in container.supported_codecs:
             raise UserError(f"{suffix} files cannot hold {encoder} video; choose another codec, or .mkv")
     least = _LEAST_SIDE.get(encoder, 1)
@@ -147,9 +150,14 @@ def choose_encoding(
 
 def cannot_hold(suffix: str, codecs: Iterable[str]) -> list[str]:
     """Which of these codecs a file of this suffix (".mp4") cannot hold, by FFmpeg's names."""
-    with av.open(io.BytesIO(), "w", format=CONTAINERS[suffix]) as container:
+    with open_to_write(io.BytesIO(), CONTAINERS[suffix]) as container:
         held = {name for codec in container.supported_codecs for name in (codec, codec.removeprefix("lib"))}
     return sorted(set(codecs) - held)
+
+
+def hardly_played(suffix: str, codecs: Iterable[str]) -> list[str]:
+    """Which of these sound codecs a file of this suffix can hold, but most players do not play from it."""
+    return sorted({codec for codec in codecs if suffix == ".mp4" and codec.startswith(_HARDLY_PLAYED_IN_MP4)})
 
 
 def _quality_options(encoder: str, crf: int | None) -> dict[str, str]:
@@ -249,8 +257,33 @@ class VideoSink:
         # The index at the front lets a browser start playing before it has the whole file. The timescale is that of
         # late starts, which would otherwise be rounded to 1/1000 s; this one holds the usual video and sound rates.
         mov = {"movflags": "+faststart", "movie_timescale": "240000"}
-        options = mov if encoding.container in ("mp4", "mov") else {}
-        self._container = av.open(file, "w", format=encoding.container, container_options=options)
+        self._options = mov if encoding.container in ("mp4", "mov") else {}
+        picture = (height, width, frame_rate, pixel_aspect)
+        try:
+            self._begin(*picture, audio, carry)
+        except (av.FFmpegError, ValueError, UserError) as error:
+            # What goes beside the picture was tried before, but its file may be another one by now.
+            if (audio is None and carry is None) or isinstance(error, (OSError, MemoryError)):
+                raise
+            logger.warning(
+                "what goes beside the picture cannot be written any more, it is left out: %s",
+                getattr(error, "strerror", None) or error,
+            )
+            self._feeds, self._carry, self._carried = [], None, None
+            self._begin(*picture, None, None)
+
+    def _begin(
+        self,
+        height: int,
+        width: int,
+        frame_rate: Fraction,
+        pixel_aspect: Fraction,
+        audio: AudioPlan | None,
+        carry: CarryPlan | None,
+    ) -> None:
+        """Opens the file and all encoders, and writes the header."""
+        container = self._encoding.container
+        self._container = open_to_write(self._file, container, self._options)
         try:
             self._stream = self._add_stream(height, width, frame_rate, pixel_aspect)
             if audio is not None and (sound := open_audio(audio, self._container)) is not None:
@@ -351,18 +384,13 @@ class VideoSink:
             feed.close()
         self._container.close()
         if self._carry is not None and self._carried is not None and isinstance(self._file, Path):
-            report_lost(self._carry, self._carried, self._file, self._encoding.container)
+            try:
+                report_lost(self._carry, self._carried, self._file, self._encoding.container)
+            except UserError as error:
+                logger.warning("what the result lacks of its source cannot be told any more: %s", error)
 
     def abort(self) -> None:
         """Lets go of the file without finishing it."""
         for feed in self._feeds:
             feed.close()
         discard(self._container)
-
-
-def discard(container: av.container.OutputContainer) -> None:
-    """Closes a container whose file will be deleted: that its end cannot be written either is no news."""
-    try:
-        container.close()
-    except (av.FFmpegError, OSError, ValueError):
-        return

@@ -8,6 +8,7 @@ from av.sidedata.sidedata import Type
 from av.video.frame import VideoFrame
 
 from vfield.clip import ColorInfo, ContentLight, MasteringDisplay
+from vfield.video_io.side_data import side_data
 
 # FFmpeg's AVMasteringDisplayMetadata: ten rationals (x and y of red, green, blue and white, least and most luminance),
 # and whether chromaticities and luminances are known.
@@ -22,12 +23,6 @@ _WRITERS = {
     "libx264": ("x264-params", "mastering-display", "cll", True),
     "libsvtav1": ("svtav1-params", "mastering-display", "content-light", False),
 }
-
-
-def side_data(frame: VideoFrame, kind: Type) -> bytes | None:
-    """What a decoded frame carries of this kind, as FFmpeg lays it out; None for nothing."""
-    found = frame.side_data.get(kind)  # type: ignore[call-overload]  # PyAV's stubs know only numbers as keys
-    return None if found is None else bytes(found)
 
 
 def mastering_display(frame: VideoFrame) -> MasteringDisplay | None:

@@ -20,13 +20,14 @@ from av.video.stream import VideoStream
 
 from vfield.errors import UserError
 from vfield.video_io.encode import Encoding, VideoSink
+from vfield.video_io.files import open_to_read
 
 
 def frames_in(piece: Path) -> int:
     """How many frames a piece holds; 0 for one that is not there or cannot be read."""
     try:
         return len(_order(piece))
-    except (av.FFmpegError, OSError):
+    except (av.FFmpegError, UserError):
         return 0
 
 
@@ -45,7 +46,7 @@ class JoinedSink(VideoSink):
         super().__init__(file, encoding, **facts)
 
     def _add_stream(self, height: int, width: int, frame_rate: Fraction, pixel_aspect: Fraction) -> VideoStream:
-        with av.open(str(self._pieces[0])) as piece:
+        with open_to_read(self._pieces[0]) as piece:
             coded = piece.streams.video[0]
             # As it is: without "opaque", an encoder would be opened, and its headers written in place of the piece's.
             stream = self._container.add_stream_from_template(coded, opaque=True)
@@ -102,7 +103,7 @@ def _order(piece: Path) -> list[int]:
 
 
 def _packets(piece: Path) -> Iterator[Packet]:
-    with av.open(str(piece)) as container:
+    with open_to_read(piece) as container:
         for packet in container.demux(container.streams.video[0]):
             if packet.size:
                 yield packet

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -14,19 +17,47 @@ from av.filter import Graph
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from einops import rearrange
+from PIL import Image
 
 from vfield.clip import ColorInfo, to_float, to_uint8
 from vfield.errors import UserError
 from vfield.video_io.color import tag
+from vfield.video_io.files import open_to_write
 
 _GIF_TICK = Fraction(1, 100)
 _GIF_FASTEST = 50
+_GIF_LONGEST = 65535 * _GIF_TICK  # the format has 16 bits for how long a picture stays
 
 
 def check_gif_rate(frame_rate: Fraction) -> None:
     """Raises UserError for rates that GIF players slow down: they show delays under 2/100 s as 10/100 s."""
     if frame_rate > _GIF_FASTEST:
         raise UserError(f"a GIF shows at most {_GIF_FASTEST} frames a second, got {float(frame_rate):g}; use .mp4")
+
+
+def check_gif_times(edges_seconds: Sequence[Fraction]) -> None:
+    """Raises UserError for a picture that stays longer than a GIF can say.
+
+    Args:
+        edges_seconds: when each picture begins to be shown, and when the last one ends.
+    """
+    longest = max(later - earlier for earlier, later in pairwise(edges_seconds))
+    if longest > _GIF_LONGEST:
+        raise UserError(
+            f"a GIF shows a picture for at most {float(_GIF_LONGEST):g} s, got {float(longest):g}; use .mp4"
+        )
+
+
+def loops_of(path: str | Path) -> int:
+    """How often a GIF comes again after the first time: 0 for ever, -1 not at all. Of any other file 0."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # nothing is decoded here
+            with Image.open(path, formats=["GIF"]) as gif:
+                loops: int = gif.info.get("loop", -1)
+                return loops
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return 0  # no GIF that Pillow knows; whether it is a video at all is said by whoever reads it
 
 
 # Formats of PNG by channels: of 8 bits, and of 16.
@@ -49,8 +80,9 @@ def _deep(picture: np.ndarray) -> VideoFrame:
 class GifSink:
     """An animated GIF, each frame with its own best 256 colours, so that nothing has to wait for the last frame."""
 
-    def __init__(self, file: Path | io.BytesIO, *, height: int, width: int) -> None:
-        self._container = av.open(file, "w", format="gif")
+    def __init__(self, file: Path | io.BytesIO, *, height: int, width: int, loops: int = 0) -> None:
+        """Begin an animation that is repeated as `loops_of` has it."""
+        self._container = open_to_write(file, "gif", {"loop": str(loops)})
         self._stream = self._container.add_stream("gif", rate=1 / _GIF_TICK)
         self._stream.width, self._stream.height = width, height
         self._stream.pix_fmt = "pal8"

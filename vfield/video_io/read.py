@@ -13,6 +13,7 @@ from torch import Tensor
 
 from vfield.clip import Clip, ClipFacts
 from vfield.errors import UserError
+from vfield.meter import check_memory
 from vfield.video_io.interlace import Deinterlacing
 from vfield.video_io.reading import Reading, opened
 from vfield.video_io.rgb import Picture
@@ -224,6 +225,8 @@ class _Gathered:
     def append(self, array: np.ndarray) -> None:
         if not self._blocks or self._used == len(self._blocks[-1]):
             room = self._room if not self._blocks else 16
+            what = f"a clip of {self._room} frames of {array.shape[-1]}x{array.shape[-2]}"
+            check_memory(room * array.nbytes, what, "take a part of it with --start and --end, or smaller frames")
             self._blocks.append(np.empty((room, *array.shape), array.dtype))
             self._used = 0
         self._blocks[-1][self._used] = array

@@ -15,8 +15,13 @@ from av.video.stream import VideoStream
 
 from vfield.clip import ClipFacts, reshaped_aspect
 from vfield.errors import UserError
+from vfield.meter import check_memory
+from vfield.video_io.claims import missing_bytes
+from vfield.video_io.clock import Clock, clock_of, told_jumps
 from vfield.video_io.color import open_tags
+from vfield.video_io.files import file_name
 from vfield.video_io.interlace import Deinterlacing, deinterlaced
+from vfield.video_io.rates import camera_rate
 from vfield.video_io.rgb import Picture, RgbConverter
 from vfield.video_io.source import (
     as_seconds,
@@ -24,10 +29,13 @@ from vfield.video_io.source import (
     decoder_of,
     find_video,
     logger,
-    nominal_rate,
+    may_have_alpha,
     open_input,
     pixel_aspect,
 )
+
+# What making a picture of a frame takes at once for each pixel; measured.
+_PIXEL_BYTES = {"8 bits": 12, "alpha": 33, "deep": 60}
 
 
 class Reading:
@@ -50,22 +58,24 @@ class Reading:
         self._size, self._deinterlace = size, deinterlace
         self._stream = find_video(container, path)
         self._damage = _Damage()
-        self._rate = nominal_rate(self._stream)
+        self._clock = clock_of(path)
+        self._rate = camera_rate(path, self._stream)
         self._fields = 2 if deinterlace == "field" else 1
         self.converter: RgbConverter | None = None
-        self.origin = _first_pts(path)
+        self.origin = _first_pts(path, self._clock, 1 / self._rate)
         start, end = part
-        _check_range(path, start, end, declared_duration(container, self._stream), 1 / self._rate)
+        duration = self._clock.duration_seconds or declared_duration(container, self._stream)
+        _check_range(path, start, end, duration, 1 / self._rate)
         self._first = self.origin + (start or 0)
         self._last = None if end is None else self.origin + end
 
     def expected(self) -> int:
         """About how many pictures there will be, at least 1."""
-        return self._fields * _count_packets(self._path, self._stream, self._first, self._last)
+        return self._fields * _count_packets(self._path, self._stream, self._clock, self._first, self._last)
 
     def pictures(self, longest_side: int | None = None) -> Iterator[tuple[Picture, Fraction, Fraction]]:
         """Each picture, when it is shown, and until when; smaller ones of the shape if a side is given."""
-        between = (self._first, self._last, self._deinterlace, self._damage)
+        between = (self._clock, 1 / self._rate, self._first, self._last, self._deinterlace, self._damage)
         for pts, frame in _frames_between(self._container, self._stream, *between):
             if self.converter is None:
                 codec = self._stream.codec_context.name
@@ -73,6 +83,7 @@ class Reading:
                 if longest_side is not None:
                     converter = RgbConverter(frame, _within(converter, longest_side), codec)
                 self.converter = converter
+                _check_room(self._path, frame, converter)
                 _tell_of_first(self._path, frame, self.converter)
             known = frame.duration and not self._deinterlace  # the filter does not keep durations
             lasting = frame.duration * _time_base(frame) if known else 1 / self._rate / self._fields
@@ -84,6 +95,8 @@ class Reading:
         """What is known of the pictures that were read; says what was wrong with the file."""
         assert self.converter is not None
         self._damage.report(self._path, len(times))
+        if jumps := self._clock.jumps:
+            logger.warning("the clock of %s jumps (%s): joined there, as players do", self._path, told_jumps(jumps))
         upright = self.converter.upright_size
         height, width = self._size or upright
         return ClipFacts(
@@ -124,21 +137,30 @@ def _within(converter: RgbConverter, longest_side: int) -> tuple[int, int]:
 def _frames_between(
     container: InputContainer,
     stream: VideoStream,
+    clock: Clock,
+    step: Fraction,
     first: Fraction,
     last: Fraction | None,
     deinterlace: Deinterlacing | None,
     damage: _Damage,
 ) -> Iterator[tuple[Fraction, VideoFrame]]:
     """The frames that are shown first in [first, last), and when."""
-    step = 1 / nominal_rate(stream)
     # To part a frame's fields takes the frame before it, too.
     needed = first - step if deinterlace else first
-    frames = _timed_frames(_decode_from(container, stream, needed, damage), stream, damage)
+    frames = _timed_frames(_decode_from(container, stream, clock, needed, damage), stream, step, damage)
     for pts, frame in deinterlaced(frames, deinterlace, step) if deinterlace else frames:
         if last is not None and pts >= last:
             return
         if pts >= first:
             yield pts, frame
+
+
+def _check_room(path: str | Path, frame: VideoFrame, converter: RgbConverter) -> None:
+    """Refuses pictures that there is no memory to make, one at a time."""
+    kind = "alpha" if may_have_alpha(frame.format) else "8 bits" if converter.color.bit_depth == 8 else "deep"
+    what = f"to read {path}, of {frame.width}x{frame.height},"
+    advice = "close other programs, or make the picture smaller first"
+    check_memory(frame.width * frame.height * _PIXEL_BYTES[kind], what, advice)
 
 
 def _tell_of_first(path: str | Path, frame: VideoFrame, converter: RgbConverter) -> None:
@@ -212,9 +234,9 @@ def _time_base(frame: VideoFrame) -> Fraction:
     return frame.time_base or Fraction(1, 25)
 
 
-def _decode(container: InputContainer, stream: VideoStream, damage: _Damage) -> Iterator[VideoFrame]:
+def _decode(container: InputContainer, stream: VideoStream, clock: Clock, damage: _Damage) -> Iterator[VideoFrame]:
     """All frames from the container's present position on; errors are noted, and what follows them still comes."""
-    packets = container.demux(stream)
+    packets = clock.demux(container, stream)
     decoder = decoder_of(stream)
     while True:
         try:
@@ -233,47 +255,52 @@ def _decode(container: InputContainer, stream: VideoStream, damage: _Damage) -> 
             damage.add(str(error.strerror))
 
 
-def _first_pts(path: str | Path) -> Fraction:
+def _first_pts(path: str | Path, clock: Clock, step: Fraction) -> Fraction:
     """The clip's own first timestamp. Opens the file anew: raw streams cannot be wound back."""
     damage = _Damage()
     with open_input(path) as container:
         stream = find_video(container, path)
-        for pts, _ in _timed_frames(_decode(container, stream, damage), stream, damage):
+        for pts, _ in _timed_frames(_decode(container, stream, clock, damage), stream, step, damage):
             return pts
     raise UserError(_nothing_read(path, None, None, damage) if damage.errors else f"{path} has no frames in it")
 
 
 def _decode_from(
-    container: InputContainer, stream: VideoStream, first: Fraction, damage: _Damage
+    container: InputContainer, stream: VideoStream, clock: Clock, first: Fraction, damage: _Damage
 ) -> Iterator[VideoFrame]:
     """Frames from the keyframe at or before `first` on, or from the beginning where seeking does not land there."""
-    time_base = stream.time_base
-    if time_base is not None and stream.start_time is not None and first > stream.start_time * time_base:
+    begin, time_base = stream.start_time, stream.time_base
+    may_seek = not clock.jumps  # Times tell nothing about places where they come again.
+    if may_seek and time_base is not None and begin is not None and first > begin * time_base:
         try:
             container.seek(int(first / time_base), stream=stream)
         except av.FFmpegError:
-            logger.info("%s cannot be wound forward; decoding it from its beginning", container.name)
+            logger.info("%s cannot be wound forward; decoding it from its beginning", file_name(container))
         else:
-            frames = _decode(container, stream, damage)
+            frames = _decode(container, stream, clock, damage)
             landed = next(frames, None)
             if landed is not None and landed.pts is not None and landed.pts * _time_base(landed) <= first:
                 yield landed
                 yield from frames
                 return
-            container.seek(min(stream.start_time, 0), stream=stream)
+            container.seek(min(begin, 0), stream=stream)
     damage.packets = 0
-    yield from _decode(container, stream, damage)
+    yield from _decode(container, stream, clock, damage)
     # An edit list hides frames that are counted all the same; the index of an MP4 has only those that are to be read.
     stored = len(stream.index_entries) if "mp4" in container.format.name else stream.frames
-    if damage.packets < stored:  # FFmpeg takes the end of the file for the end of the video, without an error.
+    # FFmpeg takes the end of the file for the end of the video, without an error.
+    kind, missing = container.format.name, missing_bytes(file_name(container))
+    # An AVI counts frames that repeat the one before, too, which are empty and which FFmpeg leaves out.
+    if damage.packets < stored and (kind != "avi" or missing):
         damage.add(f"the file ends after {damage.packets} of {stored} frames")
+    elif missing and not stored:
+        damage.add(f"the file ends after {damage.packets} frames, {missing} bytes before its header says")
 
 
 def _timed_frames(
-    frames: Iterator[VideoFrame], stream: VideoStream, damage: _Damage
+    frames: Iterator[VideoFrame], stream: VideoStream, step: Fraction, damage: _Damage
 ) -> Iterator[tuple[Fraction, VideoFrame]]:
     """Each frame with its exact presentation time; times strictly increase, and no frame is lost for its time."""
-    step = 1 / nominal_rate(stream)
     previous: Fraction | None = None
     # AVI keeps no presentation times: what FFmpeg gives as pts goes back and forth with the order of coding.
     unordered = stream.container.format.name == "avi"
@@ -291,13 +318,13 @@ def _timed_frames(
         yield pts, frame
 
 
-def _count_packets(path: str | Path, decoded: VideoStream, first: Fraction, last: Fraction | None) -> int:
+def _count_packets(path: str | Path, decoded: VideoStream, clock: Clock, first: Fraction, last: Fraction | None) -> int:
     """How many frames to expect in [first, last): the packets' timestamps tell, without decoding. At least 1."""
     count = 0
     with open_input(path) as container:
         stream = container.streams[decoded.index]
         try:
-            for packet in container.demux(stream):
+            for packet in clock.demux(container, stream):
                 if packet.size == 0:
                     continue
                 if packet.pts is None:

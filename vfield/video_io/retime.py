@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from fractions import Fraction
 
 import av
 import numpy as np
+from av.audio.codeccontext import AudioCodecContext
 from av.audio.frame import AudioFrame
+from av.audio.layout import AudioLayout
 from av.audio.stream import AudioStream
+from av.codec.context import CodecContext
 from av.container import OutputContainer
 from av.filter import Graph
 from av.packet import Packet
@@ -18,6 +22,9 @@ from vfield.timing import TimeMap
 from vfield.video_io.tags import copy_track_tags
 
 _AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)
+# How FFmpeg names channels of which nothing but the number is known, as in most PCM, WMA and ADPCM.
+_ONLY_COUNTED = re.compile(r"\d+ channels")
+_MIXED_DOWN = ("7.1", "5.1", "stereo", "mono")
 _FINEST_RATE = 200_000  # a rate of samples in between, on the way to an exact change of speed
 # Grains along a speed curve: long enough for a voice's lowest tone, short enough not to repeat a syllable.
 _GRAIN_SECONDS = 0.04
@@ -27,6 +34,48 @@ _AWAY = 0.1  # correlation that a move by the most is worth
 _SLOWEST_HEARD = 1 / 16
 _TAPS = 16  # of the interpolating filter on each side, at the source's own speed
 _FASTEST_FILTERED = 16.0
+
+
+# What the encoders take their samples as.
+_SAMPLES = {"aac": "fltp", "libopus": "flt"}
+
+
+def encoder_for(container: str) -> str:
+    """What sound is coded with that goes into a container, by FFmpeg's names of both."""
+    return "libopus" if container == "webm" else "aac"
+
+
+def layout_for(encoder: str, rate: int, given: AudioLayout) -> str:
+    """The layout of channels to code a track in: its own, the usual one of so many, or the largest mix that there is.
+
+    Raises:
+        ValueError: when the encoder takes none of them.
+    """
+    usual = given.name
+    if _ONLY_COUNTED.fullmatch(usual):
+        try:
+            usual = AudioLayout(f"{given.nb_channels}c").name
+        except ValueError:
+            usual = ""  # nine, eleven and so on have no usual one
+    mixes = [layout for layout in _MIXED_DOWN if AudioLayout(layout).nb_channels <= given.nb_channels]
+    if encoder == "libopus":
+        # It codes more than two channels only in layouts that differ from AAC's.
+        mixes, usual = mixes[-2:], usual if given.nb_channels <= 2 else ""
+    for layout in filter(None, [usual, *mixes]):
+        if _opens(encoder, rate, layout):
+            return layout
+    raise ValueError(f"{encoder} does not take {given.name} at {rate} Hz")
+
+
+def _opens(encoder: str, rate: int, layout: str) -> bool:
+    context = CodecContext.create(encoder, "w")
+    assert isinstance(context, AudioCodecContext)
+    context.sample_rate, context.layout, context.format = rate, layout, _SAMPLES[encoder]
+    try:
+        context.open()
+    except av.FFmpegError:
+        return False
+    return True
 
 
 class TrackCoder:
@@ -39,35 +88,44 @@ class TrackCoder:
         timing: which instant of the source is heard when.
         output: the container to add a track to.
         keeps_pitch: keep the pitch, or let it go with the speed.
+
+    Raises:
+        av.FFmpegError: when FFmpeg's filters do not take the track, before one is added to the output.
+        ValueError: when the encoder does not.
     """
 
     def __init__(self, stream: AudioStream, timing: TimeMap, output: OutputContainer, keeps_pitch: bool) -> None:
-        opus = output.format.name == "webm"
-        rate = 48000 if opus or stream.rate not in _AAC_RATES else stream.rate
-        # Opus codes more than two channels only in layouts that differ from AAC's.
-        layout = "stereo" if opus and stream.layout.nb_channels > 2 else stream.layout.name
-        target = output.add_stream("libopus" if opus else "aac", rate=rate)
-        assert isinstance(target, AudioStream)
-        target.codec_context.layout = layout
-        target.codec_context.format = "flt" if opus else "fltp"
-        copy_track_tags(stream, target)
-        self._target, self._timing, self._keeps_pitch = target, timing, keeps_pitch
+        encoder = encoder_for(output.format.name)
+        rate = 48000 if encoder == "libopus" or stream.rate not in _AAC_RATES else stream.rate
+        layout = layout_for(encoder, rate, stream.layout)
+        self._timing, self._keeps_pitch = timing, keeps_pitch
         self._rate, self._layout = rate, layout
         # Along a speed curve filters only bring the track into shape.
         self._held: list[np.ndarray] | None = None if timing.constant_speed else []
-        start, end = (float(edge) for edge in timing.source_range)
+        # Before the track is added: one without a way to fill it would spoil the file.
+        self._graph = self._filters(stream, rate, layout)
+        target = output.add_stream(encoder, rate=rate)
+        assert isinstance(target, AudioStream)
+        target.codec_context.layout = layout
+        target.codec_context.format = _SAMPLES[encoder]
+        copy_track_tags(stream, target)
+        self._target = target
+
+    def _filters(self, stream: AudioStream, rate: int, layout: str) -> Graph:
+        start, end = (float(edge) for edge in self._timing.source_range)
         filters = [
             ("atrim", f"start={start:.9f}:end={end:.9f}"),
             ("asetpts", f"PTS-{start:.9f}/TB"),
             ("aresample", "async=1:first_pts=0"),  # silence where the sound begins late or has a gap
             ("apad", f"whole_dur={end - start:.9f}"),
-            *self._retiming(timing, stream.rate),
+            *self._retiming(self._timing, stream.rate),
             ("aformat", f"sample_fmts=fltp:sample_rates={rate}:channel_layouts={layout}"),
         ]
-        self._graph = Graph()
-        nodes = [self._graph.add_abuffer(template=stream)]
-        nodes += [self._graph.add(name, arguments) for name, arguments in filters]
-        self._graph.link_nodes(*nodes, self._graph.add("abuffersink")).configure()
+        graph = Graph()
+        nodes = [graph.add_abuffer(template=stream)]
+        nodes += [graph.add(name, arguments) for name, arguments in filters]
+        graph.link_nodes(*nodes, graph.add("abuffersink")).configure()
+        return graph
 
     def _retiming(self, timing: TimeMap, rate: int) -> list[tuple[str, str]]:
         speed = timing.constant_speed

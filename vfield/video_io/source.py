@@ -1,4 +1,4 @@
-"""Opening video files: every way in which that fails becomes one line for the user. Also `probe`."""
+"""Opening video files: every way in which that fails becomes one line for the user."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import av
 from av.codec.context import CodecContext
 from av.container import InputContainer
 from av.sidedata.sidedata import Type
-from av.stream import Disposition
+from av.stream import Disposition, Stream
 from av.video.codeccontext import VideoCodecContext
 from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
@@ -24,14 +24,19 @@ from av.video.stream import VideoStream
 
 from vfield.clip import ColorInfo
 from vfield.errors import UserError
+from vfield.meter import check_memory
 from vfield.video_io.color import resolve_color
-from vfield.video_io.hdr import side_data
+from vfield.video_io.files import open_to_read
+from vfield.video_io.side_data import side_data
 
 logger = logging.getLogger("vfield")
 
 # Codecs whose alpha is a second picture in the container, and the decoders that look at it.
 _ALPHA_ASIDE = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 _FALLBACK_RATE = Fraction(25)
+# To look at a file is to be cheap: a larger frame is not decoded for it, bytes.
+_MOST_DECODED = 500_000_000
+_USUAL_BITS = 12  # of a pixel, where the header does not tell its format
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,7 @@ class VideoInfo:
         color: resolved colour facts.
         rotation: degrees anticlockwise by which the stored picture has to be turned to be upright.
         pixel_aspect: width / height of one pixel of the upright picture.
-        audio_codecs: the codec of each audio stream.
+        audio_codecs: the codec of each audio stream; "unknown" for one that this FFmpeg cannot decode.
     """
 
     width: int
@@ -72,20 +77,7 @@ def open_input(path: str | Path) -> Iterator[InputContainer]:
     Raises:
         UserError: when there is no such file, or FFmpeg knows nothing to do with it.
     """
-    file = Path(path)
-    if file.is_dir():
-        raise UserError(f"{path} is a folder; give a video file")
-    if not file.exists():
-        raise UserError(f"{path} does not exist; check the name")
-    try:
-        container = av.open(file, "r")
-    except av.InvalidDataError as error:
-        raise UserError(f"{path} is not a video that FFmpeg can read, or it is cut short; try playing it") from error
-    except OSError as error:
-        raise UserError(f"cannot open {path}: {error.strerror}") from error
-    except av.FFmpegError as error:
-        raise UserError(f"{path} is not a video that FFmpeg can read: {error.strerror}") from error
-    with container:
+    with open_to_read(path) as container:
         yield container
 
 
@@ -93,7 +85,7 @@ def find_video(container: InputContainer, path: str | Path) -> VideoStream:
     """The video stream that a player would show, ready to decode on all cores.
 
     Raises:
-        UserError: when the file has none, or none that can be decoded.
+        UserError: when the file has none, or none that can be decoded, or a larger one than memory holds.
     """
     stream = container.streams.best("video")
     if not isinstance(stream, VideoStream) or Disposition.attached_pic in stream.disposition:
@@ -102,7 +94,17 @@ def find_video(container: InputContainer, path: str | Path) -> VideoStream:
     if stream.codec_context is None:
         raise UserError(f"{path} is coded in a way that this FFmpeg cannot decode; convert it to H.264 first")
     stream.thread_type = "AUTO"
+    context = stream.codec_context
+    what = f"to decode {path}, of {context.width}x{context.height},"
+    check_memory(decoding_bytes(stream), what, "close other programs, or make the picture smaller first")
     return stream
+
+
+def decoding_bytes(stream: VideoStream) -> float:
+    """The memory that decoding one frame takes at least, as the file's header tells it: the picture, and half again."""
+    context = stream.codec_context
+    bits = VideoFormat(context.pix_fmt).padded_bits_per_pixel if context.pix_fmt else _USUAL_BITS
+    return 1.5 * context.width * context.height * bits / 8
 
 
 def may_have_alpha(described: VideoFormat) -> bool:
@@ -136,8 +138,13 @@ def decoder_of(stream: VideoStream) -> VideoCodecContext:
     return decoder
 
 
+def codec_name(stream: Stream) -> str:
+    """FFmpeg's name of what a stream is coded with; "unknown" where this FFmpeg has no decoder for it."""
+    return "unknown" if stream.codec_context is None else stream.codec_context.codec.canonical_name
+
+
 def nominal_rate(stream: VideoStream) -> Fraction:
-    """Frames per second: what the container says, or 25 where it says nothing usable."""
+    """Frames per second: what the container says, often an average, or 25 where it says nothing usable."""
     rates = [stream.average_rate, stream.guessed_rate, stream.base_rate]
     if stream.start_time is None:
         # A raw stream has no timestamps to average; FFmpeg then calls the average 25, but may know the rate itself.
@@ -198,30 +205,28 @@ def has_audio(path: str | Path) -> bool:
         return bool(container.streams.audio)
 
 
-def probe(path: str | Path) -> VideoInfo:
-    """What the file says about itself; decodes only the first frame.
-
-    Raises:
-        UserError: when the file cannot be opened or has no picture.
-    """
-    with open_input(path) as container:
-        stream = find_video(container, path)
-        return info_of(container, stream, first_frame(container, stream, path))
-
-
 def first_frame(container: InputContainer, stream: VideoStream, path: str | Path) -> VideoFrame:
-    """The first frame of a file just opened.
+    """The first frame of a file just opened, to look at what it says of itself.
+
+    That of a picture whose decoding would take much memory is one without content, as the header describes it.
 
     Raises:
         UserError: when it has none, or none that can be decoded.
     """
+    context = stream.codec_context
+    if decoding_bytes(stream) > _MOST_DECODED and context.pix_fmt is not None:
+        logger.info("%s is very large: it is taken as its header says, without a look at what it holds", path)
+        frame = VideoFrame(context.width, context.height, context.pix_fmt)
+        frame.color_range, frame.colorspace = context.color_range, context.colorspace
+        frame.color_primaries, frame.color_trc = context.color_primaries, context.color_trc
+        return frame
     try:
-        frame = next(container.decode(stream), None)
+        decoded = next(container.decode(stream), None)
     except av.FFmpegError as error:
         raise UserError(f"no frame of {path} can be decoded: {error.strerror}; the file is damaged") from error
-    if frame is None:
+    if decoded is None:
         raise UserError(f"{path} has no frames in it")
-    return frame
+    return decoded
 
 
 def info_of(container: InputContainer, stream: VideoStream, frame: VideoFrame) -> VideoInfo:
@@ -239,7 +244,7 @@ def info_of(container: InputContainer, stream: VideoStream, frame: VideoFrame) -
         color=resolve_color(frame),
         rotation=turns * 90,
         pixel_aspect=pixel_aspect(stream, turns),
-        audio_codecs=tuple(audio.codec.canonical_name for audio in container.streams.audio),
+        audio_codecs=tuple(codec_name(audio) for audio in container.streams.audio),
     )
 
 

@@ -8,7 +8,7 @@ from av.container import Container
 from av.stream import Stream
 
 # Facts of the source's file, its coding and its length, which are another's or untrue in a new file. Upright pictures
-# need no rotation; a timecode counts frames that are no longer there.
+# need no rotation; a timecode counts frames that are no longer there, and is counted anew (marks.py).
 _OF_THE_FILE = frozenset(
     [
         *("major_brand", "minor_version", "compatible_brands", "encoder", "vendor_id", "handler_name"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 import math
 import os
 import re
@@ -21,8 +22,8 @@ from torch import Tensor
 from vfield.clip import ColorInfo
 from vfield.errors import UserError
 from vfield.folders import Temporary, check_folder, check_parent, clear_dead
-from vfield.video_io.audio import AudioPlan
-from vfield.video_io.carry import CarryPlan
+from vfield.video_io.audio import AudioPlan, writable_audio
+from vfield.video_io.carry import CarryPlan, writable_rest
 from vfield.video_io.encode import CONTAINERS, Encoding, VideoSink, choose_encoding
 from vfield.video_io.hdr import carries_hdr_metadata
 from vfield.video_io.joining import JoinedSink
@@ -72,6 +73,7 @@ class VideoWriter:
         carry: whose subtitles, chapters and metadata to take over; GIF and PNG hold none.
         time_base: the tick, in seconds, that every pts given to `write` is a multiple of (`common_time_base`); None:
             1 / frame_rate. Matroska and WebM files round times to 1/1000 s, GIF to 1/100 s.
+        loops: how often a GIF is shown again after the first time: 0 for ever, -1 not at all.
 
     Attributes:
         alpha: whether frames are to come with alpha.
@@ -98,6 +100,7 @@ class VideoWriter:
         audio: AudioPlan | None = None,
         carry: CarryPlan | None = None,
         time_base: Fraction | None = None,
+        loops: int = 0,
     ) -> None:
         if frame_rate <= 0:
             raise UserError(f"frame rate must be positive, got {frame_rate}")
@@ -108,6 +111,7 @@ class VideoWriter:
         self._pixel_aspect = pixel_aspect
         self._color = color
         self._audio, self._carry = audio, carry
+        self._loops = loops
         self._path = Path(path)
         self._kind = _kind_of(path)
         self._encoding: Encoding | None = None
@@ -140,6 +144,35 @@ class VideoWriter:
         self._pieces: Sequence[Path] = ()
         self._count = 0
         self._previous: Fraction | None = None
+        if self._encoding is not None:
+            self._try_out(self._encoding)
+
+    def _try_out(self, encoding: Encoding) -> None:
+        """Finds what cannot be written: for the picture that is an error, what goes beside it is left out."""
+        try:
+            VideoSink(io.BytesIO(), encoding, **self._facts(None, None)).abort()
+        except (av.FFmpegError, ValueError) as error:
+            raise UserError(
+                f"{encoding.encoder} cannot write {self._width}x{self._height} as {encoding.pixel_format} with "
+                f"{float(self._frame_rate):g} frames a second: {getattr(error, 'strerror', None) or error}; choose "
+                "another codec, size or rate"
+            ) from error
+        if self._audio is not None:
+            self._audio = writable_audio(self._audio, encoding.container)
+        if self._carry is not None:
+            self._carry = writable_rest(self._carry, encoding.container)
+
+    def _facts(self, audio: AudioPlan | None, carry: CarryPlan | None) -> dict[str, Any]:
+        """What a sink of video is told."""
+        return {
+            "height": self._height,
+            "width": self._width,
+            "frame_rate": self._frame_rate,
+            "time_base": self._time_base,
+            "pixel_aspect": self._pixel_aspect,
+            "audio": audio,
+            "carry": carry,
+        }
 
     def _warn_of_444(self, asked: str | None) -> None:
         assert self._encoding is not None
@@ -245,16 +278,8 @@ class VideoWriter:
         if self._kind == ".png":
             return PictureSink(file, shape=self._shape, deep=self._color.bit_depth > 8)
         if self._encoding is None:
-            return GifSink(file, height=height, width=width)
-        facts: dict[str, Any] = {
-            "height": height,
-            "width": width,
-            "frame_rate": self._frame_rate,
-            "time_base": self._time_base,
-            "pixel_aspect": self._pixel_aspect,
-            "audio": self._audio,
-            "carry": self._carry,
-        }
+            return GifSink(file, height=height, width=width, loops=self._loops)
+        facts = self._facts(self._audio, self._carry)
         if self._pieces:
             return JoinedSink(file, self._encoding, self._pieces, **facts)
         return VideoSink(file, self._encoding, **facts)

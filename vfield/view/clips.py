@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -17,9 +19,13 @@ from vfield.errors import UserError
 from vfield.export import export
 from vfield.export_config import Crop, ExportConfig
 from vfield.render import Region
+from vfield.view.views import check_picture
+from vfield.view.watch import watched
 from vfield.view.worker import Worker
 
 _LOG = logging.getLogger("vfield")
+
+_MOST_FRAMES = 1 << 18  # of a clip: two hours and a half at 30 a second. Their times alone take 0.3 kB each.
 
 State = Literal["rendering", "done", "failed", "cancelled"]
 
@@ -37,7 +43,7 @@ def framing(region: Region, width: int, facts: ClipFacts) -> Framing:
     For that the part loses a sliver on two of its sides, at most the share that one row is of all.
 
     Raises:
-        UserError: when the region shows nothing of the picture.
+        UserError: when the region shows nothing of the picture, or the clip's pictures would be too large.
     """
     u0, v0, u1, v1 = (min(max(Fraction(edge), Fraction(0)), Fraction(1)) for edge in region)
     if not (u0 < u1 and v0 < v1):
@@ -46,11 +52,30 @@ def framing(region: Region, width: int, facts: ClipFacts) -> Framing:
     shape = part_width * facts.pixel_aspect / part_height
     columns = _even(Fraction(width))
     rows = _even(columns / shape)
+    check_picture((rows, columns))
     crop_width = min(part_width, part_height * columns / rows / facts.pixel_aspect)
     crop_height = crop_width * facts.pixel_aspect * rows / columns
     x = u0 * facts.width + (part_width - crop_width) / 2
     y = v0 * facts.height + (part_height - crop_height) / 2
     return Framing((x, y, crop_width, crop_height), (rows, columns))
+
+
+def check_length(config: ExportConfig, facts: ClipFacts) -> None:
+    """Refuse a clip of absurdly many frames.
+
+    Raises:
+        UserError: then.
+    """
+    covered = facts.end_seconds - facts.pts_seconds[0]
+    seconds = min(Fraction(config.end or covered), covered) - Fraction(config.start or 0)
+    rate = config.fps if isinstance(config.fps, Fraction) else facts.frame_rate
+    frames = round(seconds * config.slowmo * rate)
+    if frames > _MOST_FRAMES:
+        raise UserError(
+            f"a clip of {float(seconds):g} s, {float(config.slowmo):g} times as long, at {float(rate):g} frames a "
+            f"second has {frames} frames, and the page makes at most {_MOST_FRAMES}; choose a shorter part, less slow "
+            "motion or fewer frames a second"
+        )
 
 
 def _even(length: Fraction) -> int:
@@ -74,6 +99,7 @@ class Job:
         frames: of how many; 0 until the first is written.
         error: one line that says why it failed, or "".
         cancelled: whether it should stop.
+        readers: how many read its file.
     """
 
     path: Path
@@ -84,10 +110,11 @@ class Job:
     frames: int = 0
     error: str = ""
     cancelled: bool = False
+    readers: int = 0
 
 
 class Clips:
-    """Makes one clip at a time and keeps the last, in a temporary folder."""
+    """Makes one clip at a time and keeps the last, in a temporary folder. To be used by one thread."""
 
     def __init__(self, saved: SavedField, worker: Worker, folder: Path, device: torch.device | str = "cpu") -> None:
         self._saved = saved
@@ -95,18 +122,22 @@ class Clips:
         self._folder = folder
         self._device = device
         self._job: Job | None = None
+        self._earlier: list[Job] = []
 
     def begin(self, config: ExportConfig, name: str) -> Job:
         """Have a clip made.
 
         Raises:
-            UserError: when one is still being made.
+            UserError: when one is still being made, or it would have absurdly many frames.
         """
+        check_length(config, self._saved.facts)
         if self._job is not None and self._job.state == "rendering":
             raise UserError("another clip is still being made; wait for it or cancel it")
         if self._job is not None:
-            self._job.path.unlink(missing_ok=True)
-        job = Job(self._folder / "clip.mp4", name)
+            self._earlier.append(self._job)
+            self._remove_earlier()
+        # A name of its own: whoever still downloads the one before gets all of that, and nothing of this.
+        job = Job(self._folder / f"{secrets.token_hex(8)}.mp4", name)
         self._job = job
         self._worker.submit(lambda: self._make(job, config))
         return job
@@ -121,22 +152,63 @@ class Clips:
             raise UserError("there is no such clip any more; save it again")
         return self._job
 
+    @contextmanager
+    def reading(self, job: Job) -> Iterator[Path]:
+        """The file of a clip, which stays there meanwhile, whatever else is made.
+
+        Raises:
+            UserError: when it is not there: not yet, or not any more.
+        """
+        if job.state != "done":
+            raise UserError(f"the clip is not there to download: {job.state}")
+        if job is not self._job:
+            raise UserError("another clip was made since; save this one again")
+        job.readers += 1
+        try:
+            yield job.path
+        finally:
+            job.readers -= 1
+            self._remove_earlier()
+
+    def _remove_earlier(self) -> None:
+        for job in [job for job in self._earlier if not job.readers]:
+            job.path.unlink(missing_ok=True)
+            self._earlier.remove(job)
+
     def _make(self, job: Job, config: ExportConfig) -> None:
-        def after_frame(written: int, frames: int) -> None:
-            job.written, job.frames = written, frames
-            self._worker.let_others_go_first()
-            if job.cancelled or self._worker.is_closing:
+        others_work = False
+
+        def check() -> None:
+            # Other work of this thread, done in between, is its own asker's to give up.
+            if not others_work and (job.cancelled or self._worker.is_closing):
                 raise CancelledError
 
+        def after_frame(written: int, frames: int) -> None:
+            nonlocal others_work
+            job.written, job.frames = written, frames
+            others_work = True
+            try:
+                self._worker.let_others_go_first()
+            finally:
+                others_work = False
+            check()
+
         try:
-            export(self._saved, job.path, config, device=self._device, progress=False, after_frame=after_frame)
+            check()
+            with watched(self._saved.field, check):
+                export(self._saved, job.path, config, device=self._device, progress=False, after_frame=after_frame)
         except CancelledError:
             job.state = "cancelled"
         except UserError as error:
-            job.state, job.error = "failed", str(error)
+            self._fail(job, str(error))
         except Exception as error:
             # Nobody waits for this piece of work but the page, which asks how it goes.
-            job.state, job.error = "failed", f"unexpected, see the terminal: {error!r}"
+            self._fail(job, f"unexpected, see the terminal: {error!r}")
             _LOG.exception("a clip could not be made")
         else:
             job.state = "done"
+
+    def _fail(self, job: Job, error: str) -> None:
+        # In this order: whoever sees that it failed also sees why.
+        job.error = error
+        job.state = "failed"

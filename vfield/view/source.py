@@ -7,6 +7,7 @@ kernel is evaluated here at the view's own positions.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
@@ -22,6 +23,7 @@ from vfield.render import Region
 Scaling = Literal["lanczos", "nearest"]
 
 _LOBES = 3
+_BAND_PIXELS = 1 << 19
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,8 +58,8 @@ def frames_of(clip: Clip, origin: Fraction) -> SourceFrames:
     return SourceFrames(clip.frames, torch.tensor([seconds_to_t(pts, origin) for pts in clip.pts_seconds]))
 
 
-def look(frame: Tensor, region: Region, size: tuple[int, int], scaling: Scaling) -> Tensor:
-    """A window of a frame: (3, height, width) float32, about 0 to 1. Beyond its border the frame's edge goes on.
+def look(frame: Tensor, region: Region, size: tuple[int, int], scaling: Scaling) -> Iterator[Tensor]:
+    """A window of a frame, in bands of rows that keep memory bounded. Beyond its border the frame's edge goes on.
 
     Args:
         frame: (3, h, w), uint8 or float32 in [0, 1].
@@ -65,14 +67,20 @@ def look(frame: Tensor, region: Region, size: tuple[int, int], scaling: Scaling)
         size: (height, width) of the result.
         scaling: "lanczos" (three lobes, widened where the frame is reduced) or "nearest", which shows the frame's own
             pixels as squares where they are larger than the result's.
+
+    Yields:
+        (3, rows, width) float32, about 0 to 1, from the top down.
     """
     u0, v0, u1, v1 = region
     columns, across = _taps(u0, u1, frame.shape[2], size[1], scaling)
     rows, down = _taps(v0, v1, frame.shape[1], size[0], scaling)
-    first, last = int(columns.min()), int(columns.max())
-    part = to_float(frame[:, int(rows.min()) : int(rows.max()) + 1, first : last + 1])
-    part = _weighted(part, rows - rows.min(), down, dim=1)
-    return _weighted(part, columns - first, across, dim=2)
+    left, right = int(columns.min()), int(columns.max())
+    wide = max(size[1], right - left + 1)
+    for some, weight in zip(*(part.split(max(1, _BAND_PIXELS // wide)) for part in (rows, down)), strict=True):
+        top, bottom = int(some.min()), int(some.max())
+        part = to_float(frame[:, top : bottom + 1, left : right + 1])
+        part = _weighted(part, some - top, weight, dim=1)
+        yield _weighted(part, columns - left, across, dim=2)
 
 
 def _taps(start: float, end: float, cells: int, pixels: int, scaling: Scaling) -> tuple[Tensor, Tensor]:
@@ -81,7 +89,8 @@ def _taps(start: float, end: float, cells: int, pixels: int, scaling: Scaling) -
     position = start * cells + (torch.arange(pixels, dtype=torch.float64) + 0.5) * step
     if scaling == "nearest" and step <= 1:
         return position.floor().long().clamp(0, cells - 1)[:, None], torch.ones(pixels, 1)
-    stretch = max(step, 1.0)
+    # A pixel wider than all of the frame shows as much of its edges either way.
+    stretch = min(max(step, 1.0), cells)
     centre = position - 0.5
     first = (centre - _LOBES * stretch).floor() + 1
     index = first[:, None] + torch.arange(math.ceil(2 * _LOBES * stretch))

@@ -13,6 +13,9 @@ from vfield.view.source import Scaling
 Layer = Literal["field", "source", "motion"]
 
 LARGEST_SIDE = 8192  # pixels of a view
+# 8K is 7680x4320. While it is made, a view takes some 15 bytes a pixel: half a gigabyte for the largest.
+LARGEST_PICTURE = 1 << 25  # pixels of a view
+_FARTHEST = 1e6  # widths or heights of the picture, from it
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,7 @@ class View:
     Attributes:
         t: seconds since the clip's first frame; instants outside the clip show its first or last frame.
         region: (u0, v0, u1, v1) that the view's edges show, the picture being the unit square. It may be as small as
-            floating point can tell, and may reach beyond the picture.
+            floating point can tell, and may reach beyond the picture, by a million of its widths and heights.
         size: (height, width) in pixels. A pixel's footprint is its share of the region.
         layer: "field"; "source", the frame on screen at t; or "motion", from t to one frame later.
         scaling: how the source's pixels become the view's, where they are larger.
@@ -44,13 +47,29 @@ class View:
             raise UserError(f"t must be a finite number of seconds, got {self.t}")
         if not (1 <= height <= LARGEST_SIDE and 1 <= width <= LARGEST_SIDE):
             raise UserError(f"a view is 1 to {LARGEST_SIDE} pixels high and wide, got {width}x{height}")
-        if not all(map(math.isfinite, self.region)) or not (
-            0 < (u1 - u0) / width < math.inf and 0 < (v1 - v0) / height < math.inf
-        ):
-            raise UserError(f"a view's edges must be finite with u0 < u1 and v0 < v1, got {u0:g},{v0:g},{u1:g},{v1:g}")
+        check_picture(self.size)
+        if not all(abs(edge) <= _FARTHEST for edge in self.region) or not ((u1 - u0) / width > 0 < (v1 - v0) / height):
+            raise UserError(
+                f"a view's edges must be finite with u0 < u1 and v0 < v1, and within {_FARTHEST:g} of the picture, "
+                f"got {u0:g},{v0:g},{u1:g},{v1:g}"
+            )
         for name, value, known in (("layer", self.layer, Layer), ("scaling", self.scaling, Scaling)):
             if value not in get_args(known):
                 raise UserError(f"{name} must be one of {', '.join(get_args(known))}, got {value!r}")
+
+
+def check_picture(size: tuple[int, int]) -> None:
+    """Refuse a picture, (height, width), that takes too much memory to make.
+
+    Raises:
+        UserError: then.
+    """
+    height, width = size
+    if height * width > LARGEST_PICTURE:
+        raise UserError(
+            f"a picture of {width}x{height} has {height * width} pixels, and the page makes at most {LARGEST_PICTURE}; "
+            "ask for a smaller one"
+        )
 
 
 class Block(NamedTuple):

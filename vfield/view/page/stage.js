@@ -10,6 +10,7 @@ const MARGIN = 0.1; // of a region, around a preview
 const SMALLEST = 24; // pixels of the whole picture
 const MOTION_OPACITY = 0.7; // of the fastest
 const GAP = 2; // pixels between two panes
+const MOST_TRIES = 20; // of a view, while the server is busy
 
 export class Camera {
   // Where on the picture the middle of a pane is, and how many pixels of the screen one of the source's rows takes.
@@ -87,7 +88,12 @@ async function fetchView(layer, look, region, size, options = {}) {
     ...{ width: size.width, height: size.height, layer, scaling: look.scaling, format: options.format ?? "png" },
     ...(options.number ? { asker: `${page}-${layer}`, number: options.number } : {}),
   });
-  const response = await fetch(`/view?${asked}`, { signal: options.signal });
+  let response = await fetch(`/view?${asked}`, { signal: options.signal });
+  // Busy, perhaps with another window's views: those end.
+  for (let tries = 0; response.status === 503 && tries < MOST_TRIES; tries += 1) {
+    await new Promise((done) => setTimeout(done, 1000 * (Number(response.headers.get("Retry-After")) || 1)));
+    response = await fetch(`/view?${asked}`, { signal: options.signal });
+  }
   if (!response.ok) throw Object.assign(new Error(await refusal(response)), { outdated: response.status === 409 });
   return createImageBitmap(await response.blob());
 }
@@ -295,8 +301,9 @@ export class Stage {
     const look = { ...this.look, wipe: this.wipeOf(seen) };
     const panes = panesOf(look, size);
     const names = [...new Set(panes.flatMap((pane) => pane.layers))];
-    const made = await Promise.all(names.map((name) => fetchView(name, look, seen, size)));
-    const bitmaps = Object.fromEntries(names.map((name, i) => [name, made[i]]));
+    // One after the other, as they are made: all at once, large ones are more than the server takes.
+    const bitmaps = {};
+    for (const name of names) bitmaps[name] = await fetchView(name, look, seen, size);
     const canvas = document.createElement("canvas");
     canvas.width = panes.at(-1).x + size.width;
     canvas.height = size.height;

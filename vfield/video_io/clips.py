@@ -1,0 +1,89 @@
+"""Which files of a folder are clips: found by opening them, since names tell little.
+
+A camera's .MTS, a .ts of TypeScript, a photo that FFmpeg reads as a video of one frame: what counts is what is inside.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from av.container import InputContainer
+
+from vfield.errors import UserError
+from vfield.video_io.source import find_video, first_frame, open_input
+
+# Files of these names are meant as clips: one that cannot be read is not left out but tried, and its fault told.
+_OF_VIDEO = frozenset(
+    [
+        *(".3g2", ".3gp", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".gif", ".ivf", ".m2t", ".m2ts", ".m2v"),
+        *(".m4v", ".mjpeg", ".mjpg", ".mkv", ".mov", ".mp4", ".mpe", ".mpeg", ".mpg", ".mts", ".mxf", ".nut", ".ogm"),
+        *(".ogv", ".qt", ".rm", ".rmvb", ".ts", ".vob", ".webm", ".wmv", ".wtv", ".y4m"),
+    ]
+)
+# FFmpeg's names of what opens as video and is one picture, or a drawing of text.
+_STILL = ("image2", "ico", "fits", "alias_pix", "brender_pix", "tty")
+_STILL_BRANDS = ("avif", "heic", "heim", "heis", "heix", "mif1")
+_HEAD_BYTES = 1024
+_TEXT_CONTROLS = b"\t\n\f\r\x1b"
+# The one kind of video that may begin with a kilobyte of text.
+_RAW_VIDEO = b"YUV4MPEG2"
+
+
+class FolderClips(NamedTuple):
+    """What a folder holds.
+
+    Attributes:
+        clips: the videos, in order of name.
+        left_out: names of everything else but hidden files; those of folders end with a slash.
+    """
+
+    clips: list[Path]
+    left_out: list[str]
+
+
+def clips_in(folder: Path) -> FolderClips:
+    """The clips that lie in a folder, not those in folders within it."""
+    found = FolderClips([], [])
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith("."):
+            continue
+        if path.is_dir():
+            found.left_out.append(f"{path.name}/")
+        elif path.is_file() and _is_clip(path):
+            found.clips.append(path)
+        else:
+            found.left_out.append(path.name)
+    return found
+
+
+def _is_clip(path: Path) -> bool:
+    meant = path.suffix.lower() in _OF_VIDEO
+    try:
+        # Scripts that name other files are text, and are not even opened.
+        if _begins_as_text(path):
+            return False
+        with open_input(path) as container:
+            if not container.streams:
+                return meant  # The beginning of a video may open, and hold nothing.
+            if not container.streams.video or _is_still(container):
+                return False
+            stream = find_video(container, path)
+            if not meant:  # Any bytes look like some raw format.
+                first_frame(container, stream, path)
+    except (UserError, OSError):
+        return meant
+    return True
+
+
+def _begins_as_text(path: Path) -> bool:
+    with open(path, "rb") as file:
+        head = file.read(_HEAD_BYTES)
+    if not head or head.startswith(_RAW_VIDEO):
+        return False
+    return all(byte >= ord(" ") or byte in _TEXT_CONTROLS for byte in head)
+
+
+def _is_still(container: InputContainer) -> bool:
+    kind, brand = container.format.name, container.metadata.get("major_brand", "").strip()
+    return kind in _STILL or kind.endswith("_pipe") or brand in _STILL_BRANDS

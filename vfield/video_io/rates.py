@@ -1,0 +1,159 @@
+"""The rate of the camera: what most pictures of a file are apart, however many are missing and however late some are.
+
+A container's own rate is an average, or is not said at all; dropped frames pull it down, and a clock of 1/1000 s makes
+it a little wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from fractions import Fraction
+from functools import lru_cache
+from itertools import pairwise
+from pathlib import Path
+
+import av
+import numpy as np
+from av.video.stream import VideoStream
+
+from vfield.video_io.clock import begins_anew, clock_of
+from vfield.video_io.source import (
+    VideoInfo,
+    find_video,
+    first_frame,
+    info_of,
+    nominal_rate,
+    open_input,
+)
+
+_NTSC = (15, 24, 30, 48, 60, 120, 240)
+_WHOLE = (5, 6, 8, 10, 12, 15, 20, 24, 25, 30, 40, 48, 50, 60, 72, 75, 90, 96, 100, 120, 144, 180, 200, 240, 300, 480)
+_USUAL = sorted(
+    {
+        *(Fraction(1000 * whole, 1001) for whole in _NTSC),
+        *map(Fraction, _WHOLE),
+        *(Fraction(25, 2), Fraction(500), Fraction(960), Fraction(1000)),
+    }
+)
+_LOOKED_AT = 1000  # packets: half a minute tells the rate of a film
+# Shares of a rate: what a rounded number in a header is off, what a camera's clock may be, what a coarse clock may do.
+_ROUNDING, _DRIFT, _COARSEST = 0.0002, 0.005, 0.01
+_SAME = 1.2  # steps of up to so many times the shortest, and a tick, are of one kind
+_SHARE = 0.1  # of all steps that shorter ones must be to count as usual
+_MAIN_SHARE = 0.6  # of all steps that one kind must be against an average that is a usual rate
+_OFF_GRID = 0.25  # of a step that a time may be off, and still say how long so many steps are
+_WHOLE_TIMES = 0.05  # likewise, of a longer kind that is a multiple of a shorter one
+_MOST_MISSING = 8
+
+
+def camera_rate(path: str | Path, stream: VideoStream) -> Fraction:
+    """Frames per second at which pictures usually come: a usual rate where the times of the file allow for one.
+
+    Args:
+        path: the file.
+        stream: the track of it that is shown.
+
+    Raises:
+        UserError: when the file cannot be opened.
+    """
+    declared = nominal_rate(stream)
+    if stream.start_time is None or stream.container.format.name == "avi":
+        return declared  # there are no times
+    if begins_anew(stream.container) and declared in _USUAL:
+        return declared  # FFmpeg knows it from the codec; there, fields may come as packets of their own
+    stat = Path(path).stat()
+    ticks, tick = _times(str(path), stat.st_size, stat.st_mtime_ns)
+    return rate_of(ticks, tick, declared)
+
+
+def probe(path: str | Path) -> VideoInfo:
+    """What the file says about itself, and its rate by its times; decodes only the first frame.
+
+    Raises:
+        UserError: when the file cannot be opened or has no picture.
+    """
+    with open_input(path) as container:
+        stream = find_video(container, path)
+        return measured(path, stream, info_of(container, stream, first_frame(container, stream, path)))
+
+
+def measured(path: str | Path, stream: VideoStream, info: VideoInfo) -> VideoInfo:
+    """What a file says about its picture, with the rate and the length that its times have."""
+    duration = clock_of(path).duration_seconds or info.duration_seconds
+    return replace(info, frame_rate=camera_rate(path, stream), duration_seconds=duration)
+
+
+@lru_cache(maxsize=32)
+def _times(path: str, size: int, changed: int) -> tuple[tuple[int, ...], Fraction]:
+    """When the first pictures of a file are shown, in order, in ticks; and the tick, seconds."""
+    clock = clock_of(path)
+    found: list[int] = []
+    with open_input(path) as container:
+        stream = find_video(container, path)
+        try:
+            for packet in clock.demux(container, stream):
+                if packet.size and not packet.is_discard and packet.pts is not None:
+                    found.append(packet.pts)
+                if len(found) == _LOOKED_AT:
+                    break
+        except av.FFmpegError:
+            pass  # Reading the clip will tell of it.
+        tick = stream.time_base or Fraction(1, 1000)
+    found.sort()
+    # Of the last ones, some that are shown before them may be yet to come.
+    return tuple(found[: -16 if len(found) == _LOOKED_AT else None]), tick
+
+
+def rate_of(ticks: Sequence[int], tick: Fraction, declared: Fraction) -> Fraction:
+    """The rate of pictures shown at times, in order.
+
+    Args:
+        ticks: the times.
+        tick: seconds of one.
+        declared: the rate that the container says, or their average.
+
+    Returns:
+        Where they are even, the declared rate, made a usual one where that is within the clock. Otherwise that of the
+        commonest step, or of a shorter one that is usual, too, and of which the commonest is a multiple: no picture
+        comes too quickly for it.
+    """
+    steps = np.array([later - earlier for earlier, later in pairwise(ticks) if later > earlier], dtype=np.int64)
+    if len(steps) == 0:
+        return declared
+    average = 1 / (int(steps.sum()) * tick / len(steps))
+    rounded = 1 / int(steps.sum())  # the share that the first and the last time may be wrong by, being whole ticks
+    clock = min(rounded, _COARSEST)
+    if steps.max() - steps.min() <= 1:
+        near = declared if abs(declared / average - 1) <= max(rounded, _ROUNDING) else average
+        return min(_usual(near, max(clock, _ROUNDING)), default=near, key=lambda rate: abs(rate - near))
+    step, share = _commonest(steps, len(steps))
+    if share < _MAIN_SHARE and _usual(average, _ROUNDING):
+        return _usual(average, _ROUNDING)[0]  # as film in interlaced video, whose frames take two fields and three
+    while True:
+        quicker, share = _commonest(steps[steps < step / 1.4], len(steps))
+        if share < _SHARE or abs(step / quicker / round(step / quicker) - 1) > _WHOLE_TIMES:
+            break
+        step = quicker
+    # Over runs of whole steps, what single times are late or early by does not add up.
+    count = np.rint(steps / step)
+    whole = (np.abs(steps - count * step) <= _OFF_GRID * step) & (count >= 1) & (count <= _MOST_MISSING)
+    rate = 1 / (Fraction(int(steps[whole].sum())) * tick / int(count[whole].sum()))
+    found = min(_usual(rate, max(clock, _DRIFT)), default=None, key=lambda usual: abs(usual - rate))
+    return rate.limit_denominator(1001) if found is None else found
+
+
+def _usual(rate: Fraction, tolerance: float) -> list[Fraction]:
+    """The usual rates that differ from a rate by no more than a share."""
+    return [usual for usual in _USUAL if abs(float(usual / rate) - 1) <= tolerance]
+
+
+def _commonest(steps: np.ndarray, of: int) -> tuple[float, float]:
+    """The mean of the commonest kind of step, the shorter of two as common; and its share of so many."""
+    ordered = np.sort(steps)
+    ends = np.searchsorted(ordered, ordered * _SAME + 1, side="right")
+    counts = ends - np.arange(len(ordered))
+    if len(ordered) == 0:
+        return 0.0, 0.0
+    begin = int(np.argmax(counts))
+    return float(ordered[begin : ends[begin]].mean()), int(counts[begin]) / of
