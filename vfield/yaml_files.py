@@ -135,7 +135,7 @@ def read_text(path: str | Path, what: str, most_bytes: int, kind: str = "text") 
     Raises:
         UserError: when there is none such.
     """
-    named = f"{what} {str(path):.200}"
+    named = f"{what} {path!s:.200}"
     try:
         # Devices and pipes never end, or never begin; opened without waiting, and looked at before they are read.
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
