@@ -155,6 +155,15 @@ def test_large_pictures_are_shrunk_to_whole_pixels(read_back: Any, monkeypatch: 
     assert max(high for _, high in error.getextrema()) <= 10  # type: ignore[misc]
 
 
+@pytest.mark.parametrize("size", [(16000, 16), (2, 20000), (1, 1), (1080, 1920), (3840, 2160)])
+def test_rasters_are_bounded_for_any_shape(size: tuple[int, int]) -> None:
+    raster = board_module._Raster.within(*size, board_module._WIDEST, board_module._TALLEST)
+    assert 1 <= raster.width <= board_module._WIDEST
+    assert 1 <= raster.height <= board_module._TALLEST
+    assert max(raster.region) <= 1
+    assert raster.shrink(torch.zeros(3, *size, dtype=torch.uint8)).shape == (3, raster.height, raster.width)
+
+
 def test_portrait_pictures_lie_side_by_side(read_back: Any) -> None:
     clip = panning(3, height=80, width=40)
     field = field_of(clip, PLAIN)

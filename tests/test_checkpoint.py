@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import resource
 import struct
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
@@ -138,6 +140,89 @@ def unknown_option(file: Path) -> None:
     tensors, facts = read_tensors(file)
     facts["config"]["surprise"] = 1
     write_tensors(file, tensors, facts)
+
+
+HOSTILE: dict[str, Callable[[dict[str, Any]], object]] = {
+    "an endless fraction": lambda facts: facts["clip"]["pts_seconds"].__setitem__(0, "1e99999999"),
+    "nothing below the line": lambda facts: facts["clip"].update(frame_rate="25/0"),
+    "a number for a fraction": lambda facts: facts["clip"].update(end_seconds=1.5),
+    "no end": lambda facts: facts["clip"].update(end_seconds="1" * 5000),
+    "a huge width": lambda facts: facts["clip"].update(width=30000),
+    "a huge picture": lambda facts: facts["clip"].update(width=1 << 20, height=1 << 20),
+    "a negative height": lambda facts: facts["clip"].update(height=-1),
+    "half a pixel": lambda facts: facts["clip"].update(height=1.5),
+    "no times": lambda facts: facts["clip"].update(pts_seconds=[]),
+    "time runs back": lambda facts: facts["clip"]["pts_seconds"].reverse(),
+    "keyframes run back": lambda facts: facts["t"].reverse(),
+    "a keyframe at no time": lambda facts: facts["t"].__setitem__(0, float("nan")),
+    "a keyframe too late for floats": lambda facts: facts["t"].append(10**400),
+    "too few keyframes": lambda facts: facts["t"].pop(),
+    "endless shots": lambda facts: facts.update(shots=[[0, 10**15]]),
+    "shots that overlap": lambda facts: facts.update(shots=[[0, 2], [1, 3]]),
+    "no shots": lambda facts: facts.update(shots=[]),
+    "a missing frame that is not there": lambda facts: facts["clip"].update(missing=[10**9]),
+    "a list for a colour": lambda facts: facts["clip"].update(color=[1]),
+    "a source that is no text": lambda facts: facts["clip"].update(source={"a": 1}),
+    "levels finer than the file": lambda facts: facts["config"]["local"].update(levels=[1] * 16, channels=1024),
+    "a wide decoder": lambda facts: facts["config"]["decoder"].update(width=8192, depth=64),
+    "a fast track": lambda facts: (
+        facts["config"]["shared"].update(knots_per_second=1000.0),
+        facts["clip"].update(end_seconds="1000000000"),
+    ),
+    "an expectation of nothing": lambda facts: facts.update(expectation={"shots": [], "doubtful": []}),
+    "an expectation in words": lambda facts: facts.update(expectation="good"),
+    "a list for the config": lambda facts: facts.update(config=[]),
+}
+
+
+@pytest.mark.parametrize("change", HOSTILE.values(), ids=HOSTILE)
+def test_hostile_facts_take_no_time_or_memory(change: Callable[[dict[str, Any]], object], file: Path) -> None:
+    tensors, facts = read_tensors(file)
+    change(facts)
+    write_tensors(file, tensors, facts)
+    began, before = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(UserError) as told:
+        load_field(file)
+    assert time.process_time() - began < 2
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500 << 10
+    assert file.name in str(told.value)
+    assert "\n" not in str(told.value)
+    assert len(str(told.value)) < 500 + len(str(file))
+
+
+def test_deep_facts_are_refused(file: Path) -> None:
+    tensors, _ = read_tensors(file)
+    save_file(tensors, file, metadata={"format": "vfield 3", "facts": "[" * 20000 + "]" * 20000})
+    with pytest.raises(UserError, match="nested too deep"):
+        load_field(file)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_values_that_are_no_numbers_are_refused(value: float, file: Path) -> None:
+    tensors, facts = read_tensors(file)
+    tensors["decoder.head.weight"][0, 0] = value
+    write_tensors(file, tensors, facts)
+    with pytest.raises(UserError, match=r"decoder\.head\.weight holds values that are no numbers"):
+        load_field(file)
+
+
+@pytest.mark.parametrize(
+    ("name", "of"),
+    [
+        ("colours.frames", lambda tensor: tensor.to(torch.int64)),
+        ("colours.frames", lambda tensor: tensor[:, :, 1:]),
+        ("colours.frames", lambda tensor: tensor[0]),
+        ("motion.coefficients", lambda tensor: tensor[1:]),
+        ("motion.lone", lambda tensor: tensor[:, :2]),
+        ("motion.evidence", lambda tensor: tensor[..., 0]),
+    ],
+)
+def test_tensors_of_another_kind_are_refused(name: str, of: Callable[[torch.Tensor], torch.Tensor], file: Path) -> None:
+    tensors, facts = read_tensors(file)
+    tensors[name] = of(tensors[name])
+    write_tensors(file, tensors, facts)
+    with pytest.raises(UserError, match="does not hold a whole field"):
+        load_field(file)
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ def mixed(tmp_path: Path) -> Path:
     (tmp_path / "deeper").mkdir()
     write_clip(tmp_path / "deeper" / "c.mp4")
     (tmp_path / "code.ts").write_text("export const answer = 42;\n")
-    (tmp_path / "list.mp4").write_text("ffconcat version 1.0\nfile a.mp4\n")
+    (tmp_path / "list.txt").write_text("ffconcat version 1.0\nfile a.mp4\n")
     (tmp_path / "list.m3u8").write_text("#EXTM3U\n#EXTINF:1,\na.mp4\n#EXT-X-ENDLIST\n")
     (tmp_path / "notes.txt").write_bytes("Caf\xe9\n".encode("latin-1"))
     (tmp_path / "noise.bin").write_bytes(np.random.default_rng(0).bytes(5000))
@@ -83,7 +83,7 @@ def mixed(tmp_path: Path) -> Path:
 
 
 def test_what_is_no_video_is_left_out_by_name(mixed: Path, caplog: pytest.LogCaptureFixture) -> None:
-    others = ["code.ts", "deeper/", "list.m3u8", "list.mp4", "noise.bin", "notes.txt"]
+    others = ["code.ts", "deeper/", "list.m3u8", "list.txt", "noise.bin", "notes.txt"]
     others += ["photo.jpg", "photo.png", "photo.tif", "song.mka"]
     assert clips_in(mixed) == ([mixed / "a.mp4"], others)
     with caplog.at_level(logging.WARNING, "vfield"):
@@ -95,7 +95,8 @@ def test_what_is_no_video_is_left_out_by_name(mixed: Path, caplog: pytest.LogCap
 def test_a_damaged_clip_is_tried_so_that_its_fault_is_told(mixed: Path) -> None:
     (mixed / "empty.mov").write_bytes(b"")
     (mixed / "cut.mp4").write_bytes((mixed / "a.mp4").read_bytes()[:200])
-    assert [path.name for path in clips_in(mixed).clips] == ["a.mp4", "cut.mp4", "empty.mov"]
+    (mixed / "text.mp4").write_text("ffconcat version 1.0\nfile a.mp4\n")
+    assert [path.name for path in clips_in(mixed).clips] == ["a.mp4", "cut.mp4", "empty.mov", "text.mp4"]
 
 
 def test_a_folder_without_clips_says_what_it_has(tmp_path: Path) -> None:

@@ -148,7 +148,7 @@ def test_progress_counts_every_frame() -> None:
 
 @pytest.mark.parametrize("strength", [-1.0, float("nan"), 200.0])
 def test_wrong_strengths_are_named(strength: float) -> None:
-    with pytest.raises(UserError, match=r"denoising\.strength must be auto or 0"):
+    with pytest.raises(UserError, match=r"denoising\.strength must be from 0 to 127.5"):
         DenoiseConfig(strength)
 
 

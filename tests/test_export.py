@@ -95,7 +95,7 @@ def demo(demo_clip: Path) -> SavedField:
     ("wrong", "word"),
     [
         ({"scale": 2, "size": (4, 4)}, "contradict"),
-        ({"scale": 0}, "greater than 0"),
+        ({"scale": 0}, "scale must be more than 0"),
         ({"scale": -1.5}, "-1.5"),
         ({"scale": float("nan")}, "nan"),
         ({"size": (0, 4)}, "4x0"),

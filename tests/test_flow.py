@@ -138,11 +138,11 @@ def test_the_flow_between_keeps_the_side_that_matches() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"finest_scale": -1}, "finest_scale must be 0"),
-        ({"patch_size": 3}, "patch_size must be at least 4 pixels, got 3"),
-        ({"patch_stride": 13}, r"patch_stride must be 1 to patch_size \(12\), got 13"),
+        ({"finest_scale": -1}, "finest_scale must be from 0 to 10, got -1"),
+        ({"patch_size": 3}, "patch_size must be from 4 to 64, got 3"),
+        ({"patch_stride": 13}, r"patch_stride must be at most flow.patch_size \(12\), got 13"),
         ({"patch_stride": 0}, "patch_stride must be"),
-        ({"variational_iterations": -2}, "variational_iterations must be 0 or more, got -2"),
+        ({"variational_iterations": -2}, "variational_iterations must be from 0 to 1000, got -2"),
     ],
 )
 def test_config_out_of_range_is_refused(values: dict[str, int], message: str) -> None:

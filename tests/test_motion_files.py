@@ -233,8 +233,8 @@ def test_what_fails_half_way_leaves_the_earlier_folder(
     ("options", "message"),
     [
         ({"size": (0, 8)}, "cannot be made"),
-        ({"fps": Fraction(0)}, "fps must be greater than 0"),
-        ({"slowmo": Fraction(-1)}, "slowmo must be greater than 0"),
+        ({"fps": Fraction(0)}, "fps must be from 1/1000"),
+        ({"slowmo": Fraction(-1)}, "slowmo must be from 1/1000"),
         ({"at": (Fraction(0), Fraction(1)), "fps": Fraction(10)}, "contradict"),
         ({"direction": "sideways"}, "direction must be one of"),
         ({"formats": ("flo", "exr")}, "exr"),

@@ -316,5 +316,5 @@ def test_every_parameter_is_held_once_and_has_a_gradient_at_every_step() -> None
 
 
 def test_negative_weights_are_named() -> None:
-    with pytest.raises(UserError, match=r"got \(1.0, -1, 1.0, 0.0, 0.01\)"):
+    with pytest.raises(UserError, match=r"hidden must be from 0 .* got -1"):
         ObjectiveConfig(hidden=-1)

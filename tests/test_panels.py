@@ -54,6 +54,14 @@ def test_the_enlarged_region_is_cut_from_the_enlarged_frame() -> None:
         assert (made - whole[:, 4 * y : 4 * y + 64, 4 * x : 4 * x + 64]).abs().max() <= 1
 
 
+@pytest.mark.parametrize("size", [(16000, 16), (2, 20000), (1, 1), (1, 9), (3000, 4000), (100000, 1)])
+def test_pictures_of_any_shape_make_panels_of_bounded_size(size: tuple[int, int]) -> None:
+    picture = torch.rand(3, *size)
+    for made in (panel([("one", picture), ("two", picture)]), with_errors(("truth", picture), [("made", picture)], 5)):
+        assert made.shape[-1] >= 320
+        assert made.numel() < 60e6
+
+
 def test_magnified_pixels_are_squares() -> None:
     assert magnify(torch.tensor([[[1, 2]]]), 2).tolist() == [[[1, 1, 2, 2], [1, 1, 2, 2]]]
 
@@ -122,7 +130,7 @@ def test_the_side_by_side_is_a_picture(saved: SavedField, tmp_path: Path) -> Non
 def test_a_side_by_side_that_cannot_be_written_is_one_clear_error(saved: SavedField, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"must be a \.png"):
         side_by_side(saved, tmp_path / "side.jpg")
-    with pytest.raises(UserError, match="could not write"):
+    with pytest.raises(UserError, match="missing does not exist"):
         side_by_side(saved, tmp_path / "missing" / "side.png")
     assert list(tmp_path.iterdir()) == []
 

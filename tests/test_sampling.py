@@ -206,10 +206,10 @@ def test_a_clip_of_one_frame_is_all_observed() -> None:
 @pytest.mark.parametrize(
     ("values", "named"),
     [
-        ({"patches": 0}, "at least 1, got 0, 24"),
-        ({"patch_size": 0}, "at least 1, got 32, 0"),
-        ({"hidden_share": 1.5}, r"in \[0, 1\], got 1.5"),
-        ({"hidden_share": -0.1}, r"in \[0, 1\], got -0.1"),
+        ({"patches": 0}, "patches must be from 1 to .*, got 0"),
+        ({"patch_size": 0}, "patch_size must be from 1 to .*, got 0"),
+        ({"hidden_share": 1.5}, r"hidden_share must be from 0 to 1, got 1.5"),
+        ({"hidden_share": -0.1}, r"hidden_share must be from 0 to 1, got -0.1"),
     ],
 )
 def test_bad_values_are_named(values: dict[str, float], named: str) -> None:

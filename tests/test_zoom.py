@@ -175,13 +175,13 @@ def test_rounded_crops_are_of_one_shape() -> None:
         (GOOD + "- {at: 2.5, crop: [0, 0, 16, 9]}", "keyframe 3: times must increase, got 2.5 s after 2.5 s"),
         (GOOD + "- {at: soon, crop: [0, 0, 16, 9]}", "number of seconds, got 'soon'"),
         (GOOD + "- {at: true, crop: [0, 0, 16, 9]}", "got True"),
-        (GOOD + "- {at: .nan, crop: [0, 0, 16, 9]}", "zero or more seconds .* got nan"),
-        (GOOD + "- {at: -1, crop: [0, 0, 16, 9]}", "zero or more seconds .* got -1"),
-        (GOOD + f"- {{at: 1{'0' * 400}, crop: [0, 0, 16, 9]}}", "too large"),
+        (GOOD + "- {at: .nan, crop: [0, 0, 16, 9]}", "at must be from 0 .* got nan"),
+        (GOOD + "- {at: -1, crop: [0, 0, 16, 9]}", "at must be from 0 .* got -1"),
+        (GOOD + f"- {{at: 1{'0' * 400}, crop: [0, 0, 16, 9]}}", "too long for a number"),
         (GOOD + "- {at: 3, crop: [0, 0, 16]}", r"\[x, y, width, height\] .* got \[0, 0, 16\]"),
         (GOOD + "- {at: 3, crop: 0 0 16 9}", "got '0 0 16 9'"),
-        (GOOD + "- {at: 3, crop: [0, 0, 16, .inf]}", "got 0,0,16,inf"),
-        (GOOD + "- {at: 3, crop: [-1, 0, 16, 9]}", "got -1,0,16,9"),
+        (GOOD + "- {at: 3, crop: [0, 0, 16, .inf]}", "crop must be from 0 .* got inf"),
+        (GOOD + "- {at: 3, crop: [-1, 0, 16, 9]}", "crop must be from 0 .* got -1"),
         (GOOD + "- {at: 3, crop: [0, 0, 0, 9]}", "positive size"),
         (GOOD + "- {at: 3, crop: [0, 0, 16, 16]}", "16x16 is not the shape of the first, 160x90; .* 16x9"),
     ],
@@ -197,8 +197,8 @@ def test_files_that_are_no_path(tmp_path: Path, text: str, told: str) -> None:
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    for path in (tmp_path / "gone.yaml", tmp_path):
-        with pytest.raises(UserError, match="does not exist"):
+    for path, why in ((tmp_path / "gone.yaml", "does not exist"), (tmp_path, "not a file but a folder")):
+        with pytest.raises(UserError, match=why):
             read_path(path)
 
 

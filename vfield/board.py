@@ -31,6 +31,7 @@ from vfield.panels import (
     diverging_colours,
     enlarge_lanczos,
     error_picture,
+    fitting,
     magnify,
     most_detailed,
     motion_colours,
@@ -42,6 +43,7 @@ from vfield.timing import schedule
 from vfield.video_io import encode_gif
 
 _WIDEST = 960  # pixels, of any picture shown
+_TALLEST = 2 * _WIDEST  # likewise
 
 _CROP = 64  # side of the enlarged region, source pixels
 _CROP_SHOWN = 512  # side at which the enlarged region is shown
@@ -76,34 +78,33 @@ class HeldOut:
 
 
 class _Raster(NamedTuple):
-    """A picture whose every pixel is a square of whole source pixels.
+    """A picture whose every pixel is a box of whole source pixels: a square, unless the picture is less than that.
 
     Attributes:
-        factor: side of those squares.
+        factors: rows and columns of those boxes.
         height: rows.
         width: columns.
-        region: what it shows of the source; an incomplete last row or column of squares is left out.
+        region: what it shows of the source; an incomplete last row or column of boxes is left out.
     """
 
-    factor: int
+    factors: tuple[int, int]
     height: int
     width: int
     region: Region
 
     @staticmethod
-    def within(height: int, width: int, widest: int) -> _Raster:
-        """The largest raster over a height x width picture that is at most so many pixels wide, and twice as many high.
-
-        One that has a row and a column, all the same.
-        """
-        factor = min(max(-(-width // widest), -(-height // (2 * widest))), height, width)
-        rows, columns = height // factor, width // factor
-        return _Raster(factor, rows, columns, (0.0, 0.0, columns * factor / width, rows * factor / height))
+    def within(height: int, width: int, widest: int, tallest: int) -> _Raster:
+        """The largest raster over a height x width picture that is at most so many pixels wide and high."""
+        side = max(-(-width // widest), -(-height // tallest))
+        down, across = min(side, height), min(side, width)
+        rows, columns = height // down, width // across
+        return _Raster((down, across), rows, columns, (0.0, 0.0, columns * across / width, rows * down / height))
 
     def shrink(self, frame: Tensor) -> Tensor:
         """A source frame (3, h, w) on this raster: (3, height, width) float in [0, 1]."""
-        whole = to_float(frame)[:, : self.height * self.factor, : self.width * self.factor]
-        return reduce(whole, "c (h a) (w b) -> c h w", "mean", a=self.factor, b=self.factor)
+        down, across = self.factors
+        whole = to_float(frame)[:, : self.height * down, : self.width * across]
+        return reduce(whole, "c (h a) (w b) -> c h w", "mean", a=down, b=across)
 
 
 class _Between(NamedTuple):
@@ -139,7 +140,7 @@ class Board:
         self.device = device
         self._t: list[float] = keyframe_t(clip.pts_seconds).tolist()
         self._middle = len(clip) // 2
-        self._raster = _Raster.within(clip.height, clip.width, _WIDEST)
+        self._raster = _Raster.within(clip.height, clip.width, _WIDEST, _TALLEST)
         self._crop = most_detailed(clip.frames[self._middle], _CROP)
         self._enlarged = enlarge_lanczos(clip.frames[self._middle], self._crop)
 
@@ -238,8 +239,7 @@ class Board:
             output_rate=_DEMO_RATE,
             slowmo=_DEMO_SLOWMO,
         )
-        width = min(clip.width, _DEMO_WIDEST)
-        height = max(1, round(clip.height * width / clip.width))
+        height, width = fitting(clip.height, clip.width, _DEMO_WIDEST)
         instants = [float(seconds - first) for seconds in plan.source_seconds]
         frames = [to_uint8(frame) for frame in render(field, (height, width), instants, device=self.device)]
         gif = encode_gif(torch.stack(frames), _DEMO_RATE)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from dataclasses import asdict
-from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,26 +14,29 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from vfield.clip import ClipFacts, ColorInfo
+from vfield.allowance import Allowance
+from vfield.clip import ClipFacts
+from vfield.coords import keyframe_t
 from vfield.described import config_from_json
 from vfield.devices import usable_device
-from vfield.errors import UserError
+from vfield.errors import UserError, enough_memory, is_out_of_memory, shortened
 from vfield.expectation import Expectation, Stretch
+from vfield.facts import facts_from_json, facts_to_json, numbers_from_json, numbers_to_json, shots_from_json
 from vfield.field.config import FieldConfig
+from vfield.field.latents import tensor_bytes
 from vfield.field.timeline import gaps_between
 from vfield.field.video_field import VideoField
 from vfield.flow import FlowConfig
 from vfield.folders import replaced
 from vfield.frames import Frames, MadeFrames
-from vfield.provenance import SourceError, frames_from_json, frames_to_json, times_from_json, times_to_json
-from vfield.records import parse_json
+from vfield.json_files import listed, mapping, parse_json, record
+from vfield.provenance import SourceError, frames_from_json, frames_to_json
 from vfield.tracks import AskedCurves
 from vfield.video_io import kept_in_file
 
 FIELD_NAME = "field.safetensors"
 _FORMAT = "vfield 4"
-# Of a clip: nine days at 120 a second.
-_MOST_FRAMES = 10**8
+_SPARE_BYTES = 64 << 20  # that a field may take beside its values
 
 
 class SavedField(NamedTuple):
@@ -69,6 +72,7 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any])
         raise UserError(f"could not write {path}: {error}; free some space or choose another folder") from error
 
 
+@enough_memory("reading the field")
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read what `write_tensors` wrote.
 
@@ -80,16 +84,14 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            if metadata.get("format") != _FORMAT:
-                raise UserError(f"{path} is not a field file of this version ({_FORMAT}); fit the clip again")
-            facts = parse_json(metadata["facts"])
-            if not isinstance(facts, dict):
-                raise ValueError("its facts are not a mapping of keys")
-            return {name: file.get_tensor(name) for name in file.keys()}, facts  # noqa: SIM118
-    except UserError:
-        raise
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise UserError(f"{path} is damaged ({error}); fit the clip again") from error
+            if metadata.get("format") == _FORMAT:
+                facts = mapping(parse_json(metadata["facts"]), "its description")
+                return {name: file.get_tensor(name) for name in file.keys()}, facts  # noqa: SIM118
+    except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise
+        raise UserError(f"{path} is damaged ({shortened(error, 200)}); fit the clip again") from error
+    raise UserError(f"{path} is not a field file of this version ({_FORMAT}); fit the clip again")
 
 
 def save_field(path: Path, field: VideoField, facts: ClipFacts, expectation: Expectation | None = None) -> None:
@@ -112,7 +114,7 @@ def save_field(path: Path, field: VideoField, facts: ClipFacts, expectation: Exp
     described = {
         "config": asdict(config),
         "clip": facts_to_json(facts),
-        "t": times_to_json([Fraction(t) for t in field.timeline.t.tolist()]),
+        "keyframes": numbers_to_json(_keyframes_of(field, facts)),
         "shots": [[shot.start, shot.stop] for shot in field.timeline.shots],
         "flow": None if curves is None else asdict(curves.config),
         "frames": None if frames is None else frames_to_json(frames, path.parent),
@@ -122,12 +124,22 @@ def save_field(path: Path, field: VideoField, facts: ClipFacts, expectation: Exp
     write_tensors(path, values, described)
 
 
+def _keyframes_of(field: VideoField, facts: ClipFacts) -> list[int]:
+    """Which of its clip's frames are a field's keyframes."""
+    times = keyframe_t(facts.pts_seconds)
+    numbers = torch.searchsorted(times, field.timeline.t.cpu())
+    if not torch.equal(times[numbers.clamp(max=len(times) - 1)], field.timeline.t.cpu()):
+        raise UserError("a field is kept with the facts of its own clip, and these are another's")
+    return [int(number) for number in numbers]
+
+
 def clip_folders(out: Path) -> list[Path]:
     """The folders of the clips' fields in that of a run of several. One with a config is a run of its own."""
     found = sorted(path.parent for path in out.glob(f"*/{FIELD_NAME}"))
     return [folder for folder in found if not any(folder.glob("*.yaml"))]
 
 
+@enough_memory("reading the field")
 def load_field(path: str | Path, device: str = "cpu", source: str | Path | None = None) -> SavedField:
     """Read a field file, or the one in a run folder.
 
@@ -150,36 +162,51 @@ def load_field(path: str | Path, device: str = "cpu", source: str | Path | None 
     tensors, described = read_tensors(path)
     try:
         facts = facts_from_json(described["clip"])
-        config = config_from_json(FieldConfig, described["config"])
-        t = torch.tensor(times_from_json(described["t"], _MOST_FRAMES), dtype=torch.float64).float()
-        shots = [range(*shot) for shot in described["shots"]]
-        unread = MadeFrames((len(t), 3, facts.height, facts.width), torch.uint8, _no_frame)
-        frames = _opened(described["frames"], path.parent, facts, source) or unread
-        flow = None if described["flow"] is None else config_from_json(FlowConfig, described["flow"])
-        views = config.motion.visibility and config.local.colours
-        field = VideoField(
+        field = _built(described, tensors, facts, path.parent, source)
+        field.load_state_dict(tensors)
+        expectation = _expectation_from_json(described["expectation"])
+    except SourceError:
+        raise
+    except UserError as error:
+        raise UserError(f"{path} does not hold a whole field ({error}); fit again") from error
+    except (KeyError, TypeError, ValueError, IndexError, ArithmeticError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise
+        raise UserError(f"{path} does not hold a whole field ({shortened(error, 200)}); fit again") from error
+    return SavedField(field.to(put_on).eval(), facts, expectation, path.parent)
+
+
+def _built(
+    described: dict[str, Any], tensors: dict[str, Tensor], facts: ClipFacts, folder: Path, source: str | Path | None
+) -> VideoField:
+    """The field that a file describes, before its values are put in."""
+    config = config_from_json(FieldConfig, described["config"])
+    if config.codes != "autodecoder":
+        raise UserError("its codes are still to be predicted")
+    keyframes = numbers_from_json(described["keyframes"], len(facts.pts_seconds))
+    t = keyframe_t(facts.pts_seconds)[keyframes]
+    shots = shots_from_json(described["shots"], len(t))
+    _check_values(tensors)
+    unread = MadeFrames((len(t), 3, facts.height, facts.width), torch.uint8, _no_frame)
+    frames = _opened(described["frames"], folder, facts, source) or unread
+    alpha = _opened(described["alpha"], folder, facts, source)
+    if any(len(read) != len(t) for read in (frames, alpha) if read is not None):
+        raise UserError(f"it reads another number of frames than its {len(t)} keyframes")
+    curves = None
+    if described["flow"] is not None:
+        flow, views = config_from_json(FlowConfig, described["flow"]), config.motion.visibility and config.local.colours
+        curves = AskedCurves(frames, t, gaps_between(shots), config.motion.cell, flow, views=views)
+    with Allowance(_SPARE_BYTES + 2 * sum(map(tensor_bytes, tensors.values()))):
+        return VideoField(
             config,
             keyframes=frames,
             t=t,
             shots=shots,
             duration_seconds=float(facts.end_seconds - facts.pts_seconds[0]),
-            curves=None
-            if flow is None
-            else AskedCurves(frames, t, gaps_between(shots), config.motion.cell, flow, views=views),
+            curves=curves,
             generator=torch.Generator().manual_seed(0),
-            alpha=_opened(described["alpha"], path.parent, facts, source),
+            alpha=alpha,
         )
-        field.load_state_dict(tensors)
-        expectation = _expectation_from_json(described["expectation"])
-        if field.size != (facts.height, facts.width) or not field.timeline.segments:
-            raise UserError(f"it is of {field.size[1]}x{field.size[0]}, its clip {facts.width}x{facts.height}")
-    except UserError as error:
-        if isinstance(error, SourceError):
-            raise
-        raise UserError(f"{path} does not hold a whole field ({error}); fit again") from error
-    except (KeyError, TypeError, ValueError, IndexError, ArithmeticError, RuntimeError) as error:
-        raise UserError(f"{path} does not hold a whole field ({str(error).splitlines()[0]}); fit again") from error
-    return SavedField(field.to(put_on).eval(), facts, expectation, path.parent)
 
 
 def _opened(
@@ -187,7 +214,7 @@ def _opened(
 ) -> Frames | None:
     if described is None:
         return None
-    return frames_from_json(described, folder, facts, _MOST_FRAMES, None if source is None else Path(source))
+    return frames_from_json(described, folder, facts, None if source is None else Path(source))
 
 
 def _no_frame(_: int) -> Tensor:
@@ -203,35 +230,23 @@ def load(path: str | Path, device: str = "cpu", source: str | Path | None = None
     return load_field(path, device, source).field
 
 
-def _expectation_from_json(described: dict[str, Any] | None) -> Expectation | None:
+def _expectation_from_json(described: Any) -> Expectation | None:
     if described is None:
         return None
-    return Expectation(*(tuple(Stretch(**stretch) for stretch in described[name]) for name in ("shots", "doubtful")))
-
-
-def facts_to_json(facts: ClipFacts) -> dict[str, Any]:
-    """A clip's facts as JSON; times stay exact. Without alpha nothing is said of it, as before there was any."""
-    said = {name: value for name, value in asdict(facts).items() if name != "has_alpha" or value}
-    return {
-        **said,
-        "pts_seconds": times_to_json(facts.pts_seconds),
-        "end_seconds": str(facts.end_seconds),
-        "frame_rate": str(facts.frame_rate),
-        "pixel_aspect": str(facts.pixel_aspect),
-    }
-
-
-def facts_from_json(described: dict[str, Any]) -> ClipFacts:
-    """What `facts_to_json` was made of."""
-    return ClipFacts(
-        height=described["height"],
-        width=described["width"],
-        pts_seconds=times_from_json(described["pts_seconds"], _MOST_FRAMES),
-        end_seconds=Fraction(described["end_seconds"]),
-        frame_rate=Fraction(described["frame_rate"]),
-        color=config_from_json(ColorInfo, described["color"]),
-        pixel_aspect=Fraction(described["pixel_aspect"]),
-        source=described["source"],
-        missing=tuple(described.get("missing", ())),
-        has_alpha=described.get("has_alpha", False),
+    values = mapping(described, "expectation")
+    shots, doubtful = (
+        tuple(record(Stretch, stretch, "a stretch") for stretch in listed(values.get(name), name))
+        for name in ("shots", "doubtful")
     )
+    if not shots or any(stretch.gaps < 1 for stretch in (*shots, *doubtful)):
+        raise UserError("its expectation is of no gaps")
+    return Expectation(shots, doubtful)
+
+
+def _check_values(tensors: dict[str, Tensor]) -> None:
+    """Refuse values that are no numbers: what is made with them would be none either."""
+    for name, values in tensors.items():
+        if values.is_floating_point() and values.numel():
+            least, most = values.aminmax()
+            if not (math.isfinite(least) and math.isfinite(most)):
+                raise UserError(f"{name} holds values that are no numbers")

@@ -7,7 +7,7 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from vfield.errors import UserError
+from vfield.errors import UserError, brief
 
 if TYPE_CHECKING:
     # Facts of clips are asked for without their frames, too; whoever has frames has loaded it.
@@ -276,7 +276,8 @@ def check_size(height: int, width: int, why: str = "") -> None:
     """Refuse a picture that is empty or absurdly large, in one line that may say why it would be."""
     if not (1 <= height <= LARGEST_SIDE and 1 <= width <= LARGEST_SIDE):
         raise UserError(
-            f"a picture of {width}x{height}{why} cannot be made; both sides must be 1 to {LARGEST_SIDE} pixels"
+            f"a picture of {brief(width)}x{brief(height)}{why} cannot be made; both sides must be 1 to {LARGEST_SIDE} "
+            "pixels"
         )
 
 

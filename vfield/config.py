@@ -10,8 +10,9 @@ from typing import Any
 import yaml
 
 from vfield.described import config_from_json
-from vfield.errors import UserError
+from vfield.errors import UserError, brief
 from vfield.training import Config
+from vfield.yaml_files import read_yaml
 
 CONFIG_NAME = "config.yaml"
 
@@ -22,15 +23,12 @@ def load_values(path: str | Path) -> dict[str, Any]:
     Raises:
         UserError: when the file is missing or not a mapping in YAML.
     """
-    path = Path(path)
-    if not path.is_file():
+    if not Path(path).exists():
         raise UserError(f"config {path} does not exist; the presets are in configs/")
-    try:
-        values = yaml.safe_load(path.read_text()) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"config {path} is not YAML: {' '.join(str(error).split())}") from error
+    values = read_yaml(path, "config")
+    values = {} if values is None else values
     if not isinstance(values, dict):
-        raise UserError(f"config {path} must be a mapping of keys, got {values!r}")
+        raise UserError(f"config {path} must be a mapping of keys, got {brief(values)}")
     return values
 
 

@@ -11,13 +11,16 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from jsonargparse import ArgumentParser, Namespace
 
-from vfield.errors import UserError
+from vfield.arguments import plain_parser
+from vfield.errors import UserError, brief, shortened
+
+_MOST = 2000  # characters of either end of an error that are looked at
 
 
 def config_from_json(kind: type, values: dict[str, Any]) -> Any:
     """A frozen config dataclass from its `asdict` form; unknown keys and wrong values are UserErrors that name them."""
     _check_values(kind, values, "")
-    parser = ArgumentParser(exit_on_error=False)
+    parser = plain_parser()
     parser.add_class_arguments(kind)
     try:
         parsed: Namespace = parser.parse_object(values)
@@ -36,23 +39,23 @@ def explained(parser: ArgumentParser, error: Exception, prefix: str = "") -> str
         error: what it raised.
         prefix: of the names of options, as they were typed.
     """
-    told = " ".join(str(error).split())
+    # A value is repeated for each kind that was tried; of many or long ones, the first words and the last tell enough.
+    told = str(error)
+    told = " ".join((told if len(told) <= 2 * _MOST else f"{told[:_MOST]} {told[-_MOST:]}").split())
     found = re.match(r'Parser key "(?P<key>[^"]+)"(?: element (?P<element>\d+))?: ', told)
     # The value comes last; what comes before may quote it for each kind that was tried.
     got = re.search(r"(?:Given value|Got value): (?P<value>(?:(?! Given value: ).)*)$", told)
     action = None if found is None else next((each for each in parser._actions if each.dest == found["key"]), None)
     if found is None or action is None:
-        return told
+        return shortened(error)
     name = _spelt(action, prefix)
     group = re.search(r"Unable to load config (['\"])(?P<value>.*?)\1", told)
     if group is not None:
-        return f"{name} is a group of values, like {name}.x, and has none of its own, got {group['value']!r:.80}"
+        return f"{name} is a group of values, like {name}.x, or a file of them; {brief(group['value'])} does not exist"
     wanted = _kind_of(getattr(action, "_typehint", None) or action.type, many=found["element"] is None)
-    if wanted and "set_int_max_str_digits" in told:
-        return f"{name} must be {wanted}, got one of thousands of digits"
     if got is None or not wanted:
-        return name + ": " + told[found.end() :]
-    return f"{name} must be {wanted}, got {got['value']!r:.80}"
+        return f"{name}: {shortened(error)}"
+    return f"{name} must be {wanted}, got {brief(got['value'])}"
 
 
 def _spelt(action: Action, prefix: str) -> str:
@@ -85,12 +88,12 @@ def _kind_of(hint: Any, many: bool) -> str:
 def _check_values(kind: type, values: Any, where: str) -> None:
     """What jsonargparse lets pass or words for programmers: groups that are no mappings, nulls, and no numbers."""
     if not isinstance(values, dict):
-        raise UserError(f"{where or 'the config'} must be a mapping of keys, got {values!r}")
+        raise UserError(f"{where or 'the config'} must be a mapping of keys, got {brief(values)}")
     hints = get_type_hints(kind)
     for key, value in values.items():
         name = f"{where}.{key}" if where else str(key)
         if key not in hints:
-            raise UserError(f"unknown key {name}; there are {', '.join(hints)}")
+            raise UserError(f"unknown key {name:.80}; there are {', '.join(hints)}")
         if is_dataclass(hints[key]):
             _check_values(hints[key], value, name)
         elif value is None and type(None) not in get_args(hints[key]):

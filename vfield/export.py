@@ -23,7 +23,7 @@ from tqdm import tqdm
 from vfield.checkpoint import FIELD_NAME, SavedField
 from vfield.clip import ClipFacts, to_uint8
 from vfield.coords import seconds_to_t
-from vfield.errors import UserError
+from vfield.errors import UserError, enough_memory
 from vfield.export_config import ExportConfig, output_size, pixel_aspect_of, region_of, schedule_of
 from vfield.pieces import Pieces
 from vfield.render import Region, render
@@ -160,6 +160,7 @@ def export(
     )
 
 
+@enough_memory("the export")
 def write_export(
     saved: SavedField,
     prepared: PreparedExport,

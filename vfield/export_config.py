@@ -7,10 +7,11 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal, Protocol, get_args
+from typing import Annotated, Literal, Protocol, get_args
 
 from vfield.clip import LARGEST_SIDE, ClipFacts, check_size, reshaped_aspect
 from vfield.errors import UserError
+from vfield.ranges import Range, check_ranges
 from vfield.render import WHOLE, Region
 from vfield.soundtrack import AudioMode
 from vfield.timing import Schedule, SpeedCurve, schedule, schedule_curve, snapped
@@ -19,8 +20,8 @@ from vfield.zoom import ZoomPath
 Crop = tuple[Fraction | float, Fraction | float, Fraction | float, Fraction | float]
 
 _LOG = logging.getLogger("vfield")
-_LARGEST_FACTOR = 1000  # of frame rates and of slow motion
-_SMALLEST_FACTOR = Fraction(1, _LARGEST_FACTOR)
+FACTORS = Range(Fraction(1, 1000), 1000)  # of frame rates and of slow motion
+_SECONDS = Range(0, 10**9)
 
 
 @dataclass(frozen=True)
@@ -49,23 +50,26 @@ class ExportConfig:
         UserError: when a value is impossible, or two of them contradict each other.
     """
 
-    scale: Fraction | float | None = None
-    size: tuple[int, int] | None = None
-    fps: Fraction | Literal["source"] | None = None
-    slowmo: Fraction = Fraction(1)
+    scale: Annotated[Fraction | float | None, Range(0, LARGEST_SIDE, open=True)] = None
+    size: Annotated[tuple[int, int] | None, Range(1, LARGEST_SIDE)] = None
+    fps: Annotated[Fraction | Literal["source"] | None, FACTORS] = None
+    slowmo: Annotated[Fraction, FACTORS] = Fraction(1)
     reverse: bool = False
     speed_curve: SpeedCurve | None = None
-    start: Fraction | float | None = None
-    end: Fraction | float | None = None
-    crop: Crop | None = None
+    start: Annotated[Fraction | float | None, _SECONDS] = None
+    end: Annotated[Fraction | float | None, _SECONDS] = None
+    crop: Annotated[Crop | None, Range(0, 1 << 20)] = None
     path: ZoomPath | None = None
     codec: str | None = None
-    crf: int | None = None
+    crf: Annotated[int | None, Range(0, 63)] = None
     pixel_format: str | None = None
     audio: AudioMode = "auto"
     overwrite: bool = False
 
     def __post_init__(self) -> None:
+        if self.size is not None:
+            check_size(*self.size)
+        check_ranges(self, "")
         self._check_picture()
         self._check_times()
         if self.audio not in get_args(AudioMode):
@@ -84,33 +88,12 @@ class ExportConfig:
             raise UserError(
                 f"scale {_show(self.scale)} and size {self.size[1]}x{self.size[0]} contradict each other; give one"
             )
-        if self.scale is not None and not (math.isfinite(self.scale) and self.scale > 0):
-            raise UserError(f"scale must be greater than 0, got {_show(self.scale)}; 2 doubles width and height")
-        if self.scale is not None and self.scale > LARGEST_SIDE:
-            raise UserError(f"scale must be at most {LARGEST_SIDE}, got {self.scale:g}; 2 doubles width and height")
-        if self.size is not None:
-            check_size(*self.size)
         if self.crop is not None and self.path is not None:
             raise UserError(f"crop {','.join(map(_show, self.crop))} and a path contradict each other; give one")
-        if self.crop is not None:
-            x, y, width, height = self.crop
-            if not (all(map(math.isfinite, self.crop)) and min(x, y) >= 0 and min(width, height) > 0):
-                raise UserError(
-                    f"crop must be x,y,width,height with a corner inside the picture and a positive size, "
-                    f"got {','.join(map(_show, self.crop))}"
-                )
+        if self.crop is not None and min(self.crop[2:]) <= 0:
+            raise UserError(f"crop must have a positive size, got {','.join(map(_show, self.crop))}")
 
     def _check_times(self) -> None:
-        for name, factor in (("fps", self.fps), ("slowmo", self.slowmo)):
-            if (
-                factor is not None
-                and factor != "source"
-                and not (math.isfinite(factor) and _SMALLEST_FACTOR <= _exact(factor) <= _LARGEST_FACTOR)
-            ):
-                raise UserError(f"{name} must be 1/{_LARGEST_FACTOR} to {_LARGEST_FACTOR}, got {_show(factor)}")
-        for name, value in (("start", self.start), ("end", self.end)):
-            if value is not None and not (math.isfinite(value) and value >= 0):
-                raise UserError(f"{name} must be zero or more seconds from the first frame, got {_show(value)}")
         if self.end is not None and self.end <= (self.start or 0):
             raise UserError(f"end must come after start, got {_show(self.start or 0)} to {_show(self.end)} s")
         if self.speed_curve is not None:

@@ -5,11 +5,11 @@ Whoever does the work holds the theory: `vfield.flow`, `vfield.sampling`, `vfiel
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from vfield.errors import UserError
+from vfield.ranges import Range, check_ranges
 
 _MOST_NOISE = 127.5  # grey levels: half of white
 
@@ -29,20 +29,17 @@ class FlowConfig:
         UserError: when a value is out of range.
     """
 
-    finest_scale: int = 0
-    patch_size: int = 12
-    patch_stride: int = 4
-    variational_iterations: int = 5
+    finest_scale: Annotated[int, Range(0, 10)] = 0
+    patch_size: Annotated[int, Range(4, 64)] = 12
+    patch_stride: Annotated[int, Range(1, 64)] = 4
+    variational_iterations: Annotated[int, Range(0, 1000)] = 5
 
     def __post_init__(self) -> None:
-        if self.finest_scale < 0:
-            raise UserError(f"finest_scale must be 0 (full size) or more, got {self.finest_scale}")
-        if self.patch_size < 4:
-            raise UserError(f"patch_size must be at least 4 pixels, got {self.patch_size}")
-        if not 1 <= self.patch_stride <= self.patch_size:
-            raise UserError(f"patch_stride must be 1 to patch_size ({self.patch_size}), got {self.patch_stride}")
-        if self.variational_iterations < 0:
-            raise UserError(f"variational_iterations must be 0 or more, got {self.variational_iterations}")
+        check_ranges(self, "flow")
+        if self.patch_stride > self.patch_size:
+            raise UserError(
+                f"flow.patch_stride must be at most flow.patch_size ({self.patch_size}), got {self.patch_stride}"
+            )
 
 
 @dataclass(frozen=True)
@@ -57,17 +54,12 @@ class SamplingConfig:
             from those, and does without them.
     """
 
-    patches: int = 32
-    patch_size: int = 24
-    hidden_share: float = 0.75
+    patches: Annotated[int, Range(1, 1 << 20)] = 32
+    patch_size: Annotated[int, Range(1, 4096)] = 24
+    hidden_share: Annotated[float, Range(0, 1)] = 0.75
 
     def __post_init__(self) -> None:
-        if self.patches < 1 or self.patch_size < 1:
-            raise UserError(
-                f"sampling.patches and sampling.patch_size must be at least 1, got {self.patches}, {self.patch_size}"
-            )
-        if not 0 <= self.hidden_share <= 1:
-            raise UserError(f"sampling.hidden_share must be in [0, 1], got {self.hidden_share}")
+        check_ranges(self, "sampling")
 
 
 @dataclass(frozen=True)
@@ -80,14 +72,12 @@ class ObjectiveConfig:
         detail: weight of the smooth absolute error of the finer cells, in units of the clip's own detail.
     """
 
-    observed: float = 1.0
-    hidden: float = 1.0
-    detail: float = 1.0
+    observed: Annotated[float, Range(0, 1e6)] = 1.0
+    hidden: Annotated[float, Range(0, 1e6)] = 1.0
+    detail: Annotated[float, Range(0, 1e6)] = 1.0
 
     def __post_init__(self) -> None:
-        weights = (self.observed, self.hidden, self.detail)
-        if min(weights) < 0:
-            raise UserError(f"objective weights must not be negative, got {weights}")
+        check_ranges(self, "objective")
 
 
 @dataclass(frozen=True)
@@ -103,13 +93,8 @@ class DenoiseConfig:
         UserError: when a value is out of range.
     """
 
-    strength: float | Literal["auto"] = "auto"
-    least: float = 5.0
+    strength: Annotated[float | Literal["auto"], Range(0, _MOST_NOISE)] = "auto"
+    least: Annotated[float, Range(0, 255, open=True)] = 5.0
 
     def __post_init__(self) -> None:
-        if self.strength != "auto" and not 0 <= self.strength <= _MOST_NOISE:
-            raise UserError(
-                f"denoising.strength must be auto or 0 (off) to {_MOST_NOISE:g} grey levels, got {self.strength}"
-            )
-        if not 0 < self.least < math.inf:
-            raise UserError(f"denoising.least must be more than 0 grey levels, got {self.least}")
+        check_ranges(self, "denoising")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import Annotated, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -24,13 +24,14 @@ from torchvision.transforms.functional import to_pil_image
 from tqdm import tqdm
 
 from vfield.checkpoint import SavedField
-from vfield.clip import ClipFacts
+from vfield.clip import LARGEST_SIDE, ClipFacts, check_size
 from vfield.coords import pixel_uv, seconds_to_t
 from vfield.errors import UserError
-from vfield.export_config import ExportConfig
+from vfield.export_config import FACTORS
 from vfield.field.video_field import VideoField
 from vfield.folders import check_folder, check_parent, clear_dead, replaced
 from vfield.panels import motion_colours
+from vfield.ranges import Range, check_ranges
 from vfield.timing import schedule, snapped
 
 Direction = Literal["forward", "backward"]
@@ -67,17 +68,18 @@ class MotionFilesConfig:
         UserError: when a value is impossible, or two of them contradict each other.
     """
 
-    size: tuple[int, int] | None = None
-    fps: Fraction | None = None
-    slowmo: Fraction = Fraction(1)
-    at: tuple[Fraction, ...] = ()
+    size: Annotated[tuple[int, int] | None, Range(1, LARGEST_SIDE)] = None
+    fps: Annotated[Fraction | None, FACTORS] = None
+    slowmo: Annotated[Fraction, FACTORS] = Fraction(1)
+    at: Annotated[tuple[Fraction, ...], Range(0, 10**9, most=10**6)] = ()
     direction: Direction = "forward"
     formats: tuple[Format, ...] = ("flo", "png")
     overwrite: bool = False
 
     def __post_init__(self) -> None:
-        # What an export of such pictures would refuse is refused here.
-        ExportConfig(size=self.size, fps=self.fps, slowmo=self.slowmo)
+        if self.size is not None:
+            check_size(*self.size)
+        check_ranges(self, "")
         if self.at and (self.fps is not None or self.slowmo != 1):
             raise UserError("instants (at) and rates (fps, slowmo) contradict each other; give one")
         if self.direction not in get_args(Direction):

@@ -22,7 +22,7 @@ from vfield.peers import resize
 from vfield.render import render
 
 _NARROWEST = 320  # a panel narrower than this has no room for its caption
-_TALLEST = 1920  # to which a narrow picture is enlarged; captions grow with panels up to this width
+_LARGEST = 2048  # pixels of either side of a picture in a panel: what takes memory is bounded for any shape
 _GAP = 8  # pixels between pictures
 _MOST_GAPS = 64  # that are looked at to find the fastest
 _MOST_COLUMNS = 4  # of pictures above their errors
@@ -44,11 +44,37 @@ def panel(pictures: Sequence[Labelled]) -> Tensor:
     TensorBoard first fits every image into a card some 350 pixels wide and 200 high, so wide pictures go two by two
     and captions are large: both can still be made out there.
     """
-    height, width = pictures[0][1].shape[-2:]
+    cells = [(label, _fitted(picture)) for label, picture in pictures]
+    height, width = cells[0][1].shape[-2:]
     columns = min(2, len(pictures)) if width > height else len(pictures)
-    font_size = columns * min(max(_NARROWEST, width), _TALLEST) // _LETTERS_ACROSS
-    cells = [captioned(_legible(picture), label, font_size) for label, picture in pictures]
-    return make_grid(cells, nrow=columns, padding=_GAP, pad_value=255)
+    font_size = min(columns * width, _LARGEST) // _LETTERS_ACROSS
+    return make_grid(
+        [captioned(picture, label, font_size) for label, picture in cells],
+        nrow=columns,
+        padding=_GAP,
+        pad_value=255,
+    )
+
+
+def fitting(height: int, width: int, widest: int) -> tuple[int, int]:
+    """Height and width of a picture in its shape, at most so wide and four times as high, and not larger than it is."""
+    share = min(1.0, widest / width, 4 * widest / height)
+    return max(1, round(height * share)), max(1, round(width * share))
+
+
+def _fitted(picture: Tensor) -> Tensor:
+    """A picture (3, h, w) in [0, 1] as a panel shows it: (3, h', w') uint8, of a size that is bounded for any shape.
+
+    Small ones are magnified, until they are wide enough for a caption or as high as any; what is still too narrow gets
+    a white margin. Too large a side is averaged down.
+    """
+    height, width = picture.shape[-2:]
+    if max(height, width) > _LARGEST:
+        height, width = fitting(height, width, _LARGEST if width >= height else _LARGEST // 4)
+        picture = F.adaptive_avg_pool2d(picture, (height, width))
+    shown = to_uint8(magnify(picture, max(1, min(-(-_NARROWEST // width), _LARGEST // height))))
+    margin = max(0, _NARROWEST - shown.shape[-1])
+    return F.pad(shown, (margin // 2, margin - margin // 2), value=255)
 
 
 def with_errors(truth: Labelled, made: Sequence[Labelled], gain: float) -> Tensor:
@@ -59,11 +85,10 @@ def with_errors(truth: Labelled, made: Sequence[Labelled], gain: float) -> Tenso
         made: others of the same size.
         gain: what the errors are multiplied by to be seen.
     """
-    width = truth[1].shape[-1]
-    font_size = min(max(_NARROWEST, width), _TALLEST) // _LETTERS_ACROSS
+    font_size = _fitted(truth[1]).shape[-1] // _LETTERS_ACROSS
 
     def enlarged(picture: Tensor, label: str) -> Tensor:
-        return captioned(_legible(picture), label, font_size)
+        return captioned(_fitted(picture), label, font_size)
 
     above = [enlarged(picture, label) for label, picture in (truth, *made)]
     errors = [enlarged(error_picture(picture, truth[1], gain), f"error x{gain:g}") for _, picture in made]
@@ -87,13 +112,6 @@ def captioned(picture: Tensor, text: str, font_size: int) -> Tensor:
     middle = (width // 2, strip.height // 2)
     ImageDraw.Draw(strip).text(middle, text, fill="black", font=ImageFont.load_default(fitting), anchor="mm")
     return torch.cat([pil_to_tensor(strip), picture], dim=-2)
-
-
-def _legible(picture: Tensor) -> Tensor:
-    """A picture (3, h, w) in [0, 1] as wide as a caption needs, uint8: enlarged, or beside white where it is tall."""
-    height, width = picture.shape[-2:]
-    factor = max(1, min(-(-_NARROWEST // width), _TALLEST // height))
-    return F.pad(to_uint8(magnify(picture, factor)), (0, max(0, _NARROWEST - factor * width)), value=255)
 
 
 def magnify(picture: Tensor, factor: int) -> Tensor:

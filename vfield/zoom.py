@@ -16,13 +16,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import yaml
+from typing import Annotated, Any, NamedTuple
 
 from vfield.clip import SHAPE_TOLERANCE, ClipFacts
-from vfield.errors import UserError
+from vfield.errors import UserError, brief
+from vfield.ranges import Range, check_ranges
 from vfield.render import Region
+from vfield.yaml_files import read_yaml
 
 _SAME = 1e-9  # lengths and rooms closer than this share are equal
 
@@ -39,18 +39,13 @@ class CropAt:
         UserError: when the time is negative, or the crop empty or beyond the picture's left or upper edge.
     """
 
-    at: float
-    crop: tuple[float, float, float, float]
+    at: Annotated[float, Range(0, 10**9)]
+    crop: Annotated[tuple[float, float, float, float], Range(0, 1 << 20)]
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.at) and self.at >= 0):
-            raise UserError(f"at must be zero or more seconds after the clip's first frame, got {self.at:g}")
-        x, y, width, height = self.crop
-        if not (all(map(math.isfinite, self.crop)) and min(x, y) >= 0 and min(width, height) > 0):
-            raise UserError(
-                "crop must be x, y, width, height with a corner inside the picture and a positive size, "
-                f"got {_show(self.crop)}"
-            )
+        check_ranges(self, "")
+        if min(self.crop[2:]) <= 0:
+            raise UserError(f"crop must have a positive size, got {_show(self.crop)}")
 
 
 @dataclass(frozen=True)
@@ -117,15 +112,9 @@ def read_path(path: str | Path) -> ZoomPath:
     Raises:
         UserError: when the file is missing or is not that.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"path {path} does not exist")
-    try:
-        entries = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"path {path} is not YAML: {' '.join(str(error).split())}") from error
+    entries = read_yaml(path, "path")
     if not isinstance(entries, list):
-        raise UserError(f"path {path} must be a list of keyframes, each with at and crop, got {entries!r:.80}")
+        raise UserError(f"path {path} must be a list of keyframes, each with at and crop, got {brief(entries)}")
     try:
         return ZoomPath(tuple(_keyframe(number, entry) for number, entry in enumerate(entries, start=1)))
     except UserError as error:
@@ -134,17 +123,17 @@ def read_path(path: str | Path) -> ZoomPath:
 
 def _keyframe(number: int, entry: Any) -> CropAt:
     if not isinstance(entry, dict) or set(entry) != {"at", "crop"}:
-        raise UserError(f"keyframe {number} must have the keys at and crop and no other, got {entry!r:.80}")
+        raise UserError(f"keyframe {number} must have the keys at and crop and no other, got {brief(entry)}")
     at, crop = entry["at"], entry["crop"]
     if not _is_number(at):
-        raise UserError(f"keyframe {number}: at must be a number of seconds, got {at!r:.80}")
+        raise UserError(f"keyframe {number}: at must be a number of seconds, got {brief(at)}")
     if not isinstance(crop, list) or len(crop) != 4 or not all(map(_is_number, crop)):
-        raise UserError(f"keyframe {number}: crop must be [x, y, width, height] in source pixels, got {crop!r:.80}")
+        raise UserError(f"keyframe {number}: crop must be [x, y, width, height] in source pixels, got {brief(crop)}")
     try:
         x, y, width, height = map(float, crop)
         return CropAt(float(at), (x, y, width, height))
     except OverflowError as error:
-        raise UserError(f"keyframe {number}: numbers are too large: {entry!r:.80}") from error
+        raise UserError(f"keyframe {number}: numbers are too large: {brief(entry)}") from error
     except UserError as error:
         raise UserError(f"keyframe {number}: {error}") from error
 

@@ -228,11 +228,11 @@ def test_gradients_reach_the_condition(kind: ConditioningKind) -> None:
 
 
 def test_bad_sizes_are_named() -> None:
-    with pytest.raises(UserError, match="got 0 and 2"):
+    with pytest.raises(UserError, match=r"width must be from 1 to .* got 0"):
         DecoderConfig(width=0)
-    with pytest.raises(UserError, match="got 32 and 0"):
+    with pytest.raises(UserError, match=r"depth must be from 1 to .* got 0"):
         DecoderConfig(depth=0)
-    with pytest.raises(UserError, match="rank must be at least 1, got 0"):
+    with pytest.raises(UserError, match=r"rank must be from 1 to .* got 0"):
         DecoderConfig(rank=0)
 
 

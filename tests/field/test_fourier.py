@@ -70,13 +70,13 @@ def test_a_whole_wave_averages_to_nothing() -> None:
 
 
 def test_bad_values_are_named() -> None:
-    with pytest.raises(UserError, match="count must be at least 1, got 0"):
+    with pytest.raises(UserError, match=r"count must be from 1 to .* got 0"):
         FourierConfig(count=0)
-    with pytest.raises(UserError, match="space_bandwidth=-1"):
+    with pytest.raises(UserError, match=r"space_bandwidth must be from 0 .* got -1"):
         FourierConfig(space_bandwidth=-1.0)
     with pytest.raises(UserError, match="fourier bandwidths are all 0"):
         FourierConfig(space_bandwidth=(0.0, 0.0), time_bandwidth=0.0)
-    with pytest.raises(UserError, match=r"space_bandwidth=\(1.0, -2.0\)"):
+    with pytest.raises(UserError, match=r"got -2.0 in \[1.0, -2.0\]"):
         FourierConfig(space_bandwidth=(1.0, -2.0))
     with pytest.raises(UserError, match="kind none has none"):
         FourierConfig(kind="none", learnt=True)

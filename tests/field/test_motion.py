@@ -331,7 +331,10 @@ def test_no_gaps_and_no_levels_are_legal() -> None:
     assert field.coefficients.shape == (0, 6, *GRID)
 
 
-@pytest.mark.parametrize(("cell", "levels", "named"), [(0, (16,), "got 0 and"), (4, (16, 0), r"got 4 and \[16, 0\]")])
+@pytest.mark.parametrize(
+    ("cell", "levels", "named"),
+    [(0, (16,), "cell must be .* got 0"), (4, (16, 0), r"levels must be .* got 0 in \[16, 0\]")],
+)
 def test_bad_sizes_are_named(cell: int, levels: tuple[int, ...], named: str) -> None:
     with pytest.raises(UserError, match=named):
         replace(DEFAULT, cell=cell, levels=levels)

@@ -12,10 +12,11 @@ from einops import rearrange
 from scenes import clip_of, field_of, perturb, picture, random_points
 from torch import Tensor
 
-from vfield.checkpoint import facts_from_json, facts_to_json, load_field, save_field
+from vfield.checkpoint import load_field, save_field
 from vfield.clip import Clip, to_uint8
 from vfield.coords import Footprint, pixel_uv, with_t
 from vfield.errors import UserError
+from vfield.facts import facts_from_json, facts_to_json
 from vfield.field.config import FieldConfig
 from vfield.field.latents import LocalConfig
 from vfield.field.motion import MotionConfig

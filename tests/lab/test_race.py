@@ -65,10 +65,10 @@ def test_the_command_writes_figures_and_pictures(tmp_path: Path, demo_clip: Path
 def test_bad_words_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for words, told in (
         (["lab"], "name an experiment"),
-        (["lab", "conditioning", "--rank", "0"], "--rank and --every must be at least 1"),
+        (["lab", "conditioning", "--rank", "0"], "--rank must be from 1"),
         (["lab", "conditioning", "--steps", "0"], "--steps and --frames"),
         (["lab", "conditioning", "--parameters", "9"], "too small"),
-        (["lab", "latents", "--width", "0"], "decoder.width"),
+        (["lab", "latents", "--width", "0"], "--width must be from 1"),
     ):
         assert main(words) == 2
         assert told in capsys.readouterr().err

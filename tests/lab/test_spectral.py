@@ -124,9 +124,9 @@ def test_the_command_leaves_figures_and_pictures(
     ("words", "line"),
     [
         ([], "name an experiment: vfield lab spectral or ntk or"),
-        (["spectral", "--pixels", "4"], "size must be 8 to 512 pixels, got 4"),
-        (["spectral", "--steps", "3"], "steps must be at least 25, got 3"),
-        (["spectral", "--sigmas", "0"], "sigmas must be positive"),
+        (["spectral", "--pixels", "4"], "size must be from 8 to 512, got 4"),
+        (["spectral", "--steps", "3"], "steps must be from 25"),
+        (["spectral", "--sigmas", "0"], "sigmas must be more than 0"),
         (["spectral", "--image", "nowhere.png"], "nowhere.png does not exist"),
     ],
 )

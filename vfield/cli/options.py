@@ -8,23 +8,27 @@ import sys
 import tempfile
 import warnings
 from argparse import Action
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
+from dataclasses import is_dataclass
 from pathlib import Path
+from typing import get_type_hints
 
 from jsonargparse import ActionConfigFile, ArgumentParser, DefaultHelpFormatter, Namespace
 
+from vfield.arguments import plain_parser
 from vfield.benchmark.suite import SUITE
 from vfield.cli.says import answering, say_error
 from vfield.cli.values import check_words
 from vfield.config import CONFIG_NAME, config_from_values, load_values
 from vfield.described import explained
-from vfield.errors import UserError
+from vfield.errors import UserError, brief, is_out_of_memory, out_of_memory_told
 from vfield.interrupts import ending_in_order, exit_code, told
 from vfield.printable import PrintableFormatter, as_text
 from vfield.training import Config
 
-# How every command ends after Ctrl-C, as shells have it of programs that end by that signal.
+# How a command ends after Ctrl-C, as shells have it of programs that end by that signal; `guarded` makes it that of the
+# signal which did end it.
 INTERRUPTED = 130
 
 # Parts of help texts that several options share.
@@ -32,7 +36,6 @@ CLIP = "for example clip.mp4"
 PRESET = "for example configs/fast.yaml"
 STEPS = "optimisation steps, for example 400"
 SEED = "seed of everything random, for example 1"
-"""The exit code of a command that Ctrl-C has ended; `guarded` makes it that of the signal which did."""
 DEVICE = "where to compute: auto, cpu, cuda or mps, for example cuda"
 
 
@@ -61,7 +64,13 @@ def guarded(command: Callable[[list[str]], int], argv: Sequence[str] | None, jso
         except UserError as error:
             return fail(str(error))
         except OSError as error:
+            if is_out_of_memory(error):
+                return fail(out_of_memory_told("this", error))
             return fail(f"{error.filename or 'the system'}: {error.strerror or error}")
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            return fail(out_of_memory_told("this", error))
         except KeyboardInterrupt:
             say_error(told(), told())
             return exit_code()
@@ -108,10 +117,9 @@ def command_parser(name: str, description: str, json_file: bool = False) -> Argu
         description: for its help.
         json_file: whether `--json` may name a file.
     """
-    parser = ArgumentParser(
+    parser = plain_parser(
         prog=f"vfield {name}",
         description=description,
-        exit_on_error=False,
         allow_abbrev=False,
         formatter_class=_HelpFormatter,
     )
@@ -164,13 +172,26 @@ def parse(parser: ArgumentParser, words: list[str]) -> Namespace:
     return parsed
 
 
+def _groups(kind: type, prefix: str) -> Iterator[str]:
+    """The options of a config's parts that have parts, which a file may give, too: --field, --field.local, ..."""
+    for name, hint in get_type_hints(kind).items():
+        if is_dataclass(hint) and isinstance(hint, type):
+            yield f"{prefix}{name}"
+            yield from _groups(hint, f"{prefix}{name}.")
+
+
+_GROUPS = frozenset(_groups(Config, "--"))
+
+
 def _check_config_files(words: list[str]) -> None:
     """Read the config files first: the parser's own errors do not name the file."""
     for i, word in enumerate(words):
-        if word == "--config" and i + 1 < len(words):
-            config_from_values(load_values(words[i + 1]))
-        elif word.startswith("--config="):
-            config_from_values(load_values(word.partition("=")[2]))
+        name, equals, value = word.partition("=")
+        value = value if equals else "".join(words[i + 1 : i + 2])
+        if name == "--config" and (equals or i + 1 < len(words)):
+            config_from_values(load_values(value))
+        elif name in _GROUPS and os.path.exists(value):
+            load_values(value)
 
 
 def run_options(parser: ArgumentParser, kind: str = "run folder or field file", example: str = "runs/clip") -> None:
@@ -346,7 +367,7 @@ def config_of(parsed: Namespace) -> Config:
     groups = {name: getattr(parsed, name) for name in Config.__dataclass_fields__}
     for name, group in groups.items():
         if not isinstance(group, Namespace):
-            raise UserError(f"{name} must be a mapping of keys, got {group!r}")
+            raise UserError(f"{name} must be a mapping of keys, got {brief(group)}")
     values = {name: group.as_dict() for name, group in groups.items()}
     training = values["training"]
     if parsed.minutes is not None:
@@ -366,7 +387,7 @@ def _strength(text: str) -> float | str:
     try:
         return 0.0 if text == "off" else float(text)
     except ValueError:
-        raise UserError(f"--denoise must be auto, off or a number of grey levels like 12, got {text!r}") from None
+        raise UserError(f"--denoise must be auto, off or a number of grey levels like 12, got {brief(text)}") from None
 
 
 def run_folder(parsed: Namespace, video: str | list[str]) -> Path:

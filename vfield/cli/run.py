@@ -152,6 +152,7 @@ def fit_and_export(job: Job, config: Config, wanted: ExportConfig) -> RunReport:
     Raises:
         UserError: when something cannot be done; what was fitted until then is kept.
     """
+    output_size(wanted, job.source.picture())  # what cannot be made is refused before the clip is read
     known, why = _known(job, config)
     device = usable_device(config.training.device)
     if known == "other" and not wanted.overwrite:
@@ -160,7 +161,6 @@ def fit_and_export(job: Job, config: Config, wanted: ExportConfig) -> RunReport:
         saved = load_field(job.folder, config.training.device)
         exported = written(saved, prepare_export(saved.facts, job.output, wanted), device)
         return _exported(job, RunReport("used again", exported=exported), wanted)
-    output_size(wanted, job.source.picture())  # what cannot be made is refused before the clip is read
     resume = known == "stopped"
 
     with run_held(

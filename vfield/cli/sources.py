@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from jsonargparse import Namespace
 
@@ -22,11 +22,12 @@ from vfield.errors import UserError
 from vfield.evaluation import split
 from vfield.export_config import Picture
 from vfield.folders import LOCK_NAME
+from vfield.json_files import read_json, record
 from vfield.masks import with_mask
 from vfield.meter import check_memory
 from vfield.opening import open_clip
 from vfield.printable import as_text
-from vfield.records import read_record, taken
+from vfield.ranges import Range
 from vfield.scan import Scan
 from vfield.training.saves import SUMMARY_NAMES
 from vfield.video_io import Deinterlacing, clips_in, probe
@@ -41,14 +42,6 @@ _FRAGMENT = re.compile(r"(?P<path>.+)#t=(?P<start>\d+(\.\d+)?)?(,(?P<end>\d+(\.\
 _TAKEN = {"config.yaml", "field.safetensors", "resume.safetensors", "exports", "tensorboard"}
 _TAKEN |= {RUN_NAME, LOCK_NAME, *SUMMARY_NAMES}
 
-
-# What `run.json` holds.
-_KINDS: dict[str, tuple[type, ...]] = {
-    "video": (str, list),
-    **dict.fromkeys(("start", "end"), (int, float, type(None))),
-    "holdout": (int, type(None)),
-    **dict.fromkeys(("size", "mask", "deinterlace", "adapted", "digest"), (str, type(None))),
-}
 
 # Options of a command that say what is learnt from; `--mask` is not one of every command's.
 SOURCE_OPTIONS = ("video", "start", "end", "size", "holdout", "mask", "deinterlace")
@@ -87,10 +80,10 @@ class Source:
     """
 
     video: str | list[str]
-    start: float | None = None
-    end: float | None = None
+    start: Annotated[float | None, Range(0, 10**9)] = None
+    end: Annotated[float | None, Range(0, 10**9)] = None
     size: str | None = None
-    holdout: int | None = None
+    holdout: Annotated[int | None, Range(2, 10**6)] = None
     mask: str | None = None
     deinterlace: Deinterlacing | None = None
     adapted: str | None = None
@@ -179,21 +172,9 @@ def recorded_source(folder: Path) -> Source:
         UserError: when its record is damaged.
     """
     try:
-        return _source_in(read_record(folder / RUN_NAME))
-    except ValueError as error:
+        return record(Source, read_json(folder / RUN_NAME, "record"), RUN_NAME)
+    except UserError as error:
         raise UserError(f"{folder / RUN_NAME} is damaged ({error}); start anew with --overwrite") from error
-
-
-def _source_in(record: dict[str, Any]) -> Source:
-    """The source that a record tells of; a ValueError where it cannot."""
-    unknown = record.keys() - _KINDS.keys()
-    if unknown:
-        raise ValueError(f"it has a key {min(unknown)!r:.40}")
-    found = {name: taken(record, name, *kinds) for name, kinds in _KINDS.items() if name in record}
-    video = taken(record, "video", str, list)
-    for each in video if isinstance(video, list) else [video]:
-        taken({"video": each}, "video", str)
-    return Source(**found)
 
 
 def expanded(videos: Sequence[str]) -> str | list[str]:

@@ -10,13 +10,15 @@ from typing import Literal
 
 from jsonargparse import Namespace
 
-from vfield.clip import check_size
-from vfield.errors import UserError
+from vfield.clip import LARGEST_SIDE, check_size
+from vfield.errors import UserError, brief
+from vfield.ranges import Range, check_range
 from vfield.timing import SpeedCurve
+from vfield.yaml_files import read_text
 
 # Rates of television and film that people write with two or three decimals: these, times 1000/1001.
 _NTSC_RATES = (24, 30, 48, 60, 96, 120, 240)
-_LARGEST_TEXT = 1_000_000  # bytes: tens of thousands of pairs
+_LARGEST_TEXT = 1 << 20  # bytes: tens of thousands of pairs
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -27,7 +29,7 @@ def parse_size(text: str) -> tuple[int, int]:
     """
     found = re.fullmatch(r"\s*(\d{1,9})\s*[xX]\s*(\d{1,9})\s*", text)
     if found is None:
-        raise UserError(f"size must be WIDTHxHEIGHT, like 1280x720, got {text!r}")
+        raise UserError(f"size must be WIDTHxHEIGHT, like 1280x720, got {brief(text)}")
     height, width = int(found[2]), int(found[1])
     check_size(height, width)
     return height, width
@@ -43,7 +45,7 @@ def parse_rate(text: str) -> Fraction:
     """
     found = re.fullmatch(r"\s*(\d{1,9}(?:\.\d{1,9})?|\.\d{1,9}|\d{1,9}/\d{1,9})\s*", text)
     if found is None or ("/" in text and int(found[1].split("/")[1]) == 0) or Fraction(found[1]) == 0:
-        raise UserError(f"a rate must be a positive number or fraction, like 60, 23.976 or 30000/1001, got {text!r}")
+        raise UserError(f"a rate must be a positive number or fraction, like 60 or 30000/1001, got {brief(text)}")
     rate = Fraction(found[1])
     for whole in _NTSC_RATES:
         exact = Fraction(whole * 1000, 1001)
@@ -60,7 +62,7 @@ def parse_crop(text: str) -> tuple[Fraction, Fraction, Fraction, Fraction]:
     """
     parts = [part.strip() for part in text.split(",")]
     if len(parts) != 4 or not all(re.fullmatch(r"\d{1,9}(\.\d{1,9})?|\.\d{1,9}", part) for part in parts):
-        raise UserError(f"crop must be X,Y,WIDTH,HEIGHT in source pixels, like 100,50,640,360, got {text!r}")
+        raise UserError(f"crop must be X,Y,WIDTH,HEIGHT in source pixels, like 100,50,640,360, got {brief(text)}")
     x, y, width, height = (Fraction(part) for part in parts)
     return x, y, width, height
 
@@ -69,7 +71,7 @@ def exact_number(name: str, text: str) -> Fraction:
     """The number that an option's text means, exactly."""
     # Checked before it is built: "1e999999999" is a number, of a billion digits.
     if not re.fullmatch(r"\d{1,6}(\.\d{1,9}|/0{0,5}[1-9]\d{0,5})?", text):
-        raise UserError(f"--{name} must be a number like 4, 2.5 or 5/2, got {text!r}")
+        raise UserError(f"--{name} must be a number like 4, 2.5 or 5/2, got {brief(text)}")
     return Fraction(text)
 
 
@@ -82,23 +84,6 @@ def parse_output_rate(text: str) -> Fraction | Literal["source"]:
     return "source" if text.strip() == "source" else parse_rate(text)
 
 
-def _small_text(path: str, what: str) -> str:
-    """The text of a file that a person has written: devices and pipes may never end, and are not waited for.
-
-    Raises:
-        UserError: when it is no file, or a large one.
-        OSError: when it is not there or cannot be read.
-        UnicodeDecodeError: when it is no text.
-    """
-    if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
-        raise UserError(f"{what} is a device or a pipe; give a file, or pairs like 0:0,1:1,4:2")
-    with open(path, "rb") as opened:
-        held = opened.read(_LARGEST_TEXT + 1)
-    if len(held) > _LARGEST_TEXT:
-        raise UserError(f"{what} is longer than {_LARGEST_TEXT // 1000} kB, which no speed curve is; check the name")
-    return held.decode()
-
-
 def parse_speed_curve(text: str) -> SpeedCurve:
     """A curve from "0:0, 1:1, 4:2" (seconds of the output : seconds of the clip), or from a file of such pairs.
 
@@ -108,27 +93,54 @@ def parse_speed_curve(text: str) -> SpeedCurve:
         UserError: when there is no such file, or the pairs are none.
     """
     if not text.strip():
-        raise UserError(f"a speed curve must be pairs like 0:0,1:1,4:2, or a file of such, got {text!r}")
+        raise UserError(f"a speed curve must be pairs like 0:0,1:1,4:2, or a file of such, got {brief(text)}")
     source, pairs = "speed curve", text
     if ":" not in text or os.path.isfile(text):  # which takes pairs that are too long for a name for none
         source = f"speed curve {text:.200}"
         try:
-            pairs = re.sub(r"#.*", "", _small_text(text, source))
-        except FileNotFoundError as error:
-            raise UserError(f"{source} does not exist; give a file, or pairs like 0:0,1:1,4:2") from error
-        except OSError as error:
-            raise UserError(f"{source} cannot be read: {error.strerror}") from error
-        except UnicodeDecodeError as error:
-            raise UserError(f"{source} is not text: {error.reason} at byte {error.start}") from error
+            pairs = re.sub(r"#.*", "", read_text(text, "speed curve", _LARGEST_TEXT))
+        except UserError as error:
+            raise UserError(f"{error}; give a file, or pairs like 0:0,1:1,4:2") from error
     number = r"\s*(\d{1,9}(?:\.\d{1,9})?|\.\d{1,9})\s*"
     found = []
     for pair in filter(str.strip, re.split(r"[,\n]", pairs)):
         match = re.fullmatch(f"{number}:{number}", pair)
         if match is None:
-            raise UserError(f"{source}: a pair must be OUTPUT:CLIP in seconds, like 1.5:2, got {pair.strip()!r:.80}")
+            raise UserError(f"{source}: a pair must be OUTPUT:CLIP in seconds, like 1.5:2, got {brief(pair.strip())}")
         found.append((Fraction(match[1]), Fraction(match[2])))
     return SpeedCurve(tuple(found))
 
+
+# The numbers of all commands, by the name of their option, which means the same in each. What a command refuses beyond
+# that depends on its clip or its encoder.
+NUMBERS = {
+    "start": Range(0, 10**9),
+    "end": Range(0, 10**9),
+    "steps": Range(0, 10**9),
+    "minutes": Range(0, 10**6, open=True),
+    "seed": Range(0, (1 << 31) - 1),
+    "scale": Range(0, LARGEST_SIDE, open=True),
+    "crf": Range(0, 63),
+    "crfs": Range(0, 63),
+    "holdout": Range(2, 10**6),
+    "frames": Range(1, 10**9),
+    "port": Range(0, 65535),
+    "levels": Range(0, 127.5),
+    "look_every": Range(1, 10**9),
+    "every": Range(1, 10**6),
+    "parameters": Range(1, 10**9),
+    "rank": Range(1, 1024),
+    "learning_rate": Range(0, 10),
+    "width": Range(1, 1 << 20),
+    "depth": Range(1, 64),
+    "line_points": Range(1, 65536),
+    "side": Range(1, 4096),
+    "pixels": Range(1, LARGEST_SIDE),
+    "sigma": Range(0, 1e5),
+    "sigmas": Range(0, 1e5, most=64),
+    "factors": Range(0, 1000, open=True),
+    "quantiser_steps": Range(0, 256, open=True),
+}
 
 # How options are read whose values are text. Speed curves may lie in files, which are read once.
 _READ: dict[str, Callable[[str], object]] = {
@@ -138,6 +150,7 @@ _READ: dict[str, Callable[[str], object]] = {
     "fps": parse_output_rate,
     "crop": parse_crop,
     "slowmo": lambda text: exact_number("slowmo", text),
+    "window": lambda text: text if text in ("auto", "off") else exact_number("window", text),
 }
 # Options that name files or folders.
 _FILES = ("run", "input", "output", "out", "clips", "video", "clip", "first", "second", "mask", "image")
@@ -147,9 +160,11 @@ def check_words(parsed: Namespace) -> None:
     """Refuse words that no command could make sense of, before any is begun: loading what does the work takes seconds.
 
     Raises:
-        UserError: when a value is none of its kind.
+        UserError: when a value is none of its kind, or a number out of its range.
     """
     values = vars(parsed)
+    for name, allowed in NUMBERS.items():
+        check_range(f"--{name.replace('_', '-')}", values.get(name), allowed)
     for name, read in _READ.items():
         if isinstance(values.get(name), str):
             read(values[name])
@@ -157,6 +172,3 @@ def check_words(parsed: Namespace) -> None:
         value = values.get(name)
         if "-" in (value if isinstance(value, list) else [value]):
             raise UserError('pipes ("-") are neither read nor written; name a file (one that is called so is ./-)')
-    holdout = values.get("holdout")
-    if holdout is not None and holdout < 2:
-        raise UserError(f"--holdout must be at least 2 (every second frame seen), got {holdout}")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from vfield.errors import UserError
+from vfield.ranges import Range, check_ranges
 
 FourierKind = Literal["none", "basic", "positional", "gaussian"]
 ConditioningKind = Literal["none", "concatenate", "film", "batchnorm", "hypernetwork"]
@@ -27,19 +28,13 @@ class FourierConfig:
     """
 
     kind: FourierKind = "gaussian"
-    count: int = 8
-    space_bandwidth: float | tuple[float, float] = 2.0
-    time_bandwidth: float = 0.5
+    count: Annotated[int, Range(1, 65536)] = 8
+    space_bandwidth: Annotated[float | tuple[float, float], Range(0, 1e5)] = 2.0
+    time_bandwidth: Annotated[float, Range(0, 1e5)] = 0.5
     learnt: bool = False
 
     def __post_init__(self) -> None:
-        if self.count < 1:
-            raise UserError(f"fourier.count must be at least 1, got {self.count}")
-        if min(self.bandwidths) < 0:
-            raise UserError(
-                "fourier bandwidths must not be negative, got "
-                f"space_bandwidth={self.space_bandwidth}, time_bandwidth={self.time_bandwidth}"
-            )
+        check_ranges(self, "field.fourier")
         if max(self.bandwidths) == 0:
             raise UserError("fourier bandwidths are all 0, which leaves no axis; raise space_bandwidth")
         if self.learnt and self.kind == "none":
@@ -64,15 +59,11 @@ class GlobalConfig:
     """
 
     enabled: bool = True
-    width: int = 8
-    knots_per_second: float = 4.0
+    width: Annotated[int, Range(1, 4096)] = 8
+    knots_per_second: Annotated[float, Range(0, 1000, open=True)] = 4.0
 
     def __post_init__(self) -> None:
-        if self.width < 1 or self.knots_per_second <= 0:
-            raise UserError(
-                "global.width must be at least 1 and global.knots_per_second positive, "
-                f"got {self.width} and {self.knots_per_second}"
-            )
+        check_ranges(self, "field.shared")
 
 
 @dataclass(frozen=True)
@@ -87,18 +78,12 @@ class LocalConfig:
     """
 
     colours: bool = True
-    levels: tuple[int, ...] = (8, 32)
-    channels: int = 4
-    keyframe_stride: int = 1
+    levels: Annotated[tuple[int, ...], Range(1, 4096)] = (8, 32)
+    channels: Annotated[int, Range(1, 1024)] = 4
+    keyframe_stride: Annotated[int, Range(1, 100_000)] = 1
 
     def __post_init__(self) -> None:
-        if any(level < 1 for level in self.levels):
-            raise UserError(f"local.levels are cell sizes in pixels, at least 1, got {list(self.levels)}")
-        if self.channels < 1 or self.keyframe_stride < 1:
-            raise UserError(
-                "local.channels and local.keyframe_stride must be at least 1, "
-                f"got {self.channels} and {self.keyframe_stride}"
-            )
+        check_ranges(self, "field.local")
 
 
 @dataclass(frozen=True)
@@ -115,11 +100,10 @@ class MotionConfig:
     enabled: bool = True
     curved: bool = True
     visibility: bool = True
-    cell: int = 4
+    cell: Annotated[int, Range(1, 1024)] = 4
 
     def __post_init__(self) -> None:
-        if self.cell < 1:
-            raise UserError(f"motion.cell is a size in pixels, at least 1, got {self.cell}")
+        check_ranges(self, "field.motion")
 
 
 @dataclass(frozen=True)
@@ -135,17 +119,14 @@ class DecoderConfig:
         rank: of the weights that a hypernetwork makes.
     """
 
-    width: int = 32
-    depth: int = 2
+    width: Annotated[int, Range(1, 8192)] = 32
+    depth: Annotated[int, Range(1, 64)] = 2
     conditioning: ConditioningKind = "film"
     local_conditioning: ConditioningKind = "concatenate"
-    rank: int = 8
+    rank: Annotated[int, Range(1, 1024)] = 8
 
     def __post_init__(self) -> None:
-        if self.width < 1 or self.depth < 1:
-            raise UserError(f"decoder.width and decoder.depth must be at least 1, got {self.width} and {self.depth}")
-        if self.rank < 1:
-            raise UserError(f"decoder.rank must be at least 1, got {self.rank}")
+        check_ranges(self, "field.decoder")
 
 
 @dataclass(frozen=True)
@@ -160,16 +141,12 @@ class DetailConfig:
     """
 
     enabled: bool = True
-    radius: int = 2
-    channels: int = 32
-    blocks: int = 2
+    radius: Annotated[int, Range(0, 16)] = 2
+    channels: Annotated[int, Range(1, 4096)] = 32
+    blocks: Annotated[int, Range(0, 64)] = 2
 
     def __post_init__(self) -> None:
-        if self.radius < 0 or self.channels < 1 or self.blocks < 0:
-            raise UserError(
-                "detail.radius and detail.blocks must not be negative and detail.channels at least 1, "
-                f"got {self.radius}, {self.blocks} and {self.channels}"
-            )
+        check_ranges(self, "field.detail")
 
 
 @dataclass(frozen=True)
@@ -181,15 +158,11 @@ class EncoderConfig:
         blocks: residual convolutions of 3x3 cells.
     """
 
-    channels: int = 32
-    blocks: int = 2
+    channels: Annotated[int, Range(1, 4096)] = 32
+    blocks: Annotated[int, Range(0, 64)] = 2
 
     def __post_init__(self) -> None:
-        if self.channels < 1 or self.blocks < 0:
-            raise UserError(
-                "encoder.channels must be at least 1 and encoder.blocks not negative, "
-                f"got {self.channels} and {self.blocks}"
-            )
+        check_ranges(self, "field.encoder")
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,11 @@ import torch
 
 from vfield.clip import ClipFacts
 from vfield.config import differences
-from vfield.errors import UserError
+from vfield.errors import UserError, shortened
 from vfield.export import ExportReport
 from vfield.export_config import ExportConfig
+from vfield.json_files import listed, mapping, read_json, text
 from vfield.metrics import Scores
-from vfield.records import read_record, taken
 from vfield.training import Config, FitResult
 from vfield.training.saves import SUMMARY_NAMES
 
@@ -145,27 +145,35 @@ def read_summary(folder: Path) -> dict[str, Any] | None:
         UserError: when it is damaged.
     """
     path = folder / SUMMARY_NAME
-    try:
-        summary = read_record(path)
-        if summary.get("format") != _FORMAT:
-            raise UserError(f"{path} is not a summary of this version; {_ANEW}")
-        taken(summary, "status", str)
-        for entry in taken(summary, "exports", list):
-            if not isinstance(entry, dict):
-                raise ValueError("an export is not a mapping of keys")
-            taken(entry, "path", str)
-    except FileNotFoundError:
+    if not path.exists():
         return None
-    except UserError:
-        raise
-    except ValueError as error:
+    try:
+        summary = mapping(read_json(path, "summary"), "it")
+    except UserError as error:
+        raise UserError(f"{error}; {_ANEW}") from error
+    if summary.get("format") != _FORMAT:
+        raise UserError(f"{path} is not a summary of this version; {_ANEW}")
+    try:
+        _check_parts(summary)
+    except UserError as error:
         raise damaged_summary(folder, error) from error
     return summary
 
 
+def _check_parts(summary: Mapping[str, Any]) -> None:
+    """Refuse a summary without the parts that are asked for by name."""
+    text(summary.get("status"), "status")
+    for name in ("clip", "config", "versions"):
+        mapping(summary.get(name), name)
+    for name in ("windows", "exports"):
+        listed(summary.get(name), name)
+    for entry in summary["exports"]:
+        text(mapping(entry, "an export").get("path"), "the path of an export")
+
+
 def damaged_summary(folder: Path, error: Exception) -> UserError:
     """What to say of a summary in which something is missing or of the wrong kind."""
-    why = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+    why = f"it has no {error}" if isinstance(error, KeyError) else shortened(error, 200)
     return UserError(f"{folder / SUMMARY_NAME} is damaged ({why}); {_ANEW}")
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from vfield.checkpoint import SavedField
 from vfield.clip import to_float
 from vfield.coords import keyframe_t
-from vfield.panels import ENLARGE, LANCZOS_REACH, busiest, enlarge_lanczos, fastest_gap, most_detailed
+from vfield.panels import ENLARGE, LANCZOS_REACH, busiest, enlarge_lanczos, fastest_gap, fitting, most_detailed
 from vfield.render import WHOLE, Region, render
 
 _WIDEST = 480  # of a whole frame, pixels
@@ -47,8 +47,7 @@ def pictures(saved: SavedField, device: torch.device | str) -> list[list[Shown]]
     """Rows of pictures that belong side by side."""
     facts, field = saved.facts, saved.field
     height, width = facts.height, facts.width
-    columns = min(width, _WIDEST)
-    small = (max(1, round(height * columns / width)), columns)
+    small = fitting(height, width, _WIDEST)
 
     def show(t: float, size: tuple[int, int], region: Region = WHOLE) -> Tensor:
         return next(render(field, size, [t], region=region, device=device))

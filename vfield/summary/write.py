@@ -11,11 +11,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torchvision.transforms.functional import to_pil_image
 
 from vfield.clip import to_uint8
-from vfield.errors import UserError
+from vfield.errors import UserError, brief
 from vfield.export import ExportReport
 from vfield.export_config import ExportConfig
 from vfield.folders import replaced
-from vfield.records import parse_json
+from vfield.json_files import listed, read_json, text
 from vfield.summary.figures import PAGE_NAME, PICTURES_NAME, SUMMARY_NAME, damaged_summary, export_entry, read_summary
 from vfield.summary.page import Curve, link, page
 from vfield.summary.pictures import Shown
@@ -78,16 +78,17 @@ def _captions(folder: Path) -> list[list[tuple[str, str]]]:
     """
     path = folder / PICTURES_NAME / _CAPTIONS_NAME
     try:
-        rows = parse_json(path.read_text(encoding="utf-8"))
-        return [[(f"{PICTURES_NAME}/{_text(file)}", _text(caption)) for file, caption in row] for row in rows]
-    except (OSError, TypeError, ValueError) as error:
+        rows = listed(read_json(path, "captions"), "the captions")
+        return [[_captioned(picture) for picture in listed(row, "a row of captions")] for row in rows]
+    except UserError as error:
         raise UserError(f"{path} is damaged ({error}); fit the clip again") from error
 
 
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r:.40} is no text")
-    return value
+def _captioned(picture: Any) -> tuple[str, str]:
+    if len(listed(picture, "a picture")) != 2:
+        raise UserError(f"a picture must have a file and a caption, got {brief(picture)}")
+    file, caption = (text(value, "a file or caption") for value in picture)
+    return f"{PICTURES_NAME}/{file}", caption
 
 
 def _write_pictures(folder: Path, rows: Sequence[Sequence[Shown]]) -> None:

@@ -17,7 +17,7 @@ from vfield.board import HeldOut
 from vfield.checkpoint import FIELD_NAME, clip_folders
 from vfield.clip import Clip
 from vfield.devices import usable_device
-from vfield.errors import UserError
+from vfield.errors import UserError, enough_memory
 from vfield.expectation import Expectation
 from vfield.field.video_field import VideoField
 from vfield.folders import held, remove, replaced
@@ -51,6 +51,7 @@ class FitResult(NamedTuple):
     expectation: Expectation | None
 
 
+@enough_memory("the fit")
 def fit(
     clip: Clip | str | Path,
     config: Config | None = None,
@@ -89,6 +90,7 @@ def fit(
     return _fitted(task, resume)[""]
 
 
+@enough_memory("the fit")
 def fit_many(
     clips: Mapping[str, Clip],
     config: Config | None = None,
@@ -126,6 +128,7 @@ def fit_many(
     return _fitted(task, resume)
 
 
+@enough_memory("the fit")
 def adapt(
     shared: VideoField,
     clip: Clip,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,9 @@ import torch
 from torch import Tensor
 
 from vfield.checkpoint import read_tensors, write_tensors
-from vfield.errors import UserError
+from vfield.errors import UserError, brief
 from vfield.folders import remove
-from vfield.records import taken
+from vfield.json_files import is_number, mapping, whole
 
 RESUME_NAME = "resume.safetensors"
 _ANEW = "start anew with --overwrite"
@@ -58,45 +59,50 @@ def read_resume(out: Path | None, learnt: Mapping[str, Tensor], optimizer: Any) 
     saved = {name.removeprefix("field."): value for name, value in tensors.items() if name.startswith("field.")}
     if {name: value.shape for name, value in learnt.items()} != {name: v.shape for name, v in saved.items()}:
         raise UserError(f"{out / RESUME_NAME} belongs to another clip or config; {_ANEW}")
-    whole = optimizer.state_dict()
     try:
         _check_facts(facts)
-        state = _states(tensors, whole["param_groups"], optimizer.param_groups)
-    except ValueError as error:
+        state = _optimizer_state(tensors, [value for group in optimizer.param_groups for value in group["params"]])
+    except UserError as error:
         raise UserError(f"{out / RESUME_NAME} is damaged ({error}); {_ANEW}") from error
     with torch.no_grad():
         for name, value in saved.items():
             learnt[name].copy_(value)
-    optimizer.load_state_dict({"state": state, "param_groups": whole["param_groups"]})
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     return facts
 
 
-def _check_facts(facts: dict[str, Any]) -> None:
-    """Raises a ValueError unless they are what a run keeps: how far it was, and which learnt parts were in force."""
-    if min(taken(facts, "step", int), taken(facts, "elapsed", int, float)) < 0:
-        raise ValueError("it is of before its own beginning")
-    forces = taken(facts, "forces", dict, type(None))
-    for name in forces or ():
-        taken(forces, name, int, float)
+def _check_facts(facts: Mapping[str, Any]) -> None:
+    """Refuse facts that are not what a run keeps: how far it was, and which learnt parts were in force."""
+    for name in ("step", "elapsed", "forces"):
+        if name not in facts:
+            raise UserError(f"it has no {name}")
+    whole(facts["step"], "step", 0, 10**12)
+    forces = {} if facts["forces"] is None else mapping(facts["forces"], "forces")
+    for name, value in {"elapsed": facts["elapsed"], **forces}.items():
+        if not is_number(value):
+            raise UserError(f"{name:.80} must be a finite number, got {brief(value)}")
+    if facts["elapsed"] < 0:
+        raise UserError(f"elapsed must not be negative, got {facts['elapsed']}")
 
 
-def _states(tensors: Mapping[str, Tensor], described: Any, groups: Any) -> dict[int, dict[str, Tensor]]:
-    """The state of each parameter that had one; a ValueError where they are not those of an optimiser like this."""
-    parameters = {
-        number: parameter
-        for numbers, group in zip(described, groups, strict=True)
-        for number, parameter in zip(numbers["params"], group["params"], strict=True)
-    }
+def _optimizer_state(tensors: Mapping[str, Tensor], learning: Sequence[Tensor]) -> dict[int, dict[str, Tensor]]:
+    """The optimiser's state of each value that learns, by its number.
+
+    Raises:
+        UserError: when it is not of an optimiser of such values.
+    """
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         kind, _, rest = name.partition(".")
-        if kind == "optimizer":
-            index, _, key = rest.partition(".")
-            state.setdefault(int(index), {})[key] = value
-    for number, values in state.items():
-        if number not in parameters or values.keys() != _ADAM.keys():
-            raise ValueError("the optimiser had other states")
-        for key, value in values.items():
-            if value.shape != (parameters[number].shape if _ADAM[key] else ()) or not value.is_floating_point():
-                raise ValueError(f"the optimiser's {key} is of {tuple(value.shape)} {value.dtype}")
+        if kind != "optimizer":
+            continue
+        index, _, key = rest.partition(".")
+        if not re.fullmatch(r"[0-9]{1,6}", index) or int(index) >= len(learning) or key not in _ADAM:
+            raise UserError(f"{brief(name)} is of nothing that learns")
+        shape = learning[int(index)].shape if _ADAM[key] else torch.Size()
+        if value.shape != shape or not value.is_floating_point():
+            raise UserError(f"{name} is {tuple(value.shape)} {value.dtype}, and must be {tuple(shape)} of floats")
+        state.setdefault(int(index), {})[key] = value
+    if any(kept.keys() != _ADAM.keys() for kept in state.values()):
+        raise UserError("the optimiser's state is not whole")
     return state

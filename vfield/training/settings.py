@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
-import math
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Annotated, Literal
 
 from vfield.clip import Clip, ClipFacts
 from vfield.devices import DeviceName
 from vfield.errors import UserError
 from vfield.field.config import FieldConfig
 from vfield.fit_config import DenoiseConfig, FlowConfig, ObjectiveConfig, SamplingConfig
+from vfield.ranges import Range, check_ranges
 
 _LOG = logging.getLogger("vfield")
 
@@ -32,31 +32,20 @@ class TrainingConfig:
         picture_seconds: time between pictures in TensorBoard.
     """
 
-    steps: int | None = 300
-    minutes: float | None = None
-    learning_rate: float = 2e-3
-    seed: int = 0
+    steps: Annotated[int | None, Range(0, 10**9)] = 300
+    minutes: Annotated[float | None, Range(0, 10**6, open=True)] = None
+    learning_rate: Annotated[float, Range(0, 10)] = 2e-3
+    seed: Annotated[int, Range(0, (1 << 31) - 1)] = 0
     device: DeviceName = "auto"
     mixed_precision: Literal["no", "bf16", "fp16"] | None = None
-    accumulation: int = 1
-    save_seconds: float = 30.0
-    picture_seconds: float = 60.0
+    accumulation: Annotated[int, Range(1, 65536)] = 1
+    save_seconds: Annotated[float, Range(0, 10**9, open=True)] = 30.0
+    picture_seconds: Annotated[float, Range(0, 10**9, open=True)] = 60.0
 
     def __post_init__(self) -> None:
+        check_ranges(self, "training")
         if self.steps is None and self.minutes is None:
             raise UserError("training needs an end: give training.steps or training.minutes")
-        if self.steps is not None and self.steps < 0:
-            raise UserError(f"training.steps must not be negative, got {self.steps}")
-        if self.minutes is not None and not 0 < self.minutes < math.inf:
-            raise UserError(f"training.minutes must be positive, got {self.minutes}")
-        if self.learning_rate < 0:
-            raise UserError(f"training.learning_rate must not be negative, got {self.learning_rate}")
-        if not 0 <= self.seed < 1 << 31:
-            raise UserError(f"training.seed must be from 0 to {(1 << 31) - 1}, got {self.seed}")
-        if self.accumulation < 1:
-            raise UserError(f"training.accumulation must be at least 1, got {self.accumulation}")
-        if min(self.save_seconds, self.picture_seconds) <= 0:
-            raise UserError("training.save_seconds and training.picture_seconds must be positive")
 
 
 @dataclass(frozen=True)

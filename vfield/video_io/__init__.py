@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from vfield.video_io.details import FileDetails, inspect_file
     from vfield.video_io.encode import CONTAINERS, cannot_hold, hardly_played
     from vfield.video_io.filters import encode_gif, filter_frames
-    from vfield.video_io.frames import FileFrames, FilePart, digest_of
+    from vfield.video_io.frames import FileFrames, FilePart, Plane, digest_of
     from vfield.video_io.graph import ACCURATE
     from vfield.video_io.interlace import Deinterlacing
     from vfield.video_io.joining import frames_in
@@ -44,6 +44,7 @@ __getattr__ = names_from(
         "filter_frames": "vfield.video_io.filters",
         "FileFrames": "vfield.video_io.frames",
         "FilePart": "vfield.video_io.frames",
+        "Plane": "vfield.video_io.frames",
         "digest_of": "vfield.video_io.frames",
         "keep_lossless": "vfield.video_io.lossless",
         "kept_in_file": "vfield.video_io.lossless",
@@ -75,6 +76,7 @@ __all__ = [
     "FileDetails",
     "FileFrames",
     "FilePart",
+    "Plane",
     "ShownFrame",
     "VideoInfo",
     "VideoWriter",

@@ -21,6 +21,7 @@ _OF_VIDEO = frozenset(
         *(".ogv", ".qt", ".rm", ".rmvb", ".ts", ".vob", ".webm", ".wmv", ".wtv", ".y4m"),
     ]
 )
+_ALSO_OF_TEXT = (".ts",)
 # FFmpeg's names of what opens as video and is one picture, or a drawing of text.
 _STILL = ("image2", "ico", "fits", "alias_pix", "brender_pix", "tty")
 _STILL_BRANDS = ("avif", "heic", "heim", "heis", "heix", "mif1")
@@ -60,9 +61,9 @@ def clips_in(folder: Path) -> FolderClips:
 def _is_clip(path: Path) -> bool:
     meant = path.suffix.lower() in _OF_VIDEO
     try:
-        # Scripts that name other files are text, and are not even opened.
+        # Scripts that name other files are text, and are not even opened; of these names text means something, too.
         if _begins_as_text(path):
-            return False
+            return meant and path.suffix.lower() not in _ALSO_OF_TEXT
         with open_input(path) as container:
             if not container.streams:
                 return meant  # The beginning of a video may open, and hold nothing.
