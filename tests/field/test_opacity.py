@@ -21,6 +21,7 @@ from vfield.field.latents import LocalConfig
 from vfield.field.motion import MotionConfig
 from vfield.field.video_field import VideoField
 from vfield.render import render
+from vfield.scan import scan_frames
 from vfield.start import distinct
 
 SIZE = (40, 56)
@@ -150,9 +151,9 @@ def test_black_that_fades_is_no_repeat(clip: Clip) -> None:
     assert clip.alpha is not None
     alpha = clip.alpha[[0, 0, 1, 1, 2, 2, 3]].clone()
     held = replace(clip_of(frames), alpha=alpha)
-    assert len(distinct(held, moving=True)[0]) == 4
+    assert len(distinct(held, True, scan_frames(held.frames))[0]) == 4
     alpha[3] //= 2
-    seen, _ = distinct(replace(held, alpha=alpha), moving=True)
+    seen, _ = distinct(replace(held, alpha=alpha), True, scan_frames(held.frames))
     assert len(seen) == 5
     assert seen.alpha is not None
     assert torch.equal(seen.alpha[2], alpha[3])
