@@ -29,6 +29,7 @@ LAYERS = [
     "masks",
     "shots",
     "repeats",
+    "scan",
     "flow",
     "noise",
     "denoise",
