@@ -36,7 +36,8 @@ from vfield.start import start_field
 
 HEIGHT, WIDTH = 48, 80
 RATE = Fraction(25)
-FULL = FieldConfig(motion=MotionConfig(levels=(16, 64)))
+FULL = FieldConfig()
+MADE = FieldConfig(local=LocalConfig(colours=False))
 PLAIN = FieldConfig(
     fourier=FourierConfig(),
     shared=GlobalConfig(enabled=False),
@@ -145,7 +146,7 @@ def test_observed_panel_shows_source_field_and_error(
 def test_large_pictures_are_shrunk_to_whole_pixels(read_back: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(board_module, "_WIDEST", 400)
     clip = panning(3, height=101, width=1001)
-    field = field_of(clip, replace(FULL, local=LocalConfig(levels=())))
+    field = field_of(clip, FULL)
     events = read_back(lambda writer: Board(writer, clip, None, "cpu").pictures(field, 0))
     event = events.Images("field/1 observed")[0]
     picture = opened(event)
@@ -188,21 +189,30 @@ def test_quality_leaves_out_what_does_not_apply(tmp_path: Path) -> None:
         assert set(board.quality(field_of(clip, PLAIN), 0)) == {"psnr/observed"}
 
 
-def test_histograms_of_every_learnt_part(read_back: Any, field: VideoField, observed: Clip) -> None:
-    events = read_back(lambda writer: Board(writer, observed, None, "cpu").histograms(field, 3))
+@pytest.fixture(scope="module")
+def made(observed: Clip) -> VideoField:
+    """A field that makes everything, and so has codes."""
+    return field_of(observed, MADE)
+
+
+def test_histograms_of_all_codes(read_back: Any, made: VideoField, observed: Clip) -> None:
+    events = read_back(lambda writer: Board(writer, observed, None, "cpu").histograms(made, 3))
     assert sorted(events.Tags()["histograms"]) == [
         "values/global code",
         "values/global track",
         "values/latents, cells of 32 px",
         "values/latents, cells of 8 px",
-        "values/motion corrections, cells of 16 px",
-        "values/motion corrections, cells of 64 px",
     ]
-    assert events.Histograms("values/global code")[0].histogram_value.num == FULL.shared.width
+    assert events.Histograms("values/global code")[0].histogram_value.num == MADE.shared.width
+
+
+def test_a_field_without_codes_has_no_histograms(read_back: Any, field: VideoField, observed: Clip) -> None:
+    events = read_back(lambda writer: Board(writer, observed, None, "cpu").histograms(field, 3))
+    assert events.Tags()["histograms"] == []
 
 
 def test_histograms_survive_values_that_are_not_finite(read_back: Any, observed: Clip) -> None:
-    field = field_of(observed, FULL)
+    field = field_of(observed, MADE)
     assert field.shared is not None
     with torch.no_grad():
         field.shared.code.fill_(float("nan"))
@@ -213,10 +223,10 @@ def test_histograms_survive_values_that_are_not_finite(read_back: Any, observed:
 
 
 def test_histograms_of_large_parts_are_sampled(
-    read_back: Any, field: VideoField, observed: Clip, monkeypatch: pytest.MonkeyPatch
+    read_back: Any, made: VideoField, observed: Clip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(board_module, "_MOST_VALUES", 50)
-    events = read_back(lambda writer: Board(writer, observed, None, "cpu").histograms(field, 0))
+    events = read_back(lambda writer: Board(writer, observed, None, "cpu").histograms(made, 0))
     assert events.Histograms("values/latents, cells of 8 px")[0].histogram_value.num == 50
 
 

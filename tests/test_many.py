@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from processes import ROOT, in_two_processes
+from scenes import perturb
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
 
@@ -94,14 +95,25 @@ def test_clips_of_any_size_rate_and_length_share_one_network(clips: dict[str, Cl
     for name, saved in fields.items():
         assert saved.facts == clips[name].facts
         assert equal(values(shared_parameters(saved.field)), values(shared_parameters(first)))
-        assert torch.equal(saved.field.fourier.matrix, first.fourier.matrix)
         (picture,) = render(saved.field, saved.field.size, [0.0])
         assert picture.shape[-2:] == (clips[name].height, clips[name].width)
-        assert saved.field.fourier.duration_seconds == pytest.approx(float(clips[name].duration_seconds))
-    codes = [saved.field.shared.code for saved in fields.values() if saved.field.shared is not None]
-    assert not torch.equal(codes[0], codes[1])
     assert clip_folders(folder) == sorted(folder / name for name in clips)
     assert not (folder / FIELD_NAME).exists()
+
+
+def test_clips_of_any_length_share_one_decoder_and_have_codes_of_their_own(clips: dict[str, Clip]) -> None:
+    fields = {name: result.field for name, result in fit_many(clips, set_up(colours=False), progress=False).items()}
+    first = fields["long"]
+    codes = []
+    for name, field in fields.items():
+        assert field.decoder is first.decoder
+        assert field.fourier is not None
+        assert first.fourier is not None
+        assert torch.equal(field.fourier.matrix, first.fourier.matrix)
+        assert field.fourier.duration_seconds == pytest.approx(float(clips[name].duration_seconds))
+        assert field.shared is not None
+        codes.append(field.shared.code)
+    assert not torch.equal(codes[0], codes[1])
 
 
 def members_of(clips: dict[str, Clip], config: Config) -> list[Member]:
@@ -128,11 +140,13 @@ def test_the_shared_parts_are_the_same_parameters_and_nothing_else_is(clips: dic
 def test_one_clips_loss_has_no_gradient_for_anothers_codes(clips: dict[str, Clip], config: Config) -> None:
     members = members_of(clips, config)
     objective = JointObjective([member.objective() for member in members])
-    for parameter in members[0].field.decoder.head.parameters():
-        nn.init.normal_(parameter)
+    perturb(members[0].field)
     objective(0, members[0].sampler.batch(0)).total().backward()
-    assert any(bool(p.grad is not None and p.grad.any()) for p in own_parameters(members[0].field))
     assert any(bool(p.grad is not None and p.grad.any()) for p in shared_parameters(members[0].field))
+    # Codes are of fields that make everything; those that show their frames have none.
+    own = own_parameters(members[0].field)
+    assert bool(own) == (members[0].field.colours is None)
+    assert not own or any(bool(p.grad is not None and p.grad.any()) for p in own)
     for member in members[1:]:
         # There all the same: processes agree on which gradients there are.
         assert all(p.grad is not None and not p.grad.any() for p in own_parameters(member.field))
@@ -296,14 +310,15 @@ def test_codes_found_from_what_is_visible_complete_the_rest() -> None:
     assert error(one) < 0.7 * error(fit(partial(0), shorter, progress=False).field)
 
 
-def test_with_keyframe_colours_a_silent_decoder_needs_no_steps(clips: dict[str, Clip]) -> None:
-    shared = fit(clips["high"], set_up(steps=0), progress=False).field
-    for parameter in shared.decoder.head.parameters():
-        nn.init.zeros_(parameter)
-    result = adapt(shared, clips["high"], set_up(), progress=False)
+def test_with_keyframe_colours_there_are_no_codes_and_no_steps_to_take(clips: dict[str, Clip]) -> None:
+    shared = fit(clips["high"], set_up(), progress=False).field
+    before = values(shared_parameters(shared))
+    result = adapt(shared, clips["long"], set_up(), progress=False)
     assert result.steps == 0
     assert result.expectation is not None
+    assert len(before) == len(shared_parameters(result.field))
     assert adapt(shared, clips["high"], set_up(steps=1), tune=True, progress=False).steps == 1
+    assert equal(values(shared_parameters(shared)), before)
 
 
 def test_a_field_without_codes_cannot_be_adapted(clips: dict[str, Clip]) -> None:

@@ -196,7 +196,8 @@ def test_losses_and_checks_leave_out_what_is_no_truth() -> None:
     assert blind.hidden > terms.hidden
     assert blind.detail > terms.detail
     assert rehearsal.visible is not None
-    white = rehearsal.frames.where(rehearsal.visible[:, None], 255)
+    seen = torch.stack([rehearsal.frames[k] for k in range(len(rehearsal.frames))])
+    white = seen.where(rehearsal.visible[:, None], 255)
     found = squared_errors(rehearsal, [1, 2])
     assert torch.equal(squared_errors(rehearsal._replace(frames=white), [1, 2]), found)
     none = rehearsal.visible.clone()

@@ -85,7 +85,7 @@ def test_squared_errors_are_those_of_a_whole_picture_made_point_by_point(
     size: tuple[int, int], most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_SAMPLED_POINTS", most)
-    rehearsal = rehearsal_of(moving(size, [(3.0 * (k - 2) ** 2, 2.0 * k) for k in range(5)]))
+    rehearsal = rehearsal_of(moving(size, [(size[1] * (k - 2) ** 2 / 20, 2.0 * k) for k in range(5)]))
     perturb(rehearsal.field)
     height, width = rehearsal.frames.shape[-2:]
     uv = sample_uv(height, width)

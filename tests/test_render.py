@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from einops import reduce
+from scenes import perturb
 from torch import Tensor
 
 from vfield.clip import Clip, to_float, to_uint8
@@ -33,10 +34,9 @@ def clip(demo_clip: Path) -> Clip:
 
 @pytest.fixture(scope="module")
 def field(clip: Clip) -> VideoField:
-    """A field whose decoder has something to say between the frames."""
+    """A field whose visibility and detail have something to say between the frames."""
     made = start_field(clip, FieldConfig(), FlowConfig(), seed=0).field.eval()
-    torch.manual_seed(0)
-    torch.nn.init.normal_(made.decoder.head.weight, std=0.1)
+    perturb(made, 0.1)
     return made
 
 

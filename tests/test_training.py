@@ -140,7 +140,7 @@ def plain(clip: Clip) -> VideoField:
 
 
 def test_a_fit_gets_better_at_frames_that_it_may_not_see(clip: Clip) -> None:
-    config = trained(steps=60, learning_rate=1e-2, motion_learning_rate=1e-2)
+    config = trained(steps=60, learning_rate=1e-2)
     before = fit(clip, trained(steps=0), progress=False)
     after = fit(clip, config, progress=False)
     assert (before.steps, after.steps) == (0, 60)
@@ -258,7 +258,7 @@ def test_a_killed_fit_goes_on_from_its_last_save_as_if_nothing_had_been(
 @pytest.mark.parametrize(
     "values",
     [
-        {"decoder": {"conditioning": "batchnorm", "local_conditioning": "batchnorm"}},
+        {"decoder": {"conditioning": "batchnorm", "local_conditioning": "batchnorm"}, "local": {"colours": False}},
         {"codes": "autoencoder", "local": {"levels": [8], "channels": 2, "colours": False}},
     ],
     ids=["batch norm", "autoencoder"],
@@ -494,12 +494,8 @@ def test_batches_are_accumulated(clip: Clip, plain: VideoField) -> None:
     # With a single patch to choose from, every batch is the same, and so is the mean of two.
     small = replace(clip.select(range(3)), frames=clip.frames[:3, :, 16:32, 16:32])
     sampling = replace(TINY.sampling, hidden_share=1.0)
-    objective = replace(TINY.objective, agreement=0.0)  # its instants are drawn
     loops: list[dict[str, Any]] = [{"steps": 0}, {}, {"accumulation": 2}]
-    start, one, two = (
-        fit(small, replace(trained(**loop), sampling=sampling, objective=objective), progress=False).field
-        for loop in loops
-    )
+    start, one, two = (fit(small, replace(trained(**loop), sampling=sampling), progress=False).field for loop in loops)
     assert apart(one, two) < 1e-5 < apart(one, start)
 
 
@@ -552,7 +548,7 @@ def events(tmp_path_factory: pytest.TempPathFactory) -> EventAccumulator:
 
 def test_the_loss_the_rates_and_the_scores_are_logged(events: EventAccumulator) -> None:
     tags = set(events.Tags()["scalars"])
-    assert {f"loss/{name}" for name in ("total", "observed", "hidden", "detail", "agreement", "smoothness")} <= tags
+    assert {f"loss/{name}" for name in ("total", "observed", "hidden", "detail")} <= tags
     assert {"psnr/batch", "psnr/observed", "ssim/observed", "psnr/held out", "ssim/held out"} <= tags
     assert {"training/learning rate, networks", "psnr/expected on unseen frames"} <= tags
     assert "training/points per second" in tags
@@ -564,7 +560,7 @@ def test_what_is_logged_is_plausible(events: EventAccumulator) -> None:
 
     assert [event.step for event in events.Scalars("loss/total")] == [10, 20]
     assert [event.step for event in events.Scalars("psnr/held out")] == [0, 20]
-    parts = [values(f"loss/{name}") for name in ("observed", "hidden", "detail", "agreement", "smoothness")]
+    parts = [values(f"loss/{name}") for name in ("observed", "hidden", "detail")]
     assert values("loss/total") == pytest.approx([sum(terms) for terms in zip(*parts, strict=True)])
     first, last = values("training/learning rate, networks")
     assert 0 <= last < first < TINY.training.learning_rate
