@@ -323,11 +323,20 @@ def test_ctrl_c_ends_the_step_and_keeps_a_field(tmp_path: Path, clip: Clip, plai
 
 def test_a_save_of_another_clip_or_config_is_not_gone_on_with(tmp_path: Path, clip: Clip) -> None:
     fit(clip, trained(steps=1), out=tmp_path, progress=False)
-    longer = clip_of(moving(8))
-    wider = replace(trained(), field=replace(TINY.field, decoder=replace(TINY.field.decoder, width=16)))
-    for other, config in ((longer, trained()), (clip, wider)):
+    # What is learnt has the same shape for any of these clips, and with cells of any size.
+    longer, larger, slower = clip_of(moving(8)), clip_of(moving(6, 50)), clip_of(moving(6), Fraction(24))
+    wider = replace(trained(), field=replace(TINY.field, detail=replace(TINY.field.detail, channels=16)))
+    finer = replace(trained(), field=replace(TINY.field, motion=replace(TINY.field.motion, cell=4)))
+    for other, config in (
+        *((other, trained()) for other in (longer, larger, slower)),
+        *((clip, config) for config in (wider, finer)),
+    ):
         with pytest.raises(UserError, match="another clip or config"):
             fit(other, config, out=tmp_path, resume=True, progress=False)
+    # The same clip, from a file that was moved, is.
+    assert (
+        fit(replace(clip, source="moved.mp4"), trained(steps=2), out=tmp_path, resume=True, progress=False).steps == 2
+    )
     (tmp_path / RESUME_NAME).write_bytes((tmp_path / RESUME_NAME).read_bytes()[:-50])
     with pytest.raises(UserError, match="damaged"):
         fit(clip, trained(), out=tmp_path, resume=True, progress=False)
