@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from vfield.clip import Clip
 from vfield.field.config import FieldConfig
+from vfield.field.motion import Curves
+from vfield.field.timeline import gaps_between
 from vfield.field.video_field import VideoField
 from vfield.flow import FlowConfig
 from vfield.start import Start, start_field
@@ -74,6 +76,13 @@ def start_of(clip: Clip, config: FieldConfig = DEFAULT, seed: int = 0) -> Start:
 def field_of(clip: Clip, config: FieldConfig = DEFAULT, seed: int = 0) -> VideoField:
     """The starting field alone."""
     return start_of(clip, config, seed).field
+
+
+def curves_of(field: VideoField) -> Curves:
+    """The curves of every gap of a field, found now."""
+    assert field.motion is not None
+    gaps = len(field.hidden_rows) or len(gaps_between(field.timeline.shots))
+    return Curves(*(torch.stack(grids) for grids in zip(*map(field.motion.curves, range(gaps)), strict=True)))
 
 
 @torch.no_grad()

@@ -92,7 +92,7 @@ def patch_means(pictures: Tensor) -> Tensor:
 def straight(clip: Clip) -> Tensor:
     """(t, 3, h, w): colours as they are without alpha; black where nothing is seen."""
     alpha = alpha_of(clip)[:, None]
-    return torch.where(alpha > 0, to_float(clip.frames) / alpha.clamp(min=1e-6), 0).clamp(max=1)
+    return torch.where(alpha > 0, to_float(clip.pixels) / alpha.clamp(min=1e-6), 0).clamp(max=1)
 
 
 def shifts(clip: Clip, source: Clip) -> tuple[float, float, float, float]:
@@ -128,7 +128,7 @@ def test_alpha_is_read(
     assert 255 * (alpha_of(clip)[0] - ramp()).abs().max() < most
     # Colours are as they look over black.
     over_black = SOLID[:, None, None] * ramp()
-    torch.testing.assert_close(to_float(clip.frames)[0, :, :, 8:-8], over_black[..., 8:-8], atol=0.02, rtol=0)
+    torch.testing.assert_close(to_float(clip.pixels)[0, :, :, 8:-8], over_black[..., 8:-8], atol=0.02, rtol=0)
     small = read_clip(path, size=(12, 24))
     means = reduce(ramp(), "(h a) (w b) -> h w", "mean", a=4, b=4)
     torch.testing.assert_close(alpha_of(small)[0], means, atol=(most + 0.6) / 255, rtol=0)
@@ -142,7 +142,7 @@ def test_an_opaque_channel_is_no_alpha(tmp_path: Path, name: str, encoder: str, 
     clip = read_clip(store(tmp_path / name, encoder, pixel_format, solid(torch.ones(SIZE))))
     assert clip.alpha is None
     assert not clip.facts.has_alpha
-    middle = to_float(clip.frames)[0, :, 8:-8, 8:-8]
+    middle = to_float(clip.pixels)[0, :, 8:-8, 8:-8]
     torch.testing.assert_close(middle, SOLID[:, None, None].expand_as(middle), atol=0.02, rtol=0)
 
 
@@ -157,7 +157,7 @@ def test_alpha_is_as_large_as_the_colours_of_white(tmp_path: Path) -> None:
             expected = alpha_of(clip)[:, None].expand(-1, 3, -1, -1)
             # Between RGB of 16 bits swscale rounds each channel in its own way.
             atol = (1.1 if most == 255 else 8) / most
-            torch.testing.assert_close(to_float(clip.frames), expected, atol=atol, rtol=0)
+            torch.testing.assert_close(to_float(clip.pixels), expected, atol=atol, rtol=0)
 
 
 def test_alpha_is_turned_with_its_picture(tmp_path: Path) -> None:
@@ -239,8 +239,8 @@ def test_alpha_is_written(
     assert (info.codec, info.pixel_format) == stored
     clip = read_clip(tmp_path / name)
     assert 255 * (alpha_of(clip) - frame[3]).abs().max() < most
-    there = alpha_of(clip)[:, None].expand_as(clip.frames) > 0.3
-    straight = to_float(clip.frames) / alpha_of(clip)[:, None].clamp(min=0.1)
+    there = alpha_of(clip)[:, None].expand_as(clip.pixels) > 0.3
+    straight = to_float(clip.pixels) / alpha_of(clip)[:, None].clamp(min=0.1)
     assert 255 * (straight - frame[:3])[there].abs().max() < 4.5
 
 
@@ -257,7 +257,7 @@ def test_edges_keep_their_colour(tmp_path: Path, name: str, options: dict[str, A
         for _ in range(2):
             writer.write(torch.cat([red, alpha[None]]))
     clip = read_clip(tmp_path / name)
-    over_white = to_float(clip.frames) + 1 - alpha_of(clip)[:, None]
+    over_white = to_float(clip.pixels) + 1 - alpha_of(clip)[:, None]
     # Without colours that go on beneath it would be 36 and more.
     assert 255 * (over_white - (red * alpha + 1 - alpha)).abs().max() < 8
 
@@ -351,7 +351,7 @@ def test_video_that_holds_no_alpha_is_over_black(run: Path, tmp_path: Path, capl
     clip = read_clip(tmp_path / "a.mp4")
     assert clip.alpha is None
     over_black = chart()[:3] * chart()[3:]
-    difference = patch_means(to_float(clip.frames)) - patch_means(over_black[None])
+    difference = patch_means(to_float(clip.pixels)) - patch_means(over_black[None])
     assert 255 * difference.abs().max() < 4
 
 
@@ -416,4 +416,4 @@ def test_windows_render_with_alpha_in_one_process_or_two(tmp_path: Path) -> None
     in_two_processes([*words, "-o", str(tmp_path / "together.mkv")])
     together = read_clip(tmp_path / "together.mkv")
     assert torch.equal(alpha_of(together), alpha_of(alone))
-    assert torch.equal(together.frames, alone.frames)
+    assert torch.equal(together.pixels, alone.pixels)

@@ -76,7 +76,7 @@ def test_any_size_is_the_mean_over_each_pixel(
     small: str, tmp_path: Path, words: list[str], size: tuple[int, int]
 ) -> None:
     assert render_main([small, *words, "-o", str(tmp_path / "out")]) == 0
-    made = read_clip(tmp_path / "out" / "000000.png").frames
+    made = read_clip(tmp_path / "out" / "000000.png").pixels
     assert made.shape == (1, 3, *size)
     right = float(psnr(to_float(made), pattern(size, 18)[None]))
     assert right > 50
@@ -91,16 +91,16 @@ def test_wide_screen_from_an_odd_size(tmp_path: Path) -> None:
     run = run_folder(tmp_path, clip_of(pattern((480, 854), 31)[None]))
     assert render_main([run, "--size", "1920x1080", *LOSSLESS, "-o", str(tmp_path / "out.mkv")]) == 0
     assert probe(tmp_path / "out.mkv").pixel_aspect == 1
-    made = read_clip(tmp_path / "out.mkv").frames
+    made = read_clip(tmp_path / "out.mkv").pixels
     assert made.shape == (1, 3, 1080, 1920)
     assert float(psnr(to_float(made), pattern((1080, 1920), 31)[None])) > 40
 
 
 def test_the_own_size_of_a_real_clip(demo_clip: Path, tmp_path: Path) -> None:
     clip = read_clip(demo_clip, max_frames=2)
-    run, frames = run_folder(tmp_path, clip), clip.frames
+    run, frames = run_folder(tmp_path, clip), clip.pixels
     assert render_main([run, "-o", str(tmp_path / "out.mp4")]) == 0
-    assert float(psnr(read_clip(tmp_path / "out.mp4").frames, frames).min()) > 40
+    assert float(psnr(read_clip(tmp_path / "out.mp4").pixels, frames).min()) > 40
     assert render_main([run, "-o", str(tmp_path / "pictures")]) == 0
     for i, frame in enumerate(frames):
-        assert torch.equal(read_clip(tmp_path / "pictures" / f"{i:06d}.png").frames[0], frame)
+        assert torch.equal(read_clip(tmp_path / "pictures" / f"{i:06d}.png").pixels[0], frame)

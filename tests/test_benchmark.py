@@ -252,7 +252,7 @@ def test_the_suite_is_the_part_that_it_says(demo_clip: Path) -> None:
     assert list(clips) == ["bigbuckbunny"]
     clip = clips["bigbuckbunny"]
     assert (len(clip), clip.height, clip.width) == (49, 360, 640)
-    assert torch.equal(clip.frames[:2], read_clip(demo_clip, size=(360, 640), max_frames=2).frames)
+    assert torch.equal(clip.pixels[:2], read_clip(demo_clip, size=(360, 640), max_frames=2).pixels)
 
 
 def test_clips_outside_the_suite_are_taken_by_path(demo_clip: Path, texture: Path) -> None:

@@ -55,7 +55,7 @@ def test_a_run_leaves_figures_a_table_and_pictures(
         color=ColorInfo(),
         codec="ffv1",
     ) as writer:
-        for frame in clip.frames:
+        for frame in clip.pixels:
             writer.write(frame)
     words = ["inpainting", "--clips", "texture.mkv", "--preset", "mine", "--frames", "8", "--out", "bench"]
     assert benchmark_main(words) == 0

@@ -36,7 +36,8 @@ from vfield.start import start_field
 
 HEIGHT, WIDTH = 48, 80
 RATE = Fraction(25)
-FULL = FieldConfig(motion=MotionConfig(levels=(16, 64)))
+FULL = FieldConfig()
+MADE = FieldConfig(local=LocalConfig(colours=False))
 PLAIN = FieldConfig(
     fourier=FourierConfig(),
     shared=GlobalConfig(enabled=False),
@@ -64,7 +65,7 @@ def panning(count: int, height: int = HEIGHT, width: int = WIDTH) -> Clip:
 def split(clip: Clip) -> tuple[Clip, HeldOut]:
     """Every second frame, and those between."""
     hidden = list(range(1, len(clip), 2))
-    return clip.select(range(0, len(clip), 2)), HeldOut(clip.frames[hidden], [float(i / RATE) for i in hidden])
+    return clip.select(range(0, len(clip), 2)), HeldOut(clip.pixels[hidden], [float(i / RATE) for i in hidden])
 
 
 def field_of(clip: Clip, config: FieldConfig) -> VideoField:
@@ -145,7 +146,7 @@ def test_observed_panel_shows_source_field_and_error(
 def test_large_pictures_are_shrunk_to_whole_pixels(read_back: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(board_module, "_WIDEST", 400)
     clip = panning(3, height=101, width=1001)
-    field = field_of(clip, replace(FULL, local=LocalConfig(levels=())))
+    field = field_of(clip, FULL)
     events = read_back(lambda writer: Board(writer, clip, None, "cpu").pictures(field, 0))
     event = events.Images("field/1 observed")[0]
     picture = opened(event)
@@ -180,8 +181,8 @@ def test_quality_is_what_metrics_say(field: VideoField, observed: Clip, held_out
         return {"psnr": made.psnr, "ssim": made.ssim}
 
     chosen = [0, 1, 3, 4]
-    seen = expected(observed.frames[chosen], [2 * i / 25 for i in chosen])
-    unseen = expected(held_out.frames, held_out.t)
+    seen = expected(observed.pixels[chosen], [2 * i / 25 for i in chosen])
+    unseen = expected(held_out.pixels, held_out.t)
     assert scores == pytest.approx(
         {f"{name}/observed": value for name, value in seen.items()}
         | {f"{name}/held out": value for name, value in unseen.items()},
@@ -193,25 +194,34 @@ def test_quality_is_what_metrics_say(field: VideoField, observed: Clip, held_out
 def test_quality_leaves_out_what_does_not_apply(tmp_path: Path) -> None:
     clip = panning(2, height=8, width=8)
     with SummaryWriter(str(tmp_path)) as writer:
-        board = Board(writer, clip, HeldOut(clip.frames[:0], []), "cpu")
+        board = Board(writer, clip, HeldOut(clip.pixels[:0], []), "cpu")
         assert set(board.quality(field_of(clip, PLAIN), 0)) == {"psnr/observed"}
 
 
-def test_histograms_of_every_learnt_part(read_back: Any, field: VideoField, observed: Clip) -> None:
-    events = read_back(lambda writer: Board(writer, observed, None, "cpu").histograms(field, 3))
+@pytest.fixture(scope="module")
+def made(observed: Clip) -> VideoField:
+    """A field that makes everything, and so has codes."""
+    return field_of(observed, MADE)
+
+
+def test_histograms_of_all_codes(read_back: Any, made: VideoField, observed: Clip) -> None:
+    events = read_back(lambda writer: Board(writer, observed, None, "cpu").histograms(made, 3))
     assert sorted(events.Tags()["histograms"]) == [
         "values/global code",
         "values/global track",
         "values/latents, cells of 32 px",
         "values/latents, cells of 8 px",
-        "values/motion corrections, cells of 16 px",
-        "values/motion corrections, cells of 64 px",
     ]
-    assert events.Histograms("values/global code")[0].histogram_value.num == FULL.shared.width
+    assert events.Histograms("values/global code")[0].histogram_value.num == MADE.shared.width
+
+
+def test_a_field_without_codes_has_no_histograms(read_back: Any, field: VideoField, observed: Clip) -> None:
+    events = read_back(lambda writer: Board(writer, observed, None, "cpu").histograms(field, 3))
+    assert events.Tags()["histograms"] == []
 
 
 def test_histograms_survive_values_that_are_not_finite(read_back: Any, observed: Clip) -> None:
-    field = field_of(observed, FULL)
+    field = field_of(observed, MADE)
     assert field.shared is not None
     with torch.no_grad():
         field.shared.code.fill_(float("nan"))
@@ -222,10 +232,10 @@ def test_histograms_survive_values_that_are_not_finite(read_back: Any, observed:
 
 
 def test_histograms_of_large_parts_are_sampled(
-    read_back: Any, field: VideoField, observed: Clip, monkeypatch: pytest.MonkeyPatch
+    read_back: Any, made: VideoField, observed: Clip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(board_module, "_MOST_VALUES", 50)
-    events = read_back(lambda writer: Board(writer, observed, None, "cpu").histograms(field, 0))
+    events = read_back(lambda writer: Board(writer, observed, None, "cpu").histograms(made, 0))
     assert events.Histograms("values/latents, cells of 8 px")[0].histogram_value.num == 50
 
 
@@ -274,9 +284,9 @@ def test_clip_of_one_frame(read_back: Any, config: FieldConfig) -> None:
 
 def test_the_row_in_between_avoids_cuts(tmp_path: Path) -> None:
     bright = panning(6)
-    dark = torch.zeros_like(bright.frames[:3])
+    dark = torch.zeros_like(bright.pixels[:3])
     dark[:, 0] = 255
-    clip = replace(bright, frames=torch.cat([bright.frames[:3], dark]))
+    clip = replace(bright, frames=torch.cat([bright.pixels[:3], dark]))
     field = field_of(clip, PLAIN)
     assert len(field.timeline.shots) == 2
     with SummaryWriter(str(tmp_path)) as writer:
@@ -287,7 +297,7 @@ def test_the_row_in_between_avoids_cuts(tmp_path: Path) -> None:
 
 def test_held_out_frames_outside_the_observed_ones_are_only_scored(read_back: Any) -> None:
     clip = panning(4)
-    observed, held_out = clip.select([0, 1]), HeldOut(clip.frames[3:], [3 / 25])
+    observed, held_out = clip.select([0, 1]), HeldOut(clip.pixels[3:], [3 / 25])
     field = field_of(observed, PLAIN)
 
     def write(writer: SummaryWriter) -> None:

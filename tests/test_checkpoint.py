@@ -67,7 +67,7 @@ def file(saved: SavedField, tmp_path: Path) -> Path:
 @pytest.mark.parametrize("deep", [False, True])
 def test_a_field_read_back_renders_the_same(name: str, deep: bool, clip: Clip, tmp_path: Path) -> None:
     if deep:
-        clip = replace(clip, frames=clip.frames.float() / 255)
+        clip = replace(clip, frames=clip.pixels.float() / 255)
     made = fitted(clip, CONFIGS[name])
     save_field(tmp_path / FIELD_NAME, *made)
     again = load_field(tmp_path)

@@ -165,7 +165,7 @@ def test_every_value_can_be_given_on_the_command_line(video: list[str]) -> None:
         "--training.steps": "3",
         "--training.learning_rate": "1e-3",
         "--sampling.patch_size": "8",
-        "--objective.agreement": "0",
+        "--objective.detail": "0",
         "--field.local.levels": "[8, 16]",
         "--field.motion.curved": "false",
         "--field.decoder.conditioning": "concatenate",
@@ -174,7 +174,7 @@ def test_every_value_can_be_given_on_the_command_line(video: list[str]) -> None:
     assert train_main([*TINY, *video, *(word for pair in words.items() for word in pair), "--out", "run"]) == 0
     config = settings(Path("run"))
     assert (config.training.steps, config.training.learning_rate, config.sampling.patch_size) == (3, 1e-3, 8)
-    assert (config.objective.agreement, config.flow.patch_size, config.field.local.levels) == (0, 12, (8, 16))
+    assert (config.objective.detail, config.flow.patch_size, config.field.local.levels) == (0, 12, (8, 16))
     assert (config.field.motion.curved, config.field.decoder.conditioning) == (False, "concatenate")
     assert config.sampling.patches == 4  # the preset's
 
@@ -504,8 +504,8 @@ def test_a_path_pans_and_zooms(run: Path, capfd: pytest.CaptureFixture[str]) -> 
     assert "5 frames of 48x27" in capfd.readouterr().out
     # Frame 0 is the crop of all; the path's end is the clip's, a frame after the last.
     assert render_main([str(run), "--size", "48x27", "--end", "0.04", "-o", "first"]) == 0
-    assert torch.equal(read_clip("frames/000000.png").frames, read_clip("first/000000.png").frames)
-    assert not torch.equal(read_clip("frames/000001.png").frames, read_clip("frames/000000.png").frames)
+    assert torch.equal(read_clip("frames/000000.png").pixels, read_clip("first/000000.png").pixels)
+    assert not torch.equal(read_clip("frames/000001.png").pixels, read_clip("frames/000000.png").pixels)
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,11 @@ from fractions import Fraction
 
 import pytest
 import torch
+from torch import Tensor
 
 from vfield.clip import Clip, to_float, to_uint8
 from vfield.errors import UserError
+from vfield.frames import MadeFrames, chosen_frames
 
 
 def clip_of(count: int, rate: int = 25) -> Clip:
@@ -26,7 +28,7 @@ def test_bytes_are_rounded_and_clamped() -> None:
 
 def test_selected_frames_keep_their_times() -> None:
     observed = clip_of(9).select(range(0, 9, 2))
-    assert observed.frames[:, 0, 0, 0].tolist() == [0, 2, 4, 6, 8]
+    assert observed.pixels[:, 0, 0, 0].tolist() == [0, 2, 4, 6, 8]
     assert observed.pts_seconds == tuple(Fraction(2 * i, 25) for i in range(5))
     assert observed.frame_rate == Fraction(25, 2)
     assert observed.end_seconds == Fraction(9, 25)
@@ -57,3 +59,71 @@ def test_contradictions_are_named(change: dict[str, object], message: str) -> No
     }
     with pytest.raises(UserError, match=message):
         Clip(**{**good, **change})  # type: ignore[arg-type]
+
+
+# --------------------------------------------------------------------------------------------- frames by number
+
+
+def counted(frames: Tensor) -> tuple[MadeFrames, list[int]]:
+    """Frames that are made when they are asked for, and the numbers that were."""
+    asked: list[int] = []
+
+    def make(index: int) -> Tensor:
+        asked.append(index)
+        return frames[index]
+
+    return MadeFrames(tuple(frames.shape), frames.dtype, make), asked
+
+
+def test_made_frames_are_made_when_they_are_asked_for() -> None:
+    frames = clip_of(5).pixels
+    made, asked = counted(frames)
+    assert made.shape == tuple(frames.shape)
+    assert made.dtype == torch.uint8
+    assert len(made) == 5
+    assert asked == []
+    for index in (3, 0, 3):
+        assert torch.equal(made[index], frames[index])
+    # Whoever makes them decides what is kept.
+    assert asked == [3, 0, 3]
+
+
+@pytest.mark.parametrize("index", [-1, 5, 99])
+def test_made_frames_end_where_they_end(index: int) -> None:
+    made, asked = counted(clip_of(5).pixels)
+    with pytest.raises(IndexError, match=f"frames 0 to 4, got {index}"):
+        made[index]
+    assert asked == []
+
+
+def test_made_frames_can_be_gone_through() -> None:
+    frames = clip_of(4).pixels
+    made, asked = counted(frames)
+    assert all(torch.equal(one, other) for one, other in zip(made, frames, strict=True))  # type: ignore[call-overload]
+    assert asked == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("chosen", [[0, 2, 4], [4, 1], [], [3, 3]])
+def test_chosen_frames_are_numbered_anew(chosen: list[int]) -> None:
+    frames = clip_of(5).pixels
+    made, asked = counted(frames)
+    for some in (chosen_frames(frames, chosen), chosen_frames(made, chosen)):
+        assert tuple(some.shape) == (len(chosen), *frames.shape[1:])
+        assert some.dtype == frames.dtype
+        assert len(some) == len(chosen)
+        assert asked == []
+        for new, old in enumerate(chosen):
+            assert torch.equal(some[new], frames[old])
+        with pytest.raises(IndexError):
+            some[len(chosen)]
+        assert asked in ([], chosen)
+        asked.clear()
+
+
+def test_chosen_frames_are_those_that_were_chosen_whatever_becomes_of_the_list() -> None:
+    made, _ = counted(clip_of(5).pixels)
+    numbers = [1, 2]
+    some = chosen_frames(made, numbers)
+    numbers[0] = 4
+    assert int(some[0][0, 0, 0]) == 1
+    assert int(chosen_frames(some, [1])[0][0, 0, 0]) == 2

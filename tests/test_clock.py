@@ -58,7 +58,7 @@ def test_a_part_of_joined_recordings_is_that_part(tmp_path: Path) -> None:
     whole, part = read_clip(file), read_clip(file, start_seconds=Fraction(9, 10), end_seconds=Fraction(5, 4))
     first = next(n for n, pts in enumerate(whole.pts_seconds) if pts - whole.start_seconds >= Fraction(9, 10))
     assert part.pts_seconds == whole.pts_seconds[first : first + len(part)]
-    assert torch.equal(part.frames, whole.frames[first : first + len(part)])
+    assert torch.equal(part.pixels, whole.pixels[first : first + len(part)])
 
 
 @pytest.mark.parametrize("late", [(50.0, 7200.0), (7200.0, 50.0), (50.0, 50.0)])
@@ -67,7 +67,7 @@ def test_sound_lies_beside_its_picture(tmp_path: Path, late: tuple[float, ...], 
     """The second recording swells: its light and its tone are at one instant, also in slow motion."""
     file = joined(tmp_path / "joined.ts", *late, marks=(9.0, 0.4))
     clip = read_clip(file)
-    light = to_float(clip.frames).mean(dim=(1, 2, 3))
+    light = to_float(clip.pixels).mean(dim=(1, 2, 3))
     when = clip.pts_seconds[int(light.argmax())] - clip.start_seconds
     timing = TimeMap.uniform(clip.start_seconds, clip.end_seconds, slowmo=Fraction(slowmo))
     plan = AudioPlan(str(file), timing, mode)

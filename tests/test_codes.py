@@ -34,6 +34,7 @@ def a_field(
         curves=None,
         generator=generator,
     )
+    assert field.decoder is not None
     torch.nn.init.normal_(field.decoder.head.weight)
     assert field.shared is not None
     torch.nn.init.normal_(field.shared.track)

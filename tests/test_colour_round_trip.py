@@ -148,12 +148,12 @@ def test_no_colour_shifts_on_the_whole_way(
     assert clip.color == color
     # What is read is the chart, but for the rounding of its codes.
     code = 1 / (219 * 2 ** (bits - 8))
-    assert (patch_means(clip.frames) - torch.tensor(PATCHES)).abs().max() < 1.5 * code
+    assert (patch_means(clip.pixels) - torch.tensor(PATCHES)).abs().max() < 1.5 * code
 
     name = f"yuv{sampling}p" + ("" if bits == 8 else f"{bits}le")
     again = written(field_of(clip), tmp_path / "out.mkv", codec="ffv1", pixel_format=name)
     assert again.color == color
-    mean, patch = shifts(again.frames, clip.frames)
+    mean, patch = shifts(again.pixels, clip.pixels)
     # What the edges between patches lose where RGB ends; chroma on the even columns is not symmetric about them.
     assert mean < 0.1
     # Deep codes come back as they were. Those of 8 bits go by way of RGB in bytes.
@@ -177,7 +177,7 @@ def test_chroma_lies_on_the_even_columns(tmp_path: Path, sampling: str) -> None:
     color = ColorInfo("bt709", "tv", "bt709", "bt709", 8)
     store(tmp_path / "in.mkv", color, sampling, coloured_wave().numpy())
     # Half a pixel off would be 10 levels.
-    read = to_float(read_clip(tmp_path / "in.mkv").frames)[0]
+    read = to_float(read_clip(tmp_path / "in.mkv").pixels)[0]
     torch.testing.assert_close(inner(read), inner(coloured_wave()), atol=2 / 255, rtol=0)
     clip = Clip(coloured_wave()[None], (Fraction(0),), Fraction(1, 25), Fraction(25), color)
     export(field_of(clip), tmp_path / "out.mkv", ExportConfig(codec="ffv1", pixel_format=f"yuv{sampling}p"))
@@ -190,7 +190,7 @@ def test_chroma_lies_on_the_even_columns(tmp_path: Path, sampling: str) -> None:
 def test_chroma_of_a_jpeg_lies_between_columns(tmp_path: Path) -> None:
     picture = Image.fromarray(rearrange((coloured_wave() * 255).round().byte(), "c h w -> h w c").numpy())
     picture.save(tmp_path / "a.jpg", quality=100, subsampling="4:2:0")
-    read = to_float(read_clip(tmp_path / "a.jpg").frames)[0]
+    read = to_float(read_clip(tmp_path / "a.jpg").pixels)[0]
     torch.testing.assert_close(inner(read), inner(coloured_wave()), atol=3 / 255, rtol=0)
 
 
@@ -218,7 +218,7 @@ def test_no_colour_shifts_by_the_default_codec(
     expected = {"out.mp4": ("h264", "hevc"), "out.webm": ("vp9", "av1")}[name][deep]
     assert info.codec == expected
     assert info.pixel_format.replace("yuvj", "yuv") == ("yuv420p10le" if deep else "yuv420p")
-    mean, patch = shifts(again.frames, clip.frames)
+    mean, patch = shifts(again.pixels, clip.pixels)
     assert mean < 0.25
     assert patch < 2.5  # what the codec itself does at its default quality
 
@@ -237,13 +237,13 @@ def test_no_colour_shifts_by_the_default_codec(
 def test_no_colour_shifts_in_files_of_others(tmp_path: Path, shared_clip: Callable[[str], Path], name: str) -> None:
     clip = read_clip(shared_clip(name), max_frames=1)
     saved = field_of(clip)
-    exact = to_float(written(saved, tmp_path / "full.mkv", codec="ffv1").frames) - to_float(clip.frames)
+    exact = to_float(written(saved, tmp_path / "full.mkv", codec="ffv1").pixels) - to_float(clip.pixels)
     patches = F.avg_pool2d(exact[0], 16).abs()
     assert 255 * patches.max() < (1.1 if clip.color.bit_depth == 8 else 0.1)
     # One-pixel edges of test patterns do not come through 4:2:0 twice.
     again = written(saved, tmp_path / "out.mp4")
     assert replace(again.color, bit_depth=clip.color.bit_depth) == clip.color
-    error = to_float(again.frames) - to_float(clip.frames)
+    error = to_float(again.pixels) - to_float(clip.pixels)
     assert 255 * reduce(error, "t c h w -> c", "mean").abs().max() < 0.4
     assert 255 * F.avg_pool2d(error[0], 16).abs().mean() < 0.8
 
@@ -321,8 +321,8 @@ def test_every_code_of_a_deep_source_survives(tmp_path: Path, bits: int) -> None
     clip = ramp(bits, range="pc")
     again = written(through_its_file(field_of(clip), tmp_path), tmp_path / "out.mkv", codec="ffv1")
     assert again.color.bit_depth == bits
-    assert float((again.frames - clip.frames).abs().max()) < 0.5 / 2**bits
-    assert len(again.frames[0, 0].unique()) == 2**bits
+    assert float((again.pixels - clip.pixels).abs().max()) < 0.5 / 2**bits
+    assert len(again.pixels[0, 0].unique()) == 2**bits
 
 
 def test_deep_frames_as_pictures(tmp_path: Path) -> None:
@@ -331,13 +331,13 @@ def test_deep_frames_as_pictures(tmp_path: Path) -> None:
     for name, source in {"sdr": clip, "hdr": hdr}.items():
         export(field_of(source), f"{tmp_path}/{name}/", ExportConfig(), progress=False)
         again = read_clip(tmp_path / name / "000001.png")
-        assert float((again.frames - clip.frames[:1]).abs().max()) < 1 / 65535
+        assert float((again.pixels - clip.pixels[:1]).abs().max()) < 1 / 65535
         assert again.color.bit_depth == 16
         assert again.color.is_hdr == (name == "hdr")
 
 
 def test_deep_frames_stay_deep_without_their_noise_and_at_half_their_size() -> None:
-    smooth = F.interpolate(ramp(10).frames[:1], size=(32, 32), mode="bilinear")
+    smooth = F.interpolate(ramp(10).pixels[:1], size=(32, 32), mode="bilinear")
     noise = torch.randn((4, 3, 32, 32), generator=torch.Generator().manual_seed(0))
     noisy = (smooth + 0.06 * noise).clamp(0, 1)
     times = tuple(Fraction(i, 25) for i in range(4))
@@ -345,7 +345,7 @@ def test_deep_frames_stay_deep_without_their_noise_and_at_half_their_size() -> N
     cleaned = denoise(clip, DenoiseConfig(strength=15.0)).clip
     rehearsal = start_field(cleaned, FieldConfig(), FlowConfig(), 0).rehearsal
     assert rehearsal is not None
-    for frames in (cleaned.frames, rehearsal.frames):
+    for frames in (cleaned.pixels, torch.stack([rehearsal.pixels[k] for k in range(4)])):
         assert ((255 * frames) - (255 * frames).round()).abs().mean() > 0.2  # a quarter where bytes have no say
 
 
@@ -355,4 +355,4 @@ def test_a_deep_format_gets_more_than_bytes(tmp_path: Path) -> None:
     frames = columns.to(torch.uint8).expand(2, 3, 64, 128).contiguous()
     clip = Clip(frames, (Fraction(0), Fraction(1, 25)), Fraction(2, 25), Fraction(25))
     again = written(field_of(clip), tmp_path / "out.mov", codec="prores", size=(32, 64))
-    assert (255 * again.frames - 100.5).abs()[..., 4:-4].max() < 0.25
+    assert (255 * again.pixels - 100.5).abs()[..., 4:-4].max() < 0.25

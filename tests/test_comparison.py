@@ -60,7 +60,7 @@ def test_figures_are_those_by_hand(
     tmp_path: Path, frames: Tensor, noisy: Tensor, capfd: pytest.CaptureFixture[str]
 ) -> None:
     first, second = written(tmp_path / "a.mkv", noisy), written(tmp_path / "b.mkv", frames)
-    noisy, frames = read_clip(first).frames, read_clip(second).frames
+    noisy, frames = read_clip(first).pixels, read_clip(second).pixels
     truth = [by_hand(noisy[i], frames[i]) for i in range(1, 6)]
     assert main(["compare", str(first), str(second), "--json"]) == 0
     told = json.loads(capfd.readouterr().out)
@@ -99,7 +99,7 @@ def test_frames_are_paired_by_their_times(tmp_path: Path, frames: Tensor, capfd:
 
 def test_layouts(tmp_path: Path, frames: Tensor, noisy: Tensor) -> None:
     first, second = written(tmp_path / "a.mkv", noisy), written(tmp_path / "b.mkv", frames)
-    noisy, frames = read_clip(first).frames, read_clip(second).frames
+    noisy, frames = read_clip(first).pixels, read_clip(second).pixels
     side = tmp_path / "side.mp4"
     assert main(["compare", str(first), str(second), "-o", str(side)]) == 0
     video = read_clip(side)

@@ -22,15 +22,15 @@ SIZE = (96, 128)
 
 def gain(clip: Clip, level: float, config: DenoiseConfig | None = None) -> float:
     """dB by which noise of so many levels falls when it is taken out again."""
-    spoilt = noisy(to_float(clip.frames), level)
+    spoilt = noisy(to_float(clip.pixels), level)
     made = denoise(replace(clip, frames=spoilt), config).clip
-    return float((psnr(made.frames, to_uint8(clip.frames)) - psnr(spoilt, to_uint8(clip.frames))).mean())
+    return float((psnr(made.pixels, to_uint8(clip.pixels)) - psnr(spoilt, to_uint8(clip.pixels))).mean())
 
 
 def part(path: Path, frames: int, rows: slice, columns: slice) -> Clip:
     """The first frames of a file, cropped."""
     clip = read_clip(path, max_frames=frames)
-    return replace(clip, frames=clip.frames[:, :, rows, columns].contiguous())
+    return replace(clip, frames=clip.pixels[:, :, rows, columns].contiguous())
 
 
 @pytest.mark.parametrize("level", [10, 25, 50])
@@ -46,7 +46,7 @@ def test_a_noisy_real_clip_gains(demo_clip: Path) -> None:
 def test_black_comes_back() -> None:
     # Clipped noise of 40 levels has its mean at 16 where the picture is black.
     frames = torch.zeros(4, 3, *SIZE)
-    made = denoise(clip_of(noisy(frames, 40)), DenoiseConfig(40)).clip.frames
+    made = denoise(clip_of(noisy(frames, 40)), DenoiseConfig(40)).clip.pixels
     assert float(made.float().mean()) < 2
 
 
@@ -70,7 +70,7 @@ def test_clean_patterns_are_the_same_clip(kind: str) -> None:
 def test_clean_clips_are_the_same_clip(shared_clip: Callable[[str], Path], name: str, step: int, dark: bool) -> None:
     clip = read_clip(shared_clip(f"{name}.mp4"), max_frames=13).select(range(0, 13, step))
     if dark:
-        clip = replace(clip, frames=clip.frames // 5)
+        clip = replace(clip, frames=clip.pixels // 5)
     result = denoise(clip)
     assert result.clip is clip
     assert result.found is not None
@@ -88,7 +88,7 @@ def test_nothing_is_read_across_a_cut() -> None:
     whole = denoise(clip_of(frames), DenoiseConfig(15)).clip.frames
     other = frames.clone()
     other[4:] = other[4:].flip(1)
-    changed = denoise(clip_of(other), DenoiseConfig(15)).clip.frames
+    changed = denoise(clip_of(other), DenoiseConfig(15)).clip.pixels
     assert torch.equal(whole[:4], changed[:4])
     assert psnr(whole, to_uint8(with_cut(SIZE, 4, 4))).min() > 33
 
@@ -98,22 +98,22 @@ def test_a_clean_shot_is_left_alone_beside_a_noisy_one() -> None:
     frames[:6] = noisy(with_cut(SIZE, 6, 3)[:6], 15)
     result = denoise(clip_of(frames))
     assert result.removed == pytest.approx(15, rel=0.1)
-    assert torch.equal(result.clip.frames[6:], frames[6:])
-    assert not torch.equal(result.clip.frames[:6], frames[:6])
+    assert torch.equal(result.clip.pixels[6:], frames[6:])
+    assert not torch.equal(result.clip.pixels[:6], frames[:6])
 
 
 def test_a_repeated_frame_is_its_original() -> None:
     frames = noisy(translating(SIZE, 6, (4.0, -3.0)), 12)
     held = frames[[0, 1, 1, 2, 3, 4, 4, 5]]
     made = denoise(clip_of(held), DenoiseConfig(12)).clip.frames
-    once = denoise(clip_of(frames), DenoiseConfig(12)).clip.frames
+    once = denoise(clip_of(frames), DenoiseConfig(12)).clip.pixels
     assert torch.equal(made[1], made[2])
     assert torch.equal(made, once[[0, 1, 1, 2, 3, 4, 4, 5]])
 
 
 def test_deep_frames_stay_deep() -> None:
     frames = noisy(translating(SIZE, 3), 20).float() / 255
-    made = denoise(clip_of(frames)).clip.frames
+    made = denoise(clip_of(frames)).clip.pixels
     assert made.dtype == torch.float32
     assert made.unique().numel() > 1000
     assert float(made.min()) >= 0
@@ -129,7 +129,7 @@ def test_tiny_pictures_work(size: tuple[int, int]) -> None:
 def test_it_is_deterministic_and_says_what_it_did() -> None:
     clip = clip_of(noisy(translating(SIZE, 3), 12))
     one, two = denoise(clip), denoise(clip)
-    assert torch.equal(one.clip.frames, two.clip.frames)
+    assert torch.equal(one.clip.pixels, two.clip.pixels)
     assert str(one) == "noise of about 12 grey levels: taken out"
     assert one.found == one.removed == pytest.approx(12, rel=0.1)
     assert "kept" in str(denoise(clip, DenoiseConfig(least=20)))

@@ -311,7 +311,7 @@ def test_a_short_fit_enlarges_better_than_lanczos_and_no_less_steadily() -> None
     config = replace(config, training=replace(config.training, steps=50, learning_rate=4e-3))
     learnt = fit(clip, config, progress=False).field
     untaught = fit(clip, replace(config, training=replace(config.training, steps=0)), progress=False).field
-    lanczos = resize(clip.frames, 96, 128, "lanczos")
+    lanczos = resize(clip.pixels, 96, 128, "lanczos")
     made = [doubled(learnt, 9), doubled(untaught, 9), lanczos]
     quality = [float(psnr(frames, truth).mean()) for frames in made]
     motion = TrueMotion(truth)
@@ -340,7 +340,7 @@ def test_a_picture_and_two_frames_learn_their_detail(frames: int, tmp_path: Path
     # Rendered colours are held within black and white.
     inside = reduce(((made > 0) & (made < 1)).float(), "n c (h 2) (w 2) -> n c h w", "min") > 0
     assert inside.float().mean() > 0.5
-    torch.testing.assert_close(means[inside], to_float(clip.frames)[inside], atol=1e-5, rtol=0)
+    torch.testing.assert_close(means[inside], to_float(clip.pixels)[inside], atol=1e-5, rtol=0)
 
 
 def test_a_saved_field_is_as_fine_as_the_one_that_was_saved(tmp_path: Path) -> None:

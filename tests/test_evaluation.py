@@ -70,9 +70,9 @@ def test_every_kth_frame_is_seen_and_the_tail_left_out(
 ) -> None:
     clip = clip_of(moving(count), start=Fraction(10))
     parts = split(clip, holdout)
-    assert torch.equal(parts.observed.frames, clip.frames[seen])
-    assert torch.equal(parts.held_out.frames, clip.frames[hidden])
-    assert torch.equal(parts.everything, clip.frames[: seen[-1] + 1])
+    assert torch.equal(parts.observed.pixels, clip.pixels[seen])
+    assert torch.equal(parts.held_out.pixels, clip.pixels[hidden])
+    assert torch.equal(parts.everything, clip.pixels[: seen[-1] + 1])
     assert parts.hidden_indices == hidden
     assert parts.observed.pts_seconds == tuple(clip.pts_seconds[i] for i in seen)
     assert parts.observed.frame_rate == Fraction(25, holdout)
@@ -153,7 +153,7 @@ def test_enlarging_is_no_worse_than_lanczos(demo_clip: Path) -> None:
     assert rows[0].observed is not None
     assert rows[0].observed.psnr >= 40
     assert [row.observed for row in rows[1:]] == [None, None]
-    truth = to_uint8(clip.frames)
+    truth = to_uint8(clip.pixels)
     assert rows[2].held_out == score(resize(resize(truth, 90, 160, "area"), 180, 320, "lanczos"), truth)
 
 
@@ -180,8 +180,8 @@ def test_scales_that_enlarge_nothing_are_refused(scale: float) -> None:
 def test_frames_given_are_small_and_those_asked_for_are_not() -> None:
     clip = clip_of(moving(3, 45, 61), start=Fraction(10))
     parts = reduced(whole(clip), 2, "bicubic")
-    assert torch.equal(parts.observed.frames, reduce_frames(clip.frames, 22, 30, "bicubic"))
-    assert torch.equal(parts.everything, clip.frames)
+    assert torch.equal(parts.observed.pixels, reduce_frames(clip.pixels, 22, 30, "bicubic"))
+    assert torch.equal(parts.everything, clip.pixels)
     assert (parts.observed.pts_seconds, parts.size, parts.enlarges) == (clip.pts_seconds, (45, 61), True)
     assert (parts.hidden_indices, parts.judged_indices) == ([], [0, 1, 2])
     assert not whole(clip).enlarges
@@ -190,8 +190,8 @@ def test_frames_given_are_small_and_those_asked_for_are_not() -> None:
 def test_both_at_once_hide_frames_and_size() -> None:
     clip = clip_of(moving(6))
     parts = reduced(split(clip, 2), 1.5)
-    assert torch.equal(parts.observed.frames, reduce_frames(clip.frames[0:5:2], 32, 43, "area"))
-    assert torch.equal(parts.everything, clip.frames[:5])
+    assert torch.equal(parts.observed.pixels, reduce_frames(clip.pixels[0:5:2], 32, 43, "area"))
+    assert torch.equal(parts.everything, clip.pixels[:5])
     assert (parts.observed.frame_rate, parts.judged_indices) == (Fraction(25, 2), [1, 3])
 
 
@@ -199,10 +199,10 @@ def test_peers_interpolate_the_small_frames_and_enlarge_what_comes_of_it() -> No
     clip = clip_of(moving(5))
     parts = reduced(split(clip, 2), 2)
     row, frames = judge_peer("blend", parts)
-    small = blend_frames(reduce_frames(clip.frames[::2], 24, 32, "area"), Fraction(25, 2), 2)
+    small = blend_frames(reduce_frames(clip.pixels[::2], 24, 32, "area"), Fraction(25, 2), 2)
     assert torch.equal(frames, resize(small, 48, 64, "lanczos"))
-    assert row.held_out == score(frames[1::2], clip.frames[1::2])
-    assert row.observed == score(frames[::2], clip.frames[::2])
+    assert row.held_out == score(frames[1::2], clip.pixels[1::2])
+    assert row.observed == score(frames[::2], clip.pixels[::2])
 
 
 # ------------------------------------------------------------------------------------------------ what is shown

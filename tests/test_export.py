@@ -187,8 +187,8 @@ def test_odd_sizes_keep_their_last_row_and_column(tmp_path: Path) -> None:
     frames[:, :, :, -1] = 220
     again = made(fitted(clip_of(frames), STILL), tmp_path / "out.mp4", crf=4)
     assert again.frames.shape == (3, 3, 35, 63)
-    assert (again.frames[:, :, -1].float() - 220).abs().mean() < 3
-    assert (again.frames[..., -1].float() - 220).abs().mean() < 3
+    assert (again.pixels[:, :, -1].float() - 220).abs().mean() < 3
+    assert (again.pixels[..., -1].float() - 220).abs().mean() < 3
 
 
 def test_a_size_of_another_shape_is_not_distorted(
@@ -205,9 +205,9 @@ def test_a_size_of_another_shape_is_not_distorted(
 
 def test_a_crop_is_that_part_of_the_picture(tmp_path: Path, saved: SavedField, six: Clip) -> None:
     again = made(saved, tmp_path / "out.mkv", crop=(10, 4, 20, 12), codec="ffv1")
-    part = six.frames[:, :, 4:16, 10:30]
+    part = six.pixels[:, :, 4:16, 10:30]
     assert again.frames.shape == part.shape
-    assert same(again.frames, part)
+    assert same(again.pixels, part)
 
 
 # ------------------------------------------------------------------------------------------------ times
@@ -241,7 +241,7 @@ def test_counts_and_times_are_exact(
 
 def test_slow_motion_shows_every_source_frame_at_its_instant(tmp_path: Path, saved: SavedField, six: Clip) -> None:
     again = made(saved, tmp_path / "out.mkv", slowmo=Fraction(3), codec="ffv1")
-    assert same(again.frames[::3], six.frames)
+    assert same(again.pixels[::3], six.pixels)
     assert not same(again.frames[1], six.frames[0])
     # After the last source frame there is nothing to move to.
     assert torch.equal(again.frames[15], again.frames[17])
@@ -252,13 +252,13 @@ def test_held_frames_are_held_at_the_clips_own_times_and_run_past_at_others(tmp_
     held = fitted(clip_of(repeat(distinct, "t c h w -> (t 2) c h w"), start=Fraction(3)))
     assert len(held.field.timeline.t) == 5
     again = made(held, tmp_path / "own.mkv", codec="ffv1")
-    assert same(again.frames[::2], distinct)
-    assert torch.equal(again.frames[1::2], again.frames[::2])
+    assert same(again.pixels[::2], distinct)
+    assert torch.equal(again.pixels[1::2], again.pixels[::2])
     # From within a held frame to one that is not a frame's own instant.
     part = made(held, tmp_path / "part.mkv", codec="ffv1", start=0.13, end=0.3)
-    assert same(part.frames[1:], distinct[[2, 2, 3, 3]])
+    assert same(part.pixels[1:], distinct[[2, 2, 3, 3]])
     faster = made(held, tmp_path / "faster.mkv", codec="ffv1", fps=Fraction(50))
-    assert same(faster.frames[::4], distinct)
+    assert same(faster.pixels[::4], distinct)
     assert not any(same(faster.frames[k + 2], faster.frames[k]) for k in (0, 4, 8))
 
 
@@ -282,7 +282,7 @@ def test_times_typed_as_decimals_mean_the_frame(
     tmp_path: Path, saved: SavedField, six: Clip, start: Fraction | float, end: Fraction | float
 ) -> None:
     again = made(saved, tmp_path / "out.mkv", start=start, end=end, codec="ffv1")
-    assert same(again.frames, six.frames[1:3])
+    assert same(again.pixels, six.pixels[1:3])
     assert again.pts_seconds == (0, Fraction(1, 25))
 
 
@@ -300,7 +300,7 @@ def test_colours_do_not_shift(tmp_path: Path, demo_clip: Path) -> None:
     clip = read_clip(demo_clip, max_frames=6, size=(90, 160))
     again = made(fitted(clip), tmp_path / "out.mp4")
     assert again.color == clip.color
-    shift = (again.frames.float() - clip.frames.float()).mean(dim=(0, 2, 3))
+    shift = (again.pixels.float() - clip.pixels.float()).mean(dim=(0, 2, 3))
     assert shift.abs().max() < 0.5
 
 
@@ -309,8 +309,8 @@ def test_ten_bits_survive(tmp_path: Path) -> None:
     clip = clip_of(ramp.contiguous(), color=ColorInfo(bit_depth=10))
     again = made(fitted(clip, STILL), tmp_path / "out.mkv", codec="ffv1")
     assert again.color.bit_depth == 10
-    assert (again.frames - ramp).abs().max() < 1 / 800  # a code is 1/876
-    assert len(again.frames[0, 0, 0].unique()) > 500
+    assert (again.pixels - ramp).abs().max() < 1 / 800  # a code is 1/876
+    assert len(again.pixels[0, 0, 0].unique()) > 500
 
 
 def test_frames_as_pictures(tmp_path: Path, saved: SavedField, six: Clip, caplog: pytest.LogCaptureFixture) -> None:
@@ -464,7 +464,7 @@ def test_an_interrupted_export_leaves_what_was_there(
 def test_existing_files_need_overwrite_and_the_source_is_never_replaced(tmp_path: Path, six: Clip) -> None:
     source = tmp_path / "source.mp4"
     with VideoWriter(source, height=36, width=64, frame_rate=six.frame_rate, color=six.color) as writer:
-        for frame in six.frames:
+        for frame in six.pixels:
             writer.write(frame)
     saved = fitted(read_clip(source), STILL)
     with pytest.raises(UserError, match="fitted to"):

@@ -50,7 +50,7 @@ def test_a_name_is_written_and_read_as_the_file_it_is(name: str) -> None:
         write_grey(other, GREY)
     write_grey(name, WHITE)
     assert Path(name).is_file()
-    assert abs(float(read_clip(name).frames.float().mean()) - WHITE) < 3
+    assert abs(float(read_clip(name).pixels.float().mean()) - WHITE) < 3
     assert frames_in(Path(name)) == 2
 
 
@@ -67,7 +67,7 @@ def test_pieces_of_odd_names_are_joined() -> None:
 def test_a_pattern_is_a_name(name: str) -> None:
     Image.new("RGB", (32, 16), (GREY,) * 3).save("img001.png")
     Image.new("RGB", (32, 16), (WHITE,) * 3).save(name)
-    assert read_clip(name).frames.float().mean() == WHITE
+    assert read_clip(name).pixels.float().mean() == WHITE
     Path(name).unlink()
     with pytest.raises(UserError, match="does not exist"):
         probe(name)

@@ -39,15 +39,15 @@ def inside(frames: Tensor, visible: Tensor, truth: Tensor = MOVING) -> float:
 def test_what_moves_out_from_behind_a_logo_is_found_in_other_frames() -> None:
     visible = box(7)
     made = fill(holed(MOVING, visible))
-    assert torch.equal(made.frames.where(visible[:, None], MOVING), MOVING)
-    assert inside(made.frames, visible) > 45
+    assert torch.equal(made.pixels.where(visible[:, None], MOVING), MOVING)
+    assert inside(made.pixels, visible) > 45
     # Around it alone there is much less.
-    assert inside(fill(holed(MOVING, visible), rough=True).frames, visible) < 25
+    assert inside(fill(holed(MOVING, visible), rough=True).pixels, visible) < 25
 
 
 def test_half_of_the_pixels_tell_the_others() -> None:
     visible = half(7)
-    made = fill(holed(MOVING, visible)).frames
+    made = fill(holed(MOVING, visible)).pixels
     assert inside(made, visible) > 38
     assert torch.equal(made.where(visible[:, None], MOVING), MOVING)
 
@@ -55,19 +55,19 @@ def test_half_of_the_pixels_tell_the_others() -> None:
 def test_scratches_of_one_frame_are_filled() -> None:
     visible = torch.ones(7, *SIZE, dtype=torch.bool)
     visible[3, :, 40:43] = False
-    assert inside(fill(holed(MOVING, visible)).frames[3:4], visible[3:4], MOVING[3:4]) > 37
+    assert inside(fill(holed(MOVING, visible)).pixels[3:4], visible[3:4], MOVING[3:4]) > 37
 
 
 @pytest.mark.parametrize("visible", [box(7), half(7)], ids=["box", "half"])
 def test_what_is_hidden_has_no_say(visible: Tensor) -> None:
     one, two = (fill(holed(MOVING, visible, value)) for value in (0, 255))
-    assert torch.equal(one.frames, two.frames)
+    assert torch.equal(one.pixels, two.pixels)
 
 
 def test_nothing_hidden_is_the_same_clip() -> None:
     made = fill(holed(MOVING, torch.ones(7, *SIZE, dtype=torch.bool)))
     assert made.visible is None
-    assert torch.equal(made.frames, MOVING)
+    assert torch.equal(made.pixels, MOVING)
 
 
 def test_nothing_is_taken_across_a_cut() -> None:
@@ -75,7 +75,7 @@ def test_nothing_is_taken_across_a_cut() -> None:
     visible = box(8)
     other = frames.clone()
     other[4:] = other[4:].flip(1)
-    assert torch.equal(fill(holed(frames, visible)).frames[:4], fill(holed(other, visible)).frames[:4])
+    assert torch.equal(fill(holed(frames, visible)).pixels[:4], fill(holed(other, visible)).pixels[:4])
 
 
 def test_frames_that_nobody_saw_are_left_out() -> None:
@@ -83,7 +83,7 @@ def test_frames_that_nobody_saw_are_left_out() -> None:
     visible[[2, 6]] = False
     clip = holed(MOVING, visible)
     made = fill(clip)
-    assert torch.equal(made.frames, MOVING[[0, 1, 3, 4, 5]])
+    assert torch.equal(made.pixels, MOVING[[0, 1, 3, 4, 5]])
     assert made.pts_seconds == tuple(clip.pts_seconds[k] for k in (0, 1, 3, 4, 5))
     assert made.end_seconds == clip.end_seconds
     assert made.frame_rate == clip.frame_rate
@@ -94,7 +94,7 @@ def test_time_is_counted_from_a_first_frame_that_nobody_saw() -> None:
     visible = torch.ones(7, *SIZE, dtype=torch.bool)
     visible[:2] = False
     made = fill(holed(MOVING, visible))
-    assert torch.equal(made.frames, MOVING[[2, 2, 3, 4, 5, 6]])
+    assert torch.equal(made.pixels, MOVING[[2, 2, 3, 4, 5, 6]])
     assert made.pts_seconds[0] == 0
     assert made.missing == (0,)
 
@@ -102,7 +102,7 @@ def test_time_is_counted_from_a_first_frame_that_nobody_saw() -> None:
 def test_deep_frames_stay_deep() -> None:
     visible = box(4)
     frames = translating(SIZE, 4, (5.0, -3.0))
-    made = fill(holed(frames, visible)).frames
+    made = fill(holed(frames, visible)).pixels
     assert made.dtype == torch.float32
     assert torch.equal(made.where(visible[:, None], frames), frames)
 

@@ -73,7 +73,7 @@ def test_every_kind_of_png_is_read_right(
     clip = read_clip(tmp_path / "a.png")
     # What is transparent is seen over black.
     shown = colours * alpha if kind in (GREY_ALPHA, RGBA) else colours
-    torch.testing.assert_close(to_float(clip.frames)[0], shown.expand(3, *SIZE), atol=1.01 / most, rtol=0)
+    torch.testing.assert_close(to_float(clip.pixels)[0], shown.expand(3, *SIZE), atol=1.01 / most, rtol=0)
     assert clip.color.bit_depth == (8 if most == 255 else 16)
     assert caplog.messages == []
     if opaque or kind in (GREY, RGB):
@@ -88,7 +88,7 @@ def test_a_jpeg_is_read_in_its_own_colours(mode: str, tmp_path: Path, caplog: py
     picture = Image.fromarray(rearrange((scene(*SIZE) * 255).round().byte(), "c h w -> h w c").numpy()).convert(mode)
     picture.save(tmp_path / "a.jpg", quality=98, subsampling=0)
     known = torch.from_numpy(np.array(picture.convert("RGB"))).float() / 255
-    frame = to_float(read_clip(tmp_path / "a.jpg").frames)[0]
+    frame = to_float(read_clip(tmp_path / "a.jpg").pixels)[0]
     torch.testing.assert_close(frame, rearrange(known, "h w c -> c h w"), atol=8 / 255, rtol=0)
     assert caplog.messages == []
 
@@ -129,8 +129,8 @@ def test_a_picture_file_holds_one_picture(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"out\.png holds one picture, and 3 frames were asked for; choose one"):
         export(saved, tmp_path / "out.png", ExportConfig(), progress=False)
     export(saved, tmp_path / "out.png", ExportConfig(start=0.04, end=0.08), progress=False)
-    written = to_float(read_clip(tmp_path / "out.png").frames)[0]
-    torch.testing.assert_close(written, to_float(clip.frames)[1], atol=1.01 / 255, rtol=0)
+    written = to_float(read_clip(tmp_path / "out.png").pixels)[0]
+    torch.testing.assert_close(written, to_float(clip.pixels)[1], atol=1.01 / 255, rtol=0)
     with pytest.raises(UserError, match="exists; add --overwrite"):
         export(saved, tmp_path / "out.png", ExportConfig(start=0.04, end=0.08), progress=False)
     with pytest.raises(UserError, match="crf 10 means nothing"):

@@ -41,6 +41,7 @@ LAYERS = [
     "masks",
     "shots",
     "repeats",
+    "scan",
     "flow",
     "noise",
     "denoise",

@@ -79,7 +79,7 @@ def test_the_whole_has_the_frames_of_its_pieces_at_their_own_times(
     pts = [i / NTSC for i in range(len(FRAMES))]
     pieces = joined(tmp_path / name, pts, [1 / NTSC] * len(pts), **options)
     whole = read_clip(tmp_path / name)
-    assert torch.equal(whole.frames, torch.cat([read_clip(piece).frames for piece in pieces]))
+    assert torch.equal(whole.pixels, torch.cat([read_clip(piece).pixels for piece in pieces]))
     rounding = Fraction(1, 2000) if Path(name).suffix in (".mkv", ".webm") else 0
     assert all(abs(found - due) <= rounding for found, due in zip(whole.pts_seconds, pts, strict=True))
     assert abs(whole.end_seconds - len(pts) / NTSC) <= 2 * rounding
@@ -127,7 +127,7 @@ def test_alpha_is_joined_too(tmp_path: Path, name: str) -> None:
     writer.join(pieces, [i / NTSC for i in range(12)], [1 / NTSC] * 12)
     whole, parts = read_clip(tmp_path / name), [read_clip(piece) for piece in pieces]
     assert whole.alpha is not None
-    assert torch.equal(whole.frames, torch.cat([part.frames for part in parts]))
+    assert torch.equal(whole.pixels, torch.cat([part.pixels for part in parts]))
     assert torch.equal(whole.alpha, torch.cat([part.alpha for part in parts if part.alpha is not None]))
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from vfield.errors import UserError
-from vfield.losses import charbonnier, squared, total_variation
+from vfield.losses import charbonnier, squared
 
 
 def numbers(*shape: int, seed: int = 0) -> Tensor:
@@ -41,29 +41,6 @@ def test_charbonnier_gradient_is_zero_where_both_agree() -> None:
     assert torch.equal(prediction.grad, torch.zeros(3))
 
 
-@pytest.mark.parametrize("shape", [(2, 5, 7), (3, 2, 5, 7)])
-def test_total_variation_of_a_ramp_is_its_slopes(shape: tuple[int, ...]) -> None:
-    h, w = shape[-2:]
-    plane = 2.0 * torch.arange(h)[:, None] - 3.0 * torch.arange(w)[None, :]
-    along_h, along_w = total_variation(plane.expand(shape), epsilon=1e-6)
-    assert along_h.shape == (*shape[:-2], h - 1, w)
-    assert along_w.shape == (*shape[:-2], h, w - 1)
-    torch.testing.assert_close(along_h, torch.full_like(along_h, 2.0))
-    torch.testing.assert_close(along_w, torch.full_like(along_w, 3.0))
-
-
-def test_total_variation_gradient_agrees_with_finite_differences() -> None:
-    grid = numbers(2, 3, 4) * 1e-2
-    grid[0] = 0
-    grid.requires_grad_()
-    assert torch.autograd.gradcheck(total_variation, (grid,), eps=1e-7, atol=1e-4)
-
-
-def test_total_variation_of_one_cell_is_empty() -> None:
-    along_h, along_w = total_variation(torch.ones(2, 1, 1))
-    assert along_h.sum() + along_w.sum() == 0
-
-
 def test_wrong_arguments_are_named() -> None:
     with pytest.raises(UserError, match=r"got \(4, 3\) and \(4, 1\)"):
         squared(numbers(4, 3), numbers(4, 1))
@@ -71,5 +48,3 @@ def test_wrong_arguments_are_named() -> None:
         charbonnier(numbers(4, 3), numbers(3))
     with pytest.raises(UserError, match="epsilon must be positive, got 0"):
         charbonnier(numbers(3), numbers(3), epsilon=0)
-    with pytest.raises(UserError, match=r"got \(4, 3\)"):
-        total_variation(numbers(4, 3))

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from processes import ROOT, in_two_processes
+from scenes import perturb
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
 
@@ -94,14 +95,25 @@ def test_clips_of_any_size_rate_and_length_share_one_network(clips: dict[str, Cl
     for name, saved in fields.items():
         assert saved.facts == clips[name].facts
         assert equal(values(shared_parameters(saved.field)), values(shared_parameters(first)))
-        assert torch.equal(saved.field.fourier.matrix, first.fourier.matrix)
         (picture,) = render(saved.field, saved.field.size, [0.0])
         assert picture.shape[-2:] == (clips[name].height, clips[name].width)
-        assert saved.field.fourier.duration_seconds == pytest.approx(float(clips[name].duration_seconds))
-    codes = [saved.field.shared.code for saved in fields.values() if saved.field.shared is not None]
-    assert not torch.equal(codes[0], codes[1])
     assert clip_folders(folder) == sorted(folder / name for name in clips)
     assert not (folder / FIELD_NAME).exists()
+
+
+def test_clips_of_any_length_share_one_decoder_and_have_codes_of_their_own(clips: dict[str, Clip]) -> None:
+    fields = {name: result.field for name, result in fit_many(clips, set_up(colours=False), progress=False).items()}
+    first = fields["long"]
+    codes = []
+    for name, field in fields.items():
+        assert field.decoder is first.decoder
+        assert field.fourier is not None
+        assert first.fourier is not None
+        assert torch.equal(field.fourier.matrix, first.fourier.matrix)
+        assert field.fourier.duration_seconds == pytest.approx(float(clips[name].duration_seconds))
+        assert field.shared is not None
+        codes.append(field.shared.code)
+    assert not torch.equal(codes[0], codes[1])
 
 
 def members_of(clips: dict[str, Clip], config: Config) -> list[Member]:
@@ -128,11 +140,13 @@ def test_the_shared_parts_are_the_same_parameters_and_nothing_else_is(clips: dic
 def test_one_clips_loss_has_no_gradient_for_anothers_codes(clips: dict[str, Clip], config: Config) -> None:
     members = members_of(clips, config)
     objective = JointObjective([member.objective() for member in members])
-    for parameter in members[0].field.decoder.head.parameters():
-        nn.init.normal_(parameter)
+    perturb(members[0].field)
     objective(0, members[0].sampler.batch(0)).total().backward()
-    assert any(bool(p.grad is not None and p.grad.any()) for p in own_parameters(members[0].field))
     assert any(bool(p.grad is not None and p.grad.any()) for p in shared_parameters(members[0].field))
+    # Codes are of fields that make everything; those that show their frames have none.
+    own = own_parameters(members[0].field)
+    assert bool(own) == (members[0].field.colours is None)
+    assert not own or any(bool(p.grad is not None and p.grad.any()) for p in own)
     for member in members[1:]:
         # There all the same: processes agree on which gradients there are.
         assert all(p.grad is not None and not p.grad.any() for p in own_parameters(member.field))
@@ -265,7 +279,7 @@ def test_a_decoder_that_knows_the_kind_of_clip_is_ahead_of_one_that_knows_nothin
 
     def error(field: VideoField) -> float:
         pictures = torch.stack(list(render(field, field.size, [0.0, 0.08])))
-        return float((pictures - new.frames[[0, 2]] / 255).square().mean())
+        return float((pictures - new.pixels[[0, 2]] / 255).square().mean())
 
     from_nothing = error(fit(new, shorter, progress=False).field)
     assert error(adapt(shared, new, shorter, progress=False).field) < 0.7 * from_nothing
@@ -284,26 +298,27 @@ def test_codes_found_from_what_is_visible_complete_the_rest() -> None:
     visible[:, :, 20:] = False
 
     def partial(value: int) -> Clip:
-        hidden = torch.full_like(whole.frames, value)
-        return replace(whole, frames=torch.where(visible[:, None], whole.frames, hidden), visible=visible)
+        hidden = torch.full_like(whole.pixels, value)
+        return replace(whole, frames=torch.where(visible[:, None], whole.pixels, hidden), visible=visible)
 
     def error(field: VideoField) -> float:
         pictures = torch.stack(list(render(field, field.size, [0.0, 0.04, 0.08])))
-        return float((pictures - whole.frames / 255)[..., 20:].square().mean())
+        return float((pictures - whole.pixels / 255)[..., 20:].square().mean())
 
     one, other = (adapt(shared, partial(value), shorter, progress=False).field for value in (0, 200))
     assert same_field(one, other)
     assert error(one) < 0.7 * error(fit(partial(0), shorter, progress=False).field)
 
 
-def test_with_keyframe_colours_a_silent_decoder_needs_no_steps(clips: dict[str, Clip]) -> None:
-    shared = fit(clips["high"], set_up(steps=0), progress=False).field
-    for parameter in shared.decoder.head.parameters():
-        nn.init.zeros_(parameter)
-    result = adapt(shared, clips["high"], set_up(), progress=False)
+def test_with_keyframe_colours_there_are_no_codes_and_no_steps_to_take(clips: dict[str, Clip]) -> None:
+    shared = fit(clips["high"], set_up(), progress=False).field
+    before = values(shared_parameters(shared))
+    result = adapt(shared, clips["long"], set_up(), progress=False)
     assert result.steps == 0
     assert result.expectation is not None
+    assert len(before) == len(shared_parameters(result.field))
     assert adapt(shared, clips["high"], set_up(steps=1), tune=True, progress=False).steps == 1
+    assert equal(values(shared_parameters(shared)), before)
 
 
 def test_a_field_without_codes_cannot_be_adapted(clips: dict[str, Clip]) -> None:
@@ -326,7 +341,7 @@ def files(clips: dict[str, Clip], tmp_path_factory: pytest.TempPathFactory) -> P
         clip = clips[name]
         facts: dict[str, Any] = {"frame_rate": clip.frame_rate, "color": clip.color}
         with VideoWriter(place / f"{name}.mkv", height=clip.height, width=clip.width, **facts) as to:
-            for frame in clip.frames:
+            for frame in clip.pixels:
                 to.write(frame)
     (place / "notes.txt").write_text("no clip")
     return place

@@ -52,7 +52,7 @@ def visible(clip: Clip) -> Tensor:
 def test_white_hides_in_every_frame(clip: Clip, tmp_path: Path, mode: str) -> None:
     masked = with_mask(clip, saved(logo(), tmp_path / "mask.png", mode))
     assert torch.equal(visible(masked), ~logo().expand(5, -1, -1))
-    assert torch.equal(masked.frames, clip.frames)
+    assert torch.equal(masked.pixels, clip.pixels)
 
 
 def test_the_line_is_at_half(clip: Clip, tmp_path: Path) -> None:

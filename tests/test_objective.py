@@ -8,30 +8,36 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from scenes import clip_of, crossing, perturb, picture, start_of, translating, with_cut
+from scenes import clip_of, crossing, field_of, perturb, picture, start_of, translating, with_cut
 from torch import Tensor
 
 from vfield.clip import Clip
-from vfield.coords import keyframe_t
+from vfield.coords import Footprint, keyframe_t, pixel_uv, with_t
 from vfield.enlarging import Enlarging, Patches
 from vfield.errors import UserError
 from vfield.field.config import FieldConfig
 from vfield.field.detail import DetailConfig
 from vfield.field.latents import LocalConfig
-from vfield.field.motion import MotionConfig
 from vfield.field.video_field import VideoField
+from vfield.frames import Frames
 from vfield.objective import Objective, ObjectiveConfig, Terms
 from vfield.sampling import Batch, PatchSampler, SamplingConfig
+from vfield.training import Config
+from vfield.training.members import Member
 
 SIZE = (32, 40)
 SAMPLING = SamplingConfig(patches=8, patch_size=8, hidden_share=0.5)
-# Corrections of the motion, and the terms that teach them, are off by default.
-CORRECTED = FieldConfig(motion=MotionConfig(levels=(16, 64)))
-EVERYTHING = ObjectiveConfig(agreement=0.02)
+DEFAULT = FieldConfig()
+# A field that makes everything, and so learns from what it observes, too.
+MADE = FieldConfig(local=LocalConfig(colours=False))
+EVERYTHING = ObjectiveConfig()
+BOTH = pytest.mark.parametrize("config", [DEFAULT, MADE], ids=["shows", "makes"])
 
 
-def still() -> Clip:
-    return clip_of(picture(SIZE).expand(4, 3, *SIZE).contiguous())
+def still(config: FieldConfig) -> Clip:
+    """A clip that a field at its start fits perfectly: one that makes everything makes grey."""
+    frame = picture(SIZE) if config.local.colours else torch.full((3, *SIZE), 0.5)
+    return clip_of(frame.expand(4, 3, *SIZE).contiguous())
 
 
 class Prepared(NamedTuple):
@@ -42,9 +48,8 @@ class Prepared(NamedTuple):
     sampler: PatchSampler
     enlarging: Enlarging | None
 
-    def patches(self, step: int = 0, rank: int = 0, processes: int = 1) -> Patches:
-        assert self.enlarging is not None
-        return self.enlarging.patches(0, step, False, rank, processes)
+    def patches(self, step: int = 0, rank: int = 0, processes: int = 1) -> Patches | None:
+        return None if self.enlarging is None else self.enlarging.patches(0, step, False, rank, processes)
 
     def objective(self, config: ObjectiveConfig = EVERYTHING) -> Objective:
         return Objective(self.field, self.twin, config)
@@ -52,7 +57,7 @@ class Prepared(NamedTuple):
 
 def prepared(
     clip: Clip | None = None,
-    config: FieldConfig = CORRECTED,
+    config: FieldConfig = DEFAULT,
     perturbed: bool = True,
     sampling: SamplingConfig = SAMPLING,
 ) -> Prepared:
@@ -61,10 +66,13 @@ def prepared(
     field, rehearsal = start.field, start.rehearsal
     if perturbed:
         perturb(field, 0.1)
-    twin, small, learning = None, clip.frames, list[int]()
+    twin: VideoField | None = None
+    small: Frames = clip.frames
+    learning: list[int] = []
     if rehearsal is not None:
         twin, small, learning = rehearsal.field, rehearsal.frames, rehearsal.learning
-    sampler = PatchSampler(clip.frames, keyframe_t(clip.pts_seconds), small, learning, sampling, 0)
+    observed = None if field.colours is not None else clip.frames
+    sampler = PatchSampler(observed, keyframe_t(clip.pts_seconds), small, learning, sampling, 0)
     return Prepared(field, twin, sampler, start.enlarging)
 
 
@@ -78,57 +86,53 @@ def smooth_size(errors: Tensor) -> Tensor:
     return (errors.square() + epsilon**2).sqrt() - epsilon
 
 
-def test_terms_are_what_they_are_written_out() -> None:
-    ready = prepared()
+@BOTH
+def test_terms_are_what_they_are_written_out(config: FieldConfig) -> None:
+    ready = prepared(config=config)
     field, twin = ready.field, ready.twin
     batch, patches = ready.sampler.batch(0), ready.patches()
-    config = ObjectiveConfig(observed=2.0, hidden=3.0, detail=0.7, agreement=0.5, smoothness=0.25)
-    terms = ready.objective(config)(batch, patches)
+    terms = ready.objective(ObjectiveConfig(observed=2.0, hidden=3.0, detail=0.7))(batch, patches)
     seen = len(batch.uvt) - batch.hidden
+    assert (seen > 0) == (field.colours is None)
     assert twin is not None
-    observed = field(batch.uvt[:seen]) - batch.rgb[:seen]
     count = 3 * len(batch.uvt)
+    observed = field(batch.uvt[:seen]) - batch.rgb[:seen]
     torch.testing.assert_close(terms.observed, 2 * observed.square().sum() / count)
-    # The views alone, and the decoder on top of them. Small errors count by their square, large ones by their size.
-    base, residual = twin.layers(batch.uvt[seen:], hide=True)
-    hidden = smooth_size(base - batch.rgb[seen:]) + smooth_size(base + residual - batch.rgb[seen:])
-    torch.testing.assert_close(terms.hidden, 3 * hidden.sum() / count)
-    assert field.detail is not None
-    finer = field.detail(patches.evidence) - patches.residual
-    torch.testing.assert_close(terms.detail, 0.7 * ((finer**2 + 0.25).sqrt() - 0.5).mean())
-    apart = field.disagreement(batch.between)
-    torch.testing.assert_close(terms.agreement, 0.5 * ((apart**2 + 1e-4).sqrt() - 1e-2).mean())
-    assert field.motion is not None
-    smoothness = torch.zeros(())
-    for level in field.motion.levels:
-        for dim in (2, 3):
-            step = level.diff(dim=dim)
-            if step.numel():
-                smoothness = smoothness + 0.25 * ((step**2 + 1e-4).sqrt() - 1e-2).mean()
-    torch.testing.assert_close(terms.smoothness, smoothness, atol=1e-7, rtol=1e-4)
-    torch.testing.assert_close(terms.total(), sum(terms[:5], torch.zeros(())))
-    answers = torch.cat([observed, base + residual - batch.rgb[seen:]])
-    torch.testing.assert_close(terms.error, answers.square().sum() / count)
+    # Small errors count by their square, large ones by their size.
+    hidden = twin(batch.uvt[seen:], hide=True) - batch.rgb[seen:]
+    torch.testing.assert_close(terms.hidden, 3 * smooth_size(hidden).sum() / count)
+    detail = torch.zeros(())
+    if patches is not None:
+        assert field.detail is not None
+        finer = field.detail(patches.evidence) - patches.residual
+        detail = 0.7 * ((finer**2 + 0.25).sqrt() - 0.5).mean()
+    assert (detail > 0) == (field.colours is not None)
+    torch.testing.assert_close(terms.detail, detail)
+    torch.testing.assert_close(terms.total(), terms.observed + terms.hidden + terms.detail)
+    torch.testing.assert_close(terms.error, torch.cat([observed, hidden]).square().sum() / count)
 
 
+@BOTH
 @pytest.mark.parametrize("processes", [2, 4])
-def test_the_mean_over_shares_is_the_whole_batch(processes: int) -> None:
-    ready = prepared()
+def test_the_mean_over_shares_is_the_whole_batch(processes: int, config: FieldConfig) -> None:
+    ready = prepared(config=config)
     objective, sampler = ready.objective(), ready.sampler
     with torch.no_grad():
         whole = objective(sampler.batch(3), ready.patches(3))
         shares = [
             objective(sampler.batch(3, rank, processes), ready.patches(3, rank, processes)) for rank in range(processes)
         ]
-    assert whole.detail > 0
+    assert whole.hidden > 0
+    assert (whole.detail > 0) == (config is DEFAULT) == (whole.observed == 0)
     assert_equal_terms((torch.stack(parts).mean() for parts in zip(*shares, strict=True)), whole)
 
 
-def test_gradients_of_shares_average_to_that_of_the_whole_batch() -> None:
-    ready = prepared()
+@BOTH
+def test_gradients_of_shares_average_to_that_of_the_whole_batch(config: FieldConfig) -> None:
+    ready = prepared(config=config)
     field, sampler, objective = ready.field, ready.sampler, ready.objective()
 
-    def gradients(*shares: tuple[Batch, Patches]) -> list[Tensor]:
+    def gradients(*shares: tuple[Batch, Patches | None]) -> list[Tensor]:
         field.zero_grad()
         for batch, patches in shares:
             (objective(batch, patches).total() / len(shares)).backward()
@@ -138,38 +142,33 @@ def test_gradients_of_shares_average_to_that_of_the_whole_batch() -> None:
     assert_equal_terms(shared, gradients((sampler.batch(3), ready.patches(3))))
 
 
-def test_a_perfect_fit_of_a_still_clip_costs_nothing() -> None:
-    ready = prepared(still(), perturbed=False)
+@BOTH
+def test_a_perfect_fit_of_a_still_clip_costs_nothing(config: FieldConfig) -> None:
+    ready = prepared(still(config), config, perturbed=False)
     terms = ready.objective()(ready.sampler.batch(0))
-    assert_equal_terms(terms, [torch.zeros(())] * 6, tolerance=1e-7)
+    assert_equal_terms(terms, [torch.zeros(())] * 4, tolerance=1e-7)
 
 
-def test_a_perfect_fit_of_a_still_clip_is_where_it_stays() -> None:
-    ready = prepared(still(), perturbed=False)
+@BOTH
+def test_a_perfect_fit_of_a_still_clip_is_where_it_stays(config: FieldConfig) -> None:
+    ready = prepared(still(config), config, perturbed=False)
     ready.objective()(ready.sampler.batch(0)).total().backward()
     for name, parameter in ready.field.named_parameters():
         assert parameter.grad is None or parameter.grad.abs().max() < 1e-5, name
 
 
-@pytest.mark.parametrize("term", Terms._fields[:5])
-def test_a_weight_scales_its_own_term_only(term: str) -> None:
-    ready = prepared()
+@pytest.mark.parametrize(
+    ("config", "term"), [(MADE, "observed"), (MADE, "hidden"), (DEFAULT, "hidden"), (DEFAULT, "detail")]
+)
+def test_a_weight_scales_its_own_term_only(config: FieldConfig, term: str) -> None:
+    ready = prepared(config=config)
     batch, patches = ready.sampler.batch(1), ready.patches(1)
-    config = ObjectiveConfig(agreement=0.5, smoothness=0.5)
+    weights = ObjectiveConfig(observed=0.5, hidden=0.5, detail=0.5)
     with torch.no_grad():
-        plain = ready.objective(config)(batch, patches)
-        doubled = ready.objective(replace(config, **{term: 2 * getattr(config, term)}))(batch, patches)
-    assert all(value > 0 for value in plain)
+        plain: Terms = ready.objective(weights)(batch, patches)
+        doubled = ready.objective(replace(weights, **{term: 2 * getattr(weights, term)}))(batch, patches)
+    assert getattr(plain, term) > 0
     assert_equal_terms(doubled, plain._replace(**{term: 2 * getattr(plain, term)}))
-
-
-def test_smoothness_of_a_constant_correction_is_nothing() -> None:
-    ready = prepared(perturbed=False)
-    assert ready.field.motion is not None
-    with torch.no_grad():
-        for level in ready.field.motion.levels:
-            level.fill_(0.7)
-    assert ready.objective()(ready.sampler.batch(0)).smoothness.abs() < 1e-7
 
 
 def difference_quotient(
@@ -194,17 +193,16 @@ def difference_quotient(
         ("shared.code", (5,), 0.02),
         ("shared.track", (1, 1), 0.05),
         ("latents.levels.0", (2, 1, 1, 2), 0.05),
-        ("motion.levels.0", (1, 0, 1, 1), 0.03),
     ],
 )
 def test_gradients_agree_with_finite_differences(name: str, at: tuple[int, ...], step: float) -> None:
     ready = prepared(
         clip_of(translating(SIZE, 5, (1.3, -0.8))),
-        replace(CORRECTED, detail=DetailConfig(enabled=False)),
+        MADE,
         sampling=SamplingConfig(patches=30, patch_size=8, hidden_share=0.5),
     )
     batch = ready.sampler.batch(0)
-    objective = ready.objective(ObjectiveConfig(observed=1.0, hidden=1.0, agreement=1.0, smoothness=1.0))
+    objective = ready.objective()
     parameter = dict(ready.field.named_parameters())[name]
     objective(batch).total().backward()
     assert parameter.grad is not None
@@ -213,52 +211,34 @@ def test_gradients_agree_with_finite_differences(name: str, at: tuple[int, ...],
     assert gradient == pytest.approx(difference_quotient(objective, batch, parameter, at, step), rel=0.05, abs=2e-6)
 
 
-@pytest.mark.parametrize(
-    ("config", "trained"),
-    [
-        (CORRECTED, True),
-        (FieldConfig(), False),
-        (FieldConfig(motion=MotionConfig(enabled=False)), False),
-        (FieldConfig(local=LocalConfig(colours=False)), False),
-    ],
-)
-def test_agreement_trains_corrections_where_there_are_colours_and_motion(config: FieldConfig, trained: bool) -> None:
-    ready = prepared(config=config)
-    field = ready.field
-    # Only terms at instants between the frames are left.
-    weights = ObjectiveConfig(observed=0.0, hidden=0.0, agreement=1.0, smoothness=0.0)
-    terms = ready.objective(weights)(ready.sampler.batch(0))
-    assert (terms.agreement > 0) == trained
-    if trained:
-        terms.total().backward()
-        assert field.motion is not None
-        assert all(level.grad is not None and level.grad.abs().max() > 0 for level in field.motion.levels)
-        assert all(parameter.grad is None or not parameter.grad.any() for parameter in field.decoder.parameters())
-
-
 def test_a_batch_of_only_hidden_or_only_observed_points_is_legal() -> None:
-    ready = prepared()
+    ready = prepared(config=MADE)
     batch = ready.sampler.batch(0)
     seen = len(batch.uvt) - batch.hidden
     objective = ready.objective()
-    only_seen = objective(Batch(batch.uvt[:seen], batch.rgb[:seen], batch.between, 0))
-    only_hidden = objective(Batch(batch.uvt[seen:], batch.rgb[seen:], batch.between, batch.hidden))
+    only_seen = objective(Batch(batch.uvt[:seen], batch.rgb[:seen], 0))
+    only_hidden = objective(Batch(batch.uvt[seen:], batch.rgb[seen:], batch.hidden))
     assert only_seen.hidden == 0
+    assert only_seen.observed > 0
     assert only_hidden.observed == 0
     assert only_hidden.hidden > 0
 
 
+@BOTH
 @pytest.mark.parametrize("clip", [clip_of(translating(SIZE, 1)), clip_of(with_cut(SIZE, 1, 1))])
-def test_clips_without_gaps_have_finite_terms_and_gradients(clip: Clip) -> None:
-    ready = prepared(clip)
-    terms = ready.objective()(ready.sampler.batch(0))
+def test_clips_without_gaps_have_finite_terms_and_gradients(clip: Clip, config: FieldConfig) -> None:
+    ready = prepared(clip, config)
+    batch = ready.sampler.batch(0)
+    # What shows its frames has nothing to learn where none can be hidden.
+    assert (len(batch.uvt) == 0) == (config is DEFAULT)
+    terms = ready.objective()(batch, ready.patches())
     assert all(value.isfinite() for value in terms)
     terms.total().backward()
     assert all(parameter.grad is None or parameter.grad.isfinite().all() for parameter in ready.field.parameters())
 
 
 @pytest.mark.parametrize("name", ["network.0.weight", "network.0.bias", "network.2.weight", "network.2.bias"])
-def test_views_learn_as_if_there_were_no_decoder(name: str) -> None:
+def test_gradients_of_views_agree_with_finite_differences(name: str) -> None:
     ready = prepared(clip_of(crossing((32, 64), [4 + 4 * k for k in range(5)], 20, 6)))
     assert ready.twin is not None
     assert ready.field.visibility is not None
@@ -270,25 +250,26 @@ def test_views_learn_as_if_there_were_no_decoder(name: str) -> None:
     at = torch.unravel_index(parameter.grad.abs().argmax(), parameter.shape)
     values = []
     with torch.no_grad():
-        for step in (0.02, -0.04):
+        for step in (0.002, -0.004):
             parameter[at] += step
-            base, _ = twin.layers(batch.uvt[seen:], hide=True)
-            values.append(smooth_size(base - batch.rgb[seen:]).double().sum() / (3 * len(batch.uvt)))
+            made = twin(batch.uvt[seen:], hide=True)
+            values.append(smooth_size(made - batch.rgb[seen:]).double().sum() / (3 * len(batch.uvt)))
     assert abs(float(parameter.grad[at])) > 1e-5
-    assert float(parameter.grad[at]) == pytest.approx(float(values[0] - values[1]) / 0.04, rel=0.05)
+    assert float(parameter.grad[at]) == pytest.approx(float(values[0] - values[1]) / 0.004, rel=0.05)
 
 
-def test_what_is_hidden_teaches_only_what_both_fields_share() -> None:
-    ready = prepared()
-    ready.objective(ObjectiveConfig(observed=0.0, agreement=0.0))(ready.sampler.batch(0)).total().backward()
-    learnt = {name for name, value in ready.field.named_parameters() if value.grad is not None and value.grad.any()}
-    assert {"decoder.head.weight", "visibility.network.2.weight", "shared.code"} <= learnt
-    assert not any(name.startswith("motion.") for name in learnt)
+@pytest.mark.parametrize(("config", "parts"), [(DEFAULT, {"visibility"}), (MADE, {"decoder", "shared", "latents"})])
+def test_what_is_hidden_teaches_all_that_is_read_between_and_nothing_else(config: FieldConfig, parts: set[str]) -> None:
+    ready = prepared(config=config)
+    ready.objective(ObjectiveConfig(observed=0.0))(ready.sampler.batch(0), None).total().backward()
+    for name, parameter in ready.field.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.any() == (name.split(".")[0] in parts), name
 
 
 def test_detail_teaches_its_encoder_alone_and_all_of_it() -> None:
     ready = prepared()
-    weights = ObjectiveConfig(observed=0.0, hidden=0.0, agreement=0.0, smoothness=0.0)
+    weights = ObjectiveConfig(observed=0.0, hidden=0.0)
     ready.objective(weights)(ready.sampler.batch(0), ready.patches()).total().backward()
     for name, parameter in ready.field.named_parameters():
         assert parameter.grad is not None, name
@@ -299,20 +280,61 @@ def test_without_patches_detail_costs_nothing() -> None:
     ready = prepared()
     terms = ready.objective()(ready.sampler.batch(0))
     assert terms.detail == 0
-    plain = prepared(config=replace(CORRECTED, detail=DetailConfig(enabled=False)))
+    plain = prepared(config=replace(DEFAULT, detail=DetailConfig(enabled=False)))
     assert plain.enlarging is None
     assert plain.objective()(plain.sampler.batch(0)).detail == 0
 
 
-def test_every_parameter_is_held_once_and_has_a_gradient_at_every_step() -> None:
-    ready = prepared()
+@BOTH
+def test_every_parameter_is_held_once_and_has_a_gradient_at_every_step(config: FieldConfig) -> None:
+    ready = prepared(config=config)
     objective = ready.objective()
     assert {id(p) for p in objective.parameters()} == {id(p) for p in ready.field.parameters()}
     assert len(list(objective.parameters())) == len(list(ready.field.parameters()))
     batch = ready.sampler.batch(0)
-    few = Batch(batch.uvt[:1], batch.rgb[:1], batch.between[:1], 0)
-    objective(few).total().backward()
-    assert all(parameter.grad is not None for parameter in objective.parameters())
+    for few in (Batch(batch.uvt[:1], batch.rgb[:1], 0), Batch(batch.uvt[:0], batch.rgb[:0], 0)):
+        objective.zero_grad()
+        objective(few).total().backward()
+        assert all(parameter.grad is not None for parameter in objective.parameters())
+
+
+def test_by_default_everything_learns_from_the_first_steps_on() -> None:
+    clip = clip_of(crossing((32, 64), [4 + 4 * k for k in range(6)], 20, 6))
+    member = Member("", clip, Config(), seed=0, like=None, says=False, shows=False)
+    objective, optimizer = member.objective(), torch.optim.Adam(member.field.parameters(), lr=1e-3)
+    assert member.enlarging is not None
+    for step in range(2):
+        optimizer.zero_grad(set_to_none=True)
+        objective(member.sampler.batch(step), member.enlarging.patches(0, step, False)).total().backward()
+        # The last layers begin at nothing, and let nothing through until they have taken a step.
+        for name, parameter in member.field.named_parameters():
+            assert parameter.grad is not None, name
+            assert parameter.grad.any() or (step == 0 and ".last." not in name), name
+        optimizer.step()
+
+
+def test_by_default_every_parameter_changes_what_is_made() -> None:
+    """Nothing is learnt that nobody sees: it tells in a frame in between, or in an enlarged one."""
+    size = (12, 16)
+    field = field_of(clip_of(crossing(size, [1 + 2 * k for k in range(3)], 8, 2)))
+    perturb(field, 0.1)
+    sizes = (size, (2 * size[0], 2 * size[1]))
+
+    @torch.no_grad()
+    def made() -> list[Tensor]:
+        views = zip(sizes, (0.06, 0.04), strict=True)
+        return [field(with_t(pixel_uv(*of), t).reshape(-1, 3), Footprint.of_size(*of)) for of, t in views]
+
+    before = made()
+    assert len(list(field.parameters())) > 10
+    for seed, (name, parameter) in enumerate(field.named_parameters()):
+        kept, generator = parameter.detach().clone(), torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
+        changes = [float((now - was).abs().max()) for now, was in zip(made(), before, strict=True)]
+        assert max(changes) > 1e-3, name
+        with torch.no_grad():
+            parameter.copy_(kept)
 
 
 def test_negative_weights_are_named() -> None:

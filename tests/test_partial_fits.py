@@ -196,7 +196,8 @@ def test_losses_and_checks_leave_out_what_is_no_truth() -> None:
     assert blind.hidden > terms.hidden
     assert blind.detail > terms.detail
     assert rehearsal.visible is not None
-    white = rehearsal.frames.where(rehearsal.visible[:, None], 255)
+    seen = torch.stack([rehearsal.frames[k] for k in range(len(rehearsal.frames))])
+    white = seen.where(rehearsal.visible[:, None], 255)
     found = squared_errors(rehearsal, [1, 2])
     assert torch.equal(squared_errors(rehearsal._replace(frames=white), [1, 2]), found)
     none = rehearsal.visible.clone()
@@ -208,7 +209,7 @@ def test_the_board_shows_and_judges_what_is_seen(tmp_path: Path) -> None:
     visible = box()
     clip = fill(holed(visible))
     field = fitted(clip_of(FRAMES))
-    wrong = replace(clip, frames=torch.where(visible[:, None], clip.frames, 0))
+    wrong = replace(clip, frames=torch.where(visible[:, None], clip.pixels, 0))
     with SummaryWriter(str(tmp_path)) as writer:
         board = Board(writer, wrong, None, "cpu")
         # The field has its frames, and what it makes of the hole is not held against it.
@@ -238,7 +239,7 @@ def test_from_a_mask_to_a_video(
     assert load_field("run").facts.missing == (2,)
     # The frame that nobody saw is made, not held.
     assert render_main(["run", "-o", "whole.mkv", "--codec", "ffv1"]) == 0
-    whole = read_clip("whole.mkv").frames
+    whole = read_clip("whole.mkv").pixels
     assert float(psnr_within(whole, FRAMES, ~visible)[[0, 1, 3, 4, 5]].min()) > 32
     assert float(psnr(whole[2:3], FRAMES[2:3])) > float(psnr(whole[1:2], FRAMES[2:3])) + 6
     # Going on needs the same mask, which the run knows.

@@ -120,7 +120,7 @@ def test_odd_sizes_keep_their_last_row_and_column(
     frames = slope(45, 67)[2:].repeat(2, 3, 1, 1)  # grey: chroma is shared with the pixels beside an edge
     frames[..., -1:, :] = frames[..., -1:] = 0.9
     write(tmp_path / name, frames, **options)
-    again = to_float(read_clip(tmp_path / name).frames)
+    again = to_float(read_clip(tmp_path / name).pixels)
     assert probe(tmp_path / name).pixel_format == pixel_format
     assert again.shape == frames.shape
     for edge in (again[..., -1], again[..., -1, :]):
@@ -144,9 +144,9 @@ def test_an_odd_picture_is_the_even_one_without_its_last_line(
         wide = 2 if pixel_format.endswith("10le") else 1
         planes.append(np.frombuffer(bytes(blue), np.uint8).reshape(blue.height, -1)[:, : wide * blue.width].copy())
     assert np.array_equal(planes[0], planes[1])
-    again, whole = (read_clip(tmp_path / name).frames for name in ("odd.mkv", "even.mkv"))
+    again, whole = (read_clip(tmp_path / name).pixels for name in ("odd.mkv", "even.mkv"))
     assert torch.equal(again, whole[..., :height, :width])
-    small = read_clip(tmp_path / "odd.mkv", size=(15, 22)).frames
+    small = read_clip(tmp_path / "odd.mkv", size=(15, 22)).pixels
     expected = F.interpolate(to_float(again), size=(15, 22), mode="area")
     assert (to_float(small) - expected).abs().mean() < 0.01
 
@@ -167,7 +167,7 @@ def test_tiny_pictures_are_written(tmp_path: Path, size: tuple[int, int], name: 
     frames = torch.stack([torch.full((3, *size), level) for level in (0.2, 0.4, 0.6)])
     write(tmp_path / name, frames, **options)
     again = read_clip(tmp_path / name)
-    assert (to_float(again.frames) - frames).abs().max() < 0.02
+    assert (to_float(again.pixels) - frames).abs().max() < 0.02
     assert again.pts_seconds == (0, Fraction(1, 25), Fraction(2, 25))
 
 
@@ -202,7 +202,7 @@ def test_the_whole_way_at_any_shape(tmp_path: Path, size: tuple[int, int]) -> No
     write(tmp_path / "in.mkv", frames, codec="ffv1")
     assert train_main(["--video", f"{tmp_path}/in.mkv", "--config", TINY, "--out", f"{tmp_path}/run"]) == 0
     assert render_main([f"{tmp_path}/run", "--slowmo", "2", "--pix-fmt", "yuv444p", "-o", f"{tmp_path}/out.mp4"]) == 0
-    again = to_float(read_clip(tmp_path / "out.mp4").frames)
+    again = to_float(read_clip(tmp_path / "out.mp4").pixels)
     assert again.shape == (8, 3, *size)
     assert (again[::2] - frames).abs().mean() < 0.02
     assert (reduce(again[:7], "t c h w -> t", "mean").diff() > 0).all()
@@ -244,8 +244,8 @@ def test_interlaced_video_is_said_and_taken_as_it_is(interlaced: Path, caplog: p
     assert warned(caplog) == [
         f"{interlaced} is interlaced: what moves is combed; --deinterlace frame, or field for twice the rate, mends it"
     ]
-    assert (to_float(clip.frames[5, :, ::2]) - moving(10)[:, ::2]).abs().mean() < 0.01
-    assert (to_float(clip.frames[5, :, 1::2]) - moving(10)[:, 1::2]).abs().mean() > 0.03
+    assert (to_float(clip.pixels[5, :, ::2]) - moving(10)[:, ::2]).abs().mean() < 0.01
+    assert (to_float(clip.pixels[5, :, 1::2]) - moving(10)[:, 1::2]).abs().mean() > 0.03
 
 
 @pytest.mark.parametrize(("mode", "per_frame"), [("frame", 1), ("field", 2)])
@@ -264,7 +264,7 @@ def test_deinterlaced_frames_show_one_instant(
     # From a keyframe, where decoding could begin without the frame before.
     part = read_clip(interlaced, deinterlace=mode, start_seconds=Fraction(4, 25), end_seconds=Fraction(9, 25))
     assert part.pts_seconds == clip.pts_seconds[4 * per_frame : 9 * per_frame]
-    assert torch.equal(part.frames, clip.frames[4 * per_frame : 9 * per_frame])
+    assert torch.equal(part.pixels, clip.pixels[4 * per_frame : 9 * per_frame])
 
 
 def test_deinterlace_on_the_command_line(interlaced: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

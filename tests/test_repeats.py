@@ -120,7 +120,7 @@ def test_short_clips_have_no_repeats(frames: int) -> None:
 
 @pytest.mark.parametrize("name", ["bear.mp4", "bikes.mp4", "carphone.mp4", "test_non_zero_start.mp4", "av1_video.mkv"])
 def test_clips_as_they_were_filmed_have_none(name: str, shared_clip: Callable[[str], Path]) -> None:
-    frames = read_clip(shared_clip(name), max_frames=60).frames
+    frames = read_clip(shared_clip(name), max_frames=60).pixels
     shots = find_shots(frames)
     assert find_repeats(frames, shots) == []
     for stride in (2, 4):
@@ -130,7 +130,7 @@ def test_clips_as_they_were_filmed_have_none(name: str, shared_clip: Callable[[s
 
 def test_a_film_shown_at_a_higher_rate_has_one_a_second(demo_clip: Path) -> None:
     # 24 frames a second brought to 25, beginning almost still.
-    frames = read_clip(demo_clip, max_frames=60, size=(180, 320)).frames
+    frames = read_clip(demo_clip, max_frames=60, size=(180, 320)).pixels
     assert repeats(frames) == [7, 32, 57]
     assert repeats(frames[::2]) == []
     assert repeats(frames[::4]) == []
@@ -172,12 +172,12 @@ def test_local_latents_run_past_repeats_and_fields_without_motion_learn_them() -
 def test_a_real_clip_on_twos_moves_again(shared_clip: Callable[[str], Path]) -> None:
     clip = read_clip(shared_clip("carphone.mp4"), max_frames=17)
     drawn = range(0, len(clip), 2)
-    on_twos = replace(clip, frames=shown(clip.frames[drawn], 2)[: len(clip)])
+    on_twos = replace(clip, frames=shown(clip.pixels[drawn], 2)[: len(clip)])
     odd = range(1, len(clip), 2)
     t = [float(clip.pts_seconds[i] - clip.start_seconds) for i in odd]
-    truth = to_float(clip.frames[odd])
+    truth = to_float(clip.pixels[odd])
     made, known = (pictures(started(seen).field, t) for seen in (on_twos, clip.select(drawn)))
-    repeated = to_float(on_twos.frames[odd])
+    repeated = to_float(on_twos.pixels[odd])
     scores = [float(psnr(frames, truth).mean()) for frames in (made, repeated, known)]
     assert scores[0] > scores[1] + 2
     assert scores[0] > scores[2] - 0.3

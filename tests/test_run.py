@@ -103,7 +103,7 @@ def test_what_run_writes_is_what_train_and_render_write() -> None:
     assert main(["render", "two", "--fps", "50", *lossless, "-o", "two.mkv"]) == 0
     one, two = read_clip("one.mkv"), read_clip("two.mkv")
     assert (len(one), one.height) == (8, 16)
-    assert torch.equal(one.frames, two.frames)
+    assert torch.equal(one.pixels, two.pixels)
 
 
 def test_a_fit_is_used_again(capfd: pytest.CaptureFixture[str]) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vfield.coords import uv_to_xy
 from vfield.errors import UserError
+from vfield.frames import MadeFrames
 from vfield.sampling import Batch, PatchSampler, SamplingConfig
 
 TIMES = [0.0, 0.04, 0.12, 0.16, 0.2, 0.28]
@@ -68,8 +69,8 @@ def test_a_batch_is_a_function_of_seed_and_step() -> None:
     first, again = sampler(), sampler()
     again.batch(0)  # What was drawn before makes no difference, nor does the global generator.
     torch.manual_seed(1)
-    for a, b in zip(first.batch(7)[:3], again.batch(7)[:3], strict=True):
-        assert torch.equal(a, b)
+    assert torch.equal(first.batch(7).uvt, again.batch(7).uvt)
+    assert torch.equal(first.batch(7).rgb, again.batch(7).rgb)
     others = (first.batch(8), sampler(seed=4).batch(7))
     assert all(not torch.equal(first.batch(7).uvt, other.uvt) for other in others)
 
@@ -86,9 +87,8 @@ def test_the_shares_together_are_the_whole_batch(processes: int) -> None:
     shares = [sampler().batch(5, rank, processes) for rank in range(processes)]
     assert len({len(share.uvt) for share in shares}) == 1
     assert sum(share.hidden for share in shares) == whole.hidden
-    uvt, rgb, between = (torch.cat([share[part] for share in shares]) for part in range(3))  # type: ignore[misc]
+    uvt, rgb = torch.cat([share.uvt for share in shares]), torch.cat([share.rgb for share in shares])
     assert rows(uvt, rgb) == rows(whole.uvt, whole.rgb)
-    assert rows(between) == rows(whole.between)
 
 
 def test_shares_hide_about_as_much_each() -> None:
@@ -171,7 +171,6 @@ def test_odd_sizes_have_small_frames_rounded_up(size: tuple[int, int]) -> None:
         batch = sampler(pictures=pictures).batch(step)
         assert_pixels(batch, pictures)
         assert batch.hidden > 0
-        assert batch.between.shape == batch.uvt.shape
 
 
 @pytest.mark.parametrize("size", [(3, 30), (20, 2), (8, 8), (1, 1)])
@@ -179,28 +178,65 @@ def test_pictures_smaller_than_a_patch_are_taken_whole(size: tuple[int, int]) ->
     pictures = frames(size)
     batch = sampler(pictures=pictures).batch(0)
     seen, hidden = (min(rows, 5) * min(columns, 5) for rows, columns in (size, hidden_frames(pictures).shape[-2:]))
-    assert len(batch.uvt) == len(batch.between) == 2 * seen + 6 * hidden
+    assert len(batch.uvt) == 2 * seen + 6 * hidden
     assert batch.hidden == 6 * hidden
     assert_pixels(batch, pictures)
-
-
-def test_instants_between_lie_between_their_frames() -> None:
-    for step in range(10):
-        batch = sampler().batch(step)
-        assert torch.equal(batch.between[:, :2], batch.uvt[:, :2])
-        frame = frame_of(batch.uvt)
-        later = torch.tensor(TIMES)[(frame + 1).clamp(max=len(TIMES) - 1)]
-        assert (batch.between[:, 2] >= batch.uvt[:, 2]).all()
-        assert (batch.between[:, 2] <= later).all()
-    instants = torch.cat([sampler(ALL_OBSERVED).batch(step).between[:, 2].unique() for step in range(20)])
-    share = torch.histc(instants[instants < TIMES[1]] / TIMES[1], 4, 0, 1)
-    assert (share / share.sum() > 0.15).all()
 
 
 def test_a_clip_of_one_frame_is_all_observed() -> None:
     batch = sampler(hideable=(), pictures=frames(count=1)).batch(0)
     assert batch.hidden == 0
-    assert (batch.between[:, 2] == 0).all()
+    assert (batch.uvt[:, 2] == 0).all()
+
+
+def without_observed(hideable: Sequence[int] = (1, 2, 4), config: SamplingConfig = SMALL) -> PatchSampler:
+    """Of a field that has nothing to learn from its frames as they are."""
+    small = hidden_frames(frames())
+    return PatchSampler(None, torch.tensor(TIMES), small, hideable, config, 3)
+
+
+@pytest.mark.parametrize(("share", "patches"), [(0.75, 6), (0.25, 2), (1.0, 8), (0.0, 0)])
+def test_without_observed_frames_the_hidden_share_is_all_there_is(share: float, patches: int) -> None:
+    batch = without_observed(config=SamplingConfig(patches=8, patch_size=5, hidden_share=share)).batch(0)
+    assert batch.hidden == len(batch.uvt) == len(batch.rgb) == patches * 25
+    assert_pixels(batch, frames())
+
+
+@pytest.mark.parametrize("processes", [2, 3])
+def test_without_observed_frames_shares_are_of_what_there_is(processes: int) -> None:
+    draw = without_observed()
+    whole, shares = draw.batch(5), [draw.batch(5, rank, processes) for rank in range(processes)]
+    assert {len(share.uvt) for share in shares} == {6 * 25 // processes}
+    assert rows(*(torch.cat([share.uvt, share.rgb], dim=-1) for share in [whole])) == rows(
+        torch.cat([torch.cat([share.uvt, share.rgb], dim=-1) for share in shares])
+    )
+    with pytest.raises(UserError, match="a batch of 6 patches cannot be shared equally by 4 processes"):
+        draw.batch(0, 0, 4)
+
+
+def test_with_nothing_to_learn_from_a_batch_is_empty() -> None:
+    batch = without_observed(hideable=()).batch(0, 1, 2)
+    assert batch.uvt.shape == batch.rgb.shape == (0, 3)
+    assert batch.hidden == 0
+
+
+def test_frames_that_are_made_are_drawn_from_like_any_others() -> None:
+    """Frames may come from elsewhere by their number, and only those that are drawn are asked for."""
+    pictures, asked = frames(), set[int]()
+    small = hidden_frames(pictures)
+
+    def made(of: Tensor) -> MadeFrames:
+        def read(index: int) -> Tensor:
+            asked.add(index)
+            return of[index]
+
+        return MadeFrames(tuple(of.shape), of.dtype, read)
+
+    drawn = PatchSampler(made(pictures), torch.tensor(TIMES), made(small), [1, 2, 4], SMALL, 3).batch(7)
+    expected = sampler().batch(7)
+    assert torch.equal(drawn.uvt, expected.uvt)
+    assert torch.equal(drawn.rgb, expected.rgb)
+    assert asked == set(frame_of(drawn.uvt).tolist())
 
 
 @pytest.mark.parametrize(

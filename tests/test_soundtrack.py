@@ -60,7 +60,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> dict[str, SavedField]:
 def middle_of_light(path: Path) -> float:
     """When the picture's light, over what it has in the dark, has its mean."""
     clip = read_clip(path)
-    light = (clip.frames.float().mean(dim=(1, 2, 3)) - 36).clamp_min(0)
+    light = (clip.pixels.float().mean(dim=(1, 2, 3)) - 36).clamp_min(0)
     edges = (*clip.pts_seconds, clip.end_seconds)
     lit = [float(part) * float(b - a) for part, a, b in zip(light, edges, edges[1:], strict=False)]
     return sum(part * float(a + b) / 2 for part, a, b in zip(lit, edges, edges[1:], strict=False)) / sum(lit)

@@ -85,7 +85,7 @@ def test_something_bright_that_passes_is_no_flash() -> None:
 
 @pytest.mark.parametrize("name", ["bear.mp4", "bikes.mp4", "carphone.mp4", "nasa_13013.mp4"])
 def test_clips_as_they_were_filmed_have_no_flashes(name: str, shared_clip: Callable[[str], Path]) -> None:
-    frames = read_clip(shared_clip(name), max_frames=80, size=(120, 160)).frames
+    frames = read_clip(shared_clip(name), max_frames=80, size=(120, 160)).pixels
     for stride in (1, 2, 4):
         every = frames[::stride]
         assert flashes_apart(every, find_shots(every)) == find_shots(every)
@@ -93,7 +93,7 @@ def test_clips_as_they_were_filmed_have_no_flashes(name: str, shared_clip: Calla
 
 def test_a_flash_leaves_no_ghost_in_a_real_clip(shared_clip: Callable[[str], Path]) -> None:
     clip = read_clip(shared_clip("carphone.mp4"), max_frames=9)
-    frames = to_uint8(lit(clip.frames, [1.0] * 4 + [1.8] + [1.0] * 4))
+    frames = to_uint8(lit(clip.pixels, [1.0] * 4 + [1.8] + [1.0] * 4))
     instants = [2.5, 3.4, 4.0, 4.6, 5.5]
     steady, flashed = made_at(clip, instants), made_at(replace(clip, frames=frames), instants)
     light = (flashed - steady).mean(dim=(1, 2, 3)).abs()
@@ -106,9 +106,9 @@ def test_a_flash_leaves_no_ghost_in_a_real_clip(shared_clip: Callable[[str], Pat
 
 def test_a_fade_to_black_is_made_step_by_step(shared_clip: Callable[[str], Path]) -> None:
     clip = read_clip(shared_clip("carphone.mp4"), max_frames=12)
-    faded = replace(clip, frames=to_uint8(lit(clip.frames, [1 - i / 11 for i in range(12)])))
+    faded = replace(clip, frames=to_uint8(lit(clip.pixels, [1 - i / 11 for i in range(12)])))
     light = made_at(faded, [i / 2 for i in range(23)]).mean(dim=(1, 2, 3))
-    assert starts(faded.frames) == [0]
+    assert starts(faded.pixels) == [0]
     assert (light.diff() < 0).all()
     torch.testing.assert_close(light[1::2], (light[:-1:2] + light[2::2]) / 2, atol=0.005, rtol=0)
 

@@ -55,7 +55,7 @@ def test_a_variable_rate_is_read_as_it_is(tmp_path: Path) -> None:
         write_film(tmp_path / name, times, tones=())
         clip = read_clip(tmp_path / name)
         assert list(clip.pts_seconds) == times
-        light = to_float(clip.frames).mean(dim=(1, 2, 3))
+        light = to_float(clip.pixels).mean(dim=(1, 2, 3))
         assert light.diff().min() >= 0  # in their order
 
 
@@ -75,7 +75,7 @@ def test_doubled_timestamps_lose_no_frame(tmp_path: Path, caplog: pytest.LogCapt
     with caplog.at_level(logging.WARNING, "vfield"):
         clip = read_clip(path)
     assert len(clip) == len(ticks)
-    assert (clip.frames.float().mean(dim=(1, 2, 3)).diff() > 10).all()
+    assert (clip.pixels.float().mean(dim=(1, 2, 3)).diff() > 10).all()
     assert [float(pts) for pts in clip.pts_seconds[:4]] == pytest.approx([0, 0.04, 0.06, 0.08], abs=0.002)
     assert "4 frames had timestamps out of order" in caplog.text
 
@@ -86,7 +86,7 @@ def test_frames_before_the_start_are_not_read(tmp_path: Path, caplog: pytest.Log
     with caplog.at_level(logging.WARNING, "vfield"):
         clip = read_clip(tmp_path / "early.mp4")
     assert clip.pts_seconds == tuple(every(28, 25))
-    assert int(clip.frames.float().mean(dim=(1, 2, 3)).argmax()) == 5
+    assert int(clip.pixels.float().mean(dim=(1, 2, 3)).argmax()) == 5
     assert not caplog.text
 
 
@@ -104,7 +104,7 @@ def test_an_edit_list_that_shows_the_middle(tmp_path: Path, caplog: pytest.LogCa
         clip = read_clip(path)
     assert clip.pts_seconds == tuple(every(20, 25))
     assert clip.end_seconds == Fraction(20, 25)
-    assert int(clip.frames.float().mean(dim=(1, 2, 3)).argmax()) == 12
+    assert int(clip.pixels.float().mean(dim=(1, 2, 3)).argmax()) == 12
     assert not caplog.text
 
 

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from inspect import getgeneratorlocals
 from pathlib import Path
+from threading import Barrier
 
 import numpy as np
 import pytest
 import torch
-from scenes import crossing, moving, picture, translating
+from einops import reduce
+from scenes import crossing, moving, picture, translating, with_cut
 from torch import Tensor
 
+from vfield.clip import to_float, to_uint8
 from vfield.coords import pixel_uv, uv_to_xy
 from vfield.field.motion import COMMON_EVIDENCE, EVIDENCE_CHANNELS, SIDE_EVIDENCE, Curves, displacement
 from vfield.field.splines import sample_bilinear, sample_grid
 from vfield.field.timeline import Gap, gaps_between, gaps_hiding
 from vfield.flow import FlowConfig
-from vfield.tracks import FlowStore, _gap_curves, _Grid, _outer, find_curves
+from vfield.frames import Frames, MadeFrames
+from vfield.tracks import AskedCurves, FlowStore, _gap_curves, _Grid, _outer, find_curves
 from vfield.video_io import read_clip
 
 SIZE = (64, 80)
@@ -40,6 +45,11 @@ def read(found: Curves, margin: float = 0.25) -> Tensor:
     """The curves (n, 6) at points of the interior."""
     uv = pixel_uv(9, 9, region=(margin, margin, 1 - margin, 1 - margin)).reshape(-1, 2)
     return sample_grid(found.coefficients[0], uv_to_xy(uv, *found.coefficients.shape[-2:]))
+
+
+def know(store: FlowStore, source: int, target: int, flow: Tensor) -> None:
+    """Give a store a flow that is known exactly."""
+    store._flows.get((source, target), 8, lambda: flow)
 
 
 def assert_all_near(values: Tensor, expected: tuple[float, float], tolerance: float) -> None:
@@ -118,7 +128,7 @@ def test_bend_and_twist_are_the_polynomial_through_all_positions(
     store = FlowStore(torch.zeros(4, 3, height, width), FlowConfig())
     for inner, beyond in ((1, 0), (2, 3)):
         flow = positions[beyond] - positions[inner]
-        store._flows[inner, beyond] = flow[:, None, None].expand(2, height, width)
+        know(store, inner, beyond, flow[:, None, None].expand(2, height, width))
     xy = uv_to_xy(pixel_uv(height, width).reshape(-1, 2), height, width)
     velocity = (positions[2] - positions[1]).expand(len(xy), 2)
     grid = _Grid(xy, height, width, height, width)
@@ -141,7 +151,8 @@ def test_flows_of_the_frames_are_carried_to_the_middle_of_the_gap() -> None:
     rate = 0.2
     offset = (uv_to_xy(pixel_uv(*SIZE), *SIZE) - torch.tensor([39.5, 31.5])).permute(2, 0, 1)
     store = FlowStore(torch.zeros(2, 3, *SIZE), FlowConfig())
-    store._flows = {(0, 1): rate * offset, (1, 0): -rate / (1 + rate) * offset}
+    know(store, 0, 1, rate * offset)
+    know(store, 1, 0, -rate / (1 + rate) * offset)
     found = _gap_curves(store, torch.tensor([0.0, 1.0]), Gap(0, 1, None, None), CELL, True)
     uv = pixel_uv(9, 9, region=(0.25, 0.25, 0.75, 0.75)).reshape(-1, 2)
     expected = rate / (1 + rate / 2) * (uv_to_xy(uv, *SIZE) - torch.tensor([39.5, 31.5]))
@@ -179,7 +190,7 @@ def with_exact_flows(direction: int) -> Curves:
     for source, target in ((1, 0), (1, 2), (2, 1), (2, 3)):
         flow = torch.zeros(2, *SCENE)
         flow[0, TOP : TOP + SIDE, lefts[source] : lefts[source] + SIDE] = lefts[target] - lefts[source]
-        store._flows[source, target] = flow
+        know(store, source, target, flow)
     return _gap_curves(store, torch.arange(4) / 25, Gap(1, 2, 0, 3), 2, True)
 
 
@@ -326,15 +337,135 @@ def test_flows_are_forgotten_as_gaps_pass(hiding: bool) -> None:
     for _ in finding:
         held.append(len(getgeneratorlocals(finding)["store"]._flows))  # type: ignore[arg-type]
     assert len(held) == len(gaps)
-    assert max(held) <= (12 if hiding else 8)
+    assert max(held) <= 8
 
 
-def test_a_flow_is_made_once_and_forgotten_when_told() -> None:
-    store = FlowStore(translating((16, 16), 4), FlowConfig())
+def test_a_flow_is_made_once_and_forgotten_after_enough_others() -> None:
+    store = FlowStore(translating((16, 16), 10), FlowConfig())
     first = store.between(0, 1)
-    later = store.between(2, 1)
     assert store.between(0, 1) is first
-    store.forget_before(1)
-    assert store.between(2, 1) is later
+    for frame in range(1, 9):
+        store.between(frame, frame + 1)
     assert store.between(0, 1) is not first
     torch.testing.assert_close(store.between(0, 1), first)
+
+
+@pytest.mark.parametrize("size", [(8, 10), (7, 5), (1, 1)])
+def test_a_frame_at_half_its_size_is_the_mean_over_areas(size: tuple[int, int]) -> None:
+    frames = to_uint8(translating(size, 2))
+    half = FlowStore(frames, FlowConfig()).half(1)
+    rows, columns = -(-size[0] // 2), -(-size[1] // 2)
+    assert half.shape == (3, rows, columns)
+    torch.testing.assert_close(half.mean(dim=(1, 2)), to_float(frames[1]).mean(dim=(1, 2)), atol=0.05, rtol=0)
+    if size == (8, 10):
+        torch.testing.assert_close(half, reduce(to_float(frames[1]), "c (h 2) (w 2) -> c h w", "mean"))
+
+
+# --------------------------------------------------------------------------------------------- when they are asked for
+
+SHOTS = [range(5), range(5, 9)]
+GAPS = gaps_between(SHOTS)
+TIMES = torch.arange(9) / 25
+
+
+@pytest.fixture(scope="module")
+def clip() -> Tensor:
+    return with_cut((16, 24), 5, 4)
+
+
+@pytest.fixture(scope="module")
+def expected(clip: Tensor) -> list[Curves]:
+    """What is found one after the other."""
+    return list(find_curves(clip, TIMES, GAPS, CELL, FlowConfig()))
+
+
+def asked(frames: Frames, kept_bytes: int = 1 << 20, views: bool = True) -> AskedCurves:
+    return AskedCurves(frames, TIMES, GAPS, CELL, FlowConfig(), views=views, kept_bytes=kept_bytes)
+
+
+def assert_same(found: Curves, expected: Curves) -> None:
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours.dtype == theirs.dtype
+        assert torch.equal(ours, theirs[0])
+
+
+@pytest.mark.parametrize("order", [range(7), range(6, -1, -1), [3, 3, 0, 6, 1, 5, 2, 0, 4, 6]])
+@pytest.mark.parametrize("kept", [0, 1 << 20])
+def test_curves_that_are_asked_for_are_those_that_are_found(
+    clip: Tensor, expected: list[Curves], order: Sequence[int], kept: int
+) -> None:
+    curves = asked(clip, kept)
+    assert len(curves) == len(expected) == 7
+    for number in order:
+        assert_same(curves.gap(number), expected[number])
+
+
+def test_what_only_views_need_is_left_out_of_asked_curves_too(clip: Tensor) -> None:
+    found = asked(clip, views=False).gap(2)
+    assert not found.lone.any()
+    assert not found.evidence.any()
+    assert found.coefficients.any()
+
+
+def test_nothing_is_read_before_it_is_asked_for_and_then_only_what_is_near(clip: Tensor) -> None:
+    read = set[int]()
+
+    def frame(index: int) -> Tensor:
+        read.add(index)
+        return clip[index]
+
+    curves = asked(MadeFrames(tuple(clip.shape), clip.dtype, frame))
+    assert not read
+    curves.gap(5)
+    assert read == {5, 6, 7, 8}
+
+
+def test_curves_are_kept_within_their_bound_of_memory(clip: Tensor, expected: list[Curves]) -> None:
+    one = sum(part.numel() * part.element_size() for part in expected[0])
+    curves = asked(clip, 3 * one)
+    first = curves.gap(0)
+    for number in (1, 2):
+        curves.gap(number)
+    assert curves.gap(0) is first
+    kept = []
+    for number in range(1, 7):
+        curves.gap(number)
+        kept.append(len(curves._found))
+    assert max(kept) == 3
+    assert curves.gap(0) is not first
+    assert_same(curves.gap(0), expected[0])
+
+
+def test_curves_may_be_asked_for_from_two_threads(clip: Tensor, expected: list[Curves]) -> None:
+    """One finds the next gap's curves while another reads this one's, and none is found twice."""
+    flows = list[int]()
+
+    def frame(index: int) -> Tensor:
+        flows.append(index)
+        return clip[index]
+
+    alone = asked(MadeFrames(tuple(clip.shape), clip.dtype, frame))
+    for number in range(7):
+        alone.gap(number)
+    once = sorted(flows)
+    flows.clear()
+    shared = asked(MadeFrames(tuple(clip.shape), clip.dtype, frame))
+    start = Barrier(2)
+
+    def ask(_: int) -> list[Curves]:
+        start.wait()
+        return [shared.gap(number) for number in range(7)]
+
+    with ThreadPoolExecutor(2) as threads:
+        both = list(threads.map(ask, range(2)))
+    for found in both:
+        for ours, theirs in zip(found, expected, strict=True):
+            assert_same(ours, theirs)
+    assert all(ours is theirs for ours, theirs in zip(*both, strict=True))
+    assert sorted(flows) == once
+
+
+def test_curves_asked_for_in_inference_mode_may_be_learnt_with(clip: Tensor) -> None:
+    with torch.inference_mode():
+        found = asked(clip).gap(0)
+    assert not any(part.is_inference() for part in found)

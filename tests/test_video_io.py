@@ -112,14 +112,14 @@ def test_late_start_is_kept_and_ranges_count_from_the_first_frame(shared_clip: S
     part = read_clip(path, start_seconds=Fraction(2, 30), end_seconds=Fraction(5, 30))
     assert part.pts_seconds == whole.pts_seconds[2:5]
     assert part.end_seconds == whole.pts_seconds[5]
-    assert torch.equal(part.frames, whole.frames[2:5])
+    assert torch.equal(part.pixels, whole.pixels[2:5])
 
 
 def test_rotation_turns_the_picture_upright(shared_clip: SharedClip) -> None:
     # The rotated file is a cut of the plain one, stored alike: its matrix, x' = y and y' = -x, turns it anticlockwise.
     rotated = read_clip(shared_clip("nasa_13013_rotated.mp4"), max_frames=3)
     plain = read_clip(shared_clip("nasa_13013.mp4"), max_frames=3)
-    assert torch.equal(rotated.frames, torch.rot90(plain.frames, 1, (2, 3)))
+    assert torch.equal(rotated.pixels, torch.rot90(plain.pixels, 1, (2, 3)))
     assert read_clip(shared_clip("nasa_13013_rotated.mp4"), size=(96, 54), max_frames=1).frames.shape == (1, 3, 96, 54)
     assert probe(shared_clip("nasa_13013_rotated.mp4")).rotation == 90
 
@@ -130,13 +130,13 @@ def test_a_range_in_the_middle_equals_the_same_frames_of_the_whole(demo_clip: Pa
     assert whole.end_seconds == Fraction(132, 25)
     part = read_clip(demo_clip, size=(36, 64), start_seconds=3.01, end_seconds=4)
     assert part.pts_seconds == whole.pts_seconds[76:100]
-    assert torch.equal(part.frames, whole.frames[76:100])
+    assert torch.equal(part.pixels, whole.pixels[76:100])
     assert len(read_clip(demo_clip, size=(36, 64), start_seconds=1, max_frames=5)) == 5
 
 
 def test_reducing_averages_areas(demo_clip: Path) -> None:
-    full = to_float(read_clip(demo_clip, max_frames=2).frames)
-    small = to_float(read_clip(demo_clip, size=(180, 320), max_frames=2).frames)
+    full = to_float(read_clip(demo_clip, max_frames=2).pixels)
+    small = to_float(read_clip(demo_clip, size=(180, 320), max_frames=2).pixels)
     averaged = reduce(full, "t c (h a) (w b) -> t c h w", "mean", a=4, b=4)
     assert (small - averaged).abs().mean() < 0.5 / 255
     assert (small - averaged).mean().abs() < 0.1 / 255
@@ -166,7 +166,7 @@ def test_rgb_is_what_the_standards_say(
     expected[1] = (luma - red * expected[0] - blue * expected[2]) / (1 - red - blue)
     clip = read_clip(tmp_path / "codes.mkv")
     assert (clip.color.matrix, clip.color.range, clip.color.bit_depth) == (matrix, range_name, bits)
-    error = to_float(clip.frames)[0].numpy() - expected.clip(0, 1)
+    error = to_float(clip.pixels)[0].numpy() - expected.clip(0, 1)
     assert np.abs(error).max() < (0.55 if bits == 8 else 0.01) / 255
     assert np.abs(reduce(error, "c h w -> c", "mean")).max() < 0.1 / 255
 
@@ -205,7 +205,7 @@ def test_still_images(tmp_path: Path) -> None:
     assert torch.equal(clip.frames[0], image)
     assert (clip.color.matrix, clip.color.range) == ("gbr", "pc")
     assert clip.duration_seconds == Fraction(1, 25)
-    write(tmp_path / "out.mp4", clip.frames, color=clip.color)
+    write(tmp_path / "out.mp4", clip.pixels, color=clip.color)
     written = read_clip(tmp_path / "out.mp4").color
     assert (written.matrix, written.range) == ("bt709", "tv")
 
@@ -226,12 +226,12 @@ def test_no_frame_is_lost_where_timestamps_are_poor(tmp_path: Path, suffix: str)
     clip = read_clip(path)
     assert len(clip) == 30
     assert clip.frame_rate == NTSC
-    brightness = reduce(clip.frames.float(), "t c h w -> t", "mean")
+    brightness = reduce(clip.pixels.float(), "t c h w -> t", "mean")
     assert (brightness.diff() - 7).abs().max() < 4  # in their order
     steps = [later - earlier for earlier, later in zip(clip.pts_seconds, clip.pts_seconds[1:], strict=False)]
     assert all(abs(step - 1 / NTSC) < Fraction(1, 90000) for step in steps)
     part = read_clip(path, start_seconds=Fraction(1, 3), end_seconds=Fraction(2, 3))
-    assert torch.equal(part.frames, clip.frames[10:20])
+    assert torch.equal(part.pixels, clip.pixels[10:20])
     assert part.pts_seconds == clip.pts_seconds[10:20]
 
 
@@ -304,7 +304,7 @@ def test_mean_colours_and_tags_survive(tmp_path: Path, bits: int, matrix: str, r
     write(tmp_path / "out.mp4", torch.stack([source] * 3), color=color)
     clip = read_clip(tmp_path / "out.mp4")
     assert clip.color == color
-    shift = reduce(to_float(clip.frames) - to_float(source), "t c h w -> c", "mean")
+    shift = reduce(to_float(clip.pixels) - to_float(source), "t c h w -> c", "mean")
     assert shift.abs().max() < 0.3 / 255
 
 
@@ -314,7 +314,7 @@ def test_colour_edges_do_not_move(tmp_path: Path, pixel_format: str) -> None:
     ramp = torch.linspace(0.2, 0.8, 64)
     frame = torch.stack([ramp.expand(48, 64), torch.full((48, 64), 0.5), 1 - ramp.expand(48, 64)])
     write(tmp_path / "ramp.mkv", frame[None], codec="ffv1", pixel_format=pixel_format)
-    back = to_float(read_clip(tmp_path / "ramp.mkv").frames)[0]
+    back = to_float(read_clip(tmp_path / "ramp.mkv").pixels)[0]
     slope = 0.6 / 63
     shift = (back - frame)[0, 8:-8, 8:-8].mean() / slope
     assert shift.abs() < 0.06
@@ -361,7 +361,7 @@ def test_codecs(tmp_path: Path, name: str, options: dict[str, Any], codec: str, 
     write(tmp_path / name, frames, **options)
     info = probe(tmp_path / name)
     assert (info.codec, info.pixel_format) == (codec, pixel_format)
-    assert (to_float(read_clip(tmp_path / name).frames) - to_float(frames)).abs().mean() < 4 / 255
+    assert (to_float(read_clip(tmp_path / name).pixels) - to_float(frames)).abs().mean() < 4 / 255
 
 
 @pytest.mark.parametrize(
@@ -372,7 +372,7 @@ def test_odd_sizes_keep_their_last_pixels(tmp_path: Path, name: str, pixel_forma
     write(tmp_path / name, frames)
     clip = read_clip(tmp_path / name)
     assert probe(tmp_path / name).pixel_format == pixel_format
-    error = (to_float(clip.frames) - to_float(frames)).abs()
+    error = (to_float(clip.pixels) - to_float(frames)).abs()
     assert error[..., -1].mean() < 4 / 255
     assert error[..., -1, :].mean() < 4 / 255
 
@@ -389,7 +389,7 @@ def test_gif(tmp_path: Path) -> None:
     clip = read_clip(tmp_path / "out.gif")
     assert len(clip) == 6
     assert all(abs(pts - i / Fraction(30)) <= Fraction(1, 200) for i, pts in enumerate(clip.pts_seconds))
-    assert (to_float(clip.frames) - to_float(frames)).abs().mean() < 8 / 255
+    assert (to_float(clip.pixels) - to_float(frames)).abs().mean() < 8 / 255
     assert encode_gif(to_float(frames), Fraction(30)) == (tmp_path / "out.gif").read_bytes()
 
 
@@ -617,24 +617,24 @@ def test_sound_is_muxed_along_with_the_picture(tmp_path: Path, demo_clip: Path) 
 def test_minterpolate_doubles_the_rate_and_drops_the_last_frame(demo_clip: Path) -> None:
     clip = read_clip(demo_clip, size=(54, 96), max_frames=49)
     doubled = ("minterpolate", "fps=50:mi_mode=mci:mc_mode=aobmc:me_mode=bidir:vsbmc=1")
-    frames, times = filter_frames(clip.frames, clip.frame_rate, [doubled])
+    frames, times = filter_frames(clip.pixels, clip.frame_rate, [doubled])
     # It never shows the last frame, nor the one in front of it: 2 * 49 - 3 frames.
     assert frames.shape == (95, 3, 54, 96)
     assert times == [Fraction(i, 50) for i in range(95)]
-    error = (frames[::2].float() - clip.frames[:48].float()).abs()
+    error = (frames[::2].float() - clip.pixels[:48].float()).abs()
     assert error.mean() < 0.5  # source instants come back as they were, but for the way to YUV and back
-    assert error.mean() < (frames[1::2].float() - clip.frames[:47].float()).abs().mean() / 2
+    assert error.mean() < (frames[1::2].float() - clip.pixels[:47].float()).abs().mean() / 2
 
 
 def test_scaling_filters(demo_clip: Path) -> None:
     clip = read_clip(demo_clip, size=(54, 96), max_frames=3)
-    frames, times = filter_frames(clip.frames, clip.frame_rate, [("scale", f"w=192:h=108:flags=lanczos+{ACCURATE}")])
+    frames, times = filter_frames(clip.pixels, clip.frame_rate, [("scale", f"w=192:h=108:flags=lanczos+{ACCURATE}")])
     assert frames.shape == (3, 3, 108, 192)
     assert tuple(times) == clip.pts_seconds
     back = reduce(frames.float(), "t c (h a) (w b) -> t c h w", "mean", a=2, b=2)
-    assert (back - clip.frames.float()).abs().mean() < 3
-    same, _ = filter_frames(clip.frames, clip.frame_rate, [("null", "")])
-    assert torch.equal(same, clip.frames)
+    assert (back - clip.pixels.float()).abs().mean() < 3
+    same, _ = filter_frames(clip.pixels, clip.frame_rate, [("null", "")])
+    assert torch.equal(same, clip.pixels)
 
 
 def test_bad_filters_are_refused(demo_clip: Path) -> None:
@@ -650,8 +650,8 @@ def test_bad_filters_are_refused(demo_clip: Path) -> None:
 
 def test_the_whole_way_round_keeps_the_clip(tmp_path: Path, demo_clip: Path) -> None:
     clip = read_clip(demo_clip, size=(90, 160), max_frames=10)
-    write(tmp_path / "out.mp4", clip.frames, frame_rate=clip.frame_rate, color=clip.color)
+    write(tmp_path / "out.mp4", clip.pixels, frame_rate=clip.frame_rate, color=clip.color)
     back = read_clip(tmp_path / "out.mp4")
     assert isinstance(back, Clip)
     assert (back.pts_seconds, back.end_seconds, back.color) == (clip.pts_seconds, clip.end_seconds, clip.color)
-    assert (to_float(back.frames) - to_float(clip.frames)).abs().mean() < 4 / 255
+    assert (to_float(back.pixels) - to_float(clip.pixels)).abs().mean() < 4 / 255

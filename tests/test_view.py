@@ -411,7 +411,7 @@ def test_a_clip_is_the_view_in_slow_motion(page: TestClient, saved: SavedField, 
     (tmp_path / "clip.mp4").write_bytes(response.content)
     clip = read_clip(tmp_path / "clip.mp4")
     assert (len(clip), clip.height, clip.width, clip.frame_rate) == (8, 36, 64, 50)
-    for k, frame in enumerate(clip.frames):
+    for k, frame in enumerate(clip.pixels):
         truth = rendered(saved, 0.04 + k / 100, region, SIZE)
         assert float((frame.float() - truth.float()).abs().mean()) < 3
 

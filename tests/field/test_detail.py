@@ -169,7 +169,7 @@ def shifted(uv: Tensor, t_from: float, t_to: float) -> tuple[Tensor, Tensor]:
 
 
 def test_evidence_of_a_known_translation() -> None:
-    t = [k / 25 for k in range(FRAMES)]
+    t = torch.arange(FRAMES) / 25
     # Held away from black and white, where it would be cut off and have edges.
     colours = ColourKeyframes(smooth(FRAMES))
     sightings = [sight(shifted, t, 2, 2 + step, SIZE, torch.device("cpu")) for step in NEIGHBOURS]
@@ -234,7 +234,7 @@ def test_the_way_there_and_back_is_missed_by_what_it_is_missed() -> None:
         step = 3 if t_to > t_from else -2
         return uv + torch.tensor([step / SIZE[1], 0.0]), torch.ones(len(uv), dtype=torch.bool)
 
-    found = sight(drifting, [0.0, 1.0], 0, 1, SIZE, torch.device("cpu"))
+    found = sight(drifting, torch.tensor([0.0, 1.0]), 0, 1, SIZE, torch.device("cpu"))
     assert found.keyframe == 1
     torch.testing.assert_close(found.miss, torch.ones_like(found.miss), atol=1e-4, rtol=0)
     torch.testing.assert_close(found.displacement[0], torch.full_like(found.displacement[0], 3.0), atol=1e-4, rtol=0)
@@ -358,8 +358,7 @@ def test_what_is_kept_follows_what_is_learnt() -> None:
 
 
 def test_a_field_whose_detail_was_read_in_inference_mode_can_still_learn() -> None:
-    config = replace(DEFAULT, motion=replace(DEFAULT.motion, levels=(16,)))
-    field = field_of(clip_of(translating(SIZE, 4, STEP)), config)
+    field = field_of(clip_of(translating(SIZE, 4, STEP)))
     perturb(detail_of(field), 0.1)
     uvt, half = random_points(50, 3 / 25), Footprint.of_size(2 * SIZE[0], 2 * SIZE[1])
     with torch.inference_mode():
@@ -367,9 +366,9 @@ def test_a_field_whose_detail_was_read_in_inference_mode_can_still_learn() -> No
     found = field(uvt, half)
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
     found.square().sum().backward()
-    assert field.motion is not None
-    assert field.motion.levels[0].grad is not None
-    assert field.motion.levels[0].grad.any()
+    assert field.visibility is not None
+    assert field.visibility.last.weight.grad is not None
+    assert field.visibility.last.weight.grad.any()
 
 
 # --------------------------------------------------------------------------------------------- averages over time

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from scenes import DEFAULT, RATE, clip_of, field_of, moving, perturb, with_cut
+from scenes import DEFAULT, RATE, clip_of, curves_of, field_of, moving, with_cut
 from torch import Tensor
 
 from vfield.coords import pixel_uv, with_t
@@ -75,19 +75,19 @@ def test_the_way_in_parts_is_the_whole_way_and_back_again_is_home(field: VideoFi
 
 def test_a_followed_point_shows_what_it_showed_before(uv: Tensor) -> None:
     # Even where the motion is wrong: both instants read the keyframes at the same place.
-    field = field_of(
-        clip_of(moving(SIZE, [way(k) for k in range(FRAMES)])), FieldConfig(motion=MotionConfig(levels=()))
-    )
-    perturb(field.motion or field)
+    right = field_of(clip_of(moving(SIZE, [way(k) for k in range(FRAMES)])))
+    curves = curves_of(right)
+    assert right.colours is not None
+    field = right.at_size(right.colours.frames, curves._replace(coefficients=1.5 * curves.coefficients + 0.5))
     for start, end in ((2.0, 2.4), (2.3, 3.0), (2.2, 2.4)):
         with torch.no_grad():
             followed = field.follow(uv, seconds(start), seconds(end))
-            right = [
+            ends = [
                 field.motion.match(2, points, torch.full((len(uv),), at - 2)).left_uv
                 for points, at in ((uv, start), (followed.uv, end))
                 if field.motion is not None
             ]
-        assert (right[0] - right[1]).abs().max() * SIZE[1] < 0.02
+        assert (ends[0] - ends[1]).abs().max() * SIZE[1] < 0.02
 
 
 def test_points_that_leave_the_picture_are_not_known_and_stay_where_they_were(field: VideoField) -> None:

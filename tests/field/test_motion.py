@@ -129,7 +129,6 @@ def test_a_translation_is_shared_out_by_the_instant(alpha: float) -> None:
 
 def test_at_a_keyframe_its_own_position_is_the_query() -> None:
     field = motion(constant_curves(bend=BEND, twist=TWIST))
-    perturb(field)
     uv = torch.rand(200, 2, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(field.match(0, uv, at(0.0, uv)).left_uv, uv, atol=1e-6, rtol=0)
     torch.testing.assert_close(field.match(0, uv, at(1.0, uv)).right_uv, uv, atol=1e-6, rtol=0)
@@ -258,15 +257,7 @@ def test_a_lone_velocity_belongs_to_where_its_point_is_at_the_middle() -> None:
             torch.testing.assert_close(found, xy_to_uv(centre + anchor * (1 + rate * s), *SIZE), atol=5e-5, rtol=0)
 
 
-def test_corrections_leave_the_views_alone_as_they_are() -> None:
-    field, plain = motion(constant_curves(), MotionConfig(levels=(16,))), motion(constant_curves())
-    perturb(field)
-    uv = inner_points()
-    for a, b in zip(field.match(0, uv, at(0.3, uv))[2:4], plain.match(0, uv, at(0.3, uv))[2:4], strict=True):
-        assert torch.equal(a, b)
-
-
-# --------------------------------------------------------------------------------------------- what is learnt
+# --------------------------------------------------------------------------------------------- what it holds
 
 
 def test_straight_motion_has_neither_bend_nor_twist() -> None:
@@ -278,66 +269,55 @@ def test_straight_motion_has_neither_bend_nor_twist() -> None:
             torch.testing.assert_close(a, b)
 
 
-def test_corrections_add_to_velocity_and_bend_of_their_own_gap() -> None:
-    field = motion(constant_curves(bend=BEND), MotionConfig(levels=(8, 16)))
-    first, second = torch.tensor([0.5, -0.25, 0.8, 0.4]), torch.tensor([0.1, 0.2, -0.4, 0.3])
-    with torch.no_grad():
-        for level, change in zip(field.levels, (first, second), strict=True):
-            level[1] = change[:, None, None]
+def test_curves_are_asked_for_by_number_when_they_are_needed() -> None:
+    curves, asked = varied_curves(), list[int]()
+
+    class Asked:
+        def gap(self, number: int) -> Curves:
+            asked.append(number)
+            return curves.gap(number)
+
+    field = MotionField(DEFAULT, Asked(), *SIZE)
+    assert not asked
     uv = inner_points()
-    total = first + second
-    changed, untouched = (moves(field.match(gap, uv, at(0.5, uv)), uv) for gap in (1, 0))
-    for after, before, side in zip(changed, untouched, (-0.5, 0.5), strict=True):
-        expected = (side * total[:2] + total[2:] / 4).expand(len(uv), 2)
-        torch.testing.assert_close(after - before, expected, atol=1e-4, rtol=0)
+    for found, expected in zip(field.match(0, uv, at(0.3, uv)), motion(curves).match(0, uv, at(0.3, uv)), strict=True):
+        assert torch.equal(found, expected)
+    assert asked == [0]
+    assert not field.state_dict()
+    assert not list(field.parameters())
 
 
-def test_gradients_reach_the_gap_in_question_alone() -> None:
-    field = motion(constant_curves(bend=BEND), MotionConfig(levels=(8, 16)))
+def test_the_speed_of_a_gap_is_the_mean_size_of_its_velocity() -> None:
+    still, moved = constant_curves((0.0, 0.0), gaps=1), constant_curves(bend=BEND, twist=TWIST, gaps=1)
+    field = motion(Curves(*(torch.cat(both) for both in zip(still, moved, strict=True))))
+    assert field.speed(0) == 0
+    assert field.speed(1) == pytest.approx((abs(VELOCITY[0]) + abs(VELOCITY[1])) / 2)
+
+
+def test_curves_follow_the_field_into_another_precision() -> None:
+    field = motion(varied_curves()).double()
+    found = field.curves(0)
+    assert found.coefficients.dtype == found.lone.dtype == torch.float64
     uv = inner_points()
-    # Only the right side: the instants are symmetric about the middle and the left would cancel some of it.
-    field.match(1, uv, at(0.3, uv)).right_uv.square().sum().backward()
-    for level in field.levels:
-        assert level.grad is not None
-        assert level.grad[1].abs().max() > 0
-        assert level.grad[0].abs().max() == 0
+    for double, single in zip(
+        field.match(0, uv.double(), at(0.3, uv.double())),
+        motion(varied_curves()).match(0, uv, at(0.3, uv)),
+        strict=True,
+    ):
+        assert double.dtype == torch.float64
+        torch.testing.assert_close(double.float(), single, atol=1e-5, rtol=1e-4)
 
 
-def test_gradients_of_corrections_agree_with_finite_differences() -> None:
-    # Where the starting curves are constant the held anchor costs nothing, at any instant.
-    field = motion(constant_curves(bend=BEND), MotionConfig(levels=(16,))).double()
-    uv = inner_points().double()
-
-    def ends() -> Tensor:
-        match = field.match(0, uv, at(0.2, uv))
-        return (match.left_uv.square() + 3 * match.right_uv).sum()
-
-    ends().backward()
-    level = field.levels[0]
-    assert level.grad is not None
-    for channel in range(4):
-        with torch.no_grad():
-            level[0, channel, 1, 2] += 1e-4
-            above = ends()
-            level[0, channel, 1, 2] -= 2e-4
-            below = ends()
-            level[0, channel, 1, 2] += 1e-4
-        torch.testing.assert_close(level.grad[0, channel, 1, 2], (above - below) / 2e-4, rtol=1e-3, atol=1e-9)
+def test_no_gaps_are_legal_until_one_is_asked_for() -> None:
+    empty = Curves.empty(*GRID)
+    assert empty.coefficients.shape == (0, 6, *GRID)
+    with pytest.raises(IndexError):
+        motion(empty).curves(0)
 
 
-def test_no_gaps_and_no_levels_are_legal() -> None:
-    field = motion(Curves.empty(*GRID), MotionConfig(levels=()))
-    assert len(field.levels) == 0
-    assert field.coefficients.shape == (0, 6, *GRID)
-
-
-@pytest.mark.parametrize(
-    ("cell", "levels", "named"),
-    [(0, (16,), "cell must be .* got 0"), (4, (16, 0), r"levels must be .* got 0 in \[16, 0\]")],
-)
-def test_bad_sizes_are_named(cell: int, levels: tuple[int, ...], named: str) -> None:
-    with pytest.raises(UserError, match=named):
-        replace(DEFAULT, cell=cell, levels=levels)
+def test_a_bad_size_is_named() -> None:
+    with pytest.raises(UserError, match=r"cell must be .* got 0"):
+        replace(DEFAULT, cell=0)
 
 
 # --------------------------------------------------------------------------------------------- visibility

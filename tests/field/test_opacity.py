@@ -22,6 +22,7 @@ from vfield.field.latents import LocalConfig
 from vfield.field.motion import MotionConfig
 from vfield.field.video_field import VideoField
 from vfield.render import render
+from vfield.scan import scan_frames
 from vfield.start import distinct
 
 SIZE = (40, 56)
@@ -147,13 +148,13 @@ def test_a_file_keeps_alpha(clip: Clip, field: VideoField, tmp_path: Path) -> No
 
 def test_black_that_fades_is_no_repeat(clip: Clip) -> None:
     """Frames whose colours repeat are left out, unless alpha tells them apart."""
-    frames = torch.cat([clip.frames[[0, 0, 1, 1, 2, 2, 3]]])
+    frames = torch.cat([clip.pixels[[0, 0, 1, 1, 2, 2, 3]]])
     assert clip.alpha is not None
     alpha = clip.alpha[[0, 0, 1, 1, 2, 2, 3]].clone()
     held = replace(clip_of(frames), alpha=alpha)
-    assert len(distinct(held, moving=True)[0]) == 4
+    assert len(distinct(held, True, scan_frames(held.pixels))[0]) == 4
     alpha[3] //= 2
-    seen, _ = distinct(replace(held, alpha=alpha), moving=True)
+    seen, _ = distinct(replace(held, alpha=alpha), True, scan_frames(held.frames))
     assert len(seen) == 5
     assert seen.alpha is not None
     assert torch.equal(seen.alpha[2], alpha[3])

@@ -10,7 +10,19 @@ from typing import NamedTuple
 import pytest
 import torch
 from einops import rearrange, reduce, repeat
-from scenes import DEFAULT, RATE, clip_of, field_of, moving, perturb, random_points, start_of, translating, with_cut
+from scenes import (
+    DEFAULT,
+    RATE,
+    clip_of,
+    curves_of,
+    field_of,
+    moving,
+    perturb,
+    random_points,
+    start_of,
+    translating,
+    with_cut,
+)
 from torch import Tensor
 
 from vfield.clip import to_float, to_uint8
@@ -23,6 +35,7 @@ from vfield.field.fourier import FourierConfig
 from vfield.field.latents import GlobalConfig, LocalConfig
 from vfield.field.motion import COMMON_EVIDENCE, SIDE_EVIDENCE, Curves, MotionConfig
 from vfield.field.video_field import VideoField
+from vfield.frames import Frames, MadeFrames
 from vfield.metrics import psnr
 
 SIZE = (48, 64)
@@ -31,27 +44,22 @@ STEP = (2.0, -1.0)
 SECONDS = FRAMES / float(RATE)
 
 PLAIN = FieldConfig(detail=DetailConfig(enabled=False))
+MADE = FieldConfig(local=LocalConfig(colours=False))
 CONFIGS = {
     "default": DEFAULT,
     "no detail": PLAIN,
-    "no fourier": FieldConfig(fourier=FourierConfig(kind="none")),
-    "no global latent": FieldConfig(shared=GlobalConfig(enabled=False)),
-    "no levels": FieldConfig(local=LocalConfig(levels=())),
-    "no colours": FieldConfig(local=LocalConfig(colours=False)),
-    "nothing local": FieldConfig(local=LocalConfig(colours=False, levels=())),
     "no motion": FieldConfig(motion=MotionConfig(enabled=False)),
     "no visibility": FieldConfig(motion=MotionConfig(visibility=False)),
     "straight": FieldConfig(motion=MotionConfig(curved=False)),
-    "corrections": FieldConfig(motion=MotionConfig(levels=(16, 64))),
-    "no conditioning": FieldConfig(decoder=DecoderConfig(conditioning="none")),
-    "concatenation": FieldConfig(decoder=DecoderConfig(conditioning="concatenate")),
-    "plain": FieldConfig(
-        fourier=FourierConfig(kind="none"),
-        shared=GlobalConfig(enabled=False),
-        local=LocalConfig(levels=()),
-        motion=MotionConfig(enabled=False),
-        decoder=DecoderConfig(conditioning="none"),
-    ),
+    "plain": FieldConfig(motion=MotionConfig(enabled=False), detail=DetailConfig(enabled=False)),
+    "no colours": MADE,
+    "no colours, no motion": replace(MADE, motion=MotionConfig(enabled=False)),
+    "no colours, straight": replace(MADE, motion=MotionConfig(curved=False)),
+    "no fourier": replace(MADE, fourier=FourierConfig(kind="none")),
+    "no global latent": replace(MADE, shared=GlobalConfig(enabled=False)),
+    "nothing local": replace(MADE, local=LocalConfig(colours=False, levels=())),
+    "no conditioning": replace(MADE, decoder=DecoderConfig(conditioning="none")),
+    "concatenation": replace(MADE, decoder=DecoderConfig(conditioning="concatenate")),
 }
 WITH_COLOURS = [name for name, config in CONFIGS.items() if config.local.colours]
 
@@ -64,12 +72,30 @@ def made(config: FieldConfig = DEFAULT, frames: Tensor | None = None, perturbed:
     return field
 
 
+def with_curves(frames: Frames, curves: Curves | None, config: FieldConfig = DEFAULT) -> VideoField:
+    """A field of one shot, 25 frames a second, with motion that is given."""
+    return VideoField(
+        config,
+        keyframes=frames,
+        t=torch.arange(len(frames)) / 25,
+        shots=[range(len(frames))],
+        duration_seconds=len(frames) / 25,
+        curves=curves,
+        generator=torch.Generator().manual_seed(0),
+    )
+
+
+def turning(frames: int = FRAMES) -> Tensor:
+    """A picture on a bent path: along the curve and along either keyframe's own motion other things are seen."""
+    return moving(SIZE, [((k - 2.5) ** 2, 2.0 * k) for k in range(frames)])
+
+
 class Fields(NamedTuple):
     """A field, its twin, and the small frames that the twin knows."""
 
     field: VideoField
     twin: VideoField
-    small: Tensor
+    small: Frames
 
 
 def rehearsing(config: FieldConfig = DEFAULT, frames: Tensor | None = None, perturbed: bool = True) -> Fields:
@@ -110,12 +136,57 @@ def test_frames_of_bytes_are_shown_as_they_are() -> None:
     assert all(torch.equal(to_uint8(frame_at(field, k / 25)), frames[k]) for k in range(3))
 
 
-def test_between_observed_instants_the_decoder_has_a_say() -> None:
-    neutral, perturbed = made(CONFIGS["plain"], perturbed=False), made(CONFIGS["plain"])
+def test_between_observed_instants_what_is_learnt_has_a_say() -> None:
+    neutral, perturbed = made(PLAIN, turning(), perturbed=False), made(PLAIN, turning())
     apart = [(frame_at(perturbed, t) - frame_at(neutral, t)).abs().max() for t in (0.0, 0.001, 0.02)]
     assert apart[0] < 1e-5
     assert apart[0] < apart[1] < apart[2]
     assert apart[2] > 1e-2
+
+
+def test_a_field_that_makes_everything_shows_what_its_decoder_says() -> None:
+    field = made(MADE, perturbed=False)
+    # It is mute at the start: all is grey.
+    assert all((frame_at(field, t) == 0.5).all() for t in (0.0, 0.03))
+    perturb(field)
+    assert all(frame_at(field, t).std() > 0.05 for t in (0.0, 0.03))
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_field_shows_its_frames_or_makes_everything(name: str) -> None:
+    field, shows = made(CONFIGS[name]), CONFIGS[name].local.colours
+    makers = {part for part in ("fourier", "shared", "latents", "decoder") if getattr(field, part) is not None}
+    lookers = {part for part in ("colours", "visibility", "detail") if getattr(field, part) is not None}
+    assert "colours" in lookers if shows else "decoder" in makers
+    assert not (makers if shows else lookers)
+
+
+@pytest.mark.parametrize("name", ["default", "no colours"])
+def test_what_a_field_holds_is_what_was_learnt(name: str) -> None:
+    field = made(CONFIGS[name])
+    learnt = {key for key, _ in field.named_parameters()}
+    # Beside it, the unit of the clip's own detail, and the frequencies that were drawn.
+    assert field.state_dict().keys() - learnt == {"detail.scale" if name == "default" else "fourier.matrix"}
+    size = sum(value.numel() for value in field.state_dict().values())
+    longer = made(CONFIGS["default"], translating(SIZE, FRAMES + 3))
+    assert name != "default" or sum(value.numel() for value in longer.state_dict().values()) == size
+
+
+def test_frames_are_asked_for_by_number_and_only_those_that_are_read() -> None:
+    frames, asked = translating(SIZE, FRAMES, STEP), list[int]()
+
+    def read(index: int) -> Tensor:
+        asked.append(index)
+        return frames[index]
+
+    whole = made(frames=frames, perturbed=False)
+    field = with_curves(MadeFrames(tuple(frames.shape), frames.dtype, read), curves_of(whole))
+    assert not asked
+    uvt = random_points(50, 0.03) + torch.tensor([0.0, 0.0, 0.081])
+    with torch.no_grad():
+        assert torch.equal(field(uvt), whole(uvt))
+        assert set(asked) == {2, 3}
+        assert torch.equal(frame_at(field, 0.2), frame_at(whole, 0.2))
 
 
 def test_the_field_is_continuous_in_time_at_a_keyframe() -> None:
@@ -222,16 +293,14 @@ def test_nothing_reads_across_a_cut(changed: str) -> None:
 
 
 def test_gradients_stay_on_their_side_of_a_cut() -> None:
-    field = made(CONFIGS["corrections"], with_cut(SIZE, BEFORE, AFTER))
+    field = made(MADE, with_cut(SIZE, BEFORE, AFTER))
     uvt = random_points(300, (BEFORE - 0.5) / 25 - 1e-4)
     field(uvt).square().sum().backward()
     assert field.latents is not None
-    assert field.motion is not None
-    for levels, wall in ((field.latents.levels, BEFORE), (field.motion.levels, BEFORE - 1)):
-        for level in levels:
-            assert level.grad is not None
-            assert (level.grad[:wall].flatten(1).abs().amax(dim=1) > 0).all()
-            assert (level.grad[wall:] == 0).all()
+    for level in field.latents.levels:
+        assert level.grad is not None
+        assert (level.grad[:BEFORE].flatten(1).abs().amax(dim=1) > 0).all()
+        assert (level.grad[BEFORE:] == 0).all()
 
 
 def test_around_a_cut_the_nearer_frame_is_held() -> None:
@@ -245,15 +314,16 @@ def test_around_a_cut_the_nearer_frame_is_held() -> None:
         assert (field.disagreement(uvt) == 0).all()
 
 
-@pytest.mark.parametrize("name", WITH_COLOURS)
+@pytest.mark.parametrize("name", CONFIGS)
 @pytest.mark.parametrize("count", [1, 2])
 def test_clips_of_one_and_two_frames_are_legal(name: str, count: int) -> None:
     frames = translating(SIZE, count, STEP)
     field = made(CONFIGS[name], frames)
     for t in (-1.0, 0.0, 0.013, 0.04, 0.07, 5.0):
         assert frame_at(field, t).isfinite().all()
-    torch.testing.assert_close(frame_at(field, 0.0), frames[0], atol=1e-5, rtol=0)
-    torch.testing.assert_close(frame_at(field, (count - 1) / 25), frames[-1], atol=1e-5, rtol=0)
+    if name in WITH_COLOURS:
+        torch.testing.assert_close(frame_at(field, 0.0), frames[0], atol=1e-5, rtol=0)
+        torch.testing.assert_close(frame_at(field, (count - 1) / 25), frames[-1], atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("name", ["default", "no motion", "plain"])
@@ -297,32 +367,33 @@ def test_curves_are_worth_their_while_on_accelerated_motion() -> None:
     assert curved > straight + 4
 
 
-def choosing(field: VideoField, view: int) -> None:
-    """Make visibility choose one of the four views, by evidence that only one side has."""
-    assert field.motion is not None
+def choosing(frames: Tensor, view: int) -> VideoField:
+    """A field whose visibility chooses one of the four views, by evidence that only one side has."""
+    found = curves_of(made(frames=frames, perturbed=False))
+    evidence = torch.zeros_like(found.evidence)
+    evidence[:, COMMON_EVIDENCE + view % 2 * SIDE_EVIDENCE] = 1
+    # Wrong motion, so that no two views are alike.
+    lone = torch.tensor([9.0, 4.0, -5.0, 8.0])[:, None, None].expand_as(found.lone)
+    field = with_curves(frames, Curves(torch.zeros_like(found.coefficients), lone, evidence))
     assert field.visibility is not None
     first, last = field.visibility.network[0], field.visibility.last
     assert isinstance(first, torch.nn.Linear)
     with torch.no_grad():
-        field.motion.evidence.zero_()
-        field.motion.evidence[:, COMMON_EVIDENCE + view % 2 * SIDE_EVIDENCE] = 1
         for parameter in field.visibility.parameters():
             parameter.zero_()
         # The first clue of the side in question, and that it is for the curve or for the side alone.
         first.weight[0, COMMON_EVIDENCE + 2] = 1
         last.weight[:, 0] = torch.tensor([60.0, 0.0] if view < 2 else [0.0, 60.0])
         last.bias[:] = -30
+    return field
 
 
 @pytest.mark.parametrize("view", range(4))
 def test_visibility_can_choose_any_view(view: int) -> None:
-    field = made(perturbed=False)
+    frames = translating(SIZE, FRAMES, STEP)
+    field = choosing(frames, view)
     assert field.motion is not None
     assert field.colours is not None
-    choosing(field, view)
-    # Wrong motion, so that no two views are alike.
-    field.motion.coefficients.zero_()
-    field.motion.lone.copy_(torch.tensor([9.0, 4.0, -5.0, 8.0])[None, :, None, None])
     # Away from the border, beyond which a point was not seen whatever the network says.
     uvt = 0.2 + 0.6 * random_points(60, 0.0) * torch.tensor([1.0, 1.0, 0.0]) + torch.tensor([0.0, 0.0, -0.15])
     alpha = torch.full((60,), 0.25)
@@ -337,7 +408,7 @@ def test_visibility_can_choose_any_view(view: int) -> None:
         share = torch.softmax(odds, dim=0)[[1, 3]].sum()
         torch.testing.assert_close(field.inspect(uvt).right_share, share.expand(60), atol=1e-3, rtol=0)
     # But no say is strong enough to change an observed instant.
-    for frame, t in zip(field.colours.frames, field.timeline.t.tolist(), strict=True):
+    for frame, t in zip(frames, field.timeline.t.tolist(), strict=True):
         torch.testing.assert_close(frame_at(field, t), frame, atol=1e-5, rtol=0)
 
 
@@ -348,7 +419,7 @@ def test_without_visibility_the_share_is_nearness_in_time() -> None:
 
 
 def test_the_global_latent_changes_the_whole_picture_unless_conditioning_is_off() -> None:
-    for name, heard in (("default", True), ("concatenation", True), ("no conditioning", False)):
+    for name, heard in (("no colours", True), ("concatenation", True), ("no conditioning", False)):
         field = made(CONFIGS[name])
         before = frame_at(field, 0.06)
         assert field.shared is not None
@@ -365,19 +436,12 @@ def test_motion_and_visibility_are_left_out_where_nothing_is_read() -> None:
 
 def test_motion_without_curves_is_refused() -> None:
     with pytest.raises(UserError, match="needs starting curves"):
-        VideoField(
-            FieldConfig(),
-            keyframes=torch.zeros(1, 3, 8, 8),
-            t=torch.zeros(1),
-            shots=[range(1)],
-            duration_seconds=1.0,
-            curves=None,
-            generator=torch.Generator(),
-        )
+        with_curves(torch.zeros(1, 3, 8, 8), None)
 
 
-def test_the_decoder_sees_the_global_latent_and_the_local_ones() -> None:
-    field = made(PLAIN)
+@pytest.mark.parametrize("config", [PLAIN, MADE])
+def test_everything_learnt_is_heard_between_keyframes(config: FieldConfig) -> None:
+    field = made(config)
     field(random_points(200, SECONDS)).square().sum().backward()
     for name, parameter in field.named_parameters():
         assert parameter.grad is not None, name
@@ -401,7 +465,7 @@ def test_the_twin_holds_the_very_same_learnt_parts(name: str) -> None:
         assert start_of(clip_of(translating(SIZE, FRAMES)), CONFIGS[name]).rehearsal is None
         return
     field, twin, _ = rehearsing(CONFIGS[name])
-    own = {key: value for key, value in field.named_parameters() if not key.startswith("motion.")}
+    own = dict(field.named_parameters())
     shared = dict(twin.named_parameters())
     assert own.keys() == shared.keys()
     assert all(shared[key] is value for key, value in own.items())
@@ -409,8 +473,11 @@ def test_the_twin_holds_the_very_same_learnt_parts(name: str) -> None:
     assert not field.hidden_rows
 
 
-def test_what_one_learns_the_other_knows() -> None:
-    field, twin, _ = rehearsing()
+@pytest.mark.parametrize(
+    ("name", "last"), [("default", "visibility.network.2.weight"), ("no colours", "decoder.head.weight")]
+)
+def test_what_one_learns_the_other_knows(name: str, last: str) -> None:
+    field, twin, _ = rehearsing(CONFIGS[name], turning())
     uvt = with_t(pixel_uv(24, 32), float(field.timeline.t[2]))
     between = random_points(100, SECONDS - 1 / 25)
     with torch.no_grad():
@@ -420,17 +487,18 @@ def test_what_one_learns_the_other_knows() -> None:
         perturb(twin, seed=5)
         assert (field(between) - shown).abs().max() > 1e-2
     twin(uvt, hide=True).sum().backward()
-    assert field.decoder.head.weight.grad is not None
-    assert field.decoder.head.weight.grad.abs().max() > 0
+    gradient = field.get_parameter(last).grad
+    assert gradient is not None
+    assert gradient.abs().max() > 0
 
 
 def test_making_a_twin_leaves_the_field_as_it_was() -> None:
     frames = translating(SIZE, FRAMES, STEP)
     field = made(frames=frames)
     uvt = random_points(100, SECONDS)
-    assert field.motion is not None
+    curves = Curves(*(grid[:2] for grid in curves_of(field)))
     parts, before, random = dict(field.named_modules()), field(uvt), torch.random.get_rng_state()
-    field.rehearsal(frames[..., ::2, ::2], Curves(*(grid[:2] for grid in field.motion.buffers())), [1, 2])
+    field.rehearsal(frames[..., ::2, ::2], curves, [1, 2])
     assert torch.equal(torch.random.get_rng_state(), random)
     assert dict(field.named_modules()) == parts
     assert torch.equal(field(uvt), before)
@@ -461,7 +529,7 @@ def test_a_hidden_frame_of_a_translation_is_found_again() -> None:
     assert twin.size == half
     for k in range(1, FRAMES - 1):
         found = frame_at(twin, float(field.timeline.t[k]), half, hide=True)
-        assert psnr(interior(found[None].clamp(0, 1), 6), interior(to_float(small[k : k + 1]), 6)) > 30
+        assert psnr(interior(found[None].clamp(0, 1), 6), interior(to_float(small[k])[None], 6)) > 30
 
 
 def test_only_hideable_keyframes_have_curves_across_them() -> None:
@@ -469,7 +537,9 @@ def test_only_hideable_keyframes_have_curves_across_them() -> None:
     assert not field.hidden_rows
     assert list(twin.hidden_rows) == [1, 2, BEFORE + 1, BEFORE + 2]
     assert twin.motion is not None
-    assert all(len(grid) == 4 for grid in twin.motion.buffers())
+    assert all(len(grid) == 4 for grid in curves_of(twin))
+    with pytest.raises(IndexError):
+        twin.motion.curves(4)
     with torch.no_grad():
         for k, t in enumerate(twin.timeline.t.tolist()):
             uvt = with_t(pixel_uv(4, 4), t)
@@ -501,24 +571,21 @@ def test_an_instant_that_cannot_be_hidden_is_named() -> None:
 # --------------------------------------------------------------------------------------------- where it lives
 
 
-def test_everything_follows_the_field_into_another_precision() -> None:
-    field = made()
-    field(random_points(3, 0.0))
+@pytest.mark.parametrize("name", ["no detail", "no colours"])
+def test_everything_follows_the_field_into_another_precision(name: str) -> None:
+    field = made(CONFIGS[name])
+    single = field(random_points(60, SECONDS))
     field.double()
     assert field.motion is not None
-    assert field.motion.coefficients.dtype == field.motion.evidence.dtype == torch.float64
-    assert field.colours is not None
-    assert not field.colours._cache
-
-
-def test_frames_loaded_after_a_read_are_the_ones_shown() -> None:
-    field = made(perturbed=False)
-    assert field.colours is not None
-    uvt = random_points(20, 0.0)
-    before = field(uvt)
-    field.load_state_dict({**field.state_dict(), "colours.frames": torch.zeros_like(field.colours.frames)})
-    assert before.abs().max() > 0.1
-    assert field(uvt).abs().max() == 0
+    curves = field.motion.curves(0)
+    assert curves.coefficients.dtype == curves.lone.dtype == torch.float64
+    assert (
+        field.motion.match(0, torch.rand(5, 2).double(), torch.full((5,), 0.3).double()).evidence.dtype == torch.float64
+    )
+    assert field.colours is None or not field.colours._cache
+    double = field(random_points(60, SECONDS).double())
+    assert double.dtype == torch.float64
+    torch.testing.assert_close(double.float(), single, atol=1e-3, rtol=1e-3)
 
 
 def test_a_field_read_in_inference_mode_can_still_learn() -> None:

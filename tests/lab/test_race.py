@@ -22,8 +22,8 @@ ENTRIES = {(entry.group, entry.name): entry for entry in conditioning.entries(30
 def test_a_course_is_the_middle_of_what_is_seen() -> None:
     clip = clip_of(translating((24, 32), 6))
     on = course("texture", clip, (10, 12), holdout=2)
-    assert torch.equal(on.observed.frames, clip.frames[[0, 2, 4], :, 7:17, 10:22])
-    assert torch.equal(on.held_out, clip.frames[[1, 3], :, 7:17, 10:22])
+    assert torch.equal(on.observed.pixels, clip.pixels[[0, 2, 4], :, 7:17, 10:22])
+    assert torch.equal(on.held_out, clip.pixels[[1, 3], :, 7:17, 10:22])
     assert on.held_out_t == pytest.approx([1 / 25, 3 / 25])
     assert course("texture", clip, (100, 100)).observed.frames.shape == clip.frames.shape
     with pytest.raises(UserError, match="texture has 6 frames"):

@@ -32,7 +32,7 @@ from vfield.sampling import turn
 from vfield.scan import Scan
 from vfield.training.kept import Kept
 from vfield.training.members import Member, learnt, own_parameters, shared_parameters
-from vfield.training.saves import read_resume, write_resume
+from vfield.training.saves import fingerprint, read_resume, write_resume
 from vfield.training.settings import Config
 
 EVENTS_NAME = "tensorboard"
@@ -351,7 +351,7 @@ class Run:
         if not all(member.is_finite() for member in self.members):
             raise self._diverged()
         self._save_fields()
-        facts = {"step": self.step, "elapsed": self.elapsed(), "forces": self.forces}
+        facts = {"of": self._made_of(), "step": self.step, "elapsed": self.elapsed(), "forces": self.forces}
         write_resume(self.out, learnt(self.members), self.optimizer, facts)
 
     def _save_fields(self) -> None:
@@ -360,13 +360,16 @@ class Run:
         for member in self.members:
             save_field(self.out / member.name / FIELD_NAME, member.field, member.facts, member.expectation)
 
+    def _made_of(self) -> str:
+        return fingerprint(self.config.field, {member.name: member.facts for member in self.members})
+
     def load(self) -> None:
         """Go on from the last save.
 
         Raises:
             UserError: when there is none, or it belongs to another config or clip.
         """
-        facts = read_resume(self.out, learnt(self.members), self.optimizer)
+        facts = read_resume(self.out, learnt(self.members), self.optimizer, self._made_of())
         self.step = facts["step"]
         self.forces = facts["forces"]
         if self.forces is not None:

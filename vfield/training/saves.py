@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,10 @@ import torch
 from torch import Tensor
 
 from vfield.checkpoint import read_tensors, write_tensors
+from vfield.clip import ClipFacts
 from vfield.errors import UserError, brief
+from vfield.facts import facts_to_json
+from vfield.field.config import FieldConfig
 from vfield.folders import remove
 from vfield.json_files import is_number, mapping, whole
 
@@ -29,6 +35,15 @@ def remove_summary(folder: Path) -> None:
         remove(folder / name)
 
 
+def fingerprint(config: FieldConfig, clips: Mapping[str, ClipFacts]) -> str:
+    """Tells a run from those of another field, or of clips of another size or other times; of a file of any name.
+
+    The shapes of what is learnt do not: a field that shows its frames learns as much from any clip.
+    """
+    of = {name: facts_to_json(replace(facts, source="")) for name, facts in clips.items()}
+    return hashlib.sha256(json.dumps([asdict(config), of], sort_keys=True).encode()).hexdigest()
+
+
 def write_resume(out: Path, learnt: Mapping[str, Tensor], optimizer: Any, facts: dict[str, Any]) -> None:
     """Write it to a run folder.
 
@@ -44,8 +59,14 @@ def write_resume(out: Path, learnt: Mapping[str, Tensor], optimizer: Any, facts:
     write_tensors(out / RESUME_NAME, tensors, facts)
 
 
-def read_resume(out: Path | None, learnt: Mapping[str, Tensor], optimizer: Any) -> dict[str, Any]:
+def read_resume(out: Path | None, learnt: Mapping[str, Tensor], optimizer: Any, of: str) -> dict[str, Any]:
     """Put what was saved back into the learnt values and the optimiser.
+
+    Args:
+        out: the folder.
+        learnt: as in `write_resume`; the values are overwritten.
+        optimizer: likewise.
+        of: the `fingerprint` of the run that would go on, which the save must have among its facts, as "of".
 
     Returns:
         The facts that were kept with it.
@@ -57,7 +78,8 @@ def read_resume(out: Path | None, learnt: Mapping[str, Tensor], optimizer: Any) 
         raise UserError(f"nothing to resume in {out}: it has no {RESUME_NAME}; start without --resume")
     tensors, facts = read_tensors(out / RESUME_NAME)
     saved = {name.removeprefix("field."): value for name, value in tensors.items() if name.startswith("field.")}
-    if {name: value.shape for name, value in learnt.items()} != {name: v.shape for name, v in saved.items()}:
+    shapes, saved_shapes = ({name: value.shape for name, value in some.items()} for some in (learnt, saved))
+    if facts.get("of") != of or shapes != saved_shapes:
         raise UserError(f"{out / RESUME_NAME} belongs to another clip or config; {_ANEW}")
     try:
         _check_facts(facts)
