@@ -20,7 +20,7 @@ from vfield.field.video_field import VideoField
 from vfield.frames import Frames
 
 # What is kept of the small frames, spread over the clip: bytes, and frames.
-_MOST_BYTES = 512 << 20
+_MOST_BYTES = 256 << 20
 _MOST_FRAMES = 48
 _CHECK_EVERY = 4
 _FORCES = (1.0, 0.5, 0.0)

@@ -25,6 +25,7 @@ from vfield.rehearsal import Rehearsal, sample_uv, squared_errors
 
 # Errors are not told apart below this (60 dB): frames of bytes are no more exact.
 _LEAST = 1e-6
+_MOST_GAPS = 24  # that are looked at
 # Below this the field says that its motion cannot be trusted.
 DOUBTFUL_PSNR = 26.0
 
@@ -51,8 +52,8 @@ class Expectation:
     """What a field expects of itself.
 
     Attributes:
-        shots: one stretch for each shot in which anything lies between frames.
-        doubtful: stretches whose motion is too large to trust.
+        shots: one stretch for each shot in which anything was looked at between frames.
+        doubtful: stretches whose motion is too large to trust. Of a long clip not every gap was looked at.
     """
 
     shots: tuple[Stretch, ...]
@@ -94,16 +95,19 @@ def expect(field: VideoField, rehearsal: Rehearsal | None) -> Expectation | None
     apart = torch.stack([_apart(rehearsal.field, float(rehearsal.t[frame]), hide=True) for frame in hidden])
     better = errors - _decibels(apart)
     shots, doubtful = [], []
+    every = [segment for segment in field.timeline.segments if segment.gap is not None]
+    # Of a long clip some gaps speak for those around them: to find the motion of each takes as long as to render it.
+    asked = every[:: max(1, -(-len(every) // _MOST_GAPS))]
+    t = field.timeline.t.tolist()
     for shot in field.timeline.shots:
-        segments = [s for s in field.timeline.segments if s.gap is not None and s.left in shot]
+        segments = [segment for segment in asked if segment.left in shot]
         if not segments:
             continue
         here = [i for i, frame in enumerate(hidden) if frame in shot]
         gain = better[here].mean() if here else better.mean()
-        t = field.timeline.t.tolist()
         middles = [(t[segment.left] + t[segment.right]) / 2 for segment in segments]
         expected = _decibels(torch.stack([_apart(field, middle, hide=False) for middle in middles])) + gain
-        shots.append(Stretch(t[shot[0]], t[shot[-1]], len(segments), float(expected.mean())))
+        shots.append(Stretch(t[shot[0]], t[shot[-1]], len(shot) - 1, float(expected.mean())))
         doubtful += _doubtful(segments, t, expected.tolist())
     return Expectation(tuple(shots), tuple(doubtful))
 

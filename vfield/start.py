@@ -183,7 +183,10 @@ def _enlarging(
         frames.dtype,
         lambda index: _even(frames[index]),
     )
-    return make_enlarging(field.at_size(small, curves), even, None if visible is None else _even(visible), progress)
+    twin = field.at_size(small, curves)
+    assert twin.colours is not None
+    twin.colours.cache_bytes = _PASSING_BYTES
+    return make_enlarging(twin, even, None if visible is None else _even(visible), progress)
 
 
 def _small(frames: Frames) -> Frames:

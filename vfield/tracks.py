@@ -41,7 +41,7 @@ _BEND_ROUNDS = 2  # the ends of a bent path lie elsewhere, so flows are read the
 _MISMATCH_BLUR_PX = 2.5
 _KEPT_FLOWS = 8  # a gap asks for six, of which the next one asks for four again
 _KEPT_HALVES = 6
-_KEPT_BYTES = 256 << 20  # of curves
+_KEPT_BYTES = 64 << 20  # of curves
 _MISMATCH_SCALE = 2 / 255  # mismatch that divides a candidate's say by e
 
 

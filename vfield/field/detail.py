@@ -59,7 +59,7 @@ _TEARING = 1.5
 _AGREEING_CELLS = 5  # side of the neighbourhood that is judged
 # Of the source: what is made of so many fits a processor's cache.
 _BAND_PIXELS = 1 << 16
-_KEPT_BYTES = 512 << 20
+_KEPT_BYTES = 192 << 20
 
 
 class Sighting(NamedTuple):
@@ -85,12 +85,10 @@ class _Predicted(NamedTuple):
 
     Attributes:
         fine: (3, 2 h, 2 w) means over the fine cells.
-        coefficients: of the spline through them.
         sightings: of the keyframe's neighbours.
     """
 
     fine: Tensor
-    coefficients: Tensor
     sightings: list[Sighting | None]
 
 
@@ -215,7 +213,7 @@ class Detail(nn.Module):
         super().__init__()
         self.config = config
         self.register_buffer("scale", torch.ones(()))
-        self._made: Recent[_Predicted] = Recent(lambda made: 2 * tensor_bytes(made.fine))
+        self._made: Recent[_Predicted] = Recent(lambda made: tensor_bytes(made.fine))
         channels = config.channels
         seen = _OWN + 2 * config.radius * _SIGHTING
         self.head = nn.Conv2d(seen, channels, 3, padding=1)
@@ -288,13 +286,14 @@ class Detail(nn.Module):
         Returns:
             (3, 2 h, 2 w) means over the fine cells; the mean of a pixel's four is the pixel.
         """
-        fine, _, seen = self._predicted(colours, keyframe, sightings)
+        fine, seen = self._predicted(colours, keyframe, sightings)
         height, width = colours.frames.shape[-2:]
         total, shares = torch.zeros_like(fine), torch.ones_like(fine[:1])
         for sighting in seen:
             if sighting is None:
                 continue
-            other = self._predicted(colours, sighting.keyframe, sightings).coefficients
+            # Made anew each time, which is quick: kept, it would take as much memory again.
+            other = _coefficients(self._predicted(colours, sighting.keyframe, sightings).fine)
             for rows, around in _bands(height, width, _AGREEING_CELLS):
                 own = fine[:, 2 * around.start : 2 * around.stop]
                 change = _moved(other, sighting, around, (height, width)) - own
@@ -309,10 +308,12 @@ class Detail(nn.Module):
 
         def made() -> _Predicted:
             seen = sightings(keyframe)
-            fine = self._encoded(colours, keyframe, seen)
-            return _Predicted(fine, spline_coefficients(fine, (1.0, 1.0), (1.0, 1.0)), seen)
+            return _Predicted(self._encoded(colours, keyframe, seen), seen)
 
-        return self._made.get((keyframe, *colours.frames.shape[-2:], self.version), _KEPT_BYTES, made)
+        height, width = colours.frames.shape[-2:]
+        # Those that one keyframe is averaged with, however large: each is asked for by all of its neighbours.
+        least = (2 * self.config.radius + 2) * _FINE * height * width * 4
+        return self._made.get((keyframe, height, width, self.version), max(_KEPT_BYTES, least), made)
 
     def _encoded(self, colours: ColourKeyframes, keyframe: int, sightings: Sequence[Sighting | None]) -> Tensor:
         parts = []
@@ -334,6 +335,11 @@ class Detail(nn.Module):
         doubt = sighting.miss**2 + (_tearing(sighting.displacement) / _TEARING) ** 2
         doubt = _resized(doubt, 2 * pixels[0], 2 * pixels[1])[:, 2 * rows.start : 2 * rows.stop]
         return torch.exp(-apart / self.scale**2 - doubt)
+
+
+def _coefficients(fine: Tensor) -> Tensor:
+    """Of the spline through fine cells (3, 2 h, 2 w)."""
+    return spline_coefficients(fine, (1.0, 1.0), (1.0, 1.0))
 
 
 def _around(change: Tensor) -> Tensor:

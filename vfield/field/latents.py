@@ -116,15 +116,19 @@ class ColourKeyframes(nn.Module):
         self.frames = frames
         # Tells on which device, and in which precision, to answer.
         self.register_buffer("_anchor", torch.empty(0), persistent=False)
-        self.cache_bytes = 256 << 20
+        self.cache_bytes = 128 << 20
         self._cache = Recent(tensor_bytes)
         self._levels = Recent(tensor_bytes)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         # What was made on another device or in another precision is of no use there.
+        self.forget()
+        return super()._apply(fn, recurse)
+
+    def forget(self) -> None:
+        """Let go of what was made of the frames; it is made again when it is asked for."""
         self._cache.clear()
         self._levels.clear()
-        return super()._apply(fn, recurse)
 
     def picture(self, keyframe: int) -> Tensor:
         """One keyframe (c, h, w), float in [0, 1]."""

@@ -153,6 +153,12 @@ class Member:
         """From now on learn from the frames, too, that were kept for checking."""
         self.sampler = self._sampler(checked=True)
 
+    def end_learning(self) -> None:
+        """Let go of what was only to be learnt from."""
+        self.enlarging = None
+        if self.rehearsal is not None and self.rehearsal.field.colours is not None:
+            self.rehearsal.field.colours.forget()
+
     def objective(self) -> Objective:
         """What its field minimises."""
         twin = None if self.rehearsal is None else self.rehearsal.field

@@ -173,6 +173,8 @@ class Run:
             self.save()
             self._settle()
             self._save_fields()
+            for member in self.members:
+                member.end_learning()
             self._picture(last=True)
 
     def _check(self) -> None:

@@ -29,7 +29,7 @@ from vfield.video_io.interlace import Deinterlacing
 from vfield.video_io.reading import opened
 from vfield.video_io.rgb import Picture
 
-_KEPT_BYTES = 160 << 20
+_KEPT_BYTES = 96 << 20
 _LEAST_KEPT = 4  # frames, however large
 # Frames that are decoded and passed over rather than looked for anew.
 _NEAR = 48
