@@ -14,9 +14,11 @@ For a gap between frames A and B with neighbours A- and B+ (Newton's differences
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from threading import RLock
+from threading import Lock
 from typing import NamedTuple
 
 import torch
@@ -26,8 +28,8 @@ from torchvision.transforms.functional import gaussian_blur
 
 from vfield.clip import to_float
 from vfield.coords import pixel_uv, uv_to_xy
-from vfield.field.latents import Recent, tensor_bytes
-from vfield.field.motion import EVIDENCE_CHANNELS, LONE_CHANNELS, Curves
+from vfield.field.latents import Recent
+from vfield.field.motion import CURVE_CHANNELS, EVIDENCE_CHANNELS, LONE_CHANNELS, Curves
 from vfield.field.splines import sample_bilinear, spline_coefficients
 from vfield.field.timeline import Gap
 from vfield.fit_config import FlowConfig
@@ -39,9 +41,10 @@ _LONE_STEPS = 10
 _NO_NEIGHBOUR_PX = 20.0  # how far from settled a side counts as that has no frame beyond it
 _BEND_ROUNDS = 2  # the ends of a bent path lie elsewhere, so flows are read there once more
 _MISMATCH_BLUR_PX = 2.5
-_KEPT_FLOWS = 8  # a gap asks for six, of which the next one asks for four again
+_KEPT_FLOWS = 8  # a gap asks for four, of which those beside it ask for some again
 _KEPT_HALVES = 6
 _KEPT_BYTES = 64 << 20  # of curves
+_LEAST_KEPT = 3  # gaps, however large
 _MISMATCH_SCALE = 2 / 255  # mismatch that divides a candidate's say by e
 
 
@@ -169,7 +172,11 @@ def find_curves(
 class AskedCurves:
     """The starting curves of a clip's gaps, each found when it is asked for; those used last are kept.
 
-    Safe to ask from several threads: one may find the next gap's curves while another reads this one's.
+    Safe to ask from several threads. Where gaps are asked for in order, forward or backward, the next one is found
+    ahead, in a thread.
+
+    Attributes:
+        config: settings of the flow.
     """
 
     def __init__(
@@ -197,22 +204,48 @@ class AskedCurves:
         self.config = config
         self._store = FlowStore(frames, config)
         self._t, self._gaps, self._cell, self._views = t, list(gaps), cell, views
-        self._found: Recent[Curves] = Recent(lambda curves: sum(map(tensor_bytes, curves)))
-        self._kept_bytes = kept_bytes
-        self._lock = RLock()
+        rows, columns = (-(-side // cell) for side in frames.shape[-2:])
+        a_gap = rows * columns * (4 * (CURVE_CHANNELS + LONE_CHANNELS) + 2 * EVIDENCE_CHANNELS)
+        self._room = max(_LEAST_KEPT, kept_bytes // a_gap)
+        self._found: OrderedDict[int, Future[Curves]] = OrderedDict()
+        # For what is kept, and for finding: neighbouring gaps share flows, so one is found at a time.
+        self._keeping, self._finding = Lock(), Lock()
+        self._last_asked = -2
+        self._ahead = ThreadPoolExecutor(1, thread_name_prefix="motion")
 
     def __len__(self) -> int:
         return len(self._gaps)
 
     def gap(self, number: int) -> Curves:
         """The curves of one gap, without the first axis of `Curves`."""
+        step = number - self._last_asked
+        self._last_asked = number
+        found = self._kept(number)
+        following = number + step
+        if step in (-1, 1) and 0 <= following < len(self._gaps) and following not in self._found:
+            self._ahead.submit(self._kept, following)
+        return found
 
-        def made() -> Curves:
-            with torch.inference_mode(False), torch.no_grad():
-                return _gap_curves(self._store, self._t, self._gaps[number], self._cell, self._views).gap(0)
-
-        with self._lock:
-            return self._found.get((number,), self._kept_bytes, made)
+    def _kept(self, number: int) -> Curves:
+        with self._keeping:
+            future = self._found.get(number)
+            is_mine = future is None
+            if future is None:
+                future = self._found[number] = Future()
+            self._found.move_to_end(number)
+            while len(self._found) > self._room:
+                self._found.popitem(last=False)
+        if is_mine:
+            try:
+                with self._finding, torch.inference_mode(False), torch.no_grad():
+                    curves = _gap_curves(self._store, self._t, self._gaps[number], self._cell, self._views)
+                future.set_result(curves.gap(0))
+            except BaseException as error:
+                # Not kept: who asks again finds out again, and is told.
+                with self._keeping:
+                    self._found.pop(number, None)
+                future.set_exception(error)
+        return future.result()
 
 
 def _gap_curves(store: FlowStore, t: Tensor, gap: Gap, cell: int, views: bool) -> Curves:
