@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import json
+import logging
+import os
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
 from vfield.clip import Clip
+from vfield.errors import UserError
+from vfield.facts import facts_from_json, facts_to_json, numbers_from_json, numbers_to_json, shots_from_json
+from vfield.folders import replaced
+from vfield.json_files import exact, mapping, read_json
 from vfield.scan import LOOKED_AT_SIDE, Scan, scan_batches
-from vfield.video_io import Deinterlacing, FileFrames, FilePart, scan_clip
+from vfield.video_io import Deinterlacing, FileFrames, FilePart, FileScan, scan_clip
+
+SCAN_NAME = "scan.json"
+"""In a run folder: what a look through its clip has found."""
+
+_LOG = logging.getLogger("vfield")
 
 # Wraps the batches of frames that are looked through in a progress display.
 Progress = Callable[[Iterator[Tensor]], Iterable[Tensor]]
@@ -31,6 +43,7 @@ def open_clip(
     end_seconds: Fraction | float | None = None,
     size: tuple[int, int] | None = None,
     deinterlace: Deinterlacing | None = None,
+    kept: Path | None = None,
     progress: Progress = lambda batches: batches,
 ) -> OpenedClip:
     """Look through a part of a file once: its times, cuts, flashes and held frames. No frame is kept.
@@ -41,23 +54,30 @@ def open_clip(
         end_seconds: likewise.
         size: likewise.
         deinterlace: likewise.
+        kept: a file that keeps what was found, so that the same part of the same file is not looked through again;
+            None keeps nothing.
         progress: wraps the frames in a display.
 
     Raises:
         UserError: as `read_clip`.
     """
-    found = scan_clip(
-        path,
-        lambda batches: scan_batches(progress(batches)),
-        longest_side=LOOKED_AT_SIDE,
-        start_seconds=start_seconds,
-        end_seconds=end_seconds,
-        size=size,
-        deinterlace=deinterlace,
-    )
     start, end = (None if edge is None else Fraction(edge) for edge in (start_seconds, end_seconds))
+    part = FilePart(Path(path), start, end, size, deinterlace)
+    found = None if kept is None else _kept_scan(kept, part)
+    if found is None:
+        found = scan_clip(
+            path,
+            lambda batches: scan_batches(progress(batches)),
+            longest_side=LOOKED_AT_SIDE,
+            start_seconds=start,
+            end_seconds=end,
+            size=size,
+            deinterlace=deinterlace,
+        )
+        if kept is not None:
+            _keep_scan(kept, part, found)
     facts = found.facts
-    frames = FileFrames(FilePart(Path(path), start, end, size, deinterlace), facts, found.origin)
+    frames = FileFrames(part, facts, found.origin)
     clip = Clip(
         frames=frames.rgb,
         alpha=frames.alpha,
@@ -69,3 +89,41 @@ def open_clip(
         source=facts.source,
     )
     return OpenedClip(clip, found.seen)
+
+
+def _known_by(part: FilePart) -> dict[str, Any]:
+    """What tells a part of a file from another, and from the same after it was changed."""
+    held = part.path.stat()
+    plain = {name: None if value is None else str(value) for name, value in part._asdict().items()}
+    return {**plain, "path": os.fspath(part.path.absolute()), "bytes": held.st_size, "modified_ns": held.st_mtime_ns}
+
+
+def _keep_scan(kept: Path, part: FilePart, found: FileScan[Scan]) -> None:
+    described = {
+        "of": _known_by(part),
+        "clip": facts_to_json(found.facts),
+        "origin": str(found.origin),
+        "shots": [[shot.start, shot.stop] for shot in found.seen.shots],
+        "repeats": numbers_to_json(found.seen.repeats) if found.seen.repeats else [],
+    }
+    with replaced(kept) as partial:
+        partial.write_text(json.dumps(described), encoding="utf-8")
+
+
+def _kept_scan(kept: Path, part: FilePart) -> FileScan[Scan] | None:
+    """What was kept of a look through this part; None where there is none, or the file has changed since."""
+    if not kept.is_file():
+        return None
+    try:
+        described = mapping(read_json(kept, "scan"), "scan")
+        if described.get("of") != _known_by(part):
+            return None
+        facts = facts_from_json(described.get("clip"))
+        count = len(facts.pts_seconds)
+        shots = shots_from_json(described.get("shots"), count)
+        told = described.get("repeats")
+        repeats = [] if told == [] else numbers_from_json(told, count)
+        return FileScan(facts, exact(described.get("origin"), "origin"), Scan(shots, repeats))
+    except UserError as error:
+        _LOG.warning("%s is damaged (%s): the clip is looked through again", kept, error)
+        return None

@@ -14,12 +14,14 @@ from vfield.cli.sources import RUN_NAME, file_of
 from vfield.config import CONFIG_NAME
 from vfield.errors import UserError
 from vfield.folders import held, is_own_name
+from vfield.opening import SCAN_NAME
+from vfield.training.kept import KEPT_NAMES
 from vfield.training.run import EVENTS_NAME
 from vfield.training.saves import SUMMARY_NAMES
 
 _RECORDS = {CONFIG_NAME, RUN_NAME}
 # What else a run has without a field: its own names, which nothing else may have.
-_BESIDE = {EVENTS_NAME, *SUMMARY_NAMES}
+_BESIDE = {EVENTS_NAME, SCAN_NAME, *KEPT_NAMES, *SUMMARY_NAMES}
 
 
 def is_begun_at_most(folder: Path) -> bool:
@@ -28,7 +30,7 @@ def is_begun_at_most(folder: Path) -> bool:
     Such a run has no field and nothing to resume, so there is nothing to lose by beginning it anew.
     """
     names = {entry.name for entry in folder.iterdir()}
-    taken = _RECORDS | _BESIDE if names & _RECORDS else set()
+    taken = _RECORDS | _BESIDE if names & {*_RECORDS, SCAN_NAME} else set()
     return _holds_only(folder, taken)
 
 

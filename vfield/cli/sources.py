@@ -8,12 +8,14 @@ import logging
 import math
 import re
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 from jsonargparse import Namespace
+from torch import Tensor
+from tqdm import tqdm
 
 from vfield.board import HeldOut
 from vfield.cli.values import parse_size
@@ -25,7 +27,7 @@ from vfield.folders import LOCK_NAME
 from vfield.json_files import read_json, record
 from vfield.masks import with_mask
 from vfield.meter import check_memory
-from vfield.opening import open_clip
+from vfield.opening import SCAN_NAME, open_clip
 from vfield.printable import as_text
 from vfield.ranges import Range
 from vfield.scan import Scan
@@ -33,6 +35,7 @@ from vfield.training.saves import SUMMARY_NAMES
 from vfield.video_io import Deinterlacing, clips_in, probe
 
 RUN_NAME = "run.json"
+_SCAN_SECONDS = 2.0  # after which it is shown how far a look through a clip is
 # A fit takes at least so much for each pixel of a frame, however few there are: 650 of 2000x1500, measured.
 _LEAST_FIT_BYTES = 500
 _LOG = logging.getLogger("vfield")
@@ -40,7 +43,7 @@ _NAMED = 8  # of the files that are left out of a folder
 _FRAGMENT = re.compile(r"(?P<path>.+)#t=(?P<start>\d+(\.\d+)?)?(,(?P<end>\d+(\.\d+)?))?")
 # Names in a run folder that no clip may take.
 _TAKEN = {"config.yaml", "field.safetensors", "resume.safetensors", "exports", "tensorboard"}
-_TAKEN |= {RUN_NAME, LOCK_NAME, *SUMMARY_NAMES}
+_TAKEN |= {RUN_NAME, SCAN_NAME, LOCK_NAME, *SUMMARY_NAMES}
 
 
 # Options of a command that say what is learnt from; `--mask` is not one of every command's.
@@ -99,8 +102,12 @@ class Source:
                 sha.update(hashlib.file_digest(file, "sha256").digest())
         return replace(self, digest=sha.hexdigest())
 
-    def read(self) -> Seen:
-        """Read the one clip, and what its mask leaves of it."""
+    def read(self, folder: Path | None = None) -> Seen:
+        """Look through the one clip, and at what its mask leaves of it.
+
+        Args:
+            folder: of the run, which keeps what was found there; None keeps nothing.
+        """
         if self.mask is not None and self.holdout is not None:
             raise UserError("--mask and --holdout cannot go together: what is hidden of held-out frames has no truth")
         assert isinstance(self.video, str)
@@ -115,7 +122,15 @@ class Source:
             )
         advice = f"take a smaller --size than {width}x{height}"
         check_memory(height * width * _LEAST_FIT_BYTES, f"to fit {path}, of {width}x{height},", advice)
-        clip, scan = open_clip(path, start_seconds=start, end_seconds=end, size=size, deinterlace=self.deinterlace)
+        clip, scan = open_clip(
+            path,
+            start_seconds=start,
+            end_seconds=end,
+            size=size,
+            deinterlace=self.deinterlace,
+            kept=None if folder is None else folder / SCAN_NAME,
+            progress=lambda batches: _shown(batches, info.frame_count),
+        )
         if self.mask is not None:
             clip = with_mask(clip, self.mask, start_seconds=start, end_seconds=end)
         if self.holdout is None:
@@ -128,13 +143,14 @@ class Source:
         assert isinstance(self.video, str)
         return probe(self.part(self.video)[0]) if self.size is None else PictureSize(*parse_size(self.size))
 
-    def read_all(self) -> dict[str, Seen]:
-        """Read several clips, each by its name in the run."""
+    def read_all(self, folder: Path | None = None) -> dict[str, Seen]:
+        """Look through the clips of a run, each by its name there; `folder` is as in `read`, for one clip."""
         videos = [self.video] if isinstance(self.video, str) else self.video
         if self.mask is not None and len(videos) > 1:
             raise UserError(f"--mask is for one clip, got {len(videos)}; fit the masked clip alone, or adapt to it")
         names = clip_names(videos)
-        return {name: replace(self, video=video).read() for name, video in zip(names, videos, strict=True)}
+        kept = folder if len(videos) == 1 else None
+        return {name: replace(self, video=video).read(kept) for name, video in zip(names, videos, strict=True)}
 
     def part(self, video: str) -> tuple[str, float | None, float | None]:
         """A file, and from when to when it is read.
@@ -157,6 +173,14 @@ class Source:
     def text(self) -> str:
         """The source as it is kept with a run."""
         return json.dumps(asdict(self), indent=1)
+
+
+def _shown(batches: Iterator[Tensor], frames: int | None) -> Iterator[Tensor]:
+    """The frames that a clip is looked through by, in a progress display; none for what takes no time."""
+    with tqdm(total=frames, desc="scan", unit="frame", delay=_SCAN_SECONDS, leave=False) as bar:
+        for batch in batches:
+            yield batch
+            bar.update(len(batch))
 
 
 def source_of(parsed: Namespace, adapted: str | None = None) -> Source:

@@ -57,7 +57,7 @@ def run(words: list[str]) -> int:
     main, also = is_main_process(), "--resume to go on or "
     with run_held(folder, is_main=main, resume=parsed.resume, overwrite=parsed.overwrite, also=also):
         with meter() as peak_megabytes:
-            clips = source.read_all()
+            clips = source.read_all(folder if is_main_process() else None)
             results = fit_source(source, clips, config, folder, resume=parsed.resume)
             megabytes = peak_megabytes()
         fitted = conclude(source, clips, config, results, folder, megabytes)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from vfield.video_io.lossless import keep_lossless, kept_in_file, open_lossless
     from vfield.video_io.pictures import check_gif_times, loops_of
     from vfield.video_io.rates import probe
-    from vfield.video_io.read import ShownFrame, read_clip, read_frames, scan_clip
+    from vfield.video_io.read import FileScan, ShownFrame, read_clip, read_frames, scan_clip
     from vfield.video_io.source import VideoInfo, has_audio
     from vfield.video_io.write import VideoWriter, common_time_base
 
@@ -52,6 +52,7 @@ __getattr__ = names_from(
         "ACCURATE": "vfield.video_io.graph",
         "Deinterlacing": "vfield.video_io.interlace",
         "frames_in": "vfield.video_io.joining",
+        "FileScan": "vfield.video_io.read",
         "ShownFrame": "vfield.video_io.read",
         "read_clip": "vfield.video_io.read",
         "read_frames": "vfield.video_io.read",
@@ -76,6 +77,7 @@ __all__ = [
     "FileDetails",
     "FileFrames",
     "FilePart",
+    "FileScan",
     "Plane",
     "ShownFrame",
     "VideoInfo",

@@ -109,7 +109,7 @@ def read_frames(path: str | Path) -> Iterator[ShownFrame]:
         reading.facts(times, end)  # says what was wrong
 
 
-class Scan(NamedTuple, Generic[Seen]):
+class FileScan(NamedTuple, Generic[Seen]):
     """What going through a file has found.
 
     Attributes:
@@ -132,7 +132,7 @@ def scan_clip(
     end_seconds: Fraction | float | None = None,
     size: tuple[int, int] | None = None,
     deinterlace: Deinterlacing | None = None,
-) -> Scan[Seen]:
+) -> FileScan[Seen]:
     """Goes through a video once, however long: what `read_clip` would say of it, and what is seen in small pictures.
 
     Args:
@@ -168,7 +168,7 @@ def scan_clip(
 
     with opened(path, start_seconds, end_seconds, size, deinterlace) as reading:
         seen = see(batches(reading))
-        return Scan(reading.facts(times, ends[0]), reading.origin, seen)
+        return FileScan(reading.facts(times, ends[0]), reading.origin, seen)
 
 
 def _check_amount(size: tuple[int, int] | None, max_frames: int | None, deinterlace: str | None) -> None:
