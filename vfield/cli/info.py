@@ -13,10 +13,6 @@ from vfield.cli.says import say
 from vfield.printable import printable
 from vfield.video_io import FileDetails, inspect_file, told_jumps
 
-# A fit holds so many bytes for each pixel of each frame: 4.7 GB for 132 frames of 1280x720 of 8 bits, measured. The
-# clip and its prepared copy take 18 more where colours are floats.
-_FIT_BYTES, _DEEP_BYTES = 39, 57
-
 
 def run(words: list[str]) -> int:
     """Look at the file or the run, and say what it is."""
@@ -52,11 +48,6 @@ def _cuts(path: Path) -> list[Fraction]:
     return [pts[shot.start] - pts[0] for shot in scan.seen[1:]]
 
 
-def _fit_bytes(details: FileDetails) -> int:
-    pixels = details.info.width * details.info.height * max(details.timestamps.frames, 1)
-    return pixels * (_FIT_BYTES if details.color.bit_depth == 8 else _DEEP_BYTES)
-
-
 def _of_file(path: Path, details: FileDetails, cuts: list[Fraction] | None) -> dict[str, Any]:
     info, times = details.info, details.timestamps
     return {
@@ -88,7 +79,6 @@ def _of_file(path: Path, details: FileDetails, cuts: list[Fraction] | None) -> d
         "chapters": details.chapters,
         "tags": details.tags,
         "cuts_seconds": cuts,
-        "fit_bytes": _fit_bytes(details),
     }
 
 
@@ -105,8 +95,6 @@ def _told_of_file(path: Path, details: FileDetails, cuts: list[Fraction] | None)
     pixels = "" if info.pixel_aspect == 1 else f", pixels {info.pixel_aspect} as wide as high"
     traits = [info.pixel_format, f"{details.bit_depth} bits", details.chroma]
     traits += ["with alpha"] * details.has_alpha + ["interlaced"] * details.interlaced
-    needed = _fit_bytes(details)
-    memory = f"{needed / 1e9:.1f} GB" if needed >= 1e8 else f"{needed / 1e6:.0f} MB"
     told = {
         "file": f"{path}, {details.container}, {details.file_bytes / 1e6:.2f} MB",
         "duration": "" if info.duration_seconds is None or picture else f"{float(info.duration_seconds):.3f} s",
@@ -124,7 +112,7 @@ def _told_of_file(path: Path, details: FileDetails, cuts: list[Fraction] | None)
         "chapters": "; ".join(f"{float(mark.start_seconds):.2f} s {mark.title}" for mark in details.chapters),
         "tags": "; ".join(f"{name} {value}" for name, value in details.tags.items()),
         "scene cuts": "" if cuts is None else ", ".join(f"{float(cut):.2f} s" for cut in cuts) or "none",
-        "vfield": f"{times.frames} frames of {size}, about {memory} to fit whole",
+        "vfield": f"{times.frames} frames of {size}",
     }
     if details.interlaced:
         told["vfield"] += "; --deinterlace field makes it progressive first"
