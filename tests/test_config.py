@@ -16,7 +16,7 @@ from vfield.field.config import FieldConfig
 from vfield.field.latents import LocalConfig
 from vfield.training import Config, TrainingConfig
 
-PRESETS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
+PRESETS = sorted((Path(__file__).parents[1] / "configs").rglob("*.yaml"))
 
 
 def leaves(values: dict[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:

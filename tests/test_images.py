@@ -28,7 +28,7 @@ from vfield.flow import FlowConfig
 from vfield.start import start_field
 from vfield.video_io import VideoWriter, read_clip
 
-CONFIG = str(Path(__file__).parents[1] / "configs" / "image.yaml")
+CONFIG = str(Path(__file__).parents[1] / "configs" / "theory" / "image.yaml")
 SMALL = ["--steps", "200", "--field.decoder.width", "48", "--field.fourier.count", "48", "--sampling.patches", "4"]
 SMALL += ["--field.fourier.space_bandwidth", "2", "--training.learning_rate", "0.01"]
 SIZE = (24, 32)

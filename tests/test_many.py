@@ -322,7 +322,7 @@ def test_with_keyframe_colours_there_are_no_codes_and_no_steps_to_take(clips: di
 
 
 def test_a_field_without_codes_cannot_be_adapted(clips: dict[str, Clip]) -> None:
-    config = load_config(ROOT / "configs" / "plain.yaml")
+    config = load_config(ROOT / "configs" / "theory" / "plain.yaml")
     field = replace(config.field, shared=replace(config.field.shared, enabled=False))
     bare = replace(config, field=field, training=replace(config.training, steps=0, device="cpu"))
     shared = fit(clips["long"], bare, progress=False).field
