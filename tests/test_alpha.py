@@ -19,6 +19,7 @@ from vfield.checkpoint import load_field
 from vfield.cli import main, render_main, train_main
 from vfield.clip import Clip, ColorInfo, to_float
 from vfield.fill import fill
+from vfield.frames import in_memory
 from vfield.video_io import VideoWriter, inspect_file, probe, read_clip, scan_clip
 from vfield.video_io.beneath import filled_beneath
 
@@ -74,7 +75,7 @@ def solid(alpha: Tensor) -> Tensor:
 
 def alpha_of(clip: Clip) -> Tensor:
     assert clip.alpha is not None
-    return to_float(clip.alpha)
+    return to_float(in_memory(clip.alpha))
 
 
 def chart() -> Tensor:

@@ -345,7 +345,7 @@ def test_deep_frames_stay_deep_without_their_noise_and_at_half_their_size() -> N
     cleaned = denoise(clip, DenoiseConfig(strength=15.0)).clip
     rehearsal = start_field(cleaned, FieldConfig(), FlowConfig(), 0).rehearsal
     assert rehearsal is not None
-    for frames in (cleaned.pixels, torch.stack([rehearsal.pixels[k] for k in range(4)])):
+    for frames in (cleaned.pixels, torch.stack([rehearsal.frames[k] for k in range(4)])):
         assert ((255 * frames) - (255 * frames).round()).abs().mean() > 0.2  # a quarter where bytes have no say
 
 

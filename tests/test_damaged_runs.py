@@ -156,10 +156,10 @@ class Resumed:
         self.optimizer.step()
 
     def write(self, folder: Path, facts: dict[str, Any]) -> None:
-        write_resume(folder, {"weight": self.weight}, self.optimizer, facts)
+        write_resume(folder, {"weight": self.weight}, self.optimizer, {**facts, "of": "this"})
 
     def read(self, folder: Path) -> None:
-        facts = read_resume(folder, {"weight": self.weight}, self.optimizer)
+        facts = read_resume(folder, {"weight": self.weight}, self.optimizer, "this")
         assert facts["step"] + 1 > facts["elapsed"] - facts["elapsed"]
         self.step()
 
@@ -205,7 +205,7 @@ def test_impossible_facts_of_resuming_are_told(key: str, tmp_path: Path) -> None
 def test_states_of_another_optimiser_are_told(state: dict[str, Tensor], tmp_path: Path) -> None:
     from vfield.checkpoint import write_tensors
 
-    write_tensors(tmp_path / RESUME_NAME, {"field.weight": torch.ones(2, 3), **state}, FACTS)
+    write_tensors(tmp_path / RESUME_NAME, {"field.weight": torch.ones(2, 3), **state}, {**FACTS, "of": "this"})
     with pytest.raises(UserError, match="is damaged"):
         Resumed().read(tmp_path)
 

@@ -85,7 +85,7 @@ def test_a_single_picture_is_left_alone_unless_told() -> None:
 
 def test_nothing_is_read_across_a_cut() -> None:
     frames = noisy(with_cut(SIZE, 4, 4), 15)
-    whole = denoise(clip_of(frames), DenoiseConfig(15)).clip.frames
+    whole = denoise(clip_of(frames), DenoiseConfig(15)).clip.pixels
     other = frames.clone()
     other[4:] = other[4:].flip(1)
     changed = denoise(clip_of(other), DenoiseConfig(15)).clip.pixels
@@ -105,7 +105,7 @@ def test_a_clean_shot_is_left_alone_beside_a_noisy_one() -> None:
 def test_a_repeated_frame_is_its_original() -> None:
     frames = noisy(translating(SIZE, 6, (4.0, -3.0)), 12)
     held = frames[[0, 1, 1, 2, 3, 4, 4, 5]]
-    made = denoise(clip_of(held), DenoiseConfig(12)).clip.frames
+    made = denoise(clip_of(held), DenoiseConfig(12)).clip.pixels
     once = denoise(clip_of(frames), DenoiseConfig(12)).clip.pixels
     assert torch.equal(made[1], made[2])
     assert torch.equal(made, once[[0, 1, 1, 2, 3, 4, 4, 5]])

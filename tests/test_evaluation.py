@@ -26,6 +26,7 @@ from vfield.evaluation import (
     table,
     whole,
 )
+from vfield.frames import in_memory
 from vfield.metrics import IDENTICAL_PSNR, Scores, score
 from vfield.peers import blend_frames, reduce_frames, resize
 from vfield.training import Config
@@ -71,8 +72,8 @@ def test_every_kth_frame_is_seen_and_the_tail_left_out(
     clip = clip_of(moving(count), start=Fraction(10))
     parts = split(clip, holdout)
     assert torch.equal(parts.observed.pixels, clip.pixels[seen])
-    assert torch.equal(parts.held_out.pixels, clip.pixels[hidden])
-    assert torch.equal(parts.everything, clip.pixels[: seen[-1] + 1])
+    assert torch.equal(in_memory(parts.held_out.frames), clip.pixels[hidden])
+    assert torch.equal(in_memory(parts.everything), clip.pixels[: seen[-1] + 1])
     assert parts.hidden_indices == hidden
     assert parts.observed.pts_seconds == tuple(clip.pts_seconds[i] for i in seen)
     assert parts.observed.frame_rate == Fraction(25, holdout)
@@ -181,7 +182,7 @@ def test_frames_given_are_small_and_those_asked_for_are_not() -> None:
     clip = clip_of(moving(3, 45, 61), start=Fraction(10))
     parts = reduced(whole(clip), 2, "bicubic")
     assert torch.equal(parts.observed.pixels, reduce_frames(clip.pixels, 22, 30, "bicubic"))
-    assert torch.equal(parts.everything, clip.pixels)
+    assert torch.equal(in_memory(parts.everything), clip.pixels)
     assert (parts.observed.pts_seconds, parts.size, parts.enlarges) == (clip.pts_seconds, (45, 61), True)
     assert (parts.hidden_indices, parts.judged_indices) == ([], [0, 1, 2])
     assert not whole(clip).enlarges
@@ -191,7 +192,7 @@ def test_both_at_once_hide_frames_and_size() -> None:
     clip = clip_of(moving(6))
     parts = reduced(split(clip, 2), 1.5)
     assert torch.equal(parts.observed.pixels, reduce_frames(clip.pixels[0:5:2], 32, 43, "area"))
-    assert torch.equal(parts.everything, clip.pixels[:5])
+    assert torch.equal(in_memory(parts.everything), clip.pixels[:5])
     assert (parts.observed.frame_rate, parts.judged_indices) == (Fraction(25, 2), [1, 3])
 
 

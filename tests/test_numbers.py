@@ -19,7 +19,7 @@ PARSERS: dict[str, ArgumentParser] = {
     for part in GROUPS.get(name, [""])
 }
 # Numbers in words, which have readers of their own.
-IN_WORDS = {"size", "fit_size", "fps", "slowmo", "crop", "middle", "window", "denoise", "at", "speed_curve"}
+IN_WORDS = {"size", "fit_size", "fps", "slowmo", "crop", "middle", "denoise", "at", "speed_curve"}
 
 
 def numbers(parser: ArgumentParser) -> list[argparse.Action]:

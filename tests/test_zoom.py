@@ -281,7 +281,7 @@ def test_an_export_follows_its_path(tmp_path: Path) -> None:
     report = export(saved, tmp_path / "zoom.mkv", ExportConfig(**config, scale=0.5), progress=False)
     # The first crop's size counts, rounded; and the crop stands still before the path begins.
     assert (report.frames, report.width, report.height) == (10, 40, 23)
-    frames = read_clip(tmp_path / "zoom.mkv").frames
+    frames = read_clip(tmp_path / "zoom.mkv").pixels
     assert torch.equal(frames[0], frames[2])
     assert not torch.equal(frames[2], frames[3])
     region = path.regions(saved.facts)

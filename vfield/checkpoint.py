@@ -6,6 +6,7 @@ import json
 import math
 import shutil
 from dataclasses import asdict
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -184,6 +185,8 @@ def _built(
     if config.codes != "autodecoder":
         raise UserError("its codes are still to be predicted")
     keyframes = numbers_from_json(described["keyframes"], len(facts.pts_seconds))
+    if any(later <= earlier for earlier, later in pairwise(keyframes)):
+        raise UserError("its keyframes repeat")
     t = keyframe_t(facts.pts_seconds)[keyframes]
     shots = shots_from_json(described["shots"], len(t))
     _check_values(tensors)

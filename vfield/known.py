@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-Benchmark = Literal["interpolation", "upscaling", "space-time", "denoising", "inpainting", "compact"]
+Benchmark = Literal["interpolation", "upscaling", "space-time", "denoising", "inpainting"]
 Reduction = Literal["area", "bicubic"]
 Holes = Literal["boxes", "half", "frames"]
 Layout = Literal["side-by-side", "wipe", "difference"]
@@ -14,7 +14,5 @@ BETWEEN = ("repeat", "blend", "minterpolate", "DIS", "RIFE")
 SCALE = ("bicubic", "Lanczos", "Real-ESRGAN")
 REDUCTIONS: tuple[Reduction, ...] = ("area", "bicubic")
 HOLES: tuple[Holes, ...] = ("boxes", "half", "frames")
-# FFmpeg's names of what small files are compared with.
-CODECS = {"x264": "h264", "x265": "hevc"}
 # In pictures of two videos, differences are shown so many times as large.
 DIFFERENCE_GAIN = 8.0

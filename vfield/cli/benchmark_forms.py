@@ -7,11 +7,9 @@ from dataclasses import dataclass
 
 from jsonargparse import ArgumentParser
 
-from vfield.cli.options import CLIP, DEVICE, command_parser, frames_option, middle_option, result_folder, suite_options
+from vfield.cli.options import DEVICE, command_parser, result_folder, suite_options
 from vfield.devices import DeviceName
-from vfield.known import BETWEEN, CODECS, HOLES, REDUCTIONS, SCALE, Benchmark, Reduction
-
-HNERV_FRAMES = 132
+from vfield.known import BETWEEN, HOLES, REDUCTIONS, SCALE, Benchmark, Reduction
 
 
 @dataclass(frozen=True)
@@ -117,38 +115,6 @@ def judged(name: Benchmark) -> ArgumentParser:
     parser.add_argument("--peers", nargs="*", type=str, default=kind.peers, metavar="PEER", help=told)
     parser.add_argument("--device", type=DeviceName, default="cpu", metavar="NAME", help=DEVICE)
     result_folder(parser, f"runs/benchmark-{name}")
-    return parser
-
-
-def compact() -> ArgumentParser:
-    """What the benchmark of small files may be told."""
-    parser = command_parser("benchmark compact", "Judge small files, from the root of the repository.")
-    parser.add_argument(
-        *("-i", "--input", "--clip"),
-        dest="clip",
-        type=str,
-        default="data/bigbuckbunny.mp4",
-        metavar="FILE",
-        help=f"the clip, {CLIP}",
-    )
-    middle_option(parser, "1280x640")
-    frames_option(parser, HNERV_FRAMES)
-    parser.add_argument(
-        "--config", type=str, default="configs/compact.yaml", metavar="FILE", help="a preset, for example my.yaml"
-    )
-    parser.add_argument(
-        "--quantiser-steps",
-        nargs="+",
-        type=float,
-        default=[12.0, 20.0, 36.0],
-        metavar="S",
-        help="steps of the quantiser, grey levels of 255, for example 14 28",
-    )
-    told = f"what else is judged, of {', '.join(CODECS)}, or none, for example x265"
-    parser.add_argument("--peers", nargs="*", type=str, default=list(CODECS), metavar="PEER", help=told)
-    told = "constant qualities of the peers, on their own scale, for example 24 32"
-    parser.add_argument("--crfs", nargs="+", type=int, default=[22, 28, 34], metavar="C", help=told)
-    result_folder(parser, "runs/benchmark-compact")
     return parser
 
 

@@ -80,7 +80,6 @@ _BENCHMARKS = {
     "space-time": Command("Judge both together.", "benchmark_forms:space_time", "benchmark:space_time"),
     "denoising": Command("Judge denoising.", "benchmark_forms:denoising", "benchmark_denoising:run"),
     "inpainting": Command("Judge filled holes.", "benchmark_forms:inpainting", "benchmark_inpainting:run"),
-    "compact": Command("Judge small files.", "benchmark_forms:compact", "benchmark_compact:run"),
 }
 _EXPERIMENTS = {
     "spectral": Command("Spectral bias.", "lab_forms:spectral", "lab_spectral:run"),

@@ -121,7 +121,6 @@ NUMBERS = {
     "seed": Range(0, (1 << 31) - 1),
     "scale": Range(0, LARGEST_SIDE, open=True),
     "crf": Range(0, 63),
-    "crfs": Range(0, 63),
     "holdout": Range(2, 10**6),
     "frames": Range(1, 10**9),
     "port": Range(0, 65535),
@@ -139,7 +138,6 @@ NUMBERS = {
     "sigma": Range(0, 1e5),
     "sigmas": Range(0, 1e5, most=64),
     "factors": Range(0, 1000, open=True),
-    "quantiser_steps": Range(0, 256, open=True),
 }
 
 # How options are read whose values are text. Speed curves may lie in files, which are read once.
@@ -150,7 +148,6 @@ _READ: dict[str, Callable[[str], object]] = {
     "fps": parse_output_rate,
     "crop": parse_crop,
     "slowmo": lambda text: exact_number("slowmo", text),
-    "window": lambda text: text if text in ("auto", "off") else exact_number("window", text),
 }
 # Options that name files or folders.
 _FILES = ("run", "input", "output", "out", "clips", "video", "clip", "first", "second", "mask", "image")

@@ -165,9 +165,7 @@ def _check_parts(summary: Mapping[str, Any]) -> None:
     text(summary.get("status"), "status")
     for name in ("clip", "config", "versions"):
         mapping(summary.get(name), name)
-    for name in ("windows", "exports"):
-        listed(summary.get(name), name)
-    for entry in summary["exports"]:
+    for entry in listed(summary.get("exports"), "exports"):
         text(mapping(entry, "an export").get("path"), "the path of an export")
 
 
