@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from threading import RLock
 from typing import Literal, NamedTuple
@@ -26,7 +27,7 @@ from vfield.clip import ClipFacts
 from vfield.errors import UserError
 from vfield.frames import Frames, MadeFrames
 from vfield.video_io.interlace import Deinterlacing
-from vfield.video_io.reading import opened
+from vfield.video_io.reading import Reading, opened
 from vfield.video_io.rgb import Picture
 
 _KEPT_BYTES = 96 << 20
@@ -92,6 +93,7 @@ class FileFrames:
         self.alpha = MadeFrames((count, height, width), dtype, self._kept_alpha) if facts.has_alpha else None
         frame_bytes = (3 + facts.has_alpha) * height * width * dtype.itemsize
         self._digest = digest
+        self._held = _held(part.path)
         self._room = max(_LEAST_KEPT, kept_bytes // frame_bytes)
         self._kept: OrderedDict[int, tuple[Tensor, Tensor | None]] = OrderedDict()
         self._lock = RLock()
@@ -137,7 +139,8 @@ class FileFrames:
         if number in self._kept:
             self._kept.move_to_end(number)
             return self._kept[number]
-        if self._reading is None or not self._next <= number <= self._next + _NEAR:
+        near = _NEAR if not self._counts_from_beginning else len(self.pts_seconds)
+        if self._reading is None or not self._next <= number <= self._next + near:
             # Who goes backward will ask for the frames before this one next.
             going_back = self._last_asked - self._room < number < self._last_asked
             self._enter(max(0, number - (self._room // 2 if going_back else 0)))
@@ -158,10 +161,11 @@ class FileFrames:
         assert self._reading is not None
         try:
             number, picture = next(self._reading)
-        except StopIteration:
+        except (StopIteration, UserError) as error:
+            # Entered in its middle, a file may give nothing at all.
             self._reading = None
             if self._counts_from_beginning:
-                raise self._changed() from None
+                raise error if isinstance(error, UserError) else self._changed() from None
             return len(self.pts_seconds)
         if number < 0:
             self._reading = None
@@ -178,15 +182,14 @@ class FileFrames:
 
     def _enter(self, number: int) -> None:
         """Begin to read with a frame, or with the first where the file must be counted through."""
-        self._open.close()
-        self._open = ExitStack()
-        part = self.part
-        counting = self._counts_from_beginning or number == 0
-        start = part.start_seconds if counting else self.pts_seconds[number] - self.origin
-        reading = self._open.enter_context(
-            opened(part.path, start, part.end_seconds, part.size, part.deinterlace, self.origin)
-        )
-        self._next = 0 if counting else number
+        self._check_unchanged()
+        if self._counts_from_beginning:
+            number = 0
+        reading = self._opened(number)
+        certain = self._certain(number, reading.moved_seconds)
+        if certain < number:
+            reading = self._opened(certain)
+        self._next = certain
 
         def numbered() -> Iterator[tuple[int, Picture]]:
             expected = self._next
@@ -198,6 +201,38 @@ class FileFrames:
                 expected += 1
 
         self._reading = numbered()
+
+    def _opened(self, number: int) -> Reading:
+        """The file, about to give a frame and those after it, all as large as the part's first."""
+        self._open.close()
+        self._open = ExitStack()
+        part = self.part
+        start = part.start_seconds if number == 0 else self.pts_seconds[number] - self.origin
+        size = tuple(self.rgb.shape[2:])
+        return self._open.enter_context(
+            opened(part.path, start, part.end_seconds, (size[0], size[1]), part.deinterlace, self.origin)
+        )
+
+    def _certain(self, number: int, moved_seconds: Fraction) -> int:
+        """The last frame up to one that its time tells apart from the others.
+
+        Of several with one time the file has moved all but the first; whoever seeks that time may meet any of them.
+        """
+        times = self.pts_seconds
+        while number > 0 and moved_seconds in (
+            after - before for before, after in pairwise(times[number - 1 : number + 2])
+        ):
+            number -= 1
+        return number
+
+    def _check_unchanged(self) -> None:
+        """Refuse a file that was written anew since it was looked through."""
+        held = _held(self.part.path)
+        if held in (self._held, None):
+            return  # what is gone is told of by whoever opens it
+        if self._held is not None and (self._digest is None or digest_of(self.part.path) != self._digest):
+            raise self._changed()
+        self._held = held
 
     def _changed(self) -> UserError:
         return UserError(f"{self.part.path} gives other frames than when it was first read; fit it again")
@@ -244,9 +279,19 @@ class FileFrames:
     def close(self) -> None:
         """Let go of the file and of all frames; it is opened again when frames are asked for."""
         with self._lock:
+            self._last_asked = -2  # whoever decodes ahead gives up
             self._open.close()
             self._reading = None
             self._kept.clear()
+
+
+def _held(path: Path) -> tuple[int, int] | None:
+    """Size and time of change of a file; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns
 
 
 def digest_of(path: Path) -> str:

@@ -34,6 +34,9 @@ from vfield.video_io.source import (
     pixel_aspect,
 )
 
+# How far before a frame its key frame is looked for, seconds. A file without an index, as a transport stream, is
+# entered anywhere, and what it gives first is the key frame after that.
+_LOOKED_BACK = (0, 2, 10, 60)
 # What making a picture of a frame takes at once for each pixel; measured.
 _PIXEL_BYTES = {"8 bits": 12, "alpha": 33, "deep": 60}
 
@@ -67,10 +70,16 @@ class Reading:
         self._says = origin is None
         self.origin = _first_pts(path, self._clock, 1 / self._rate) if origin is None else origin
         start, end = part
-        duration = self._clock.duration_seconds or declared_duration(container, self._stream)
-        _check_range(path, start, end, duration, 1 / self._rate)
+        if self._says:  # what was read before is there, whatever the header says
+            duration = self._clock.duration_seconds or declared_duration(container, self._stream)
+            _check_range(path, start, end, duration, 1 / self._rate)
         self._first = self.origin + (start or 0)
         self._last = None if end is None else self.origin + end
+
+    @property
+    def moved_seconds(self) -> Fraction:
+        """How long after the one before a picture comes whose own time is not after that."""
+        return 1 / (2 * self._fields * self._rate)
 
     def expected(self) -> int:
         """About how many pictures there will be, at least 1."""
@@ -275,21 +284,22 @@ def _decode_from(
     container: InputContainer, stream: VideoStream, clock: Clock, first: Fraction, damage: _Damage
 ) -> Iterator[VideoFrame]:
     """Frames from the keyframe at or before `first` on, or from the beginning where seeking does not land there."""
-    begin, time_base = stream.start_time, stream.time_base
-    may_seek = not clock.jumps  # Times tell nothing about places where they come again.
-    if may_seek and time_base is not None and begin is not None and first > begin * time_base:
+    for earlier in _LOOKED_BACK if _may_seek(container, clock) else ():
+        begin, time_base = stream.start_time, stream.time_base
+        if begin is None or time_base is None or first - earlier <= begin * time_base:
+            break
         try:
-            container.seek(int(first / time_base), stream=stream)
+            container.seek(int((first - earlier) / time_base), stream=stream)
         except av.FFmpegError:
             logger.info("%s cannot be wound forward; decoding it from its beginning", file_name(container))
-        else:
-            frames = _decode(container, stream, clock, damage)
-            landed = next(frames, None)
-            if landed is not None and landed.pts is not None and landed.pts * _time_base(landed) <= first:
-                yield landed
-                yield from frames
-                return
-            container.seek(min(begin, 0), stream=stream)
+            break
+        frames = _decode(container, stream, clock, damage)
+        landed = next(frames, None)
+        if landed is not None and landed.pts is not None and landed.pts * _time_base(landed) <= first:
+            yield landed
+            yield from frames
+            return
+        container.seek(min(begin, 0), stream=stream)
     damage.packets = 0
     yield from _decode(container, stream, clock, damage)
     # An edit list hides frames that are counted all the same; the index of an MP4 has only those that are to be read.
@@ -301,6 +311,15 @@ def _decode_from(
         damage.add(f"the file ends after {damage.packets} of {stored} frames")
     elif missing and not stored:
         damage.add(f"the file ends after {damage.packets} frames, {missing} bytes before its header says")
+
+
+def _may_seek(container: InputContainer, clock: Clock) -> bool:
+    """Whether the times of a file tell where its frames are.
+
+    They do not where they come again. In program streams frames may have none, and get others from a place in the
+    middle.
+    """
+    return not clock.jumps and container.format.name != "mpeg"
 
 
 def _timed_frames(
