@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -163,6 +163,8 @@ def load_field(path: str | Path, device: str = "cpu", source: str | Path | None 
     tensors, described = read_tensors(path)
     try:
         facts = facts_from_json(described["clip"])
+        if source is not None:
+            facts = replace(facts, source=str(Path(source).absolute()))  # its sound is there, too
         field = _built(described, tensors, facts, path.parent, source)
         field.load_state_dict(tensors)
         expectation = _expectation_from_json(described["expectation"])

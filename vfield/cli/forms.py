@@ -209,6 +209,7 @@ def info() -> ArgumentParser:
     """What `vfield info` may be told."""
     parser = command_parser("info", "Say what a video, a picture or a fitted run holds, and what vfield makes of it.")
     run_options(parser, "a video, picture, run folder or field file", "clip.mp4")
+    clip_of_run_option(parser)
     parser.add_argument("--cuts", action="store_true", help="find scene cuts, too: decodes the whole clip")
     return parser
 

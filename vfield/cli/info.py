@@ -21,7 +21,7 @@ def run(words: list[str]) -> int:
     if path.is_dir() or path.suffix == ".safetensors":
         from vfield.cli import info_runs  # loads torch, which a file is looked at without
 
-        report = info_runs.report_of(path)
+        report = info_runs.report_of(path, parsed.source)
         say("\n\n".join(_lines(info_runs.told(one)) for one in report.get("runs", [report])), report)
         return 0
     details = inspect_file(path)

@@ -11,18 +11,18 @@ from vfield.cli.sources import RUN_NAME, recorded_source
 from vfield.config import CONFIG_NAME, differences, load_config
 
 
-def report_of(path: Path) -> dict[str, Any]:
+def report_of(path: Path, source: str | None = None) -> dict[str, Any]:
     """What a field file or run folder holds; of a run of several clips, what each of them does."""
     several = clip_folders(path) if path.is_dir() and not (path / FIELD_NAME).is_file() else []
     if several:
-        return {"kind": "runs", "runs": [_report(folder) for folder in several]}
-    return {"kind": "run", **_report(path)}
+        return {"kind": "runs", "runs": [_report(folder, source) for folder in several]}
+    return {"kind": "run", **_report(path, source)}
 
 
-def _report(path: Path) -> dict[str, Any]:
+def _report(path: Path, source: str | None) -> dict[str, Any]:
     folder = path if path.is_dir() else path.parent
     file = path / FIELD_NAME if path.is_dir() else path
-    saved = load_field(file)
+    saved = load_field(file, source=source)
     facts = saved.facts
     top = next((place for place in (folder, folder.parent) if (place / CONFIG_NAME).is_file()), None)
     return {
