@@ -15,7 +15,6 @@ from torch import Tensor
 from vfield.clip import Clip
 from vfield.errors import UserError
 from vfield.facts import facts_from_json, facts_to_json, numbers_from_json, numbers_to_json, shots_from_json
-from vfield.folders import replaced
 from vfield.json_files import exact, mapping, read_json
 from vfield.scan import LOOKED_AT_SIDE, Scan, scan_batches
 from vfield.video_io import Deinterlacing, FileFrames, FilePart, FileScan, scan_clip
@@ -30,10 +29,17 @@ Progress = Callable[[Iterator[Tensor]], Iterable[Tensor]]
 
 
 class OpenedClip(NamedTuple):
-    """A clip that reads its frames when asked, and what a look through it has found."""
+    """A clip that reads its frames when asked.
+
+    Attributes:
+        clip: the clip.
+        scan: what a look through it has found.
+        kept: the same in words, to be kept in a file (`SCAN_NAME`) from which `open_clip` takes it again.
+    """
 
     clip: Clip
     scan: Scan
+    kept: str
 
 
 def open_clip(
@@ -54,8 +60,7 @@ def open_clip(
         end_seconds: likewise.
         size: likewise.
         deinterlace: likewise.
-        kept: a file that keeps what was found, so that the same part of the same file is not looked through again;
-            None keeps nothing.
+        kept: a file that may hold what was found of the same part before, so that it is not looked through again.
         progress: wraps the frames in a display.
 
     Raises:
@@ -74,8 +79,6 @@ def open_clip(
             size=size,
             deinterlace=deinterlace,
         )
-        if kept is not None:
-            _keep_scan(kept, part, found)
     facts = found.facts
     frames = FileFrames(part, facts, found.origin)
     clip = Clip(
@@ -88,7 +91,7 @@ def open_clip(
         pixel_aspect=facts.pixel_aspect,
         source=facts.source,
     )
-    return OpenedClip(clip, found.seen)
+    return OpenedClip(clip, found.seen, _words_of(part, found))
 
 
 def _known_by(part: FilePart) -> dict[str, Any]:
@@ -98,7 +101,8 @@ def _known_by(part: FilePart) -> dict[str, Any]:
     return {**plain, "path": os.fspath(part.path.absolute()), "bytes": held.st_size, "modified_ns": held.st_mtime_ns}
 
 
-def _keep_scan(kept: Path, part: FilePart, found: FileScan[Scan]) -> None:
+def _words_of(part: FilePart, found: FileScan[Scan]) -> str:
+    """What was found of a part, as JSON."""
     described = {
         "of": _known_by(part),
         "clip": facts_to_json(found.facts),
@@ -106,8 +110,7 @@ def _keep_scan(kept: Path, part: FilePart, found: FileScan[Scan]) -> None:
         "shots": [[shot.start, shot.stop] for shot in found.seen.shots],
         "repeats": numbers_to_json(found.seen.repeats) if found.seen.repeats else [],
     }
-    with replaced(kept) as partial:
-        partial.write_text(json.dumps(described), encoding="utf-8")
+    return json.dumps(described)
 
 
 def _kept_scan(kept: Path, part: FilePart) -> FileScan[Scan] | None:

@@ -30,7 +30,7 @@ def is_begun_at_most(folder: Path) -> bool:
     Such a run has no field and nothing to resume, so there is nothing to lose by beginning it anew.
     """
     names = {entry.name for entry in folder.iterdir()}
-    taken = _RECORDS | _BESIDE if names & {*_RECORDS, SCAN_NAME} else set()
+    taken = _RECORDS | _BESIDE if names & _RECORDS else set()
     return _holds_only(folder, taken)
 
 

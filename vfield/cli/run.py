@@ -167,7 +167,7 @@ def fit_and_export(job: Job, config: Config, wanted: ExportConfig) -> RunReport:
         *(job.folder,), is_main=is_main_process(), resume=resume, overwrite=known != "nothing", option="--run"
     ):
         with meter() as peak_megabytes:
-            clips = job.source.read_all(job.folder if is_main_process() else None)
+            clips = job.source.read_all(job.folder)
             (seen,) = clips.values()
             prepared = prepare_export(config.kept(seen.observed.facts), job.output, wanted)
             results = fit_source(job.source, clips, config, job.folder, resume=resume)

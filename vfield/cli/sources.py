@@ -58,11 +58,19 @@ class PictureSize(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What a run learns from, and what it is judged on."""
+    """What a run learns from, and what it is judged on.
+
+    Attributes:
+        observed: the frames to learn from.
+        held_out: the others; None where all are learnt from.
+        scan: what a look through the observed frames has found; None where only the whole clip was looked through.
+        kept: what a look through the clip has found, to be kept with the run.
+    """
 
     observed: Clip
     held_out: HeldOut | None
     scan: Scan | None = None
+    kept: str | None = None
 
 
 @dataclass(frozen=True)
@@ -106,7 +114,7 @@ class Source:
         """Look through the one clip, and at what its mask leaves of it.
 
         Args:
-            folder: of the run, which keeps what was found there; None keeps nothing.
+            folder: of the run, which may have kept what was found before; None for none.
         """
         if self.mask is not None and self.holdout is not None:
             raise UserError("--mask and --holdout cannot go together: what is hidden of held-out frames has no truth")
@@ -122,7 +130,7 @@ class Source:
             )
         advice = f"take a smaller --size than {width}x{height}"
         check_memory(height * width * _LEAST_FIT_BYTES, f"to fit {path}, of {width}x{height},", advice)
-        clip, scan = open_clip(
+        clip, scan, kept = open_clip(
             path,
             start_seconds=start,
             end_seconds=end,
@@ -134,9 +142,9 @@ class Source:
         if self.mask is not None:
             clip = with_mask(clip, self.mask, start_seconds=start, end_seconds=end)
         if self.holdout is None:
-            return Seen(clip, None, scan)
+            return Seen(clip, None, scan, kept)
         parts = split(clip, self.holdout)
-        return Seen(parts.observed, parts.held_out)
+        return Seen(parts.observed, parts.held_out, kept=kept)
 
     def picture(self) -> Picture:
         """The size of the one clip's frames as they will be read, which the file says before that."""

@@ -22,6 +22,7 @@ from vfield.cli.sources import RUN_NAME, SOURCE_OPTIONS, Seen, Source, expanded,
 from vfield.config import CONFIG_NAME, config_from_values, config_text, load_values
 from vfield.errors import UserError
 from vfield.meter import meter
+from vfield.opening import SCAN_NAME
 from vfield.training import RESUME_NAME, Config, FitResult, check_device, fit, fit_many
 
 
@@ -57,7 +58,7 @@ def run(words: list[str]) -> int:
     main, also = is_main_process(), "--resume to go on or "
     with run_held(folder, is_main=main, resume=parsed.resume, overwrite=parsed.overwrite, also=also):
         with meter() as peak_megabytes:
-            clips = source.read_all(folder if is_main_process() else None)
+            clips = source.read_all(folder)
             results = fit_source(source, clips, config, folder, resume=parsed.resume)
             megabytes = peak_megabytes()
         fitted = conclude(source, clips, config, results, folder, megabytes)
@@ -82,6 +83,7 @@ def fit_source(
     resume = resume and (folder / RESUME_NAME).is_file()
     if isinstance(source.video, str):
         ((name, seen),) = clips.items()
+        records |= {} if seen.kept is None else {SCAN_NAME: seen.kept}
         fitted = fit(
             *(seen.observed, config),
             scan=seen.scan,

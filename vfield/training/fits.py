@@ -84,7 +84,7 @@ def fit(
     """
     config = config or Config()
     if not isinstance(clip, Clip):
-        clip, scan = open_clip(clip)
+        clip, scan, _ = open_clip(clip)
     scans = {} if scan is None else {"": scan}
     task = Task({"": clip}, config, out, records or {}, {"": held_out}, progress, watch, scans=scans)
     return _fitted(task, resume)[""]

@@ -27,6 +27,7 @@ from vfield.field.video_field import VideoField
 from vfield.folders import remove
 from vfield.interrupts import Flag, interrupts
 from vfield.objective import JointObjective, Terms
+from vfield.opening import SCAN_NAME
 from vfield.rehearsal import apply_forces, find_forces
 from vfield.sampling import turn
 from vfield.scan import Scan
@@ -119,7 +120,11 @@ class Run:
                 self.writers.append(writer)
             held_out = self.task.held_out.get(member.name)
             member.board = Board(writer, member.clip, held_out, self.accelerator.device)
-            member.board.describe("\n".join(self.task.records.values()), repr(member.clip))
+            member.board.describe(self._words(), repr(member.clip))
+
+    def _words(self) -> str:
+        """The records of the run that people read."""
+        return "\n".join(text for name, text in self.task.records.items() if name != SCAN_NAME)
 
     def close(self) -> None:
         """End what `open_boards` began, and remove what processes other than the main one kept."""
