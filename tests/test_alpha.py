@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from fractions import Fraction
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from einops import rearrange, reduce, repeat
-from processes import ROOT, in_two_processes
+from processes import ROOT
 from torch import Tensor
 
 from vfield.checkpoint import load_field
@@ -395,26 +396,19 @@ def test_several_clips_keep_each_its_own(tmp_path: Path) -> None:
     assert [load_field(tmp_path / "run" / name).facts.has_alpha for name in ("one", "other")] == [True, False]
 
 
-# ------------------------------------------------------------------------------------------------ windows
+# ------------------------------------------------------------------------------------------------ pieces
 
 
-def test_windows_render_with_alpha_in_one_process_or_two(tmp_path: Path) -> None:
-    """A matte that opens over four windows; the last of them is opaque throughout."""
+def test_pieces_keep_alpha(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A matte that opens until nothing shows through: the last pieces are opaque throughout."""
+    monkeypatch.setattr(import_module("vfield.export"), "_LEAST_IN_PIECES", 20)
+    monkeypatch.setattr("vfield.pieces._PIECE_FRAMES", 8)
     texture = 0.3 + 0.5 * torch.rand(3, 24, 32, generator=torch.Generator().manual_seed(0))
-    shares = [min(1.0, 0.2 + 0.05 * frame) for frame in range(36)]
+    shares = [min(1.0, 0.2 + 0.1 * frame) for frame in range(18)]
     source = film(tmp_path / "in.mkv", [torch.cat([texture, torch.full((1, 24, 32), share)]) for share in shares])
-    out = tmp_path / "run"
-    assert train_main([*FAST, "--video", str(source), "--window", "0.48", "--out", str(out)]) == 0
-    alphas = [load_field(folder).facts.has_alpha for folder in sorted(out.glob("[0-9]*"))]
-    assert alphas[0]
-    assert not alphas[-1]
-    assert render_main([str(out), "--slowmo", "2", "--codec", "ffv1", "-o", str(tmp_path / "alone.mkv")]) == 0
-    alone = read_clip(tmp_path / "alone.mkv")
-    found = reduce(alpha_of(alone), "t h w -> t", "mean")
-    expected = torch.tensor([(shares[k // 2] + shares[min((k + 1) // 2, 35)]) / 2 for k in range(72)])
+    assert train_main([*FAST, "--video", str(source), "--out", str(tmp_path / "run")]) == 0
+    words = [str(tmp_path / "run"), "--slowmo", "2", "--codec", "ffv1", "-o", str(tmp_path / "out.mkv")]
+    assert render_main(words) == 0
+    found = reduce(alpha_of(read_clip(tmp_path / "out.mkv")), "t h w -> t", "mean")
+    expected = torch.tensor([(shares[k // 2] + shares[min((k + 1) // 2, 17)]) / 2 for k in range(36)])
     torch.testing.assert_close(found, expected, atol=0.02, rtol=0)
-    words = [str(ROOT / "scripts" / "render.py"), str(out), "--slowmo", "2", "--codec", "ffv1"]
-    in_two_processes([*words, "-o", str(tmp_path / "together.mkv")])
-    together = read_clip(tmp_path / "together.mkv")
-    assert torch.equal(alpha_of(together), alpha_of(alone))
-    assert torch.equal(together.pixels, alone.pixels)

@@ -325,7 +325,10 @@ def test_ctrl_c_ends_the_whole_batch(clips: Path, capfd: pytest.CaptureFixture[s
     ("command", "told"),
     [
         (["train", *TINY, "--out", "runs/a"], "go on:  vfield train --resume --out runs/a\n"),
-        (["adapt", "runs/first", "--steps", "9", "--device", "cpu"], "go on:  the same command with --overwrite"),
+        (
+            ["adapt", "runs/first", "--tune", "--steps", "9", "--device", "cpu"],
+            "go on:  the same command with --overwrite",
+        ),
     ],
 )
 def test_every_fit_ends_alike_after_ctrl_c(command: list[str], told: str, capfd: pytest.CaptureFixture[str]) -> None:
@@ -364,8 +367,8 @@ def test_what_cannot_be_is_refused_before_the_clip_is_read(
     def read(*_: object, **__: object) -> None:
         raise AssertionError("the clip was read")
 
-    for module in ("vfield.cli.sources", "vfield.cli.evaluate"):
-        monkeypatch.setattr(f"{module}.read_clip", read)
+    for reader in ("vfield.cli.sources.open_clip", "vfield.cli.evaluate.read_clip"):
+        monkeypatch.setattr(reader, read)
     assert main(words) == 2
     assert told in capfd.readouterr().err
     assert not Path("runs").exists()

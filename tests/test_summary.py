@@ -184,6 +184,6 @@ def test_a_fit_that_begins_anew_is_not_told_by_the_old_summary(run: Path, tmp_pa
     video = json.loads((run / "run.json").read_text())["video"]
     words = ["--video", video, "--end", "0.12", "--size", "64x36", "--out", str(out), "--overwrite"]
     # What only shows once the fit has begun: steps so long through so many layers end in no numbers.
-    wild = ["--training.learning_rate", "10", "--field.decoder.depth", "64"]
+    wild = ["--training.learning_rate", "10", "--field.local.colours", "false", "--field.decoder.depth", "64"]
     assert train_main([*TINY, *words, *wild, "--steps", "4"]) == 2
     assert not any((out / name).exists() for name in SUMMARY_NAMES)

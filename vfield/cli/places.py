@@ -15,13 +15,13 @@ from vfield.config import CONFIG_NAME
 from vfield.errors import UserError
 from vfield.folders import held, is_own_name
 from vfield.opening import SCAN_NAME
-from vfield.training.kept import KEPT_NAMES
+from vfield.training.kept import is_kept_name
 from vfield.training.run import EVENTS_NAME
 from vfield.training.saves import SUMMARY_NAMES
 
 _RECORDS = {CONFIG_NAME, RUN_NAME}
 # What else a run has without a field: its own names, which nothing else may have.
-_BESIDE = {EVENTS_NAME, SCAN_NAME, *KEPT_NAMES, *SUMMARY_NAMES}
+_BESIDE = {EVENTS_NAME, SCAN_NAME, *SUMMARY_NAMES}
 
 
 def is_begun_at_most(folder: Path) -> bool:
@@ -37,7 +37,10 @@ def is_begun_at_most(folder: Path) -> bool:
 def _holds_only(folder: Path, taken: set[str]) -> bool:
     """Whether there is nothing in a folder but these names and, for clips of a run, folders without others."""
     return all(
-        entry.name in taken or is_own_name(entry.name) or (entry.is_dir() and _holds_only(entry, taken - _RECORDS))
+        entry.name in taken
+        or is_own_name(entry.name)
+        or is_kept_name(entry.name)
+        or (entry.is_dir() and _holds_only(entry, taken - _RECORDS))
         for entry in folder.iterdir()
     )
 
@@ -103,7 +106,9 @@ def check_not_of_run(output: str, folder: Path) -> None:
         UserError: then.
     """
     target, run = (Path(os.path.realpath(path)) for path in (output, folder))
-    if target in (run, *run.parents) or (target.parent == run and target.name in _RECORDS | _BESIDE):
+    if target in (run, *run.parents) or (
+        target.parent == run and (target.name in _RECORDS | _BESIDE or is_kept_name(target.name))
+    ):
         raise UserError(f"-o {output} is the run folder {folder}, or part of it; choose another name")
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 from torch import Tensor
@@ -12,12 +14,19 @@ from vfield.folders import remove
 from vfield.frames import Frames
 from vfield.video_io import FileFrames, keep_lossless
 
-# Filled frames, then clean ones: what is written may be made from what was written before.
-KEPT_NAMES = ("frames.mkv", "clean.mkv")
+_NAME = r"field\.kept-\d+\.mkv"
+
+
+def is_kept_name(name: str) -> bool:
+    """Whether a name in the folder of a run is that of changed frames."""
+    return re.fullmatch(_NAME, name) is not None
 
 
 class Kept:
-    """Keeps frames of one clip in a folder: those changed last, in the end."""
+    """Keeps frames of one clip in a folder: those changed last, in the end.
+
+    Each file has a name of its own: those of an earlier fit stay until its field is replaced (`remove_unused`).
+    """
 
     def __init__(self, folder: Path) -> None:
         """Hold the folder of the clip's field; it is made when there is something to keep."""
@@ -38,10 +47,26 @@ class Kept:
         except OSError as error:
             raise UserError(f"cannot make {self._folder}: {error.strerror}; name another folder") from error
         earlier = FileFrames.of(like)
-        used = None if earlier is None else earlier.part.path
-        path = next(self._folder / name for name in KEPT_NAMES if self._folder / name != used)
-        frames = keep_lossless(path, pictures, like)
-        if earlier is not None and used is not None and used.parent == self._folder:
+        names = (self._folder / f"field.kept-{number}.mkv" for number in count(1))
+        frames = keep_lossless(next(path for path in names if not path.exists()), pictures, like)
+        if earlier is not None and _is_kept(earlier.part.path, self._folder):
             earlier.close()
-            remove(used)
+            remove(earlier.part.path)
         return frames
+
+
+def remove_unused(folder: Path, frames: Frames) -> None:
+    """Remove what earlier fits have kept in the folder of a field, once that field is there.
+
+    Args:
+        folder: of the field.
+        frames: those that it reads.
+    """
+    reader = FileFrames.of(frames)
+    for path in folder.iterdir():
+        if is_kept_name(path.name) and (reader is None or path.name != reader.part.path.name):
+            remove(path)
+
+
+def _is_kept(path: Path, folder: Path) -> bool:
+    return path.parent == folder and is_kept_name(path.name)

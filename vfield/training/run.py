@@ -31,7 +31,7 @@ from vfield.opening import SCAN_NAME
 from vfield.rehearsal import apply_forces, find_forces
 from vfield.sampling import turn
 from vfield.scan import Scan
-from vfield.training.kept import Kept
+from vfield.training.kept import Kept, remove_unused
 from vfield.training.members import Member, learnt, own_parameters, shared_parameters
 from vfield.training.saves import fingerprint, read_resume, write_resume
 from vfield.training.settings import Config
@@ -366,6 +366,7 @@ class Run:
             return
         for member in self.members:
             save_field(self.out / member.name / FIELD_NAME, member.field, member.facts, member.expectation)
+            remove_unused(self.out / member.name, member.field.frames)
 
     def _made_of(self) -> str:
         return fingerprint(self.config.field, {member.name: member.facts for member in self.members})
