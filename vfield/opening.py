@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vfield.clip import Clip
 from vfield.scan import LOOKED_AT_SIDE, Scan, scan_batches
-from vfield.video_io import Deinterlacing, FileFrames, FilePart, scan_clip
+from vfield.video_io import Deinterlacing, FileFrames, FilePart, as_seconds, scan_clip
 
 # Wraps the batches of frames that are looked through in a progress display.
 Progress = Callable[[Iterator[Tensor]], Iterable[Tensor]]
@@ -55,9 +55,15 @@ def open_clip(
         size=size,
         deinterlace=deinterlace,
     )
-    start, end = (None if edge is None else Fraction(edge) for edge in (start_seconds, end_seconds))
     facts = found.facts
-    frames = FileFrames(FilePart(Path(path), start, end, size, deinterlace), facts, found.origin)
+    part = FilePart(
+        Path(path),
+        as_seconds(start_seconds, "start_seconds"),
+        as_seconds(end_seconds, "end_seconds"),
+        size,
+        deinterlace,
+    )
+    frames = FileFrames(part, facts, found.origin)
     clip = Clip(
         frames=frames.rgb,
         alpha=frames.alpha,
