@@ -109,7 +109,7 @@ def open_lossless(path: Path, size: tuple[int, int], count: int, *, is_deep: boo
         pixel_aspect=Fraction(1),
         source=str(path),
     )
-    return FileFrames(FilePart(path), facts, Fraction(0)).rgb
+    return FileFrames(FilePart(path), facts, Fraction(0), is_kept=True).rgb
 
 
 def _words(picture: Tensor) -> np.ndarray:
