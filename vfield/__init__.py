@@ -2,13 +2,17 @@
 
     import vfield
 
-    field = vfield.load("runs/clip")       # a field that was fitted before
-    rgb = field(uvt)                       # (n, 3) positions and instants -> (n, 3) colours
+    config = vfield.load_config("configs/fast.yaml")
+    vfield.fit("clip.mp4", config, out="runs/clip")     # its frames are read as they are needed, however many
+    vfield.export("runs/clip", "slow.mp4", slowmo=4)    # options are those of ExportConfig
 
-    clip = vfield.read_clip("clip.mp4")
-    result = vfield.fit(clip)              # or fit one here
-    for frame in vfield.render(result.field, (1080, 1920), [0.0, 0.01, 0.02]):
-        ...
+    field = vfield.load("runs/clip")
+    rgb = field(uvt)                                    # (n, 3) positions and instants -> (n, 3) colours
+    for frame in vfield.render(field, (1080, 1920), [0.0, 0.01, 0.02]):
+        ...                                             # (3, 1080, 1920) in [0, 1]
+
+A clip in memory is fitted, too: `vfield.fit(clip)`, where `clip` is a `vfield.Clip`, by `vfield.read_clip` or
+`vfield.open_clip`, or made of a tensor.
 
 Importing the package starts nothing; each name is loaded when it is first used. Import it before torch, if both are
 imported: OpenMP's threads then sleep while they wait (`OMP_WAIT_POLICY=PASSIVE`, unless it is set), without which a fit
@@ -31,6 +35,7 @@ if TYPE_CHECKING:
     from vfield.errors import UserError
     from vfield.export import export
     from vfield.export_config import ExportConfig
+    from vfield.opening import open_clip
     from vfield.render import render
     from vfield.training import Config, adapt, fit, fit_many
     from vfield.video_io import read_clip
@@ -49,6 +54,7 @@ _HOMES = {
     "load": "vfield.checkpoint",
     "load_config": "vfield.config",
     "load_field": "vfield.checkpoint",
+    "open_clip": "vfield.opening",
     "read_clip": "vfield.video_io",
     "render": "vfield.render",
     "save_field": "vfield.checkpoint",
@@ -66,6 +72,7 @@ __all__ = [
     "load",
     "load_config",
     "load_field",
+    "open_clip",
     "read_clip",
     "render",
     "save_field",

@@ -14,17 +14,17 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from vfield.checkpoint import FIELD_NAME, SavedField
+from vfield.checkpoint import FIELD_NAME, SavedField, load_field
 from vfield.clip import ClipFacts, to_uint8
 from vfield.coords import seconds_to_t
 from vfield.errors import UserError, enough_memory
-from vfield.export_config import ExportConfig, output_size, pixel_aspect_of, region_of, schedule_of
+from vfield.export_config import ExportConfig, as_exact, output_size, pixel_aspect_of, region_of, schedule_of
 from vfield.pieces import Pieces
 from vfield.render import Region, render
 from vfield.soundtrack import Soundtrack, choose_soundtrack
@@ -130,30 +130,38 @@ def prepare_export(facts: ClipFacts, path: str | Path, config: ExportConfig) -> 
 
 
 def export(
-    saved: SavedField,
+    run: SavedField | str | Path,
     path: str | Path,
-    config: ExportConfig,
+    config: ExportConfig | None = None,
     *,
+    source: str | Path | None = None,
     device: torch.device | str = "cpu",
     progress: bool = True,
     after_frame: Callable[[int, int], None] | None = None,
     chunk_points: int = 1 << 16,
+    **options: Any,
 ) -> ExportReport:
     """Render a field to a video file, a GIF, a PNG file or a folder of them.
 
     Args:
-        saved: the field, and the facts of its clip.
+        run: a run folder or field file, or a field that was loaded from one.
         path: where the result goes; the name decides the kind, as in `VideoWriter`.
-        config: what to make of it.
+        config: what to make of it; None for the clip's own times and size.
+        source: as in `load_field`, for a run that is named by its folder.
         device: where to render. The field is moved there.
         progress: show a bar on stderr.
         after_frame: called with the number of frames written and that of all. What it raises ends the export, and
             nothing is left of the file.
         chunk_points: most points to ask the field for at once.
+        options: fields of `ExportConfig`, instead of those of `config`. Rates and slow motion may be any numbers.
 
     Raises:
         UserError: when the request is impossible, before anything is rendered; or when the disk is full.
+        TypeError: when there is no such option.
     """
+    exact = {name: as_exact(value) if name in ("fps", "slowmo") else value for name, value in options.items()}
+    config = replace(config or ExportConfig(), **exact)
+    saved = run if isinstance(run, SavedField) else load_field(run, source=source)
     prepared = prepare_export(saved.facts, path, config)
     return write_export(
         saved, prepared, device=device, progress=progress, after_frame=after_frame, chunk_points=chunk_points

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Annotated, Literal, Protocol, get_args
+from typing import Annotated, Any, Literal, Protocol, get_args
 
 from vfield.clip import LARGEST_SIDE, ClipFacts, check_size, reshaped_aspect
 from vfield.errors import UserError
@@ -114,6 +114,11 @@ class ExportConfig:
 def _exact(value: Fraction | float) -> Fraction:
     """A number as it was typed: 0.1 is one tenth, not the binary fraction nearest to it."""
     return Fraction(str(value)) if isinstance(value, float) else Fraction(value)
+
+
+def as_exact(value: Any) -> Any:
+    """A number as it was typed, exactly; anything else as it is."""
+    return _exact(value) if isinstance(value, int | float | Fraction) and math.isfinite(value) else value
 
 
 def _show(value: Fraction | float) -> str:

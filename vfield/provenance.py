@@ -25,16 +25,17 @@ def frames_to_json(frames: Frames, folder: Path) -> dict[str, Any] | None:
 
     Args:
         frames: those of a field.
-        folder: of the field file. A file inside it is named by its place there.
+        folder: of the field file. What is kept in it for the field is named by its place there; a source that happens
+            to lie there is one all the same.
     """
     reader = FileFrames.of(frames)
     if reader is None or not isinstance(frames, MadeFrames):
         return None
     part, path = reader.part, reader.part.path.absolute()
-    inside = path.is_relative_to(folder.absolute())
+    inside = reader.is_kept and path.parent.samefile(folder)
     held = path.stat()
     return {
-        "path": str(path.relative_to(folder.absolute()) if inside else path),
+        "path": path.name if inside else str(path),
         "inside": inside,
         "bytes": held.st_size,
         "modified_ns": held.st_mtime_ns,
@@ -94,7 +95,7 @@ def frames_from_json(described: Any, folder: Path, facts: ClipFacts, source: Pat
         missing=(),
         has_alpha=values["plane"] == "alpha",
     )
-    reader = FileFrames(part, read, origin, digest=values.get("digest"))
+    reader = FileFrames(part, read, origin, digest=values.get("digest"), is_kept=inside)
     return chosen_frames(reader.plane(values["plane"]), numbers)
 
 

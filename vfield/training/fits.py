@@ -57,7 +57,7 @@ def fit(
     config: Config | None = None,
     *,
     scan: Scan | None = None,
-    out: Path | None = None,
+    out: str | Path | None = None,
     records: Mapping[str, str] | None = None,
     held_out: HeldOut | None = None,
     resume: bool = False,
@@ -86,6 +86,7 @@ def fit(
     if not isinstance(clip, Clip):
         clip, scan, _ = open_clip(clip)
     scans = {} if scan is None else {"": scan}
+    out = None if out is None else Path(out)
     task = Task({"": clip}, config, out, records or {}, {"": held_out}, progress, watch, scans=scans)
     return _fitted(task, resume)[""]
 

@@ -62,6 +62,7 @@ class FileFrames:
 
     Attributes:
         part: of the file.
+        is_kept: whether the file is no source but was written for a field, to go where that goes.
         pts_seconds: when each frame is shown.
         origin: the file's first timestamp, seconds.
         rgb: (n, 3, h, w), uint8, or float32 in [0, 1] for sources beyond 8 bits, as they look over black.
@@ -76,6 +77,7 @@ class FileFrames:
         *,
         digest: str | None = None,
         kept_bytes: int = _KEPT_BYTES,
+        is_kept: bool = False,
     ) -> None:
         """Hold what is known of the part; nothing is opened yet.
 
@@ -85,8 +87,9 @@ class FileFrames:
             origin: the file's first timestamp, seconds.
             digest: SHA-256 of the file, where it is known.
             kept_bytes: bound of the memory for decoded frames.
+            is_kept: see above.
         """
-        self.part, self.pts_seconds, self.origin = part, facts.pts_seconds, origin
+        self.part, self.pts_seconds, self.origin, self.is_kept = part, facts.pts_seconds, origin, is_kept
         dtype = torch.uint8 if facts.color.bit_depth == 8 else torch.float32
         count, (height, width) = len(self.pts_seconds), (facts.height, facts.width)
         self.rgb = MadeFrames((count, 3, height, width), dtype, self._kept_rgb)

@@ -63,8 +63,8 @@ def keep_lossless(path: Path, pictures: Iterable[Tensor], like: Frames) -> Frame
                 container.mux(stream.encode(None))
         except av.FFmpegError as error:
             raise UserError(f"could not write {path}: {error.strerror}; free some space") from error
-    if written != count:
-        raise UserError(f"{written} pictures were kept in {path}, not {count}")
+        if written != count:
+            raise UserError(f"{written} pictures were made for {path}, not {count}")
     return open_lossless(path, (height, width), count, is_deep=like.dtype != torch.uint8)
 
 
@@ -109,7 +109,7 @@ def open_lossless(path: Path, size: tuple[int, int], count: int, *, is_deep: boo
         pixel_aspect=Fraction(1),
         source=str(path),
     )
-    return FileFrames(FilePart(path), facts, Fraction(0)).rgb
+    return FileFrames(FilePart(path), facts, Fraction(0), is_kept=True).rgb
 
 
 def _words(picture: Tensor) -> np.ndarray:
