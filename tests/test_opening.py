@@ -34,7 +34,7 @@ def written(path: Path, frames: Tensor, **options: Any) -> Path:
 
 
 def check_same(path: Path, **part: Any) -> None:
-    clip, (opened, scan) = read_clip(path, **part), open_clip(path, **part)
+    clip, (opened, scan, _) = read_clip(path, **part), open_clip(path, **part)
     assert opened.facts == clip.facts
     assert repr(opened) == repr(clip)
     assert torch.equal(in_memory(opened.frames), clip.pixels)
@@ -48,7 +48,7 @@ def test_a_clip_with_cuts_and_repeats(tmp_path: Path) -> None:
     frames = torch.cat([with_cut((48, 64), 8, 8), translating((48, 64), 6).repeat_interleave(2, dim=0)])
     path = written(tmp_path / "film.mkv", to_uint8(frames), codec="ffv1")
     check_same(path)
-    opened, scan = open_clip(path)
+    opened, scan, _ = open_clip(path)
     assert scan.shots == [range(8), range(8, 16), range(16, 28)]
     assert scan.repeats
     assert opened.select([3, 9, 27]).pts_seconds == tuple(Fraction(number, 25) for number in (3, 9, 27))
@@ -61,7 +61,7 @@ def test_a_clip_as_large_as_it_is_looked_at(size: tuple[int, int], tmp_path: Pat
 
 def test_a_larger_clip_has_the_same_cuts(tmp_path: Path) -> None:
     path = written(tmp_path / "film.mkv", to_uint8(with_cut((16, 1920), 3, 3)), codec="ffv1")
-    clip, (opened, scan) = read_clip(path), open_clip(path)
+    clip, (opened, scan, _) = read_clip(path), open_clip(path)
     assert torch.equal(in_memory(opened.frames), clip.pixels)
     assert scan.shots == [range(3), range(3, 6)]
 
