@@ -16,6 +16,7 @@ from vfield.checkpoint import FIELD_NAME, load_field
 from vfield.cli import evaluate_main, main, render_main, train_main
 from vfield.cli.sources import RUN_NAME
 from vfield.config import CONFIG_NAME, load_config
+from vfield.opening import SCAN_NAME
 from vfield.training import RESUME_NAME, Config
 from vfield.training.saves import SUMMARY_NAMES
 from vfield.video_io import read_clip
@@ -25,7 +26,7 @@ Command = Callable[[Sequence[str]], int]
 CONFIGS = Path(__file__).parents[1] / "configs"
 TINY = ["--config", str(CONFIGS / "tiny.yaml"), "--device", "cpu"]
 FEW = ["--end", "0.2", "--size", "96x54"]  # five frames of the demo clip
-FILES = {CONFIG_NAME, RUN_NAME, FIELD_NAME, RESUME_NAME, "tensorboard", *SUMMARY_NAMES}
+FILES = {SCAN_NAME, CONFIG_NAME, RUN_NAME, FIELD_NAME, RESUME_NAME, "tensorboard", *SUMMARY_NAMES}
 
 
 def contents(folder: Path) -> dict[str, bytes | None]:
