@@ -17,7 +17,7 @@ from vfield.errors import UserError
 from vfield.facts import facts_from_json, facts_to_json, numbers_from_json, numbers_to_json, shots_from_json
 from vfield.json_files import exact, mapping, read_json
 from vfield.scan import LOOKED_AT_SIDE, Scan, scan_batches
-from vfield.video_io import Deinterlacing, FileFrames, FilePart, FileScan, scan_clip
+from vfield.video_io import Deinterlacing, FileFrames, FilePart, FileScan, as_seconds, scan_clip
 
 SCAN_NAME = "scan.json"
 """In a run folder: what a look through its clip has found."""
@@ -66,7 +66,8 @@ def open_clip(
     Raises:
         UserError: as `read_clip`.
     """
-    start, end = (None if edge is None else Fraction(edge) for edge in (start_seconds, end_seconds))
+    # A frame's own instant, given as a decimal, is that frame's, for whoever reads the part again, too.
+    start, end = as_seconds(start_seconds, "start_seconds"), as_seconds(end_seconds, "end_seconds")
     part = FilePart(Path(path), start, end, size, deinterlace)
     found = None if kept is None else _kept_scan(kept, part)
     if found is None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from vfield.video_io.pictures import check_gif_times, loops_of
     from vfield.video_io.rates import probe
     from vfield.video_io.read import FileScan, ShownFrame, read_clip, read_frames, scan_clip
-    from vfield.video_io.source import VideoInfo, has_audio
+    from vfield.video_io.source import VideoInfo, as_seconds, has_audio
     from vfield.video_io.write import VideoWriter, common_time_base
 
 __getattr__ = names_from(
@@ -58,6 +58,7 @@ __getattr__ = names_from(
         "read_frames": "vfield.video_io.read",
         "scan_clip": "vfield.video_io.read",
         "VideoInfo": "vfield.video_io.source",
+        "as_seconds": "vfield.video_io.source",
         "has_audio": "vfield.video_io.source",
         "probe": "vfield.video_io.rates",
         "told_jumps": "vfield.video_io.clock",
@@ -82,6 +83,7 @@ __all__ = [
     "ShownFrame",
     "VideoInfo",
     "VideoWriter",
+    "as_seconds",
     "cannot_hold",
     "check_gif_times",
     "clips_in",
