@@ -66,6 +66,7 @@ def open_clip(
     Raises:
         UserError: as `read_clip`.
     """
+    # A frame's own instant, given as a decimal, is that frame's, for whoever reads the part again, too.
     start, end = as_seconds(start_seconds, "start_seconds"), as_seconds(end_seconds, "end_seconds")
     part = FilePart(Path(path), start, end, size, deinterlace)
     found = None if kept is None else _kept_scan(kept, part)
