@@ -25,6 +25,7 @@ from vfield.opening import open_clip
 from vfield.pieces import EXPORTS_NAME
 from vfield.printable import as_text
 from vfield.scan import Scan
+from vfield.training.kept import remove_field
 from vfield.training.members import own_parameters
 from vfield.training.run import EVENTS_NAME, Run, Task, Watch
 from vfield.training.saves import RESUME_NAME, remove_summary
@@ -229,7 +230,8 @@ def begin_folder(out: Path, records: Mapping[str, str], names: list[str], keep_e
                 shutil.rmtree(folder / EVENTS_NAME, ignore_errors=True)
             # Fields of another choice of clips would be taken for some of this one.
             for folder in {out, *clip_folders(out)} - {out / name for name in names}:
-                (folder / FIELD_NAME).unlink(missing_ok=True)
+                if (folder / FIELD_NAME).is_file():
+                    remove_field(folder)
                 if folder != out and not any(folder.iterdir()):
                     folder.rmdir()
         for name in names:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from vfield.checkpoint import FIELD_NAME
 from vfield.errors import UserError
 from vfield.folders import remove
 from vfield.frames import Frames
@@ -66,6 +67,13 @@ def remove_unused(folder: Path, frames: Frames) -> None:
     for path in folder.iterdir():
         if is_kept_name(path.name) and (reader is None or path.name != reader.part.path.name):
             remove(path)
+
+
+def remove_field(folder: Path) -> None:
+    """Remove a field, and the frames that it reads in its folder."""
+    field = folder / FIELD_NAME
+    for path in (field, *folder.glob(f"{field.stem}.*.mkv")):
+        remove(path)
 
 
 def _is_kept(path: Path, folder: Path) -> bool:
