@@ -16,7 +16,7 @@ from torch import Tensor
 from vfield.checkpoint import load_field, save_field
 from vfield.clip import to_float, to_uint8
 from vfield.config import load_config
-from vfield.enlarging import Enlarging, _spread, find_detail_force
+from vfield.enlarging import _MOST_BYTES, Enlarging, _spread, find_detail_force
 from vfield.errors import UserError
 from vfield.field.config import FieldConfig
 from vfield.field.detail import Detail, DetailConfig, Symmetry
@@ -118,8 +118,8 @@ def test_every_fourth_is_kept_for_checking(frames: int, checking: list[int]) -> 
 
 def test_frames_are_spread_over_the_clip_within_a_bound_of_memory() -> None:
     assert _spread(5, 1) == [0, 1, 2, 3, 4]
-    assert _spread(9, (512 << 20) // 3) == [0, 4, 8]
-    assert _spread(9, 1 << 40) == [0]
+    assert _spread(9, _MOST_BYTES // 3) == [0, 4, 8]
+    assert _spread(9, 2 * _MOST_BYTES) == [0]
     many = _spread(1000, 1)
     assert (len(many), many[0], many[-1]) == (48, 0, 999)
     assert {b - a for a, b in pairwise(many)} <= {21, 22}

@@ -77,7 +77,9 @@ def trained(**training: Any) -> Config:
 def wild(**training: Any) -> Config:
     """One whose values soon are no numbers: steps so long through so many layers."""
     config = trained(learning_rate=10.0, **training)
-    return replace(config, field=replace(config.field, decoder=replace(config.field.decoder, depth=64)))
+    field = config.field
+    decoder, local = replace(field.decoder, depth=64), replace(field.local, colours=False)
+    return replace(config, field=replace(field, decoder=decoder, local=local))
 
 
 def learnt(field: VideoField) -> dict[str, Tensor]:
