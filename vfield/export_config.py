@@ -14,7 +14,7 @@ from vfield.errors import UserError
 from vfield.ranges import Range, check_ranges
 from vfield.render import WHOLE, Region
 from vfield.soundtrack import AudioMode
-from vfield.timing import Schedule, SpeedCurve, schedule, schedule_curve, snapped
+from vfield.timing import Schedule, SpeedCurve, as_typed, schedule, schedule_curve, snapped
 from vfield.zoom import ZoomPath
 
 Crop = tuple[Fraction | float, Fraction | float, Fraction | float, Fraction | float]
@@ -111,14 +111,9 @@ class ExportConfig:
                 raise UserError(f"a speed curve and {name} contradict each other; {instead}")
 
 
-def _exact(value: Fraction | float) -> Fraction:
-    """A number as it was typed: 0.1 is one tenth, not the binary fraction nearest to it."""
-    return Fraction(str(value)) if isinstance(value, float) else Fraction(value)
-
-
 def as_exact(value: Any) -> Any:
     """A number as it was typed, exactly; anything else as it is."""
-    return _exact(value) if isinstance(value, int | float | Fraction) and math.isfinite(value) else value
+    return as_typed(value) if isinstance(value, int | float | Fraction) and math.isfinite(value) else value
 
 
 def _show(value: Fraction | float) -> str:
@@ -151,7 +146,7 @@ def output_size(config: ExportConfig, facts: Picture) -> tuple[int, int]:
     _, _, crop_width, crop_height = _crop(config, facts)
     if config.size is not None:
         return config.size
-    scale = 1 if config.scale is None else _exact(config.scale)
+    scale = 1 if config.scale is None else as_typed(config.scale)
     half = Fraction(1, 2)
     height, width = math.floor(crop_height * scale + half), math.floor(crop_width * scale + half)
     check_size(height, width, f" (scale {_show(scale)} of {_show(crop_width)}x{_show(crop_height)})")
@@ -161,11 +156,11 @@ def output_size(config: ExportConfig, facts: Picture) -> tuple[int, int]:
 def _crop(config: ExportConfig, facts: Picture) -> tuple[Fraction, Fraction, Fraction, Fraction]:
     """The crop whose size and shape count: of a path the first, since the others are of its shape."""
     if config.path is not None:
-        x, y, width, height = (_exact(value) for value in config.path.keyframes[0].crop)
+        x, y, width, height = (as_typed(value) for value in config.path.keyframes[0].crop)
         return x, y, width, height
     if config.crop is None:
         return Fraction(0), Fraction(0), Fraction(facts.width), Fraction(facts.height)
-    x, y, width, height = (_exact(value) for value in config.crop)
+    x, y, width, height = (as_typed(value) for value in config.crop)
     if x + width > facts.width or y + height > facts.height:
         raise UserError(
             f"crop {','.join(map(_show, config.crop))} reaches outside the picture, "
@@ -214,16 +209,16 @@ def schedule_of(config: ExportConfig, facts: ClipFacts) -> Schedule:
     Raises:
         UserError: when what is asked for is not in the clip.
     """
-    rate = _exact(config.fps) if isinstance(config.fps, int | float | Fraction) else config.fps
+    rate = as_typed(config.fps) if isinstance(config.fps, int | float | Fraction) else config.fps
     if config.speed_curve is not None:
         assert not isinstance(rate, str)
         return schedule_curve(facts, config.speed_curve, rate)
     origin = facts.pts_seconds[0]
     return schedule(
         *(facts.pts_seconds, facts.end_seconds, facts.frame_rate),
-        start=origin if config.start is None else snapped(origin + _exact(config.start), facts),
-        end=facts.end_seconds if config.end is None else snapped(origin + _exact(config.end), facts),
+        start=origin if config.start is None else snapped(origin + as_typed(config.start), facts),
+        end=facts.end_seconds if config.end is None else snapped(origin + as_typed(config.end), facts),
         output_rate=rate,
-        slowmo=_exact(config.slowmo),
+        slowmo=as_typed(config.slowmo),
         reverse=config.reverse,
     )

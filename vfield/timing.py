@@ -25,6 +25,11 @@ _MOST_FRAMES = 3_000_000  # of one result: more than a day at 30 a second
 Rate = Fraction | Literal["source"]
 
 
+def as_typed(value: Fraction | float) -> Fraction:
+    """A finite number as it was typed: 0.1 is one tenth, not the binary fraction nearest to it."""
+    return Fraction(str(value)) if isinstance(value, float) else Fraction(value)
+
+
 class Leg(NamedTuple):
     """A part of a result in which the source runs one way, or stands still: a cubic from output to source seconds.
 

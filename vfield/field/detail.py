@@ -207,7 +207,6 @@ class Detail(nn.Module):
     """(n, c, h, w) evidence -> (n, 3, 2 h, 2 w) residual, in units of `scale`; zero at the start."""
 
     scale: Tensor
-    loudness: Tensor
 
     def __init__(self, config: DetailConfig) -> None:
         super().__init__()

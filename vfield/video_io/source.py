@@ -25,6 +25,7 @@ from av.video.stream import VideoStream
 from vfield.clip import ColorInfo
 from vfield.errors import UserError
 from vfield.meter import check_memory
+from vfield.timing import as_typed
 from vfield.video_io.color import resolve_color
 from vfield.video_io.files import open_to_read
 from vfield.video_io.side_data import side_data
@@ -258,5 +259,5 @@ def as_seconds(value: Fraction | float | None, name: str) -> Fraction | None:
         return None
     if not math.isfinite(value) or value < 0:
         raise UserError(f"{name} must be zero or more seconds from the first frame, got {value}")
-    # A float means the decimal that was typed: 0.04 is a frame's own instant at 25 a second, its binary value is not.
-    return Fraction(str(value)) if isinstance(value, float) else Fraction(value)
+    # As it was typed, 0.04 is a frame's own instant at 25 a second; its binary value is not.
+    return as_typed(value)

@@ -10,7 +10,6 @@ import threading
 import webbrowser
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from fractions import Fraction
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -34,6 +33,7 @@ from vfield.checkpoint import SavedField
 from vfield.coords import pixel_uv
 from vfield.errors import UserError
 from vfield.export_config import ExportConfig
+from vfield.timing import as_typed
 from vfield.view.clips import Clips, Job, framing
 from vfield.view.connections import Connection, Server
 from vfield.view.guard import Guard, refusal
@@ -210,8 +210,8 @@ def _add_clips(app: FastAPI, saved: SavedField, name: str) -> None:
             crop=framed.crop,
             start=order.start,
             end=order.end,
-            slowmo=Fraction(str(order.slowmo)),
-            fps=None if order.fps is None else Fraction(str(order.fps)),
+            slowmo=as_typed(order.slowmo),
+            fps=None if order.fps is None else as_typed(order.fps),
             audio="drop",
         )
         job = app.state.clips.begin(config, f"{name}-{order.start:.2f}-{order.end:.2f}s.mp4")
