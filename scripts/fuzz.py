@@ -317,7 +317,7 @@ def in_child(work: Callable[[], int], told_at: Path) -> Outcome:
 
 def _be_child(work: Callable[[], int], told_at: Path, writer: int) -> None:
     """The child's whole life: what came of it goes to the pipe."""
-    from vfield.errors import UserError
+    from vfield.core.errors import UserError
 
     file = os.open(told_at, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(file, 1)
@@ -381,7 +381,7 @@ def main() -> int:
     parser.add_argument("--of", help="only sources whose name has this in it, for example safetensors")
     asked = parser.parse_args()
     import vfield.cli
-    import vfield.training
+    import vfield.learn
     import vfield.video_io  # noqa: F401
 
     numbers = range(asked.first, asked.first + asked.inputs) if asked.only is None else [asked.only]

@@ -21,12 +21,12 @@ from PIL import Image
 from scenes import clip_of, field_of, translating
 from torchvision.transforms.functional import pil_to_tensor
 
-from vfield.checkpoint import FIELD_NAME, load_field, save_field
-from vfield.clip import to_uint8
+from vfield.core.clip import to_uint8
+from vfield.field.checkpoint import FIELD_NAME, load_field, save_field
 from vfield.field.config import FieldConfig
 from vfield.field.decoder import DecoderConfig
 from vfield.field.latents import LocalConfig
-from vfield.render import WHOLE, render
+from vfield.field.render import WHOLE, render
 from vfield.video_io import read_clip
 
 if TYPE_CHECKING:

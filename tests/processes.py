@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -40,3 +41,29 @@ def kill(process: subprocess.Popen[str]) -> None:
     process.kill()
     process.communicate()
     assert process.returncode == -signal.SIGKILL
+
+
+def in_child(work: Callable[[], object], sign: Path) -> int:
+    """Start a process that does something, touches a file, and waits to be killed; its id."""
+    child = os.fork()
+    if child == 0:
+        try:
+            work()
+            sign.touch()
+            time.sleep(60)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(1)
+    until = time.monotonic() + 20
+    while not sign.exists():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    sign.unlink()
+    return child
+
+
+def kill_child(child: int) -> None:
+    """Kill a child of `in_child`."""
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)

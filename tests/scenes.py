@@ -10,13 +10,13 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from vfield.clip import Clip
+from vfield.core.clip import Clip
 from vfield.field.config import FieldConfig
 from vfield.field.motion import Curves
 from vfield.field.timeline import gaps_between
 from vfield.field.video_field import VideoField
-from vfield.flow import FlowConfig
-from vfield.start import Start, start_field
+from vfield.learn.start import Start, start_field
+from vfield.prepare.flow import FlowConfig
 
 Offset = tuple[float, float]
 RATE = Fraction(25)

@@ -21,43 +21,41 @@ beside other programs is many times slower. Once torch is loaded, that cannot be
 
 from __future__ import annotations
 
-import sys
-from types import ModuleType
 from typing import TYPE_CHECKING
 
-from vfield.lazily import names_from
-from vfield.openmp import wait_asleep
+from vfield.core.lazily import names_from
+from vfield.core.openmp import wait_asleep
 
 if TYPE_CHECKING:
-    from vfield.checkpoint import load, load_field, save_field
-    from vfield.clip import Clip
-    from vfield.config import load_config
-    from vfield.errors import UserError
-    from vfield.export import export
-    from vfield.export_config import ExportConfig
-    from vfield.opening import open_clip
-    from vfield.render import render
-    from vfield.training import Config, adapt, fit, fit_many
+    from vfield.core.clip import Clip
+    from vfield.core.errors import UserError
+    from vfield.field.checkpoint import load, load_field, save_field
+    from vfield.field.render import render
+    from vfield.learn import Config, adapt, fit, fit_many
+    from vfield.learn.config_files import load_config
+    from vfield.output.config import ExportConfig
+    from vfield.output.export import export
+    from vfield.prepare.opening import open_clip
     from vfield.video_io import read_clip
 
 wait_asleep()
 
 _HOMES = {
-    "Clip": "vfield.clip",
-    "Config": "vfield.training",
-    "ExportConfig": "vfield.export_config",
-    "UserError": "vfield.errors",
-    "adapt": "vfield.training",
-    "export": "vfield.export",
-    "fit": "vfield.training",
-    "fit_many": "vfield.training",
-    "load": "vfield.checkpoint",
-    "load_config": "vfield.config",
-    "load_field": "vfield.checkpoint",
-    "open_clip": "vfield.opening",
+    "Clip": "vfield.core.clip",
+    "Config": "vfield.learn",
+    "ExportConfig": "vfield.output.config",
+    "UserError": "vfield.core.errors",
+    "adapt": "vfield.learn",
+    "export": "vfield.output.export",
+    "fit": "vfield.learn",
+    "fit_many": "vfield.learn",
+    "load": "vfield.field.checkpoint",
+    "load_config": "vfield.learn.config_files",
+    "load_field": "vfield.field.checkpoint",
+    "open_clip": "vfield.prepare.opening",
     "read_clip": "vfield.video_io",
-    "render": "vfield.render",
-    "save_field": "vfield.checkpoint",
+    "render": "vfield.field.render",
+    "save_field": "vfield.field.checkpoint",
 }
 
 __all__ = [
@@ -77,17 +75,5 @@ __all__ = [
     "render",
     "save_field",
 ]
-
-
-class _Package(ModuleType):
-    """Where a function has its module's name (render, export), the name is the function, whatever was imported."""
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if not (name in _HOMES and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package
-
 
 __getattr__ = names_from(__name__, _HOMES)

@@ -7,7 +7,7 @@ import torch
 from scenes import perturb
 from torch import Tensor, nn
 
-from vfield.errors import UserError
+from vfield.core.errors import UserError
 from vfield.field.conditioning import (
     BatchNorm,
     Codes,

@@ -15,8 +15,8 @@ from einops import rearrange, reduce
 from scenes import DEFAULT, clip_of, field_of, perturb, picture, random_points, translating, with_cut
 from torch import Tensor
 
-from vfield.coords import Footprint, pixel_uv, with_t
-from vfield.errors import UserError
+from vfield.core.coords import Footprint, pixel_uv, with_t
+from vfield.core.errors import UserError
 from vfield.field import detail as module
 from vfield.field.detail import Detail, DetailConfig, Sighting, Sightings, Symmetry, gather, neighbours, sight
 from vfield.field.latents import ColourKeyframes

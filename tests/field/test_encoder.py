@@ -9,9 +9,9 @@ import pytest
 import torch
 from scenes import clip_of, field_of, perturb, random_points, translating
 
-from vfield.checkpoint import load_field, save_field
-from vfield.clip import Clip
-from vfield.errors import UserError
+from vfield.core.clip import Clip
+from vfield.core.errors import UserError
+from vfield.field.checkpoint import load_field, save_field
 from vfield.field.config import FieldConfig
 from vfield.field.encoder import EncodedGlobal, EncodedGrids, EncoderConfig, GridEncoder, linear_weights
 from vfield.field.latents import GlobalConfig, LocalConfig

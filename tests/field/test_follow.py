@@ -7,8 +7,8 @@ import torch
 from scenes import DEFAULT, RATE, clip_of, curves_of, field_of, moving, with_cut
 from torch import Tensor
 
-from vfield.coords import pixel_uv, with_t
-from vfield.errors import UserError
+from vfield.core.coords import pixel_uv, with_t
+from vfield.core.errors import UserError
 from vfield.field.config import FieldConfig
 from vfield.field.motion import MotionConfig
 from vfield.field.video_field import VideoField

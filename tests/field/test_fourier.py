@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from vfield.coords import Footprint
-from vfield.errors import UserError
+from vfield.core.coords import Footprint
+from vfield.core.errors import UserError
 from vfield.field.fourier import FourierConfig, FourierFeatures
 
 Kind = Literal["none", "basic", "positional", "gaussian"]

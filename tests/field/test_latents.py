@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from vfield.clip import to_float
-from vfield.coords import Footprint, pixel_uv
-from vfield.errors import UserError
+from vfield.core.clip import to_float
+from vfield.core.coords import Footprint, pixel_uv
+from vfield.core.errors import UserError
+from vfield.core.splines import area_averages
 from vfield.field.latents import ColourKeyframes, GlobalConfig, GlobalLatent, LatentGrids, LocalConfig
-from vfield.field.splines import area_averages
 from vfield.video_io import read_clip
 
 

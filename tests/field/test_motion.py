@@ -10,8 +10,9 @@ import torch
 from scenes import perturb
 from torch import Tensor
 
-from vfield.coords import pixel_uv, uv_to_xy, xy_to_uv
-from vfield.errors import UserError
+from vfield.core.coords import pixel_uv, uv_to_xy, xy_to_uv
+from vfield.core.errors import UserError
+from vfield.core.splines import sample_grid, spline_coefficients
 from vfield.field.motion import (
     EVIDENCE_CHANNELS,
     LONE_CHANNELS,
@@ -23,7 +24,6 @@ from vfield.field.motion import (
     displacement,
     split_evidence,
 )
-from vfield.field.splines import sample_grid, spline_coefficients
 
 SIZE = (40, 56)
 GRID = (10, 14)

@@ -12,19 +12,19 @@ from einops import rearrange
 from scenes import clip_of, field_of, perturb, picture, random_points
 from torch import Tensor
 
-from vfield.checkpoint import load_field, save_field
-from vfield.clip import Clip, to_uint8
-from vfield.coords import Footprint, pixel_uv, with_t
-from vfield.errors import UserError
-from vfield.facts import facts_from_json, facts_to_json
+from vfield.core.clip import Clip, to_uint8
+from vfield.core.coords import Footprint, pixel_uv, with_t
+from vfield.core.errors import UserError
+from vfield.core.facts import facts_from_json, facts_to_json
+from vfield.core.frames import in_memory
+from vfield.field.checkpoint import load_field, save_field
 from vfield.field.config import FieldConfig
 from vfield.field.latents import LocalConfig
 from vfield.field.motion import MotionConfig
+from vfield.field.render import render
 from vfield.field.video_field import VideoField
-from vfield.frames import in_memory
-from vfield.render import render
-from vfield.scan import scan_frames
-from vfield.start import distinct
+from vfield.learn.start import distinct
+from vfield.prepare.scan import scan_frames
 
 SIZE = (40, 56)
 STEP = 4.0

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from vfield.coords import pixel_uv, uv_to_xy
-from vfield.field.splines import footprint_filter, sample_bilinear, sample_grid, spline_coefficients
+from vfield.core.coords import pixel_uv, uv_to_xy
+from vfield.core.splines import footprint_filter, sample_bilinear, sample_grid, spline_coefficients
 
 
 def b_spline(x: Tensor) -> Tensor:

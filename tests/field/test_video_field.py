@@ -25,9 +25,11 @@ from scenes import (
 )
 from torch import Tensor
 
-from vfield.clip import to_float, to_uint8
-from vfield.coords import Footprint, pixel_uv, with_t
-from vfield.errors import UserError
+from vfield.core.clip import to_float, to_uint8
+from vfield.core.coords import Footprint, pixel_uv, with_t
+from vfield.core.errors import UserError
+from vfield.core.frames import Frames, MadeFrames
+from vfield.core.metrics import psnr
 from vfield.field.config import FieldConfig
 from vfield.field.decoder import DecoderConfig
 from vfield.field.detail import DetailConfig
@@ -35,8 +37,6 @@ from vfield.field.fourier import FourierConfig
 from vfield.field.latents import GlobalConfig, LocalConfig
 from vfield.field.motion import COMMON_EVIDENCE, SIDE_EVIDENCE, Curves, MotionConfig
 from vfield.field.video_field import VideoField
-from vfield.frames import Frames, MadeFrames
-from vfield.metrics import psnr
 
 SIZE = (48, 64)
 FRAMES = 6

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from vfield.errors import UserError
+from vfield.core.errors import UserError
 from vfield.lab import conditioning
 from vfield.lab.budget import decoder_parameters, within_budget
 

@@ -12,7 +12,7 @@ from einops import rearrange
 from torch import Tensor
 
 from vfield.cli import main
-from vfield.coords import pixel_uv
+from vfield.core.coords import pixel_uv
 from vfield.field.decoder import DecoderConfig
 from vfield.lab.ntk import (
     TangentField,

@@ -11,7 +11,7 @@ import torch
 from scenes import clip_of, translating
 
 from vfield.cli import main
-from vfield.errors import UserError
+from vfield.core.errors import UserError
 from vfield.lab import conditioning
 from vfield.lab.curves import table
 from vfield.lab.race import course, marks, race

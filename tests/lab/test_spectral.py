@@ -13,8 +13,8 @@ from PIL import Image
 from torch import Tensor
 
 from vfield.cli import main
-from vfield.coords import pixel_uv
-from vfield.errors import UserError
+from vfield.core.coords import pixel_uv
+from vfield.core.errors import UserError
 from vfield.lab.spectral import (
     SpectralConfig,
     band_edges,

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from vfield.cli.commands import COMMANDS, GROUPS
 from vfield.cli.options import guarded
 from vfield.cli.says import say
-from vfield.errors import UserError
+from vfield.core.errors import UserError
 
 __all__ = [
     "COMMANDS",

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vfield.checkpoint import clip_folders, load_field
 from vfield.cli import forms
-from vfield.cli.options import (
-    config_of,
-    is_main_process,
-    parse,
-    run_folder,
-)
+from vfield.cli.options import config_of, is_main_process, parse, run_folder
 from vfield.cli.outcomes import conclude, exit_code, report
 from vfield.cli.places import run_held
 from vfield.cli.sources import RUN_NAME, source_of
-from vfield.config import CONFIG_NAME, config_text, load_values
-from vfield.errors import UserError
-from vfield.meter import meter
-from vfield.training import adapt, check_device
+from vfield.core.errors import UserError
+from vfield.core.meter import meter
+from vfield.field.checkpoint import clip_folders, load_field
+from vfield.learn import adapt, check_device
+from vfield.learn.config_files import CONFIG_NAME, config_text, load_values
 
 
 def run(words: list[str]) -> int:

@@ -12,10 +12,19 @@ from typing import TypeVar
 
 from torch import Tensor
 
-from vfield.benchmark import interpolation as between
-from vfield.benchmark import upscaling as enlarging
-from vfield.benchmark.cases import Case
-from vfield.benchmark.results import (
+from vfield.cli import benchmark_forms as forms
+from vfield.cli.options import check_folder, parse
+from vfield.cli.says import say
+from vfield.core.clip import Clip
+from vfield.core.devices import DeviceName
+from vfield.core.drawing import save_png
+from vfield.core.errors import UserError
+from vfield.learn import Config, check_device
+from vfield.learn.config_files import load_config
+from vfield.measure.benchmark import interpolation as between
+from vfield.measure.benchmark import upscaling as enlarging
+from vfield.measure.benchmark.cases import Case
+from vfield.measure.benchmark.results import (
     PICTURES_NAME,
     RESULTS_NAME,
     TABLE_NAME,
@@ -23,19 +32,10 @@ from vfield.benchmark.results import (
     results_document,
     write_results,
 )
-from vfield.benchmark.suite import read_suite
-from vfield.benchmark.tables import case_table, mean_tables
-from vfield.cli import benchmark_forms as forms
-from vfield.cli.options import check_folder, parse
-from vfield.cli.says import say
-from vfield.clip import Clip
-from vfield.config import load_config
-from vfield.devices import DeviceName
-from vfield.errors import UserError
-from vfield.evaluation import aligned
-from vfield.known import REDUCTIONS, Benchmark, Reduction
-from vfield.panels import save_png
-from vfield.training import Config, check_device
+from vfield.measure.benchmark.suite import read_suite
+from vfield.measure.benchmark.tables import case_table, mean_tables
+from vfield.measure.choices import REDUCTIONS, Benchmark, Reduction
+from vfield.measure.evaluation import aligned
 
 Name = TypeVar("Name", bound=str)
 

@@ -8,15 +8,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from vfield.benchmark.denoising import DenoisingRow, denoising, denoising_table
-from vfield.benchmark.results import RESULTS_NAME, TABLE_NAME, Conditions
-from vfield.benchmark.suite import read_suite
 from vfield.cli import benchmark_forms as forms
 from vfield.cli.options import check_folder, parse
 from vfield.cli.says import say
-from vfield.errors import UserError
-from vfield.evaluation import aligned
-from vfield.folders import replaced
+from vfield.core.errors import UserError
+from vfield.core.folders import replaced
+from vfield.measure.benchmark.denoising import DenoisingRow, denoising, denoising_table
+from vfield.measure.benchmark.results import RESULTS_NAME, TABLE_NAME, Conditions
+from vfield.measure.benchmark.suite import read_suite
+from vfield.measure.evaluation import aligned
 
 
 def run(words: list[str]) -> int:

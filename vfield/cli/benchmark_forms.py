@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from jsonargparse import ArgumentParser
 
 from vfield.cli.options import DEVICE, command_parser, result_folder, suite_options
-from vfield.devices import DeviceName
-from vfield.known import BETWEEN, HOLES, REDUCTIONS, SCALE, Benchmark, Reduction
+from vfield.core.devices import DeviceName
+from vfield.measure.choices import BETWEEN, HOLES, REDUCTIONS, SCALE, Benchmark, Reduction
 
 
 @dataclass(frozen=True)

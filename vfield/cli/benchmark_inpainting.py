@@ -8,19 +8,19 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from vfield.benchmark.inpainting import InpaintingRow, inpainting, inpainting_table
-from vfield.benchmark.results import PICTURES_NAME, RESULTS_NAME, TABLE_NAME, Conditions
-from vfield.benchmark.suite import read_suite
 from vfield.cli import benchmark_forms as forms
 from vfield.cli.options import check_folder, parse
 from vfield.cli.says import say
-from vfield.config import load_config
-from vfield.errors import UserError
-from vfield.evaluation import aligned
-from vfield.folders import replaced
-from vfield.known import HOLES
-from vfield.panels import save_png
-from vfield.training import check_device
+from vfield.core.drawing import save_png
+from vfield.core.errors import UserError
+from vfield.core.folders import replaced
+from vfield.learn import check_device
+from vfield.learn.config_files import load_config
+from vfield.measure.benchmark.inpainting import InpaintingRow, inpainting, inpainting_table
+from vfield.measure.benchmark.results import PICTURES_NAME, RESULTS_NAME, TABLE_NAME, Conditions
+from vfield.measure.benchmark.suite import read_suite
+from vfield.measure.choices import HOLES
+from vfield.measure.evaluation import aligned
 
 
 def run(words: list[str]) -> int:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vfield.cli.options import parse
-from vfield.errors import UserError
+from vfield.core.errors import UserError
 
 
 @dataclass(frozen=True)

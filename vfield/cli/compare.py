@@ -11,9 +11,9 @@ from vfield.cli.options import parse
 from vfield.cli.places import check_not_read
 from vfield.cli.says import say
 from vfield.cli.values import exact_number
-from vfield.comparison import Comparison, FrameScore, compare
-from vfield.errors import UserError
-from vfield.known import Layout
+from vfield.core.errors import UserError
+from vfield.measure.choices import Layout
+from vfield.measure.comparison import Comparison, FrameScore, compare
 
 
 def run(words: list[str]) -> int:

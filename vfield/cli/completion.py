@@ -11,7 +11,7 @@ from vfield.cli import forms
 from vfield.cli.commands import COMMANDS, GROUPS, Command, Group
 from vfield.cli.options import parse, parser_of
 from vfield.cli.says import say
-from vfield.errors import UserError
+from vfield.core.errors import UserError
 
 
 class Option(NamedTuple):

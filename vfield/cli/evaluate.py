@@ -6,19 +6,15 @@ import json
 from pathlib import Path
 
 from vfield.cli import forms
-from vfield.cli.options import (
-    config_of,
-    is_main_process,
-    parse,
-)
+from vfield.cli.options import config_of, is_main_process, parse
 from vfield.cli.places import check_not_read, files_read, run_held
 from vfield.cli.says import say
 from vfield.cli.values import parse_size
-from vfield.config import CONFIG_NAME, config_text
-from vfield.errors import UserError
-from vfield.evaluation import as_json, check_scale, evaluate_between, evaluate_scale, table
-from vfield.folders import replaced
-from vfield.training import check_device
+from vfield.core.errors import UserError
+from vfield.core.folders import replaced
+from vfield.learn import check_device
+from vfield.learn.config_files import CONFIG_NAME, config_text
+from vfield.measure.evaluation import as_json, check_scale, evaluate_between, evaluate_scale, table
 from vfield.video_io import read_clip
 
 

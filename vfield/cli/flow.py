@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from vfield.checkpoint import load_field
 from vfield.cli import forms
 from vfield.cli.options import parse, run_of
 from vfield.cli.says import plain, say
 from vfield.cli.values import exact_number, parse_rate, parse_size
-from vfield.motion_files import MotionFilesConfig, write_motion
+from vfield.field.checkpoint import load_field
+from vfield.output.motion_files import MotionFilesConfig, write_motion
 
 
 def run(words: list[str]) -> int:

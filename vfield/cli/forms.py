@@ -21,7 +21,7 @@ from vfield.cli.options import (
     source_options,
     span_options,
 )
-from vfield.known import DIFFERENCE_GAIN, Layout
+from vfield.measure.choices import DIFFERENCE_GAIN, Layout
 
 SHELLS = ("bash", "zsh", "fish")
 

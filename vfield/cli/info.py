@@ -10,7 +10,7 @@ from typing import Any
 from vfield.cli import forms
 from vfield.cli.options import parse, run_of
 from vfield.cli.says import say
-from vfield.printable import printable
+from vfield.core.printable import printable
 from vfield.video_io import FileDetails, inspect_file, told_jumps
 
 
@@ -40,7 +40,7 @@ def _lines(told: Mapping[str, str]) -> str:
 
 def _cuts(path: Path) -> list[Fraction]:
     """Seconds from the first frame at which another scene begins."""
-    from vfield.shots import shots_of  # these load torch
+    from vfield.prepare.shots import shots_of  # these load torch
     from vfield.video_io import scan_clip
 
     scan = scan_clip(path, shots_of)

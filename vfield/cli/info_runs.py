@@ -6,9 +6,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from vfield.checkpoint import FIELD_NAME, clip_folders, load_field
 from vfield.cli.sources import RUN_NAME, recorded_source
-from vfield.config import CONFIG_NAME, differences, load_config
+from vfield.field.checkpoint import FIELD_NAME, clip_folders, load_field
+from vfield.learn.config_files import CONFIG_NAME, differences, load_config
 
 
 def report_of(path: Path, source: str | None = None) -> dict[str, Any]:

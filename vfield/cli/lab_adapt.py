@@ -5,16 +5,16 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from vfield.checkpoint import load_field
 from vfield.cli import lab_forms as forms
 from vfield.cli.adapt import fields_of, run_values
 from vfield.cli.options import config_of, parse
 from vfield.cli.says import say
 from vfield.cli.sources import source_of
-from vfield.errors import UserError
-from vfield.folders import check_folder, replaced
+from vfield.core.errors import UserError
+from vfield.core.folders import check_folder, replaced
+from vfield.field.checkpoint import load_field
 from vfield.lab import adapt as adapting
-from vfield.training import check_device
+from vfield.learn import check_device
 
 
 def run(words: list[str]) -> int:

@@ -10,21 +10,18 @@ from typing import Any
 
 from jsonargparse import Namespace
 
-from vfield.benchmark.suite import read_suite
 from vfield.cli import lab_forms as forms
-from vfield.cli.options import (
-    check_folder,
-    parse,
-)
+from vfield.cli.options import check_folder, parse
 from vfield.cli.says import say
 from vfield.cli.values import parse_size
-from vfield.errors import UserError
-from vfield.folders import replaced
+from vfield.core.errors import UserError
+from vfield.core.folders import replaced
 from vfield.lab import conditioning as steering
 from vfield.lab import latents as codes
 from vfield.lab.curves import draw, table
 from vfield.lab.plots import check_plots
 from vfield.lab.race import Curve, Entry, course, race
+from vfield.measure.benchmark.suite import read_suite
 
 RESULTS_NAME = "races.json"
 

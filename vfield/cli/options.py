@@ -16,16 +16,16 @@ from typing import get_type_hints
 
 from jsonargparse import ActionConfigFile, ArgumentParser, DefaultHelpFormatter, Namespace
 
-from vfield.arguments import plain_parser
-from vfield.benchmark.suite import SUITE
 from vfield.cli.says import answering, say_error
 from vfield.cli.values import check_words
-from vfield.config import CONFIG_NAME, config_from_values, load_values
-from vfield.described import explained
-from vfield.errors import UserError, brief, is_out_of_memory, out_of_memory_told
-from vfield.interrupts import ending_in_order, exit_code, told
-from vfield.printable import PrintableFormatter, as_text
-from vfield.training import Config
+from vfield.core.arguments import plain_parser
+from vfield.core.described import explained
+from vfield.core.errors import UserError, brief, is_out_of_memory, out_of_memory_told
+from vfield.core.interrupts import ending_in_order, exit_code, told
+from vfield.core.printable import PrintableFormatter, as_text
+from vfield.learn import Config
+from vfield.learn.config_files import CONFIG_NAME, config_from_values, load_values
+from vfield.measure.benchmark.suite import SUITE
 
 # How a command ends after Ctrl-C, as shells have it of programs that end by that signal; `guarded` makes it that of the
 # signal which did end it.

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vfield.checkpoint import FIELD_NAME, SavedField
 from vfield.cli.options import INTERRUPTED
 from vfield.cli.says import say
 from vfield.cli.sources import SOURCE_OPTIONS, Seen, Source
-from vfield.evaluation import judge_held_out
-from vfield.metrics import Scores
-from vfield.summary import PAGE_NAME, pictures, summed_up, write_summary
-from vfield.training import Config, FitResult
+from vfield.core.metrics import Scores
+from vfield.field.checkpoint import FIELD_NAME, SavedField
+from vfield.learn import Config, FitResult
+from vfield.measure.evaluation import judge_held_out
+from vfield.show.summary import PAGE_NAME, pictures, summed_up, write_summary
 
 
 @dataclass(frozen=True)

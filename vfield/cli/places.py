@@ -11,13 +11,13 @@ from jsonargparse import Namespace
 
 from vfield.cli.options import check_contents
 from vfield.cli.sources import RUN_NAME, file_of
-from vfield.config import CONFIG_NAME
-from vfield.errors import UserError
-from vfield.folders import held, is_own_name
-from vfield.opening import SCAN_NAME
-from vfield.training.kept import is_kept_name
-from vfield.training.run import EVENTS_NAME
-from vfield.training.saves import SUMMARY_NAMES
+from vfield.core.errors import UserError
+from vfield.core.folders import held, is_own_name
+from vfield.learn.config_files import CONFIG_NAME
+from vfield.learn.kept import is_kept_name
+from vfield.learn.run import EVENTS_NAME
+from vfield.learn.saves import SUMMARY_NAMES
+from vfield.prepare.opening import SCAN_NAME
 
 _RECORDS = {CONFIG_NAME, RUN_NAME}
 # What else a run has without a field: its own names, which nothing else may have.

@@ -8,18 +8,18 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from vfield.checkpoint import SavedField
 from vfield.cli.says import say
 from vfield.cli.sources import Source
 from vfield.cli.values import parse_size
-from vfield.clip import Clip, ClipFacts
-from vfield.devices import usable_device
-from vfield.errors import UserError
-from vfield.export import PreparedExport, prepare_export
-from vfield.export_config import ExportConfig
-from vfield.render import render
-from vfield.start import start_field
-from vfield.training import Config
+from vfield.core.clip import Clip, ClipFacts
+from vfield.core.devices import usable_device
+from vfield.core.errors import UserError
+from vfield.field.checkpoint import SavedField
+from vfield.field.render import render
+from vfield.learn import Config
+from vfield.learn.start import start_field
+from vfield.output.config import ExportConfig
+from vfield.output.export import PreparedExport, prepare_export
 from vfield.video_io import inspect_file, read_clip
 
 # Of the clip, that are read to see how long things take; and of the result, that are made.

@@ -8,19 +8,15 @@ from dataclasses import replace
 import torch
 from jsonargparse import Namespace
 
-from vfield.checkpoint import SavedField, load_field
 from vfield.cli import forms
-from vfield.cli.options import (
-    is_main_process,
-    parse,
-    run_of,
-)
+from vfield.cli.options import is_main_process, parse, run_of
 from vfield.cli.places import check_not_read, files_read
 from vfield.cli.says import plain, say
 from vfield.cli.values import exact_number, parse_crop, parse_output_rate, parse_size, parse_speed_curve
-from vfield.export import ExportReport, PreparedExport, help_export, prepare_export, write_export
-from vfield.export_config import ExportConfig
-from vfield.zoom import read_path
+from vfield.field.checkpoint import SavedField, load_field
+from vfield.output.config import ExportConfig
+from vfield.output.export import ExportReport, PreparedExport, help_export, prepare_export, write_export
+from vfield.output.zoom import read_path
 
 
 def run(words: list[str]) -> int:

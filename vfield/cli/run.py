@@ -11,14 +11,8 @@ from typing import Any, Literal
 
 from jsonargparse import Namespace
 
-from vfield.checkpoint import FIELD_NAME, load_field
 from vfield.cli import forms
-from vfield.cli.options import (
-    INTERRUPTED,
-    config_of,
-    is_main_process,
-    parse,
-)
+from vfield.cli.options import INTERRUPTED, config_of, is_main_process, parse
 from vfield.cli.outcomes import conclude, figures, told
 from vfield.cli.places import check_not_of_run, check_not_read, files_read, is_begun_at_most, run_held
 from vfield.cli.plan import show_plan
@@ -28,16 +22,17 @@ from vfield.cli.run_batch import Ended, exit_code, output_folder, run_each, suff
 from vfield.cli.says import say, tell
 from vfield.cli.sources import RUN_NAME, Source, expanded, file_of, names_apart, recorded_source
 from vfield.cli.train import fit_source
-from vfield.config import CONFIG_NAME, differences, load_config
-from vfield.devices import usable_device
-from vfield.errors import UserError
-from vfield.export import ExportReport, prepare_export
-from vfield.export_config import ExportConfig, output_size
-from vfield.folders import held
-from vfield.meter import meter
-from vfield.printable import as_text
-from vfield.summary import PAGE_NAME, add_export, exported_before, is_done, read_summary
-from vfield.training import RESUME_NAME, Config, check_device
+from vfield.core.devices import usable_device
+from vfield.core.errors import UserError
+from vfield.core.folders import held
+from vfield.core.meter import meter
+from vfield.core.printable import as_text
+from vfield.field.checkpoint import FIELD_NAME, load_field
+from vfield.learn import RESUME_NAME, Config, check_device
+from vfield.learn.config_files import CONFIG_NAME, differences, load_config
+from vfield.output.config import ExportConfig, output_size
+from vfield.output.export import ExportReport, prepare_export
+from vfield.show.summary import PAGE_NAME, add_export, exported_before, is_done, read_summary
 
 # What of a config has no say in what is fitted.
 _NO_MATTER = {"training.device", "training.save_seconds", "training.picture_seconds"}

@@ -11,8 +11,8 @@ from typing import Literal, NamedTuple
 
 from vfield.cli.options import INTERRUPTED
 from vfield.cli.says import tell
-from vfield.errors import UserError
-from vfield.printable import printable
+from vfield.core.errors import UserError
+from vfield.core.printable import printable
 from vfield.video_io import CONTAINERS, cannot_hold
 
 

@@ -16,7 +16,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, TextIO
 
-from vfield.printable import printable
+from vfield.core.printable import printable
 
 # Where the object goes; None where people are told.
 _FOR_SCRIPTS: ContextVar[TextIO | None] = ContextVar("for_scripts", default=None)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vfield.checkpoint import load_field
 from vfield.cli import forms
 from vfield.cli.options import parse, run_of
 from vfield.cli.places import check_not_read
 from vfield.cli.says import say
-from vfield.panels import side_by_side
+from vfield.field.checkpoint import load_field
+from vfield.show.side_by_side import side_by_side
 
 
 def run(words: list[str]) -> int:

@@ -17,21 +17,21 @@ from jsonargparse import Namespace
 from torch import Tensor
 from tqdm import tqdm
 
-from vfield.board import HeldOut
 from vfield.cli.values import parse_size
-from vfield.clip import Clip
-from vfield.errors import UserError
-from vfield.evaluation import split
-from vfield.export_config import Picture
-from vfield.folders import LOCK_NAME
-from vfield.json_files import read_json, record
-from vfield.masks import with_mask
-from vfield.meter import check_memory
-from vfield.opening import SCAN_NAME, open_clip
-from vfield.printable import as_text
-from vfield.ranges import Range
-from vfield.scan import Scan
-from vfield.training.saves import SUMMARY_NAMES
+from vfield.core.clip import Clip
+from vfield.core.errors import UserError
+from vfield.core.folders import LOCK_NAME
+from vfield.core.json_files import read_json, record
+from vfield.core.meter import check_memory
+from vfield.core.printable import as_text
+from vfield.core.ranges import Range
+from vfield.learn.board import HeldOut
+from vfield.learn.saves import SUMMARY_NAMES
+from vfield.measure.evaluation import split
+from vfield.output.config import Picture
+from vfield.prepare.masks import with_mask
+from vfield.prepare.opening import SCAN_NAME, open_clip
+from vfield.prepare.scan import Scan
 from vfield.video_io import Deinterlacing, clips_in, probe
 
 RUN_NAME = "run.json"

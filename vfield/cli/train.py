@@ -9,21 +9,16 @@ from typing import Any
 from jsonargparse import Namespace
 
 from vfield.cli import forms
-from vfield.cli.options import (
-    config_of,
-    is_main_process,
-    parse,
-    run_folder,
-)
+from vfield.cli.options import config_of, is_main_process, parse, run_folder
 from vfield.cli.outcomes import conclude, exit_code, report
 from vfield.cli.places import is_begun_at_most, run_held
 from vfield.cli.plan import show_plan
 from vfield.cli.sources import RUN_NAME, SOURCE_OPTIONS, Seen, Source, expanded, recorded_source, source_of
-from vfield.config import CONFIG_NAME, config_from_values, config_text, load_values
-from vfield.errors import UserError
-from vfield.meter import meter
-from vfield.opening import SCAN_NAME
-from vfield.training import RESUME_NAME, Config, FitResult, check_device, fit, fit_many
+from vfield.core.errors import UserError
+from vfield.core.meter import meter
+from vfield.learn import RESUME_NAME, Config, FitResult, check_device, fit, fit_many
+from vfield.learn.config_files import CONFIG_NAME, config_from_values, config_text, load_values
+from vfield.prepare.opening import SCAN_NAME
 
 
 def run(words: list[str]) -> int:

@@ -10,11 +10,11 @@ from typing import Literal
 
 from jsonargparse import Namespace
 
-from vfield.clip import LARGEST_SIDE, check_size
-from vfield.errors import UserError, brief
-from vfield.ranges import Range, check_range
-from vfield.timing import SpeedCurve
-from vfield.yaml_files import read_text
+from vfield.core.clip import LARGEST_SIDE, check_size
+from vfield.core.errors import UserError, brief
+from vfield.core.ranges import Range, check_range
+from vfield.core.timing import SpeedCurve
+from vfield.core.yaml_files import read_text
 
 # Rates of television and film that people write with two or three decimals: these, times 1000/1001.
 _NTSC_RATES = (24, 30, 48, 60, 96, 120, 240)

@@ -6,16 +6,16 @@ import os
 import sys
 from pathlib import Path
 
-from vfield.checkpoint import load_field
 from vfield.cli import forms
 from vfield.cli.options import INTERRUPTED, parse, run_of
 from vfield.cli.says import say
 from vfield.cli.sources import RUN_NAME, recorded_source
-from vfield.clip import ClipFacts
-from vfield.devices import usable_device
-from vfield.errors import UserError
-from vfield.interrupts import exit_code
-from vfield.view.source import SourceFrames, frames_of
+from vfield.core.clip import ClipFacts
+from vfield.core.devices import usable_device
+from vfield.core.errors import UserError
+from vfield.core.interrupts import exit_code
+from vfield.field.checkpoint import load_field
+from vfield.show.view.source import SourceFrames, frames_of
 
 _INSTALL = "vfield view needs FastAPI and uvicorn: pip install 'vfield[view]'"
 
@@ -24,7 +24,7 @@ def run(words: list[str]) -> int:
     """Read the options, and serve the page until Ctrl-C."""
     parsed = parse(forms.view(), words)
     try:
-        from vfield.view.server import make_app, serve
+        from vfield.show.view.server import make_app, serve
     except ImportError as error:
         if (error.name or "").partition(".")[0] == "vfield":
             raise

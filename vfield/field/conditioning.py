@@ -121,7 +121,7 @@ class BatchNorm(FiLM):
     """Conditional batch norm: FiLM of normalised features.
 
     In a fit of several processes each normalises its own share of a batch; the running statistics are then brought to
-    the mean over them (`vfield.training`), so all processes hold the same field. Its fit differs from that of one
+    the mean over them (`vfield.learn`), so all processes hold the same field. Its fit differs from that of one
     process, as it does between batch sizes.
     """
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from vfield.errors import UserError
-from vfield.ranges import Range, check_ranges
+from vfield.core.errors import UserError
+from vfield.core.ranges import Range, check_ranges
 
 FourierKind = Literal["none", "basic", "positional", "gaussian"]
 ConditioningKind = Literal["none", "concatenate", "film", "batchnorm", "hypernetwork"]

@@ -37,10 +37,10 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from vfield.coords import Footprint, pixel_uv, uv_to_xy
+from vfield.core.coords import Footprint, pixel_uv, uv_to_xy
+from vfield.core.splines import sample_grid, spline_coefficients
 from vfield.field.config import DetailConfig
 from vfield.field.latents import ColourKeyframes, Recent, tensor_bytes
-from vfield.field.splines import sample_grid, spline_coefficients
 
 CELLS = 4  # that a pixel is divided into
 _FINE = 3 * CELLS

@@ -18,11 +18,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vfield.clip import to_float
+from vfield.core.clip import to_float
+from vfield.core.frames import Frames
+from vfield.core.splines import area_averages
 from vfield.field.config import EncoderConfig, GlobalConfig, LocalConfig
 from vfield.field.latents import GlobalLatent, LatentGrids
-from vfield.field.splines import area_averages
-from vfield.frames import Frames
 
 # Most rows and columns of the copies of keyframes that global codes are predicted from.
 _SMALL = (24, 32)

@@ -26,7 +26,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from vfield.coords import Footprint
+from vfield.core.coords import Footprint
 from vfield.field.config import FourierConfig
 
 

@@ -1,6 +1,6 @@
 """Latents: what the field remembers, globally (codes and tracks) and locally (grids at keyframes).
 
-Local grids are read with cubic B-splines (`vfield.field.splines`), through any footprint where they hold colours.
+Local grids are read with cubic B-splines (`vfield.core.splines`), through any footprint where they hold colours.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import Generic, NamedTuple, Self, TypeVar
 import torch
 from torch import Tensor, nn
 
-from vfield.clip import to_float
-from vfield.coords import Footprint, uv_to_xy
+from vfield.core.clip import to_float
+from vfield.core.coords import Footprint, uv_to_xy
+from vfield.core.frames import Frames
+from vfield.core.splines import area_averages, resize_grid, sample_grid, spline_coefficients
 from vfield.field.config import GlobalConfig, LocalConfig
-from vfield.field.splines import area_averages, resize_grid, sample_grid, spline_coefficients
-from vfield.frames import Frames
 
 Made = TypeVar("Made")
 

@@ -23,9 +23,9 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-from vfield.coords import uv_to_xy
+from vfield.core.coords import uv_to_xy
+from vfield.core.splines import sample_bilinear, sample_grid
 from vfield.field.config import MotionConfig
-from vfield.field.splines import sample_bilinear, sample_grid
 
 CURVE_CHANNELS = 6  # v, a, j, each x and y
 LONE_CHANNELS = 4  # velocity from the left, velocity from the right
@@ -48,7 +48,7 @@ class GapCurves(Protocol):
 
 
 class Curves(NamedTuple):
-    """The curves of some gaps, as `vfield.tracks` finds them.
+    """The curves of some gaps, as `vfield.field.tracks` finds them.
 
     Attributes:
         coefficients: (g, 6, h, w), B-spline coefficients of v, a, j in source pixels.

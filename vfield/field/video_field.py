@@ -11,7 +11,8 @@ At an observed instant it shows its own frame, exactly. A field without them, as
     colour    = 1/2 + decode(fourier(uvt), local latents | global latent)
 
 What a field holds is what was learnt. Frames and motion are asked for by number, and whoever gives them may read or
-find them only then: a tensor, or a file (`vfield.video_io`); curves found before, or when asked for (`vfield.tracks`).
+find them only then: a tensor, or a file (`vfield.video_io`); curves found before, or when asked for
+(`vfield.field.tracks`).
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from vfield.coords import Footprint
-from vfield.errors import UserError
+from vfield.core.coords import Footprint
+from vfield.core.errors import UserError
+from vfield.core.frames import Frames, as_planes
 from vfield.field.config import FieldConfig
 from vfield.field.decoder import Decoder
 from vfield.field.detail import Detail, Sighting, gather, neighbours, sight
@@ -36,7 +38,6 @@ from vfield.field.latents import ColourKeyframes, Finer, GlobalLatent, LatentGri
 from vfield.field.motion import GapCurves, MotionField, Visibility
 from vfield.field.reads import Read, blended, joined, view_shares
 from vfield.field.timeline import Segment, Timeline
-from vfield.frames import Frames, as_planes
 
 _ROUNDING = 1e-6  # of footprints, in pixels
 

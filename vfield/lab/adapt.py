@@ -17,17 +17,17 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from vfield.board import HeldOut
-from vfield.clip import Clip
-from vfield.codes import interpolated, sampled
-from vfield.coords import keyframe_t
-from vfield.errors import UserError
+from vfield.core.clip import Clip
+from vfield.core.coords import keyframe_t
+from vfield.core.errors import UserError
+from vfield.core.frames import in_memory
+from vfield.core.metrics import psnr
+from vfield.field.codes import interpolated, sampled
+from vfield.field.render import render
 from vfield.field.video_field import VideoField
-from vfield.frames import in_memory
 from vfield.lab.plots import check_plots, new_figure, save_figure
-from vfield.metrics import psnr
-from vfield.render import render
-from vfield.training import Config, adapt, fit
+from vfield.learn import Config, adapt, fit
+from vfield.learn.board import HeldOut
 
 FILES = ("adapt.json", "adapt.png", "codes.png")
 _JUDGED = 5  # frames of each kind

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import torch
 
-from vfield.errors import UserError
+from vfield.core.errors import UserError
 from vfield.field.config import DecoderConfig, FieldConfig
 from vfield.field.decoder import Decoder
 from vfield.field.fourier import FourierFeatures

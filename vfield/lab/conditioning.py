@@ -17,10 +17,10 @@ from vfield.field.config import (
     LocalConfig,
     MotionConfig,
 )
-from vfield.fit_config import SamplingConfig
 from vfield.lab.budget import within_budget
 from vfield.lab.race import Entry
-from vfield.training import Config, TrainingConfig
+from vfield.learn import Config, TrainingConfig
+from vfield.learn.config import SamplingConfig
 
 _GLOBAL: tuple[ConditioningKind, ...] = ("none", "concatenate", "film", "batchnorm", "hypernetwork")
 _LOCAL: tuple[ConditioningKind, ...] = ("concatenate", "film", "batchnorm", "hypernetwork")

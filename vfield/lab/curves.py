@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from vfield.evaluation import aligned
 from vfield.lab.plots import new_figure, save_figure
 from vfield.lab.race import Curve
+from vfield.measure.evaluation import aligned
 
 
 def draw(curves: Sequence[Curve], path: Path) -> None:

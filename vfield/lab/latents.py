@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from vfield.field.config import DecoderConfig, FieldConfig, FourierConfig, GlobalConfig, LocalConfig
-from vfield.fit_config import SamplingConfig
 from vfield.lab.race import Entry
-from vfield.training import Config, TrainingConfig
+from vfield.learn import Config, TrainingConfig
+from vfield.learn.config import SamplingConfig
 
 _GLOBAL = GlobalConfig(width=8, knots_per_second=15.0)
 _LOCAL = LocalConfig(colours=False, levels=(4, 16), channels=8)

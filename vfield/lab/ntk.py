@@ -34,7 +34,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, jacrev, vmap
 
-from vfield.coords import Footprint, with_t
+from vfield.core.coords import Footprint, with_t
 from vfield.field.config import FourierConfig
 from vfield.field.fourier import FourierFeatures
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from vfield.folders import replaced
+from vfield.core.folders import replaced
 from vfield.lab.ntk import eigenvalues
 from vfield.lab.ntk_run import Kernel, NtkResult
 from vfield.lab.plots import axes, save_figure

@@ -8,7 +8,7 @@ import torch
 from einops import rearrange, reduce
 from torch import Tensor
 
-from vfield.coords import pixel_uv
+from vfield.core.coords import pixel_uv
 from vfield.field.config import FourierConfig, FourierKind
 from vfield.lab.ntk import (
     TangentField,

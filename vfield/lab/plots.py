@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vfield.errors import UserError
-from vfield.folders import replaced
+from vfield.core.errors import UserError
+from vfield.core.folders import replaced
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

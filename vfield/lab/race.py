@@ -16,16 +16,16 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from vfield.clip import Clip
-from vfield.coords import keyframe_t
-from vfield.errors import UserError
+from vfield.core.clip import Clip
+from vfield.core.coords import keyframe_t
+from vfield.core.errors import UserError
+from vfield.core.metrics import psnr
+from vfield.field.render import render
 from vfield.field.video_field import VideoField
-from vfield.metrics import psnr
-from vfield.objective import Objective
-from vfield.render import render
-from vfield.sampling import PatchSampler
-from vfield.start import start_field
-from vfield.training import Config
+from vfield.learn import Config
+from vfield.learn.objective import Objective
+from vfield.learn.sampling import PatchSampler
+from vfield.learn.start import start_field
 
 _MOST_JUDGED = 6  # frames a mark
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from vfield.errors import UserError
-from vfield.ranges import Range, check_ranges
+from vfield.core.errors import UserError
+from vfield.core.ranges import Range, check_ranges
 
 SNAPSHOT_STEPS = 25  # of the spectral experiment: steps between pictures
 _MOST_GRADIENT_NUMBERS = 1 << 28  # of the tangent kernel's points together: a gigabyte

@@ -26,14 +26,14 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from vfield.clip import Clip, to_float, to_uint8
-from vfield.coords import Footprint, pixel_uv, with_t
-from vfield.errors import UserError
+from vfield.core.clip import Clip, to_float, to_uint8
+from vfield.core.coords import Footprint, pixel_uv, with_t
+from vfield.core.errors import UserError
 from vfield.field.config import DecoderConfig, FourierConfig, FourierKind
 from vfield.field.decoder import Decoder
 from vfield.field.fourier import FourierFeatures
 from vfield.lab.settings import SNAPSHOT_STEPS, SpectralConfig
-from vfield.peers import resize
+from vfield.video_io import resize
 
 KINDS: tuple[FourierKind, ...] = ("none", "basic", "positional", "gaussian")
 LEARNT = "gaussian, learnt"  # frequencies that start at the best bandwidth and are learnt with the rest

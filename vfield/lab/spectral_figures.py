@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 from torchvision.utils import make_grid
 
-from vfield.clip import to_uint8
-from vfield.folders import replaced
+from vfield.core.clip import to_uint8
+from vfield.core.drawing import captioned
+from vfield.core.folders import replaced
 from vfield.lab.plots import axes, save_figure
 from vfield.lab.settings import SpectralConfig
 from vfield.lab.spectral import KINDS, SpectralResult, learnt_steps
-from vfield.panels import captioned
 from vfield.video_io import encode_gif
 
 FIGURES_NAME = "figures.json"

@@ -8,7 +8,7 @@ with VideoWriter("out.mp4", height=360, width=640, frame_rate=clip.frame_rate, c
 
 from typing import TYPE_CHECKING
 
-from vfield.lazily import names_from
+from vfield.core.lazily import names_from
 
 if TYPE_CHECKING:
     from vfield.video_io.audio import AudioPlan
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from vfield.video_io.clock import told_jumps
     from vfield.video_io.details import FileDetails, inspect_file
     from vfield.video_io.encode import CONTAINERS, cannot_hold, hardly_played
-    from vfield.video_io.filters import encode_gif, filter_frames
+    from vfield.video_io.filters import ENLARGE, LANCZOS_REACH, encode_gif, enlarge_lanczos, filter_frames, resize
     from vfield.video_io.frames import FileFrames, FilePart, Plane, digest_of
     from vfield.video_io.graph import ACCURATE
     from vfield.video_io.interlace import Deinterlacing
@@ -42,6 +42,10 @@ __getattr__ = names_from(
         "hardly_played": "vfield.video_io.encode",
         "encode_gif": "vfield.video_io.filters",
         "filter_frames": "vfield.video_io.filters",
+        "ENLARGE": "vfield.video_io.filters",
+        "LANCZOS_REACH": "vfield.video_io.filters",
+        "enlarge_lanczos": "vfield.video_io.filters",
+        "resize": "vfield.video_io.filters",
         "FileFrames": "vfield.video_io.frames",
         "FilePart": "vfield.video_io.frames",
         "Plane": "vfield.video_io.frames",
@@ -72,6 +76,8 @@ __getattr__ = names_from(
 __all__ = [
     "ACCURATE",
     "CONTAINERS",
+    "ENLARGE",
+    "LANCZOS_REACH",
     "AudioPlan",
     "CarryPlan",
     "Deinterlacing",
@@ -90,6 +96,7 @@ __all__ = [
     "common_time_base",
     "digest_of",
     "encode_gif",
+    "enlarge_lanczos",
     "filter_frames",
     "frames_in",
     "hardly_played",
@@ -102,6 +109,7 @@ __all__ = [
     "probe",
     "read_clip",
     "read_frames",
+    "resize",
     "scan_clip",
     "told_jumps",
 ]

@@ -21,8 +21,8 @@ from av.container import InputContainer, OutputContainer
 from av.frame import Frame
 from av.packet import Packet
 
-from vfield.errors import UserError
-from vfield.timing import TimeMap
+from vfield.core.errors import UserError
+from vfield.core.timing import TimeMap
 from vfield.video_io.clock import clock_of
 from vfield.video_io.files import open_to_read, open_to_write
 from vfield.video_io.retime import TrackCoder, encoder_for, layout_for

@@ -19,8 +19,8 @@ from av.packet import Packet
 from av.stream import Discard, Disposition, Stream
 from av.subtitles.stream import SubtitleStream
 
-from vfield.errors import UserError
-from vfield.timing import TimeMap
+from vfield.core.errors import UserError
+from vfield.core.timing import TimeMap
 from vfield.video_io.audio import Feed, discard
 from vfield.video_io.clock import clock_of
 from vfield.video_io.effects import at_tempo

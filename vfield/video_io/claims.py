@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from vfield.errors import UserError
+from vfield.core.errors import UserError
 
 # Boxes that hold others on the way to the tables (ISO/IEC 14496-12).
 _HOLDERS = {b"moov", b"trak", b"mdia", b"minf", b"stbl", b"moof", b"traf"}

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from av.container import InputContainer
 
-from vfield.errors import UserError
+from vfield.core.errors import UserError
 from vfield.video_io.source import find_video, first_frame, open_input
 
 # Files of these names are meant as clips: one that cannot be read is not left out but tried, and its fault told.

@@ -15,8 +15,8 @@ import numpy as np
 from av.video.frame import VideoFrame
 from einops import rearrange
 
-from vfield.clip import ColorInfo
-from vfield.errors import UserError
+from vfield.core.clip import ColorInfo
+from vfield.core.errors import UserError
 from vfield.video_io.hdr import content_light, mastering_display
 
 # Codes of ISO/IEC 23091-2, which FFmpeg's enums follow, by FFmpeg's names. Code 2 means "unspecified" everywhere.

@@ -16,7 +16,7 @@ from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from vfield.clip import ColorInfo
+from vfield.core.clip import ColorInfo
 from vfield.video_io.clock import Clock, Jump, clock_of
 from vfield.video_io.color import is_grey, open_tags, tag_names
 from vfield.video_io.rates import measured

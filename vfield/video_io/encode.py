@@ -16,8 +16,8 @@ from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from vfield.clip import ColorInfo
-from vfield.errors import UserError
+from vfield.core.clip import ColorInfo
+from vfield.core.errors import UserError
 from vfield.video_io.audio import AudioPlan, Feed, discard, open_audio
 from vfield.video_io.beneath import filled_beneath
 from vfield.video_io.carry import Carried, CarryPlan, carry_over, report_lost

@@ -14,8 +14,8 @@ from pathlib import Path
 import av
 from av.container import InputContainer, OutputContainer
 
-from vfield.errors import UserError
-from vfield.printable import LATIN_1
+from vfield.core.errors import UserError
+from vfield.core.printable import LATIN_1
 from vfield.video_io.claims import check_claims, is_animated_webp
 
 _PROTOCOL = "file:"

@@ -1,10 +1,11 @@
-"""Frames in memory through FFmpeg's own filters (the peers that vfield is compared with), and small GIF previews."""
+"""Frames in memory through FFmpeg's own filters (peers that vfield is compared with, other sizes), and GIF previews."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Sequence
 from fractions import Fraction
+from typing import Literal
 
 import numpy as np
 import torch
@@ -12,9 +13,13 @@ from av.video.frame import VideoFrame
 from einops import rearrange
 from torch import Tensor
 
-from vfield.errors import UserError
+from vfield.core.clip import to_uint8
+from vfield.core.errors import UserError
 from vfield.video_io.graph import ACCURATE, FilterChain
 from vfield.video_io.pictures import GifSink, check_gif_rate
+
+ENLARGE = 4  # of a crop shown in detail
+LANCZOS_REACH = 8  # source pixels around a region that its enlargement may look at
 
 _YUV_FILTERS = ("minterpolate", "hqdn3d")
 _TO_YUV = [
@@ -96,3 +101,36 @@ def encode_gif(frames: Tensor, frame_rate: Fraction) -> bytes:
         sink.write(frame.numpy(), index / frame_rate, 1 / frame_rate)
     sink.close()
     return buffer.getvalue()
+
+
+def resize(frames: Tensor, height: int, width: int, kernel: Literal["bicubic", "lanczos", "area"]) -> Tensor:
+    """Scaling by FFmpeg's swscale, with accurate rounding and all the colour there is.
+
+    Args:
+        frames: (t, 3, h, w) uint8.
+        height: of the result, pixels.
+        width: of the result, pixels.
+        kernel: "bicubic", "lanczos" (three lobes), or "area": to reduce by the mean over each pixel's share of the
+            picture, at any ratio (to a level and a bit, by rounding).
+
+    Returns:
+        (t, 3, height, width) uint8.
+
+    Raises:
+        UserError: when the frames are not (t, 3, h, w) uint8 or the size is not positive.
+    """
+    if min(height, width) < 1:
+        raise UserError(f"the size must be at least 1x1, got {width}x{height}")
+    resized, _ = filter_frames(frames, Fraction(25), [("scale", f"{width}:{height}:flags={kernel}+{ACCURATE}")])
+    return resized
+
+
+def enlarge_lanczos(frame: Tensor, crop: tuple[int, int, int]) -> Tensor:
+    """A square of a frame (3, h, w), enlarged: (3, h', w') uint8. The filter may look at the pixels around it."""
+    y, x, side = crop
+    top, left = min(LANCZOS_REACH, y), min(LANCZOS_REACH, x)
+    around = frame[:, y - top : y + side + LANCZOS_REACH, x - left : x + side + LANCZOS_REACH]
+    height, width = around.shape[-2:]
+    enlarged = resize(to_uint8(around)[None].cpu(), ENLARGE * height, ENLARGE * width, "lanczos")[0]
+    top, left, side = (ENLARGE * value for value in (top, left, side))
+    return enlarged[:, top : top + side, left : left + side]

@@ -23,9 +23,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vfield.clip import ClipFacts
-from vfield.errors import UserError
-from vfield.frames import Frames, MadeFrames
+from vfield.core.clip import ClipFacts
+from vfield.core.errors import UserError
+from vfield.core.frames import Frames, MadeFrames
 from vfield.video_io.interlace import Deinterlacing
 from vfield.video_io.reading import Reading, opened
 from vfield.video_io.rgb import Picture

@@ -10,7 +10,7 @@ from av.filter import Graph
 from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 
-from vfield.errors import UserError
+from vfield.core.errors import UserError
 
 # swscale's defaults round carelessly and interpolate chroma at half resolution; these flags are wanted everywhere.
 ACCURATE = "accurate_rnd+full_chroma_int+full_chroma_inp"

@@ -7,7 +7,7 @@ import struct
 from av.sidedata.sidedata import Type
 from av.video.frame import VideoFrame
 
-from vfield.clip import ColorInfo, ContentLight, MasteringDisplay
+from vfield.core.clip import ColorInfo, ContentLight, MasteringDisplay
 from vfield.video_io.side_data import side_data
 
 # FFmpeg's AVMasteringDisplayMetadata: ten rationals (x and y of red, green, blue and white, least and most luminance),

@@ -9,7 +9,7 @@ from typing import Literal
 
 from av.video.frame import VideoFrame
 
-from vfield.errors import UserError
+from vfield.core.errors import UserError
 from vfield.video_io.graph import FilterChain
 
 Deinterlacing = Literal["frame", "field"]

@@ -18,7 +18,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from vfield.errors import UserError
+from vfield.core.errors import UserError
 from vfield.video_io.encode import Encoding, VideoSink
 from vfield.video_io.files import open_to_read
 

@@ -19,10 +19,10 @@ from av.video.frame import VideoFrame
 from einops import rearrange
 from torch import Tensor
 
-from vfield.clip import ClipFacts, ColorInfo
-from vfield.errors import UserError
-from vfield.folders import replaced
-from vfield.frames import Frames, MadeFrames
+from vfield.core.clip import ClipFacts, ColorInfo
+from vfield.core.errors import UserError
+from vfield.core.folders import replaced
+from vfield.core.frames import Frames, MadeFrames
 from vfield.video_io.color import tag
 from vfield.video_io.files import open_to_write
 from vfield.video_io.frames import FileFrames, FilePart

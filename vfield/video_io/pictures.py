@@ -19,8 +19,8 @@ from av.video.frame import VideoFrame
 from einops import rearrange
 from PIL import Image
 
-from vfield.clip import ColorInfo, to_float, to_uint8
-from vfield.errors import UserError
+from vfield.core.clip import ColorInfo, to_float, to_uint8
+from vfield.core.errors import UserError
 from vfield.video_io.color import tag
 from vfield.video_io.files import open_to_write
 

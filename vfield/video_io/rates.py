@@ -18,14 +18,7 @@ import numpy as np
 from av.video.stream import VideoStream
 
 from vfield.video_io.clock import begins_anew, clock_of
-from vfield.video_io.source import (
-    VideoInfo,
-    find_video,
-    first_frame,
-    info_of,
-    nominal_rate,
-    open_input,
-)
+from vfield.video_io.source import VideoInfo, find_video, first_frame, info_of, nominal_rate, open_input
 
 _NTSC = (15, 24, 30, 48, 60, 120, 240)
 _WHOLE = (5, 6, 8, 10, 12, 15, 20, 24, 25, 30, 40, 48, 50, 60, 72, 75, 90, 96, 100, 120, 144, 180, 200, 240, 300, 480)

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vfield.clip import Clip, ClipFacts
-from vfield.errors import UserError
-from vfield.meter import check_memory
+from vfield.core.clip import Clip, ClipFacts
+from vfield.core.errors import UserError
+from vfield.core.meter import check_memory
 from vfield.video_io.interlace import Deinterlacing
 from vfield.video_io.reading import Reading, opened
 from vfield.video_io.rgb import Picture

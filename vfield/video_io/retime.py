@@ -18,7 +18,7 @@ from av.container import OutputContainer
 from av.filter import Graph
 from av.packet import Packet
 
-from vfield.timing import TimeMap
+from vfield.core.timing import TimeMap
 from vfield.video_io.tags import copy_track_tags
 
 _AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)

@@ -9,7 +9,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 from einops import rearrange, repeat
 
-from vfield.clip import ColorInfo
+from vfield.core.clip import ColorInfo
 from vfield.video_io.color import is_grey, resolve_color, tag, yuv16_to_rgb
 from vfield.video_io.graph import ACCURATE, FilterChain, chroma_left, even_size
 from vfield.video_io.source import may_have_alpha, orientation

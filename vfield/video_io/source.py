@@ -22,10 +22,10 @@ from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from vfield.clip import ColorInfo
-from vfield.errors import UserError
-from vfield.meter import check_memory
-from vfield.timing import as_typed
+from vfield.core.clip import ColorInfo
+from vfield.core.errors import UserError
+from vfield.core.meter import check_memory
+from vfield.core.timing import as_typed
 from vfield.video_io.color import resolve_color
 from vfield.video_io.files import open_to_read
 from vfield.video_io.side_data import side_data

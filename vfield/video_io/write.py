@@ -19,9 +19,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vfield.clip import ColorInfo
-from vfield.errors import UserError
-from vfield.folders import Temporary, check_folder, check_parent, clear_dead
+from vfield.core.clip import ColorInfo
+from vfield.core.errors import UserError
+from vfield.core.folders import Temporary, check_folder, check_parent, clear_dead
 from vfield.video_io.audio import AudioPlan, writable_audio
 from vfield.video_io.carry import CarryPlan, writable_rest
 from vfield.video_io.encode import CONTAINERS, Encoding, VideoSink, choose_encoding

@@ -1,0 +1,322 @@
+"""What the board writes is there to be read back, at the right size, and its scores are those of `metrics`."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from einops import rearrange
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import (
+    EventAccumulator,
+)
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+from vfield.core.clip import Clip
+from vfield.core.errors import UserError
+from vfield.core.frames import in_memory
+from vfield.core.metrics import score
+from vfield.field.config import FieldConfig
+from vfield.field.decoder import DecoderConfig
+from vfield.field.fourier import FourierConfig
+from vfield.field.latents import GlobalConfig, LocalConfig
+from vfield.field.motion import MotionConfig
+from vfield.field.render import render
+from vfield.field.video_field import VideoField
+from vfield.learn import board as board_module
+from vfield.learn.board import Board, HeldOut
+from vfield.learn.start import start_field
+from vfield.prepare.flow import FlowConfig
+
+HEIGHT, WIDTH = 48, 80
+RATE = Fraction(25)
+FULL = FieldConfig()
+MADE = FieldConfig(local=LocalConfig(colours=False))
+PLAIN = FieldConfig(
+    fourier=FourierConfig(),
+    shared=GlobalConfig(enabled=False),
+    local=LocalConfig(colours=False, levels=()),
+    motion=MotionConfig(enabled=False),
+    decoder=DecoderConfig(),
+)
+PICTURES = ["field/1 observed", "field/2 in between", "field/3 held out", "field/4 enlarged", "field/5 motion"]
+# Small pictures are magnified fourfold and go two by two, each under a caption, with margins around them.
+MARGIN = 8
+CAPTION = (2 * 4 * WIDTH // 26) * 3 // 2
+ROW = CAPTION + 4 * HEIGHT + MARGIN
+DEMO = "field/6 slow motion, 4 times slower"
+
+
+def panning(count: int, height: int = HEIGHT, width: int = WIDTH) -> Clip:
+    """A smooth texture that moves two pixels to the right a frame."""
+    x, y = torch.arange(width + 2 * count).float(), torch.arange(height).float()[:, None]
+    wide = torch.stack([torch.sin(x / a) * torch.cos(y / b) for a, b in ((3, 5), (7, 4), (5, 9))])
+    frames = torch.stack([wide[:, :, 2 * (count - i) :][:, :, :width] for i in range(count)])
+    pts = tuple(i / RATE for i in range(count))
+    return Clip((127.5 + 120 * frames).to(torch.uint8), pts, count / RATE, RATE)
+
+
+def split(clip: Clip) -> tuple[Clip, HeldOut]:
+    """Every second frame, and those between."""
+    hidden = list(range(1, len(clip), 2))
+    return clip.select(range(0, len(clip), 2)), HeldOut(clip.pixels[hidden], [float(i / RATE) for i in hidden])
+
+
+def field_of(clip: Clip, config: FieldConfig) -> VideoField:
+    return start_field(clip, config, FlowConfig(), seed=0).field
+
+
+@pytest.fixture(scope="module")
+def observed() -> Clip:
+    return split(panning(9))[0]
+
+
+@pytest.fixture(scope="module")
+def held_out() -> HeldOut:
+    return split(panning(9))[1]
+
+
+@pytest.fixture(scope="module")
+def field(observed: Clip) -> VideoField:
+    return field_of(observed, FULL)
+
+
+@pytest.fixture
+def read_back(tmp_path: Path) -> Callable[[Callable[[SummaryWriter], None]], Any]:
+    """A function that has somebody write events, and reads all of them."""
+
+    def write_and_read(write: Callable[[SummaryWriter], None]) -> Any:
+        with SummaryWriter(str(tmp_path)) as writer:
+            write(writer)
+        return EventAccumulator(str(tmp_path), size_guidance={"images": 0, "histograms": 0, "tensors": 0}).Reload()
+
+    return write_and_read
+
+
+def opened(event: Any) -> Image.Image:
+    picture = Image.open(io.BytesIO(event.encoded_image_string))
+    assert picture.size == (event.width, event.height)
+    return picture
+
+
+def test_pictures_are_written(read_back: Any, field: VideoField, observed: Clip, held_out: HeldOut) -> None:
+    def write(writer: SummaryWriter) -> None:
+        board = Board(writer, observed, held_out, "cpu")
+        for step in (0, 10):
+            board.pictures(field, step)
+
+    events = read_back(write)
+    assert sorted(events.Tags()["images"]) == PICTURES
+    for tag in PICTURES:
+        assert [event.step for event in events.Images(tag)] == [0, 10]
+        picture = opened(events.Images(tag)[0])
+        if tag != "field/4 enlarged":
+            rows = 1 if tag == "field/5 motion" else 2
+            assert picture.size == (2 * (4 * WIDTH + MARGIN) + MARGIN, rows * ROW + MARGIN)
+    speeds = {tag: events.Scalars(tag)[0].value for tag in events.Tags()["scalars"]}
+    assert speeds["motion/99th percentile, px per s"] == pytest.approx(50, rel=0.3)
+    assert speeds["motion/fastest point, px per s"] >= speeds["motion/99th percentile, px per s"]
+
+
+def test_observed_panel_shows_source_field_and_error(
+    read_back: Any, field: VideoField, observed: Clip, held_out: HeldOut
+) -> None:
+    events = read_back(lambda writer: Board(writer, observed, held_out, "cpu").pictures(field, 0))
+    picture = opened(events.Images("field/1 observed")[0])
+    shown = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8).view(picture.height, picture.width, 3)
+    source, made, error = (
+        rearrange(shown[top:, left:][: 4 * HEIGHT : 4, : 4 * WIDTH : 4], "h w c -> c h w").int()
+        for top, left in (
+            (MARGIN + CAPTION, MARGIN),
+            (MARGIN + CAPTION, 4 * WIDTH + 2 * MARGIN),
+            (MARGIN + CAPTION + ROW, MARGIN),
+        )
+    )
+    assert torch.equal(source, observed.frames[len(observed) // 2].int())
+    assert (made - source).abs().max() <= 1  # a field with keyframe colours starts exact
+    assert error.max() <= 10
+
+
+def test_large_pictures_are_shrunk_to_whole_pixels(read_back: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(board_module, "_WIDEST", 400)
+    clip = panning(3, height=101, width=1001)
+    field = field_of(clip, FULL)
+    events = read_back(lambda writer: Board(writer, clip, None, "cpu").pictures(field, 0))
+    event = events.Images("field/1 observed")[0]
+    picture = opened(event)
+    assert picture.width == 2 * (1001 // 3 + MARGIN) + MARGIN
+    # The field and its source are seen through one footprint, so that no error comes from shrinking.
+    error = picture.crop((MARGIN, picture.height - MARGIN - 101 // 3, MARGIN + 1001 // 3, picture.height - MARGIN))
+    assert max(high for _, high in error.getextrema()) <= 10  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("size", [(16000, 16), (2, 20000), (1, 1), (1080, 1920), (3840, 2160)])
+def test_rasters_are_bounded_for_any_shape(size: tuple[int, int]) -> None:
+    raster = board_module._Raster.within(*size, board_module._WIDEST, board_module._TALLEST)
+    assert 1 <= raster.width <= board_module._WIDEST
+    assert 1 <= raster.height <= board_module._TALLEST
+    assert max(raster.region) <= 1
+    assert raster.shrink(torch.zeros(3, *size, dtype=torch.uint8)).shape == (3, raster.height, raster.width)
+
+
+def test_portrait_pictures_lie_side_by_side(read_back: Any) -> None:
+    clip = panning(3, height=80, width=40)
+    field = field_of(clip, PLAIN)
+    events = read_back(lambda writer: Board(writer, clip, None, "cpu").pictures(field, 0))
+    assert opened(events.Images("field/1 observed")[0]).width == 3 * (8 * 40 + MARGIN) + MARGIN
+
+
+def test_quality_is_what_metrics_say(field: VideoField, observed: Clip, held_out: HeldOut, tmp_path: Path) -> None:
+    with SummaryWriter(str(tmp_path)) as writer:
+        scores = Board(writer, observed, held_out, "cpu").quality(field, 0)
+
+    def expected(frames: Tensor, t: list[float]) -> dict[str, float]:
+        made = score(torch.stack(list(render(field, (HEIGHT, WIDTH), t))), frames)
+        return {"psnr": made.psnr, "ssim": made.ssim}
+
+    chosen = [0, 1, 3, 4]
+    seen = expected(observed.pixels[chosen], [2 * i / 25 for i in chosen])
+    unseen = expected(in_memory(held_out.frames), held_out.t)
+    assert scores == pytest.approx(
+        {f"{name}/observed": value for name, value in seen.items()}
+        | {f"{name}/held out": value for name, value in unseen.items()},
+        abs=1e-4,
+    )
+    assert scores["psnr/observed"] > scores["psnr/held out"]
+
+
+def test_quality_leaves_out_what_does_not_apply(tmp_path: Path) -> None:
+    clip = panning(2, height=8, width=8)
+    with SummaryWriter(str(tmp_path)) as writer:
+        board = Board(writer, clip, HeldOut(clip.pixels[:0], []), "cpu")
+        assert set(board.quality(field_of(clip, PLAIN), 0)) == {"psnr/observed"}
+
+
+@pytest.fixture(scope="module")
+def made(observed: Clip) -> VideoField:
+    """A field that makes everything, and so has codes."""
+    return field_of(observed, MADE)
+
+
+def test_histograms_of_all_codes(read_back: Any, made: VideoField, observed: Clip) -> None:
+    events = read_back(lambda writer: Board(writer, observed, None, "cpu").histograms(made, 3))
+    assert sorted(events.Tags()["histograms"]) == [
+        "values/global code",
+        "values/global track",
+        "values/latents, cells of 32 px",
+        "values/latents, cells of 8 px",
+    ]
+    assert events.Histograms("values/global code")[0].histogram_value.num == MADE.shared.width
+
+
+def test_a_field_without_codes_has_no_histograms(read_back: Any, field: VideoField, observed: Clip) -> None:
+    events = read_back(lambda writer: Board(writer, observed, None, "cpu").histograms(field, 3))
+    assert events.Tags()["histograms"] == []
+
+
+def test_histograms_survive_values_that_are_not_finite(read_back: Any, observed: Clip) -> None:
+    field = field_of(observed, MADE)
+    assert field.shared is not None
+    with torch.no_grad():
+        field.shared.code.fill_(float("nan"))
+        field.shared.track[0] = float("inf")
+    events = read_back(lambda writer: Board(writer, observed, None, "cpu").histograms(field, 0))
+    assert "values/global code" not in events.Tags()["histograms"]
+    assert "values/global track" in events.Tags()["histograms"]
+
+
+def test_histograms_of_large_parts_are_sampled(
+    read_back: Any, made: VideoField, observed: Clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(board_module, "_MOST_VALUES", 50)
+    events = read_back(lambda writer: Board(writer, observed, None, "cpu").histograms(made, 0))
+    assert events.Histograms("values/latents, cells of 8 px")[0].histogram_value.num == 50
+
+
+def test_demo_is_an_animated_gif(read_back: Any, field: VideoField, observed: Clip) -> None:
+    events = read_back(lambda writer: Board(writer, observed, None, "cpu").demo(field, 7))
+    (event,) = events.Images(DEMO)
+    assert event.step == 7
+    assert event.encoded_image_string.startswith(b"GIF89a")
+    gif = opened(event)
+    assert gif.size == (WIDTH, HEIGHT)
+    # 0.32 s between the first frame and the last, four times slower, at 50/3 frames a second.
+    assert gif.n_frames == 22  # type: ignore[attr-defined]
+    assert gif.info["loop"] == 0  # for ever
+    assert gif.info["duration"] == 60
+
+
+def test_plain_field(read_back: Any, observed: Clip, held_out: HeldOut) -> None:
+    field = field_of(observed, PLAIN)
+
+    def write(writer: SummaryWriter) -> None:
+        board = Board(writer, observed, held_out, "cpu")
+        board.pictures(field, 0)
+        board.histograms(field, 0)
+        assert len(board.quality(field, 0)) == 4
+
+    tags = read_back(write).Tags()
+    assert sorted(tags["images"]) == PICTURES[:4]
+    assert tags["histograms"] == []
+    assert tags["scalars"] == []
+
+
+@pytest.mark.parametrize("config", [FULL, PLAIN], ids=["full", "plain"])
+def test_clip_of_one_frame(read_back: Any, config: FieldConfig) -> None:
+    clip = panning(1)
+    field = field_of(clip, config)
+
+    def write(writer: SummaryWriter) -> None:
+        board = Board(writer, clip, None, "cpu")
+        board.pictures(field, 0)
+        board.histograms(field, 0)
+        board.demo(field, 0)
+        assert set(board.quality(field, 0)) == {"psnr/observed", "ssim/observed"}
+
+    assert sorted(read_back(write).Tags()["images"]) == ["field/1 observed", "field/4 enlarged"]
+
+
+def test_the_row_in_between_avoids_cuts(tmp_path: Path) -> None:
+    bright = panning(6)
+    dark = torch.zeros_like(bright.pixels[:3])
+    dark[:, 0] = 255
+    clip = replace(bright, frames=torch.cat([bright.pixels[:3], dark]))
+    field = field_of(clip, PLAIN)
+    assert len(field.timeline.shots) == 2
+    with SummaryWriter(str(tmp_path)) as writer:
+        between = Board(writer, clip, None, "cpu")._between(field)
+    assert between is not None
+    assert (between.left, between.right) in ((1, 2), (3, 4))
+
+
+def test_held_out_frames_outside_the_observed_ones_are_only_scored(read_back: Any) -> None:
+    clip = panning(4)
+    observed, held_out = clip.select([0, 1]), HeldOut(clip.pixels[3:], [3 / 25])
+    field = field_of(observed, PLAIN)
+
+    def write(writer: SummaryWriter) -> None:
+        board = Board(writer, observed, held_out, "cpu")
+        board.pictures(field, 0)
+        assert "psnr/held out" in board.quality(field, 0)
+
+    assert sorted(read_back(write).Tags()["images"]) == [PICTURES[0], PICTURES[1], PICTURES[3]]
+
+
+def test_settings_and_facts_are_kept_line_by_line(read_back: Any, observed: Clip) -> None:
+    settings = "field:\n  local:\n    levels: [8, 32]\n"
+    events = read_back(lambda writer: Board(writer, observed, None, "cpu").describe(settings, repr(observed)))
+    (event,) = events.Tensors("about/settings/text_summary")
+    assert event.tensor_proto.string_val[0].decode() == "    field:\n      local:\n        levels: [8, 32]\n"
+    assert "about/clip/text_summary" in events.Tags()["tensors"]
+
+
+def test_held_out_frames_need_instants() -> None:
+    with pytest.raises(UserError, match="2 held-out frames but 1 instants"):
+        HeldOut(panning(2).frames, [0.0])

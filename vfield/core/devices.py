@@ -1,0 +1,30 @@
+"""Which device to work on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, get_args
+
+from vfield.core.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+DeviceName = Literal["auto", "cpu", "cuda", "mps"]
+
+
+def usable_device(name: str) -> torch.device:
+    """The device of this name; "auto" is an accelerator where there is one, and the CPU elsewhere.
+
+    Raises:
+        UserError: when there is no such device here.
+    """
+    if name not in get_args(DeviceName):
+        raise UserError(f"device must be one of {', '.join(get_args(DeviceName))}, got {name!r}")
+    import torch  # here, because the names alone are asked for where nothing is computed
+
+    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        return torch.device(next(kind for kind, there in present.items() if there))
+    if not present[name]:
+        raise UserError(f"device {name} is not available here; use --device auto or cpu")
+    return torch.device(name)

@@ -1,0 +1,255 @@
+"""Where results go: files and folders that appear whole or not at all, and run folders that one process holds.
+
+A result is made in a temporary folder beside its place and moved there when it is complete. The folder is locked by the
+process that made it, and the lock ends with that process, however that ends: so the next one that writes the same
+result knows what is left of a dead process, clears it away, and leaves alone what a living one is at.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import BaseFileLock, FileLock, Timeout
+
+from vfield.core.errors import UserError
+
+LOCK_NAME = ".lock"
+"""In a run folder while a process holds it."""
+
+_LONGEST_KEY = 100  # bytes: a temporary name fits wherever names of 143 do, as on encrypted disks
+_TOKEN = r"\.partial-\d+-[0-9a-f]{8}"
+
+
+def check_parent(path: Path) -> None:
+    """Refuses a path whose folder is missing or cannot be written into.
+
+    Raises:
+        UserError: then.
+    """
+    if path.name in ("", ".."):
+        raise UserError(f"{path} is no name of a new file or folder; add one")
+    if not path.parent.is_dir():
+        raise UserError(f"folder {path.parent} does not exist; create it first")
+    if not os.access(path.parent, os.W_OK):
+        raise UserError(f"cannot write into folder {path.parent}; choose another or change its permissions")
+
+
+def check_folder(path: Path, names: re.Pattern[str], kind: str, overwrite: bool) -> None:
+    """Refuses a folder that may not be replaced.
+
+    Args:
+        path: the folder; it need not exist.
+        names: what its files are called.
+        kind: what they are, for the message.
+        overwrite: allow a folder that holds such files.
+
+    Raises:
+        UserError: when it is a file, holds anything else, or holds such files without `overwrite`.
+    """
+    if not path.exists():
+        return
+    if not path.is_dir():
+        raise UserError(f"{path} is a file, and a folder of {kind} files is to be written; choose another name")
+    found = [entry.name for entry in path.iterdir()]
+    others = [name for name in found if not names.fullmatch(name)]
+    if others:
+        # Replacing a folder deletes it: never one that holds anything but what was made before.
+        raise UserError(f"folder {path} holds other files ({others[0]}); choose an empty or new folder")
+    if found and not overwrite:
+        raise UserError(f"{path} exists; add --overwrite or choose another name")
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder with all it holds, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+# ------------------------------------------------------------------------------------------- temporary names
+
+
+class Temporary:
+    """A temporary folder beside a result's place, in which the result is made.
+
+    Attributes:
+        path: where the result goes.
+        folder: the temporary folder. It holds a lock, the result as "new", for a moment what that replaces as "old".
+        file: where to make the result, a file or a folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Choose the names; nothing is made yet."""
+        self.path = path
+        self._lock: BaseFileLock | None = None
+        self._choose()
+
+    def _choose(self) -> None:
+        self.folder = self.path.with_name(f".{_key(self.path)}.partial-{os.getpid()}-{secrets.token_hex(4)}")
+        self.file = self.folder / "new"
+
+    def make(self) -> Path:
+        """Make the folder, after clearing away those that dead processes have left for the same result.
+
+        Returns:
+            `file`, which is not there yet.
+
+        Raises:
+            OSError: when it cannot be made.
+        """
+        clear_dead(self.path)
+        while True:
+            self.folder.mkdir()
+            self._lock = _lock_of(self.folder)
+            try:
+                self._lock.acquire(timeout=0)
+                return self.file
+            except Timeout:
+                # Another process came between, and took the folder for a dead one's.
+                self._choose()
+
+    def move_into_place(self) -> None:
+        """Give the result its name, replacing what is there.
+
+        Raises:
+            OSError: when it cannot have that; then `remove` puts back what was there.
+        """
+        if not self.file.is_dir():
+            _flush(self.file)
+        elif self.path.exists():
+            # A folder cannot be replaced in one step. Whoever finds the second one missing undoes the first.
+            os.replace(self.path, self.folder / "old")
+        os.replace(self.file, self.path)
+
+    def remove(self) -> None:
+        """Remove the folder and all that is still in it."""
+        _put_back(self.folder, self.path)
+        if self._lock is not None:
+            self._lock.release()
+        # What could not be removed is cleared away by the next that writes this result.
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def is_own_name(name: str) -> bool:
+    """Whether a name in a folder is that of a lock or of a temporary folder."""
+    return name == LOCK_NAME or re.fullmatch(rf"\..+{_TOKEN}", name) is not None
+
+
+def clear_dead(path: Path) -> None:
+    """Remove what processes that are dead have left of making a result; what they had moved aside comes back.
+
+    Raises:
+        OSError: when the folder of the result cannot be looked into.
+    """
+    name = re.compile(re.escape(f".{_key(path)}") + _TOKEN)
+    if not os.access(path.parent, os.R_OK):  # a letter box: results can be put in, but nothing found
+        return
+    for folder in [entry for entry in path.parent.iterdir() if name.fullmatch(entry.name)]:
+        lock = _lock_of(folder)
+        try:
+            lock.acquire(timeout=0)
+        except (Timeout, OSError):  # its process lives, or another is clearing it away, or may not
+            continue
+        _put_back(folder, path)
+        lock.release()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _key(path: Path) -> str:
+    """A result's name as part of another; one that is long enough to make that too long is shortened."""
+    full = os.fsencode(path.name)
+    if len(full) <= _LONGEST_KEY:
+        return path.name
+    return f"{path.name[:20]}~{hashlib.sha256(full).hexdigest()[:16]}"
+
+
+def _lock_of(folder: Path) -> BaseFileLock:
+    return FileLock(folder / "lock", thread_local=False)
+
+
+def _put_back(folder: Path, path: Path) -> None:
+    """Undo the first of the two steps by which a folder is replaced, where the second is missing."""
+    if (folder / "old").exists() and not path.exists():
+        os.replace(folder / "old", path)
+
+
+def _flush(file: Path) -> None:
+    """Have a file on the disk before it gets its name: after a power cut it would be there, but empty."""
+    with file.open("r+b") as handle:
+        os.fsync(handle.fileno())
+
+
+@contextmanager
+def replaced(path: Path) -> Iterator[Path]:
+    """A temporary name to write to; what was written there gets its own name at the end, and is removed on failure.
+
+    Raises:
+        UserError: when it cannot be written.
+    """
+    temporary = Temporary(path)
+    try:
+        yield temporary.make()
+        temporary.move_into_place()
+    except OSError as error:
+        told = f"could not write {path}: {error.strerror or error}; free some space or choose another folder"
+        raise UserError(told) from error
+    finally:
+        temporary.remove()
+
+
+# ------------------------------------------------------------------------------------------- run folders
+
+
+@contextmanager
+def held(folder: Path, wait_seconds: float = 0.5) -> Iterator[None]:
+    """Hold a run folder against other processes, making it where it is missing.
+
+    The same process may hold it again while it does. A folder that was made here, and that nothing came into, is gone
+    in the end.
+
+    Args:
+        folder: the folder. Reading from it needs no holding.
+        wait_seconds: how long to wait for another process that holds it.
+
+    Raises:
+        UserError: when another process holds it, or it cannot be made or written to.
+    """
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder.absolute() / LOCK_NAME, thread_local=False, is_singleton=True)
+        lock.acquire(timeout=wait_seconds)
+    except (Timeout, OSError) as error:
+        _remove_empty(made)
+        if isinstance(error, Timeout):
+            raise UserError(
+                f"another process is at work in {folder}; wait until it has ended, or name another folder"
+            ) from None
+        raise UserError(f"{folder} cannot be written to ({error.strerror}); name another folder") from error
+    try:
+        yield
+    finally:
+        if lock.lock_counter == 1:
+            # While it is held: who waits for the file that is removed here looks for it again. Windows keeps files that
+            # are open, so there it stays, held by nobody.
+            with suppress(PermissionError):
+                (folder / LOCK_NAME).unlink(missing_ok=True)
+        lock.release()
+        _remove_empty(made)
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    """Remove folders, each within the next, up to the first that holds something."""
+    for folder in folders:
+        try:
+            folder.rmdir()
+        except OSError:
+            return

@@ -1,0 +1,39 @@
+"""Fitting: the one training loop, for one clip, for many, and for a new clip beside those that were fitted."""
+
+from typing import TYPE_CHECKING
+
+from vfield.core.lazily import names_from
+
+if TYPE_CHECKING:
+    from vfield.learn.config import Config, TrainingConfig
+    from vfield.learn.fits import FitResult, adapt, begin_folder, check_device, fit, fit_many
+    from vfield.learn.saves import RESUME_NAME, remove_summary
+
+__getattr__ = names_from(
+    __name__,
+    {
+        "FitResult": "vfield.learn.fits",
+        "adapt": "vfield.learn.fits",
+        "begin_folder": "vfield.learn.fits",
+        "check_device": "vfield.learn.fits",
+        "fit": "vfield.learn.fits",
+        "fit_many": "vfield.learn.fits",
+        "RESUME_NAME": "vfield.learn.saves",
+        "remove_summary": "vfield.learn.saves",
+        "Config": "vfield.learn.config",
+        "TrainingConfig": "vfield.learn.config",
+    },
+)
+
+__all__ = [
+    "RESUME_NAME",
+    "Config",
+    "FitResult",
+    "TrainingConfig",
+    "adapt",
+    "begin_folder",
+    "check_device",
+    "fit",
+    "fit_many",
+    "remove_summary",
+]

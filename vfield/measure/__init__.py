@@ -1,0 +1,1 @@
+"""How good a result is: on what was held out, beside peers, in benchmarks."""

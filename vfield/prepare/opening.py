@@ -1,0 +1,133 @@
+"""A clip in a file, looked through once and then read frame by frame when asked."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Callable, Iterable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from vfield.core.clip import Clip
+from vfield.core.errors import UserError
+from vfield.core.facts import facts_from_json, facts_to_json, numbers_from_json, numbers_to_json, shots_from_json
+from vfield.core.json_files import exact, mapping, read_json
+from vfield.prepare.scan import LOOKED_AT_SIDE, Scan, scan_batches
+from vfield.video_io import Deinterlacing, FileFrames, FilePart, FileScan, as_seconds, scan_clip
+
+SCAN_NAME = "scan.json"
+"""In a run folder: what a look through its clip has found."""
+
+_LOG = logging.getLogger("vfield")
+
+# Wraps the batches of frames that are looked through in a progress display.
+Progress = Callable[[Iterator[Tensor]], Iterable[Tensor]]
+
+
+class OpenedClip(NamedTuple):
+    """A clip that reads its frames when asked.
+
+    Attributes:
+        clip: the clip.
+        scan: what a look through it has found.
+        kept: the same in words, to be kept in a file (`SCAN_NAME`) from which `open_clip` takes it again.
+    """
+
+    clip: Clip
+    scan: Scan
+    kept: str
+
+
+def open_clip(
+    path: str | Path,
+    *,
+    start_seconds: Fraction | float | None = None,
+    end_seconds: Fraction | float | None = None,
+    size: tuple[int, int] | None = None,
+    deinterlace: Deinterlacing | None = None,
+    kept: Path | None = None,
+    progress: Progress = lambda batches: batches,
+) -> OpenedClip:
+    """Look through a part of a file once: its times, cuts, flashes and held frames. No frame is kept.
+
+    Args:
+        path: the file; the other arguments are those of `vfield.video_io.read_clip`.
+        start_seconds: likewise.
+        end_seconds: likewise.
+        size: likewise.
+        deinterlace: likewise.
+        kept: a file that may hold what was found of the same part before, so that it is not looked through again.
+        progress: wraps the frames in a display.
+
+    Raises:
+        UserError: as `read_clip`.
+    """
+    # A frame's own instant, given as a decimal, is that frame's, for whoever reads the part again, too.
+    start, end = as_seconds(start_seconds, "start_seconds"), as_seconds(end_seconds, "end_seconds")
+    part = FilePart(Path(path), start, end, size, deinterlace)
+    found = None if kept is None else _kept_scan(kept, part)
+    if found is None:
+        found = scan_clip(
+            path,
+            lambda batches: scan_batches(progress(batches)),
+            longest_side=LOOKED_AT_SIDE,
+            start_seconds=start,
+            end_seconds=end,
+            size=size,
+            deinterlace=deinterlace,
+        )
+    facts = found.facts
+    frames = FileFrames(part, facts, found.origin)
+    clip = Clip(
+        frames=frames.rgb,
+        alpha=frames.alpha,
+        pts_seconds=facts.pts_seconds,
+        end_seconds=facts.end_seconds,
+        frame_rate=facts.frame_rate,
+        color=facts.color,
+        pixel_aspect=facts.pixel_aspect,
+        source=facts.source,
+    )
+    return OpenedClip(clip, found.seen, _words_of(part, found))
+
+
+def _known_by(part: FilePart) -> dict[str, Any]:
+    """What tells a part of a file from another, and from the same after it was changed."""
+    held = part.path.stat()
+    plain = {name: None if value is None else str(value) for name, value in part._asdict().items()}
+    return {**plain, "path": os.fspath(part.path.absolute()), "bytes": held.st_size, "modified_ns": held.st_mtime_ns}
+
+
+def _words_of(part: FilePart, found: FileScan[Scan]) -> str:
+    """What was found of a part, as JSON."""
+    described = {
+        "of": _known_by(part),
+        "clip": facts_to_json(found.facts),
+        "origin": str(found.origin),
+        "shots": [[shot.start, shot.stop] for shot in found.seen.shots],
+        "repeats": numbers_to_json(found.seen.repeats) if found.seen.repeats else [],
+    }
+    return json.dumps(described)
+
+
+def _kept_scan(kept: Path, part: FilePart) -> FileScan[Scan] | None:
+    """What was kept of a look through this part; None where there is none, or the file has changed since."""
+    if not kept.is_file():
+        return None
+    try:
+        described = mapping(read_json(kept, "scan"), "scan")
+        if described.get("of") != _known_by(part):
+            return None
+        facts = facts_from_json(described.get("clip"))
+        count = len(facts.pts_seconds)
+        shots = shots_from_json(described.get("shots"), count)
+        told = described.get("repeats")
+        repeats = [] if told == [] else numbers_from_json(told, count)
+        return FileScan(facts, exact(described.get("origin"), "origin"), Scan(shots, repeats))
+    except UserError as error:
+        _LOG.warning("%s is damaged (%s): the clip is looked through again", kept, error)
+        return None
