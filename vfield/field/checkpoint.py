@@ -36,6 +36,7 @@ from vfield.prepare.flow import FlowConfig
 from vfield.video_io import kept_in_file
 
 FIELD_NAME = "field.safetensors"
+PACKED_STEM = "field.source."  # of a clip that was packed into the run folder of its field
 EXPORTS_NAME = "exports"  # the folder of a run in which pieces of exports lie
 _FORMAT = "vfield 4"
 _SPARE_BYTES = 64 << 20  # that a field may take beside its values
@@ -55,6 +56,13 @@ class SavedField(NamedTuple):
     facts: ClipFacts
     expectation: Expectation | None = None
     folder: Path | None = None
+
+
+class KeptFrames(NamedTuple):
+    """Keyframes as a field file has them read, and their alpha; None for what it reads not at all."""
+
+    frames: Frames | None
+    alpha: Frames | None
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
@@ -96,10 +104,26 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     raise UserError(f"{path} is not a field file of this version ({_FORMAT}); fit the clip again")
 
 
-def save_field(path: Path, field: VideoField, facts: ClipFacts, expectation: Expectation | None = None) -> None:
+def save_field(
+    path: Path,
+    field: VideoField,
+    facts: ClipFacts,
+    expectation: Expectation | None = None,
+    kept: KeptFrames | None = None,
+) -> KeptFrames:
     """Write a field file: what was learnt, and where its frames are read.
 
     Frames that are in memory are kept beside it, losslessly (`NAME.frames.mkv`, and `NAME.alpha.mkv`).
+
+    Args:
+        path: of the file.
+        field: the field.
+        facts: of its clip.
+        expectation: what it expects of itself, if it can tell.
+        kept: what an earlier call gave for this field and file: frames in memory are not written again.
+
+    Returns:
+        Where the frames are read; to be given to the next call.
 
     Raises:
         UserError: when the folder cannot be written to.
@@ -108,15 +132,15 @@ def save_field(path: Path, field: VideoField, facts: ClipFacts, expectation: Exp
     curves = None if field.motion is None else field.motion.source
     if curves is not None and not isinstance(curves, AskedCurves):
         raise UserError("a field is kept with curves that can be found again; start it from a clip")
-    frames = alpha = None
-    if field.colours is not None or curves is not None:
+    frames, alpha = kept or (None, None)
+    if frames is None and (field.colours is not None or curves is not None):
         frames = kept_in_file(field.frames, path.with_name(f"{path.stem}.frames.mkv"))
-    if field.alpha is not None:
+    if alpha is None and field.alpha is not None:
         alpha = kept_in_file(field.alpha, path.with_name(f"{path.stem}.alpha.mkv"))
     described = {
         "config": asdict(config),
-        "clip": facts_to_json(facts),
-        "keyframes": numbers_to_json(_keyframes_of(field, facts)),
+        "clip": facts_to_json(_beside(facts, path.parent)),
+        "keyframes": numbers_to_json(keyframes_of(field, facts)),
         "shots": [[shot.start, shot.stop] for shot in field.timeline.shots],
         "flow": None if curves is None else asdict(curves.config),
         "frames": None if frames is None else frames_to_json(frames, path.parent),
@@ -124,9 +148,37 @@ def save_field(path: Path, field: VideoField, facts: ClipFacts, expectation: Exp
         "expectation": None if expectation is None else asdict(expectation),
     }
     write_tensors(path, values, described)
+    return KeptFrames(frames, alpha)
 
 
-def _keyframes_of(field: VideoField, facts: ClipFacts) -> list[int]:
+def repack(path: Path, facts: ClipFacts, frames: Frames | None, alpha: Frames | None) -> None:
+    """Have a field file read its clip elsewhere; what was learnt stays.
+
+    Args:
+        path: of the file.
+        facts: of the clip, its new place among them.
+        frames: the keyframes, and
+        alpha: theirs; None where they are read as before.
+
+    Raises:
+        UserError: as `read_tensors` and `write_tensors`.
+    """
+    tensors, described = read_tensors(path)
+    described["clip"] = facts_to_json(_beside(facts, path.parent))
+    for name, read in (("frames", frames), ("alpha", alpha)):
+        if read is not None:
+            described[name] = frames_to_json(read, path.parent)
+    write_tensors(path, tensors, described)
+
+
+def _beside(facts: ClipFacts, folder: Path) -> ClipFacts:
+    """A clip that was packed into the folder of its field is named by its place there, and goes where that goes."""
+    source = Path(facts.source or "")
+    packed = source.parent == folder.absolute() and source.name.startswith(PACKED_STEM)
+    return replace(facts, source=source.name) if packed else facts
+
+
+def keyframes_of(field: VideoField, facts: ClipFacts) -> list[int]:
     """Which of its clip's frames are a field's keyframes."""
     times = keyframe_t(facts.pts_seconds)
     numbers = torch.searchsorted(times, field.timeline.t.cpu())
@@ -164,6 +216,8 @@ def load_field(path: str | Path, device: str = "cpu", source: str | Path | None 
     tensors, described = read_tensors(path)
     try:
         facts = facts_from_json(described["clip"])
+        if facts.source and not Path(facts.source).is_absolute():
+            facts = replace(facts, source=str((path.parent / facts.source).absolute()))
         if source is not None:
             facts = replace(facts, source=str(Path(source).absolute()))  # its sound is there, too
         field = _built(described, tensors, facts, path.parent, source)

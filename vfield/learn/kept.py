@@ -12,15 +12,15 @@ from torch import Tensor
 from vfield.core.errors import UserError
 from vfield.core.folders import remove
 from vfield.core.frames import Frames
-from vfield.field.checkpoint import FIELD_NAME
+from vfield.field.checkpoint import FIELD_NAME, PACKED_STEM
 from vfield.video_io import FileFrames, keep_lossless
 
-_NAME = r"field\.kept-\d+\.mkv"
+_KEPT, _PACKED = r"field\.kept-\d+\.mkv", r"field\.source\.\w+"
 
 
 def is_kept_name(name: str) -> bool:
-    """Whether a name in the folder of a run is that of changed frames."""
-    return re.fullmatch(_NAME, name) is not None
+    """Whether a name in the folder of a run is that of changed frames, or of a clip that was packed into it."""
+    return re.fullmatch(f"{_KEPT}|{_PACKED}", name) is not None
 
 
 class Kept:
@@ -56,25 +56,27 @@ class Kept:
         return frames
 
 
-def remove_unused(folder: Path, frames: Frames) -> None:
+def remove_unused(folder: Path, frames: Frames, source: str | None) -> None:
     """Remove what earlier fits have kept in the folder of a field, once that field is there.
 
     Args:
         folder: of the field.
         frames: those that it reads.
+        source: the file of its clip, which may lie in the folder, too.
     """
     reader = FileFrames.of(frames)
+    used = {Path(source or "").name, "" if reader is None else reader.part.path.name}
     for path in folder.iterdir():
-        if is_kept_name(path.name) and (reader is None or path.name != reader.part.path.name):
+        if is_kept_name(path.name) and path.name not in used:
             remove(path)
 
 
 def remove_field(folder: Path) -> None:
     """Remove a field, and the frames that it reads in its folder."""
     field = folder / FIELD_NAME
-    for path in (field, *folder.glob(f"{field.stem}.*.mkv")):
+    for path in (field, *folder.glob(f"{field.stem}.*.mkv"), *folder.glob(f"{PACKED_STEM}*")):
         remove(path)
 
 
 def _is_kept(path: Path, folder: Path) -> bool:
-    return path.parent == folder and is_kept_name(path.name)
+    return path.parent == folder and re.fullmatch(_KEPT, path.name) is not None

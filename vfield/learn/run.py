@@ -19,7 +19,7 @@ from vfield.core.clip import Clip
 from vfield.core.errors import UserError
 from vfield.core.folders import remove
 from vfield.core.interrupts import Flag, interrupts
-from vfield.field.checkpoint import FIELD_NAME, save_field
+from vfield.field.checkpoint import FIELD_NAME, KeptFrames, save_field
 from vfield.field.conditioning import running_statistics
 from vfield.field.video_field import VideoField
 from vfield.learn.board import Board, HeldOut
@@ -79,6 +79,7 @@ class Run:
         self.last = 0
         self.interrupted = False
         self.forces: dict[str, float] | None = None
+        self._kept: dict[str, KeptFrames] = {}
         self.writers: list[SummaryWriter] = []
         like = None if task.shared is None else task.shared.with_copied_parts()
         self.members: list[Member] = []
@@ -108,7 +109,7 @@ class Run:
 
     def _folder_of(self, out: Path) -> Path:
         """Where this process keeps changed frames: the run's folder, or beside the main process's one of its own."""
-        return out if self.accelerator.is_main_process else out / f"process-{self.accelerator.process_index}"
+        return out if self.accelerator.is_main_process else out / f".process-{self.accelerator.process_index}"
 
     def open_boards(self, out: Path) -> None:
         """Begin to show every clip in TensorBoard: the only one in the run's own events, several each in its own."""
@@ -365,8 +366,10 @@ class Run:
         if self.out is None or not self.accelerator.is_main_process:
             return
         for member in self.members:
-            save_field(self.out / member.name / FIELD_NAME, member.field, member.facts, member.expectation)
-            remove_unused(self.out / member.name, member.field.frames)
+            folder, field = self.out / member.name, member.field
+            kept = self._kept.get(member.name)
+            self._kept[member.name] = save_field(folder / FIELD_NAME, field, member.facts, member.expectation, kept)
+            remove_unused(folder, field.frames, member.facts.source)
 
     def _made_of(self) -> str:
         return fingerprint(self.config.field, {member.name: member.facts for member in self.members})

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from vfield.video_io.carry import CarryPlan
     from vfield.video_io.clips import clips_in
     from vfield.video_io.clock import told_jumps
+    from vfield.video_io.cutting import cut_packets
     from vfield.video_io.details import FileDetails, inspect_file
     from vfield.video_io.encode import CONTAINERS, cannot_hold, hardly_played
     from vfield.video_io.filters import ENLARGE, LANCZOS_REACH, encode_gif, enlarge_lanczos, filter_frames, resize
@@ -40,6 +41,7 @@ __getattr__ = names_from(
         "cannot_hold": "vfield.video_io.encode",
         "clips_in": "vfield.video_io.clips",
         "hardly_played": "vfield.video_io.encode",
+        "cut_packets": "vfield.video_io.cutting",
         "encode_gif": "vfield.video_io.filters",
         "filter_frames": "vfield.video_io.filters",
         "ENLARGE": "vfield.video_io.filters",
@@ -94,6 +96,7 @@ __all__ = [
     "check_gif_times",
     "clips_in",
     "common_time_base",
+    "cut_packets",
     "digest_of",
     "encode_gif",
     "enlarge_lanczos",

@@ -34,6 +34,7 @@ _KEPT_BYTES = 96 << 20
 _LEAST_KEPT = 4  # frames, however large
 # Frames that are decoded and passed over rather than looked for anew.
 _NEAR = 48
+_SMALL_SIDE = 64  # of frames that are decoded for their times alone
 _AHEAD = 3  # frames that are decoded before they are asked for
 
 
@@ -90,6 +91,7 @@ class FileFrames:
             is_kept: see above.
         """
         self.part, self.pts_seconds, self.origin, self.is_kept = part, facts.pts_seconds, origin, is_kept
+        self._facts = facts
         dtype = torch.uint8 if facts.color.bit_depth == 8 else torch.float32
         count, (height, width) = len(self.pts_seconds), (facts.height, facts.width)
         self.rgb = MadeFrames((count, 3, height, width), dtype, self._kept_rgb)
@@ -271,6 +273,26 @@ class FileFrames:
         if self._digest is None:
             self._digest = digest_of(self.part.path)
         return self._digest
+
+    def moved(self, path: Path) -> FileFrames:
+        """The same part in a file that was made for a field, and goes where that goes."""
+        return FileFrames(self.part._replace(path=path), self._facts, self.origin, is_kept=True)
+
+    def is_held_by(self, path: Path) -> bool:
+        """Whether a file, too, holds the part: all its times, and its first and last frame as they are."""
+        other, part = self.moved(path), self.part
+        height, width = self.rgb.shape[2:]
+        try:
+            with opened(
+                path, part.start_seconds, part.end_seconds, (height, width), part.deinterlace, self.origin
+            ) as reading:
+                times = tuple(pts for _, pts, _ in reading.pictures(_SMALL_SIDE))
+            ends = (0, len(self.pts_seconds) - 1)
+            return times == self.pts_seconds and all(torch.equal(self.rgb[at], other.rgb[at]) for at in ends)
+        except UserError:
+            return False
+        finally:
+            other.close()
 
     @staticmethod
     def of(frames: Frames) -> FileFrames | None:
