@@ -140,7 +140,8 @@ def hear(path: Path, track: int = 0) -> np.ndarray:
             begin = round((frame.pts or 0) * (frame.time_base or 1) * SOUND_RATE)
             if len(heard) and abs(begin - len(heard)) <= SOUND_RATE // 1000:
                 begin = len(heard)  # Matroska rounds times to 1/1000 s
-            samples = frame.to_ndarray()[0]
+            samples = frame.to_ndarray()[0][max(0, -begin) :]
+            begin = max(begin, 0)
             heard = np.pad(heard, (0, max(0, begin + len(samples) - len(heard))))
             heard[begin : begin + len(samples)] = samples
         return heard

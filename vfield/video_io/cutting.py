@@ -56,7 +56,7 @@ def _copy(source: InputContainer, written: OutputContainer, path: Path, first: F
     entered = False
     for packet in source.demux():
         entered = entered or (packet.stream is video and packet.is_keyframe)
-        if packet.dts is None or not entered:
+        if not packet.size or not entered:
             continue
         if _begins(packet) >= last:
             if packet.stream is video:
@@ -67,6 +67,6 @@ def _copy(source: InputContainer, written: OutputContainer, path: Path, first: F
 
 
 def _begins(packet: Packet) -> Fraction:
-    """When a packet is to be decoded, seconds: never after it is shown."""
-    assert packet.dts is not None
-    return packet.dts * packet.time_base
+    """When a packet is to be decoded, seconds, which is never after it is shown; Matroska may know only the latter."""
+    ticks = packet.pts if packet.dts is None else packet.dts
+    return (ticks or 0) * packet.time_base
