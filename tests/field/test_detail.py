@@ -18,7 +18,7 @@ from torch import Tensor
 from vfield.core.coords import Footprint, pixel_uv, with_t
 from vfield.core.errors import UserError
 from vfield.field import detail as module
-from vfield.field.detail import Detail, DetailConfig, Sighting, Sightings, Symmetry, gather, neighbours, sight
+from vfield.field.detail import Alignment, Alignments, Detail, DetailConfig, Symmetry, align, gather, neighbours
 from vfield.field.latents import ColourKeyframes
 from vfield.field.video_field import VideoField
 
@@ -65,16 +65,16 @@ def seen_of(evidence: Tensor, neighbour: int) -> Tensor:
     return evidence[first : first + 17]
 
 
-def there_and_nowhere_else(keyframes: int, displacement: Sequence[float], size: tuple[int, int]) -> Sightings:
+def there_and_nowhere_else(keyframes: int, displacement: Sequence[float], size: tuple[int, int]) -> Alignments:
     """Every keyframe sees all others at one displacement, without a miss."""
     moved = torch.tensor(displacement)[:, None, None].expand(2, *size)
 
-    def sightings(keyframe: int) -> list[Sighting | None]:
+    def alignments(keyframe: int) -> list[Alignment | None]:
         others = [other for other in range(keyframes) if other != keyframe]
-        found: list[Sighting | None] = [Sighting(other, moved, torch.zeros(1, *size)) for other in others]
+        found: list[Alignment | None] = [Alignment(other, moved, torch.zeros(1, *size)) for other in others]
         return found + [None] * (4 - len(others))
 
-    return sightings
+    return alignments
 
 
 # --------------------------------------------------------------------------------------------- the encoder
@@ -172,8 +172,8 @@ def test_evidence_of_a_known_translation() -> None:
     t = torch.arange(FRAMES) / 25
     # Held away from black and white, where it would be cut off and have edges.
     colours = ColourKeyframes(smooth(FRAMES))
-    sightings = [sight(shifted, t, 2, 2 + step, SIZE, torch.device("cpu")) for step in NEIGHBOURS]
-    evidence, base = gather(colours, 2, sightings)
+    alignments = [align(shifted, t, 2, 2 + step, SIZE, torch.device("cpu")) for step in NEIGHBOURS]
+    evidence, base = gather(colours, 2, alignments)
     assert evidence.shape == (15 + 4 * 17, *SIZE)
     assert base.shape == (3, 2 * SIZE[0], 2 * SIZE[1])
     torch.testing.assert_close(evidence[:3], colours.frames[2] - 0.5)
@@ -205,13 +205,13 @@ def test_evidence_of_a_scene_in_a_mirror(symmetry: Symmetry) -> None:
     sign = torch.tensor([-1.0 if symmetry.across else 1.0, -1.0 if symmetry.down else 1.0])[:, None, None]
     order = [1, 0] if symmetry.swapped else [0, 1]
 
-    def turned(sighting: Sighting) -> Sighting:
-        moved = symmetry.of_picture(sign * sighting.displacement)[order]
-        return Sighting(sighting.keyframe, moved, symmetry.of_picture(sighting.miss))
+    def turned(alignment: Alignment) -> Alignment:
+        moved = symmetry.of_picture(sign * alignment.displacement)[order]
+        return Alignment(alignment.keyframe, moved, symmetry.of_picture(alignment.miss))
 
-    sightings = [Sighting(other, *seen) for other, *seen in zip((0, 2), displacement, miss, strict=True)]
-    straight, base = gather(ColourKeyframes(frames), 1, sightings)
-    mirrored, mirrored_base = gather(ColourKeyframes(symmetry.of_picture(frames)), 1, [turned(s) for s in sightings])
+    alignments = [Alignment(other, *seen) for other, *seen in zip((0, 2), displacement, miss, strict=True)]
+    straight, base = gather(ColourKeyframes(frames), 1, alignments)
+    mirrored, mirrored_base = gather(ColourKeyframes(symmetry.of_picture(frames)), 1, [turned(s) for s in alignments])
     torch.testing.assert_close(mirrored, symmetry.of_evidence(straight), atol=1e-4, rtol=0)
     torch.testing.assert_close(mirrored_base, symmetry.of_picture(base), atol=1e-4, rtol=0)
 
@@ -234,7 +234,7 @@ def test_the_way_there_and_back_is_missed_by_what_it_is_missed() -> None:
         step = 3 if t_to > t_from else -2
         return uv + torch.tensor([step / SIZE[1], 0.0]), torch.ones(len(uv), dtype=torch.bool)
 
-    found = sight(drifting, torch.tensor([0.0, 1.0]), 0, 1, SIZE, torch.device("cpu"))
+    found = align(drifting, torch.tensor([0.0, 1.0]), 0, 1, SIZE, torch.device("cpu"))
     assert found.keyframe == 1
     torch.testing.assert_close(found.miss, torch.ones_like(found.miss), atol=1e-4, rtol=0)
     torch.testing.assert_close(found.displacement[0], torch.full_like(found.displacement[0], 3.0), atol=1e-4, rtol=0)
@@ -381,7 +381,7 @@ class Told(Detail):
         super().__init__(DetailConfig())
         self.fine = fine
 
-    def _encoded(self, colours: ColourKeyframes, keyframe: int, sightings: Sequence[Sighting | None]) -> Tensor:
+    def _encoded(self, colours: ColourKeyframes, keyframe: int, alignments: Sequence[Alignment | None]) -> Tensor:
         return self.fine[keyframe]
 
 
@@ -426,8 +426,8 @@ def test_a_neighbour_that_differs_or_misses_has_no_say(scale: float, miss: float
     detail = Told(fine)
     detail.scale.fill_(scale)
     colours = ColourKeyframes(torch.full((2, 3, *SIZE), 0.5))
-    sightings: list[Sighting | None] = [Sighting(1, torch.zeros(2, *SIZE), torch.full((1, *SIZE), miss))]
-    torch.testing.assert_close(detail.finer(colours, 0, lambda _: sightings), fine[0], atol=1e-6, rtol=0)
+    alignments: list[Alignment | None] = [Alignment(1, torch.zeros(2, *SIZE), torch.full((1, *SIZE), miss))]
+    torch.testing.assert_close(detail.finer(colours, 0, lambda _: alignments), fine[0], atol=1e-6, rtol=0)
 
 
 def test_a_neighbour_that_shows_another_thing_with_as_little_detail_has_no_say() -> None:
@@ -452,8 +452,8 @@ def test_a_neighbour_has_no_say_where_its_motion_tears() -> None:
     colours = ColourKeyframes(torch.full((2, 3, *SIZE), 0.5))
     torn = torch.zeros(2, *SIZE)
     torn[:, :, SIZE[1] // 2 :] = 20.0
-    sightings: list[Sighting | None] = [Sighting(1, torn, torch.zeros(1, *SIZE))]
-    change = (detail.finer(colours, 0, lambda _: sightings) - fine[0]).abs().mean(dim=(0, 1))
+    alignments: list[Alignment | None] = [Alignment(1, torn, torch.zeros(1, *SIZE))]
+    change = (detail.finer(colours, 0, lambda _: alignments) - fine[0]).abs().mean(dim=(0, 1))
     tear = SIZE[1]  # in cells
     assert change[tear - 2 : tear + 2].max() < 1e-5
     assert change[: tear - 8].min() > 0.005
@@ -464,6 +464,6 @@ def test_of_frames_that_are_alike_the_average_is_the_prediction() -> None:
     detail = Detail(DetailConfig())
     perturb(detail, 0.1)
     detail.scale.fill_(0.1)
-    sightings = there_and_nowhere_else(5, (0.0, 0.0), SIZE)
-    alone = detail._encoded(colours, 2, sightings(2)).detach()
-    torch.testing.assert_close(detail.finer(colours, 2, sightings), alone, atol=5e-5, rtol=0)
+    alignments = there_and_nowhere_else(5, (0.0, 0.0), SIZE)
+    alone = detail._encoded(colours, 2, alignments(2)).detach()
+    torch.testing.assert_close(detail.finer(colours, 2, alignments), alone, atol=5e-5, rtol=0)

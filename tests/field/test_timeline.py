@@ -2,7 +2,7 @@
 
 import torch
 
-from vfield.field.timeline import Gap, Leg, Timeline, gaps_between, gaps_hiding
+from vfield.field.timeline import Gap, Passage, Timeline, gaps_between, gaps_hiding
 
 
 def test_gaps_stay_within_shots() -> None:
@@ -25,7 +25,7 @@ def timeline() -> Timeline:
 def found(t: float) -> tuple[int, int, int | None, float]:
     line = timeline()
     segment = line.segments[int(line.find(torch.tensor([t])))]
-    return segment.left, segment.right, segment.gap, float(line.alpha(segment, torch.tensor([t])))
+    return segment.left, segment.right, segment.gap, float(line.fraction(segment, torch.tensor([t])))
 
 
 def test_a_keyframe_is_the_start_of_its_gap() -> None:
@@ -57,14 +57,14 @@ def test_one_keyframe_is_always_held() -> None:
 
 def test_a_route_passes_every_gap_on_the_way_in_either_direction() -> None:
     line = Timeline(torch.tensor([0.0, 1.0, 2.0, 4.0]), [range(0, 4)])
-    assert line.route(0.25, 3.0) == [Leg(0, 0.25, 1.0), Leg(1, 0.0, 1.0), Leg(2, 0.0, 0.5)]
-    assert line.route(3.0, 0.25) == [Leg(2, 0.5, 0.0), Leg(1, 1.0, 0.0), Leg(0, 1.0, 0.25)]
-    assert line.route(1.25, 1.5) == [Leg(1, 0.25, 0.5)]
+    assert line.route(0.25, 3.0) == [Passage(0, 0.25, 1.0), Passage(1, 0.0, 1.0), Passage(2, 0.0, 0.5)]
+    assert line.route(3.0, 0.25) == [Passage(2, 0.5, 0.0), Passage(1, 1.0, 0.0), Passage(0, 1.0, 0.25)]
+    assert line.route(1.25, 1.5) == [Passage(1, 0.25, 0.5)]
 
 
 def test_a_route_from_keyframe_to_keyframe_is_one_whole_gap() -> None:
-    assert timeline().route(0.0, 1.0) == [Leg(0, 0.0, 1.0)]
-    assert timeline().route(5.0, 4.0) == [Leg(2, 1.0, 0.0)]
+    assert timeline().route(0.0, 1.0) == [Passage(0, 0.0, 1.0)]
+    assert timeline().route(5.0, 4.0) == [Passage(2, 1.0, 0.0)]
     assert timeline().route(1.0, 1.0) == []
 
 
@@ -74,8 +74,8 @@ def test_no_route_crosses_a_cut_and_nothing_moves_while_a_keyframe_is_held() -> 
     assert line.route(4.5, 1.5) is None
     assert line.route(3.0, 3.1) is None
     assert line.route(2.1, 2.9) == line.route(3.1, 4.0) == []
-    assert line.route(1.5, 2.5) == [Leg(1, 0.5, 1.0)]
-    assert line.route(4.5, 9.0) == [Leg(2, 0.5, 1.0)]
+    assert line.route(1.5, 2.5) == [Passage(1, 0.5, 1.0)]
+    assert line.route(4.5, 9.0) == [Passage(2, 0.5, 1.0)]
     # A shot of one keyframe is held on both sides of it.
     alone = Timeline(torch.tensor([0.0, 1.0, 2.0]), [range(0, 1), range(1, 2), range(2, 3)])
     assert alone.route(0.6, 1.4) == []

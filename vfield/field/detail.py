@@ -45,7 +45,7 @@ from vfield.field.latents import ColourKeyframes, Recent, tensor_bytes
 CELLS = 4  # that a pixel is divided into
 _FINE = 3 * CELLS
 _OWN = 3 + _FINE
-_SIGHTING = _FINE + 5
+_ALIGNMENT = _FINE + 5
 # Motion is smooth: it is followed at every second pixel.
 _FOLLOW_STRIDE = 2
 _UNSEEN_PX = 20.0  # how far from its start a point counts as returned that a neighbour does not show
@@ -62,7 +62,7 @@ _BAND_PIXELS = 1 << 16
 _KEPT_BYTES = 192 << 20
 
 
-class Sighting(NamedTuple):
+class Alignment(NamedTuple):
     """Where a neighbour shows a keyframe's points, on a raster laid over the picture.
 
     Attributes:
@@ -76,7 +76,7 @@ class Sighting(NamedTuple):
     miss: Tensor
 
 
-Sightings = Callable[[int], list[Sighting | None]]
+Alignments = Callable[[int], list[Alignment | None]]
 """From a keyframe to where its neighbours show it; None for one that is not there."""
 
 
@@ -85,21 +85,21 @@ class _Predicted(NamedTuple):
 
     Attributes:
         fine: (3, 2 h, 2 w) means over the fine cells.
-        sightings: of the keyframe's neighbours.
+        alignments: of the keyframe's neighbours.
     """
 
     fine: Tensor
-    sightings: list[Sighting | None]
+    alignments: list[Alignment | None]
 
 
-def sight(
+def align(
     follow: Callable[[Tensor, float, float], tuple[Tensor, Tensor]],
     t: Tensor,
     keyframe: int,
     other: int,
     pixels: tuple[int, int],
     device: torch.device,
-) -> Sighting:
+) -> Alignment:
     """Follow a keyframe's points to another one and back.
 
     Args:
@@ -120,18 +120,18 @@ def sight(
     miss = torch.where((known & known_back)[:, None], miss, torch.full_like(miss, _UNSEEN_PX))
     found = torch.cat([(there - uv) * to_pixels, miss], dim=-1)
     displacement, miss = _raster(found, rows).split([2, 1])
-    return Sighting(other, displacement, miss)
+    return Alignment(other, displacement, miss)
 
 
 def gather(
-    colours: ColourKeyframes, keyframe: int, sightings: Sequence[Sighting | None], rows: range | None = None
+    colours: ColourKeyframes, keyframe: int, alignments: Sequence[Alignment | None], rows: range | None = None
 ) -> tuple[Tensor, Tensor]:
     """What the encoder sees of a keyframe, and the spline that it adds to.
 
     Args:
         colours: the keyframes.
         keyframe: which one.
-        sightings: of its neighbours, in the order of `neighbours`; None where there is none.
+        alignments: of its neighbours, in the order of `neighbours`; None where there is none.
         rows: rows of the keyframe to look at; None for all.
 
     Returns:
@@ -148,16 +148,16 @@ def gather(
     base = base + F.interpolate(own[None], scale_factor=2, mode="nearest")[0]
     seen = [own - 0.5, _cells_last(base) - own.repeat_interleave(CELLS, dim=0)]
     to_uv = 1 / frame.new_tensor([width, height])
-    for sighting in sightings:
-        if sighting is None:
-            absent = own.new_zeros(_SIGHTING, *own.shape[-2:])
+    for alignment in alignments:
+        if alignment is None:
+            absent = own.new_zeros(_ALIGNMENT, *own.shape[-2:])
             absent[-1] = math.log1p(_UNSEEN_PX)
             seen.append(absent)
             continue
-        moved = _resized(sighting.displacement, 2 * height, 2 * width)[:, 2 * rows.start : 2 * rows.stop]
-        there = colours(sighting.keyframe, fine + rearrange(moved, "c h w -> (h w) c") * to_uv, half)
-        phase = 2 * math.pi * _resized(sighting.displacement, height, width)[:, rows.start : rows.stop]
-        miss = _resized(sighting.miss, height, width)[:, rows.start : rows.stop]
+        moved = _resized(alignment.displacement, 2 * height, 2 * width)[:, 2 * rows.start : 2 * rows.stop]
+        there = colours(alignment.keyframe, fine + rearrange(moved, "c h w -> (h w) c") * to_uv, half)
+        phase = 2 * math.pi * _resized(alignment.displacement, height, width)[:, rows.start : rows.stop]
+        miss = _resized(alignment.miss, height, width)[:, rows.start : rows.stop]
         seen += [_cells_last(_raster(there, 2 * len(rows)) - base), phase.cos() / 2, phase.sin() / 2, miss.log1p()]
     return torch.cat(seen), base
 
@@ -192,9 +192,9 @@ def _turned_channels(symmetry: Symmetry, channels: int) -> tuple[list[int], list
     """Which channel of evidence takes each one's place, and with what sign."""
     order, sign = list(range(channels)), [1.0] * channels
     places = symmetry.of_picture(torch.arange(CELLS).reshape(2, 2)).flatten().tolist()
-    for first in (3, *range(_OWN, channels, _SIGHTING)):
+    for first in (3, *range(_OWN, channels, _ALIGNMENT)):
         order[first : first + _FINE] = [first + CELLS * colour + place for colour in range(3) for place in places]
-    for phase in range(_OWN + _FINE, channels, _SIGHTING):
+    for phase in range(_OWN + _FINE, channels, _ALIGNMENT):
         # Cosines of x and y, then sines.
         x, y = (1, 0) if symmetry.swapped else (0, 1)
         order[phase : phase + 4] = [phase + x, phase + y, phase + 2 + x, phase + 2 + y]
@@ -214,7 +214,7 @@ class Detail(nn.Module):
         self.register_buffer("scale", torch.ones(()))
         self._made: Recent[_Predicted] = Recent(lambda made: tensor_bytes(made.fine))
         channels = config.channels
-        seen = _OWN + 2 * config.radius * _SIGHTING
+        seen = _OWN + 2 * config.radius * _ALIGNMENT
         self.head = nn.Conv2d(seen, channels, 3, padding=1)
         self.blocks = nn.ModuleList(
             nn.Sequential(
@@ -230,7 +230,7 @@ class Detail(nn.Module):
         nn.init.zeros_(self.last.bias)
         # Which channels are differences of colours, to be seen in units of the clip's own detail.
         differences = torch.zeros(seen, dtype=torch.bool)
-        for first in (3, *range(_OWN, seen, _SIGHTING)):
+        for first in (3, *range(_OWN, seen, _ALIGNMENT)):
             differences[first : first + _FINE] = True
         self.register_buffer("differences", differences, persistent=False)
 
@@ -274,39 +274,39 @@ class Detail(nn.Module):
         return super()._apply(fn, recurse)
 
     @torch.no_grad()
-    def finer(self, colours: ColourKeyframes, keyframe: int, sightings: Sightings) -> Tensor:
+    def finer(self, colours: ColourKeyframes, keyframe: int, alignments: Alignments) -> Tensor:
         """A keyframe at twice its size.
 
         Args:
             colours: the keyframes.
             keyframe: which one.
-            sightings: those of any keyframe, in the order of `neighbours`.
+            alignments: those of any keyframe, in the order of `neighbours`.
 
         Returns:
             (3, 2 h, 2 w) means over the fine cells; the mean of a pixel's four is the pixel.
         """
-        fine, seen = self._predicted(colours, keyframe, sightings)
+        fine, seen = self._predicted(colours, keyframe, alignments)
         height, width = colours.frames.shape[-2:]
         total, shares = torch.zeros_like(fine), torch.ones_like(fine[:1])
-        for sighting in seen:
-            if sighting is None:
+        for alignment in seen:
+            if alignment is None:
                 continue
             # Made anew each time, which is quick: kept, it would take as much memory again.
-            other = _coefficients(self._predicted(colours, sighting.keyframe, sightings).fine)
+            other = _coefficients(self._predicted(colours, alignment.keyframe, alignments).fine)
             for rows, around in _bands(height, width, _AGREEING_CELLS):
                 own = fine[:, 2 * around.start : 2 * around.stop]
-                change = _moved(other, sighting, around, (height, width)) - own
-                share = self._agreement(change, sighting, around, (height, width))
+                change = _moved(other, alignment, around, (height, width)) - own
+                share = self._agreement(change, alignment, around, (height, width))
                 inner = slice(2 * (rows.start - around.start), 2 * (rows.stop - around.start))
                 total[:, 2 * rows.start : 2 * rows.stop] += (share * change)[:, inner]
                 shares[:, 2 * rows.start : 2 * rows.stop] += share[:, inner]
         return fine + _within_pixels(total / shares)
 
-    def _predicted(self, colours: ColourKeyframes, keyframe: int, sightings: Sightings) -> _Predicted:
+    def _predicted(self, colours: ColourKeyframes, keyframe: int, alignments: Alignments) -> _Predicted:
         """What the encoder makes of one keyframe; kept, since its neighbours ask for it, too."""
 
         def made() -> _Predicted:
-            seen = sightings(keyframe)
+            seen = alignments(keyframe)
             return _Predicted(self._encoded(colours, keyframe, seen), seen)
 
         height, width = colours.frames.shape[-2:]
@@ -314,16 +314,16 @@ class Detail(nn.Module):
         least = (2 * self.config.radius + 2) * _FINE * height * width * 4
         return self._made.get((keyframe, height, width, self.version), max(_KEPT_BYTES, least), made)
 
-    def _encoded(self, colours: ColourKeyframes, keyframe: int, sightings: Sequence[Sighting | None]) -> Tensor:
+    def _encoded(self, colours: ColourKeyframes, keyframe: int, alignments: Sequence[Alignment | None]) -> Tensor:
         parts = []
         height, width = colours.frames.shape[-2:]
         for rows, around in _bands(height, width, self.reach):
-            evidence, base = gather(colours, keyframe, sightings, around)
+            evidence, base = gather(colours, keyframe, alignments, around)
             made = base + self.scale * self(evidence[None])[0]
             parts.append(made[:, 2 * (rows.start - around.start) : 2 * (rows.stop - around.start)])
         return torch.cat(parts, dim=1)
 
-    def _agreement(self, change: Tensor, sighting: Sighting, rows: range, pixels: tuple[int, int]) -> Tensor:
+    def _agreement(self, change: Tensor, alignment: Alignment, rows: range, pixels: tuple[int, int]) -> Tensor:
         """How far a neighbour's fine cells are believed, (1, 2 rows, 2 w) from 0 to 1.
 
         Judged by their means over pixels, too, although those have no say in the result: where something is uncovered,
@@ -331,7 +331,7 @@ class Detail(nn.Module):
         """
         within = _within_pixels(change)
         apart = (_around(within) / _AGREEING) ** 2 + (_around(change - within) / _ALIKE) ** 2
-        doubt = sighting.miss**2 + (_tearing(sighting.displacement) / _TEARING) ** 2
+        doubt = alignment.miss**2 + (_tearing(alignment.displacement) / _TEARING) ** 2
         doubt = _resized(doubt, 2 * pixels[0], 2 * pixels[1])[:, 2 * rows.start : 2 * rows.stop]
         return torch.exp(-apart / self.scale**2 - doubt)
 
@@ -348,7 +348,7 @@ def _around(change: Tensor) -> Tensor:
 
 
 def _tearing(displacement: Tensor) -> Tensor:
-    """By how much motion changes around each point of a sighting, (1, rows, columns) in pixels from pixel to pixel."""
+    """By how much motion changes around each point of a alignment, (1, rows, columns) in pixels from pixel to pixel."""
     torn = torch.zeros_like(displacement[:1])
     for axis in (1, 2):
         if displacement.shape[axis] > 1:
@@ -369,12 +369,12 @@ def _bands(height: int, width: int, reach: int) -> Iterator[tuple[range, range]]
         yield range(top, bottom), range(max(0, top - reach), min(height, bottom + reach))
 
 
-def _moved(fine: Tensor, sighting: Sighting, rows: range, pixels: tuple[int, int]) -> Tensor:
+def _moved(fine: Tensor, alignment: Alignment, rows: range, pixels: tuple[int, int]) -> Tensor:
     """A neighbour's fine cells, by their spline coefficients, where it shows a keyframe's: (3, 2 rows, 2 w)."""
     height, width = pixels
     cells = slice(2 * rows.start, 2 * rows.stop)
     uv = pixel_uv(2 * height, 2 * width)[cells].reshape(-1, 2).to(fine.device)
-    displacement = _resized(sighting.displacement, 2 * height, 2 * width)[:, cells]
+    displacement = _resized(alignment.displacement, 2 * height, 2 * width)[:, cells]
     there = uv_to_xy(uv, 2 * height, 2 * width) + 2 * rearrange(displacement, "c h w -> (h w) c")
     return _raster(sample_grid(fine, there), 2 * len(rows))
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from vfield.field.motion import MotionField
-from vfield.field.timeline import Leg, Timeline
+from vfield.field.timeline import Passage, Timeline
 
 # Each round of looking for a point inside a gap shrinks the error by the motion's own gradient, over half a gap.
 _FOLLOW_ROUNDS = 3
@@ -33,22 +33,22 @@ def follow(motion: MotionField, timeline: Timeline, uv: Tensor, t_from: float, t
         return Followed(uv, torch.zeros_like(uv[:, 0], dtype=torch.bool))
     there = uv
     known = torch.ones_like(uv[:, 0], dtype=torch.bool)
-    for leg in route:
-        there = _along(motion, leg, there)
+    for passage in route:
+        there = _along(motion, passage, there)
         known = known & ((there >= 0) & (there <= 1)).all(dim=-1)
     return Followed(torch.where(known[:, None], there, uv), known)
 
 
-def _along(motion: MotionField, leg: Leg, uv: Tensor) -> Tensor:
-    """Where points (n, 2) of one gap are at the leg's end."""
-    match = motion.match(leg.gap, uv, torch.full_like(uv[:, 0], leg.alpha_from))
-    if leg.alpha_to in (0, 1):
-        return match.right_uv if leg.alpha_to == 1 else match.left_uv
+def _along(motion: MotionField, passage: Passage, uv: Tensor) -> Tensor:
+    """Where points (n, 2) of one gap are at the passage's end."""
+    match = motion.match(passage.gap, uv, torch.full_like(uv[:, 0], passage.fraction_from))
+    if passage.fraction_to in (0, 1):
+        return match.right_uv if passage.fraction_to == 1 else match.left_uv
     # Inside the gap a point is found from its position in the nearer keyframe, by a fixed point.
-    there = torch.lerp(match.left_uv, match.right_uv, leg.alpha_to)
-    alpha = torch.full_like(uv[:, 0], leg.alpha_to)
+    there = torch.lerp(match.left_uv, match.right_uv, passage.fraction_to)
+    fraction = torch.full_like(uv[:, 0], passage.fraction_to)
     for _ in range(_FOLLOW_ROUNDS):
-        seen = motion.match(leg.gap, there, alpha)
-        apart = match.left_uv - seen.left_uv if leg.alpha_to < 0.5 else match.right_uv - seen.right_uv
+        seen = motion.match(passage.gap, there, fraction)
+        apart = match.left_uv - seen.left_uv if passage.fraction_to < 0.5 else match.right_uv - seen.right_uv
         there = there + apart
     return there

@@ -120,16 +120,16 @@ class MotionField(nn.Module):
         """Mean size of the motion in a gap, source pixels a gap, x and y each."""
         return float(self.source.gap(gap).coefficients[:2].abs().mean())
 
-    def match(self, gap: int, uv: Tensor, alpha: Tensor) -> Match:
+    def match(self, gap: int, uv: Tensor, fraction: Tensor) -> Match:
         """Follow points to both keyframes of a gap.
 
         Args:
             gap: row of the grids.
             uv: (n, 2) positions at the instant asked for.
-            alpha: (n,) instant within the gap, 0 at the left keyframe and 1 at the right.
+            fraction: (n,) instant within the gap, 0 at the left keyframe and 1 at the right.
         """
         pixels = uv.new_tensor([self.size[1], self.size[0]])
-        tau = (alpha - 0.5)[:, None]
+        tau = (fraction - 0.5)[:, None]
         curves = self.curves(gap)
         grid = curves.coefficients
         p = uv
@@ -193,13 +193,13 @@ class Visibility(nn.Module):
         assert isinstance(layer, nn.Linear)
         return layer
 
-    def forward(self, match: Match, colours: Sequence[Tensor], alpha: Tensor) -> Tensor:
+    def forward(self, match: Match, colours: Sequence[Tensor], fraction: Tensor) -> Tensor:
         """Shares (n, 4) of the views, left and right along the curve, then each alone; they sum to 1.
 
         Args:
             match: where the points are in both keyframes.
             colours: what the four views show, (n, 3) each.
-            alpha: (n,) instant within the gap, in (0, 1).
+            fraction: (n,) instant within the gap, in (0, 1).
         """
         left, right, lone_left, lone_right = colours
         common, of_left, of_right = split_evidence(match.evidence)
@@ -213,7 +213,7 @@ class Visibility(nn.Module):
         # Bounded, or an extreme view would swallow the whole gap and pop at its ends.
         odds = _MOST_ODDS * torch.tanh(said / _MOST_ODDS)
         border = (_BORDER_ODDS * torch.cat(outside, dim=-1)).clamp(max=_MOST_ODDS)
-        near = torch.stack([torch.log1p(-alpha), torch.log(alpha)] * 2, dim=-1)
+        near = torch.stack([torch.log1p(-fraction), torch.log(fraction)] * 2, dim=-1)
         lone = odds.new_tensor([0.0, 0.0, _LONE_ODDS, _LONE_ODDS])
         return torch.softmax(odds - border + near + lone, dim=-1)
 

@@ -41,16 +41,16 @@ def blended(views: Sequence[Tensor], shares: Tensor) -> Tensor:
     return torch.stack([view * shares[:, i : i + 1] for i, view in enumerate(views)]).sum(dim=0)
 
 
-def view_shares(visibility: Visibility, match: Match, views: Sequence[Tensor], alpha: Tensor) -> Tensor:
+def view_shares(visibility: Visibility, match: Match, views: Sequence[Tensor], fraction: Tensor) -> Tensor:
     """Shares (n, 4) of the views; at the keyframes' own instants exactly theirs.
 
     Args:
         visibility: what tells them in between.
         match: where the points are in the two keyframes.
         views: the four, (n, 3) each: left and right along the curve, and each along the motion that it alone knows of.
-        alpha: (n,) instant between the keyframes, 0 to 1.
+        fraction: (n,) instant between the keyframes, 0 to 1.
     """
-    shares = visibility(match, views, alpha.clamp(1e-6, 1 - 1e-6))
-    ends = torch.stack([1 - alpha, alpha, torch.zeros_like(alpha), torch.zeros_like(alpha)], dim=-1)
-    inside = (alpha > 0) & (alpha < 1)
+    shares = visibility(match, views, fraction.clamp(1e-6, 1 - 1e-6))
+    ends = torch.stack([1 - fraction, fraction, torch.zeros_like(fraction), torch.zeros_like(fraction)], dim=-1)
+    inside = (fraction > 0) & (fraction < 1)
     return torch.where(inside[:, None], shares, ends)

@@ -61,17 +61,17 @@ def gaps_hiding(shots: Sequence[range]) -> dict[int, Gap]:
     return found
 
 
-class Leg(NamedTuple):
+class Passage(NamedTuple):
     """The part of a way through time that lies in one gap.
 
     Attributes:
         gap: row of the motion grids.
-        alpha_from, alpha_to: where the way enters and leaves it, 0 at the left keyframe and 1 at the right.
+        fraction_from, fraction_to: where the way enters and leaves it, 0 at the left keyframe and 1 at the right.
     """
 
     gap: int
-    alpha_from: float
-    alpha_to: float
+    fraction_from: float
+    fraction_to: float
 
 
 class Timeline:
@@ -105,14 +105,14 @@ class Timeline:
         """Whether each t (n,) is the very instant at which its segment, by `find`, begins: (n,) bool."""
         return t.double() == self._starts.to(t.device)[segments]
 
-    def alpha(self, segment: Segment, t: Tensor) -> Tensor:
+    def fraction(self, segment: Segment, t: Tensor) -> Tensor:
         """How far each t (n,) has gone from the left keyframe (0) to the right one (1); 0 where one is held."""
         if segment.gap is None:
             return torch.zeros_like(t)
         left, right = self.t[segment.left].item(), self.t[segment.right].item()
         return ((t - left) / (right - left)).clamp(0, 1)
 
-    def route(self, t_from: float, t_to: float) -> list[Leg] | None:
+    def route(self, t_from: float, t_to: float) -> list[Passage] | None:
         """The gaps passed on the way from one instant to another, in order; None where a cut lies between them.
 
         Stretches in which a keyframe is held are left out: nothing moves there.
@@ -124,15 +124,15 @@ class Timeline:
             return None
         step = 1 if first <= last else -1
         entry, exit_ = (0.0, 1.0) if step == 1 else (1.0, 0.0)
-        legs = []
+        passages = []
         for index in range(first, last + step, step):
             segment = self.segments[index]
-            alpha_from, alpha_to = self.alpha(segment, ends).tolist()
-            alpha_from = alpha_from if index == first else entry
-            alpha_to = alpha_to if index == last else exit_
-            if segment.gap is not None and alpha_from != alpha_to:
-                legs.append(Leg(segment.gap, alpha_from, alpha_to))
-        return legs
+            fraction_from, fraction_to = self.fraction(segment, ends).tolist()
+            fraction_from = fraction_from if index == first else entry
+            fraction_to = fraction_to if index == last else exit_
+            if segment.gap is not None and fraction_from != fraction_to:
+                passages.append(Passage(segment.gap, fraction_from, fraction_to))
+        return passages
 
     def seconds(self, segment: Segment) -> float:
         """Time between the two keyframes of a segment; 1 where one is held, since nothing moves there."""

@@ -30,7 +30,7 @@ from vfield.core.errors import UserError
 from vfield.core.frames import Frames, as_planes
 from vfield.field.config import FieldConfig
 from vfield.field.decoder import Decoder
-from vfield.field.detail import Detail, Sighting, gather, neighbours, sight
+from vfield.field.detail import Alignment, Detail, align, gather, neighbours
 from vfield.field.encoder import EncodedGlobal, EncodedGrids, Predicted
 from vfield.field.following import Followed, follow
 from vfield.field.fourier import FourierFeatures
@@ -322,7 +322,7 @@ class VideoField(nn.Module):
     def detail_evidence(self, keyframe: int) -> tuple[Tensor, Tensor]:
         """What the encoder of detail sees of a keyframe (c, h, w), and the spline that it adds to (3, 2 h, 2 w)."""
         assert self.colours is not None
-        return gather(self.colours, keyframe, self._sightings(keyframe))
+        return gather(self.colours, keyframe, self._alignments(keyframe))
 
     def _finer(self, footprint: Footprint, between: bool) -> Finer | None:
         """The level at twice the keyframes' size, where the field has learnt to make one and it shows.
@@ -340,14 +340,14 @@ class VideoField(nn.Module):
             or narrowest > 1 + (_ROUNDING if between else -_ROUNDING)
         ):
             return None
-        return Finer(detail.version, lambda keyframe: detail.finer(colours, keyframe, self._sightings))
+        return Finer(detail.version, lambda keyframe: detail.finer(colours, keyframe, self._alignments))
 
-    def _sightings(self, keyframe: int) -> list[Sighting | None]:
+    def _alignments(self, keyframe: int) -> list[Alignment | None]:
         """Where a keyframe's neighbours show its points; None for those beyond a cut, or that motion does not join."""
         assert self.detail is not None
         shot = next(shot for shot in self.timeline.shots if keyframe in shot)
         return [
-            sight(self.follow, self.timeline.t, keyframe, other, self.size, self.device)
+            align(self.follow, self.timeline.t, keyframe, other, self.size, self.device)
             if self.motion is not None and other in shot
             else None
             for other in neighbours(keyframe, self.detail.config.radius)
@@ -389,8 +389,8 @@ class VideoField(nn.Module):
             else:
                 # Where only motion is asked for, no finer colours need be made.
                 finer = None if moving else self._finer(footprint, between=segment.gap is not None)
-                alpha = self.timeline.alpha(segment, points[:, 2])
-                parts.append(self._read(points, alpha, footprint, segment, finer, opacity))
+                fraction = self.timeline.fraction(segment, points[:, 2])
+                parts.append(self._read(points, fraction, footprint, segment, finer, opacity))
         return order, joined(parts)
 
     def _hidden_keyframes(self, t: Tensor) -> Tensor:
@@ -417,7 +417,7 @@ class VideoField(nn.Module):
         return Read(colour, none, torch.zeros_like(colour), uvt.new_zeros(len(uvt), 2), zero, alpha)
 
     def _read(
-        self, uvt: Tensor, alpha: Tensor, footprint: Footprint, segment: Segment, finer: Finer | None, opacity: bool
+        self, uvt: Tensor, fraction: Tensor, footprint: Footprint, segment: Segment, finer: Finer | None, opacity: bool
     ) -> Read:
         """Read both keyframes of a segment at motion-aligned positions."""
         uv = uvt[:, :2]
@@ -425,10 +425,10 @@ class VideoField(nn.Module):
         left_uv = right_uv = uv
         match = None
         if self.motion is not None and segment.gap is not None:
-            match = self.motion.match(segment.gap, uv, alpha)
+            match = self.motion.match(segment.gap, uv, fraction)
             left_uv, right_uv = match.left_uv, match.right_uv
         held = segment.gap is None
-        weight = alpha
+        weight = fraction
         colour = disagreement = seen = none
         features = none
         if self.colours is not None:
@@ -438,7 +438,7 @@ class VideoField(nn.Module):
             if match is not None and self.visibility is not None:
                 alone = [(segment.left, match.lone_left_uv), (segment.right, match.lone_right_uv)]
                 views = (left, right, *(self.colours(keyframe, at, footprint, finer) for keyframe, at in alone))
-                shares = view_shares(self.visibility, match, views, alpha)
+                shares = view_shares(self.visibility, match, views, fraction)
                 weight = shares[:, 1] + shares[:, 3]
                 colour = blended(views, shares)
                 places += alone
