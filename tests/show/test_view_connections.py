@@ -22,12 +22,11 @@ from scenes import translating
 from starlette.exceptions import HTTPException
 from test_view import SIZE, WHOLE, asked, client_of, ended, order_of, saved_of
 
-from vfield.core.errors import UserError
 from vfield.field.checkpoint import SavedField
 from vfield.show.view import network, server
 from vfield.show.view.clips import Clips, temporary_folder
 from vfield.show.view.network import MOST_BODY, Server
-from vfield.show.view.server import Budget, make_app, serve
+from vfield.show.view.server import Budget, _ClipFile, make_app, serve
 from vfield.show.view.worker import Worker
 
 LARGE = (1700, 3000)  # 78 chunks of points
@@ -269,15 +268,16 @@ def test_a_clip_stays_while_it_is_read(saved: SavedField, tmp_path: Path) -> Non
         clips: Clips = page.app.state.clips  # type: ignore[attr-defined]
         first = page.post("/clips", json=order_of(WHOLE, end=0.08)).json()["number"]
         assert ended(page, first)["state"] == "done"
-        job = clips.find(first)
-        with clips.reading(job) as path:
-            second = page.post("/clips", json=order_of(WHOLE, end=0.08)).json()["number"]
-            assert ended(page, second)["state"] == "done"
-            assert path.stat().st_size
+        answer = _ClipFile(clips.find(first))
+        path = Path(answer.path)
+        second = page.post("/clips", json=order_of(WHOLE, end=0.08)).json()["number"]
+        assert ended(page, second)["state"] == "done"
+        assert path.stat().st_size
+        del answer
         assert not path.exists()
-        with pytest.raises(UserError, match="another clip"), clips.reading(job):
-            pass
-        assert clips.find(second).path.is_file()
+        assert "no such clip" in page.get(f"/clips/{first}/video").json()["error"]
+        assert page.get(f"/clips/{second}/video").status_code == 200
+        assert [clips.find(second).path] == list(path.parent.iterdir())
 
 
 def test_what_a_killed_server_left_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,17 +61,11 @@ def side_by_side(saved: SavedField, path: Path, *, device: torch.device | str = 
 
 
 class Shown(NamedTuple):
-    """A picture of a summary.
+    """A picture of a summary."""
 
-    Attributes:
-        name: of its file, without a suffix.
-        caption: what it shows.
-        picture: (3, h, w) float32 in [0, 1].
-    """
-
-    name: str
+    name: str  # of its file, without a suffix
     caption: str
-    picture: Tensor
+    picture: Tensor  # (3, h, w) float32 in [0, 1]
 
 
 @torch.no_grad()

@@ -9,6 +9,7 @@ import shutil
 import sys
 import tempfile
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -46,11 +47,7 @@ class ClipOrder(InView):
     fps: Number | None = None
 
     def config(self, facts: ClipFacts) -> ExportConfig:
-        """What to export.
-
-        Raises:
-            UserError: when that is impossible, or takes too much.
-        """
+        """What to export; a UserError when that is impossible, or takes too much."""
         crop, size = framing(self.region, self.width, facts)
         fps = None if self.fps is None else as_typed(self.fps)
         slowmo, start, end = as_typed(self.slowmo), self.start, self.end
@@ -86,11 +83,7 @@ def _even(length: Fraction) -> int:
 
 
 def check_length(config: ExportConfig, facts: ClipFacts) -> None:
-    """Refuse a clip of absurdly many frames.
-
-    Raises:
-        UserError: then.
-    """
+    """Refuse, by a UserError, a clip of absurdly many frames."""
     covered = facts.end_seconds - facts.pts_seconds[0]
     seconds = min(Fraction(config.end or covered), covered) - Fraction(config.start or 0)
     rate = config.fps if isinstance(config.fps, Fraction) else facts.frame_rate
@@ -105,29 +98,19 @@ def check_length(config: ExportConfig, facts: ClipFacts) -> None:
 
 @dataclass
 class Job:
-    """A clip being made.
+    """A clip being made. Its file is removed once nothing refers to this any more, not even an answer that is sent."""
 
-    Attributes:
-        path: where it will lie.
-        name: what to call it once it is downloaded.
-        number: by which the page asks for it; hard to guess.
-        state: what has become of it.
-        written: frames written.
-        frames: of how many; 0 until the first is written.
-        error: one line that says why it failed, or "".
-        cancelled: whether it should stop.
-        readers: how many read its file.
-    """
-
-    path: Path
-    name: str
-    number: str = field(default_factory=lambda: secrets.token_hex(8))
+    path: Path  # where it will lie
+    name: str  # what to call it once it is downloaded
+    number: str = field(default_factory=lambda: secrets.token_hex(8))  # hard to guess; by it the page asks
     state: Literal["rendering", "done", "failed", "cancelled"] = "rendering"
-    written: int = 0
-    frames: int = 0
-    error: str = ""
-    cancelled: bool = False
-    readers: int = 0
+    written: int = 0  # frames
+    frames: int = 0  # that there will be; 0 until the first is written
+    error: str = ""  # one line that says why it failed
+    cancelled: bool = False  # whether it should stop
+
+    def __post_init__(self) -> None:
+        weakref.finalize(self, self.path.unlink, missing_ok=True)
 
     def progress(self) -> dict[str, Any]:
         """What the page is told of it."""
@@ -140,57 +123,22 @@ class Clips:
     def __init__(self, saved: SavedField, worker: Worker, folder: Path, device: torch.device | str = "cpu") -> None:
         self._saved, self._worker, self._folder, self._device = saved, worker, folder, device
         self._job: Job | None = None
-        self._earlier: list[Job] = []
 
     def begin(self, config: ExportConfig, name: str) -> Job:
-        """Have a clip made.
-
-        Raises:
-            UserError: when one is still being made, or it would have absurdly many frames.
-        """
+        """Have a clip made; a UserError when one is still being made, or it would have absurdly many frames."""
         check_length(config, self._saved.facts)
         if self._job is not None and self._job.state == "rendering":
             raise UserError("another clip is still being made; wait for it or cancel it")
-        if self._job is not None:
-            self._earlier.append(self._job)
-            self._remove_earlier()
         # A name of its own: whoever still downloads the one before gets all of that, and nothing of this.
         self._job = job = Job(self._folder / f"{secrets.token_hex(8)}.mp4", name)
         self._worker.submit(lambda: self._make(job, config))
         return job
 
     def find(self, number: str) -> Job:
-        """The clip of this number.
-
-        Raises:
-            UserError: when there is none.
-        """
+        """The clip of this number; a UserError when there is none."""
         if self._job is None or not secrets.compare_digest(number.encode(), self._job.number.encode()):
             raise UserError("there is no such clip any more; save it again")
         return self._job
-
-    @contextmanager
-    def reading(self, job: Job) -> Iterator[Path]:
-        """The file of a clip, which stays there meanwhile, whatever else is made.
-
-        Raises:
-            UserError: when it is not there: not yet, or not any more.
-        """
-        if job.state != "done":
-            raise UserError(f"the clip is not there to download: {job.state}")
-        if job is not self._job:
-            raise UserError("another clip was made since; save this one again")
-        job.readers += 1
-        try:
-            yield job.path
-        finally:
-            job.readers -= 1
-            self._remove_earlier()
-
-    def _remove_earlier(self) -> None:
-        for job in [job for job in self._earlier if not job.readers]:
-            job.path.unlink(missing_ok=True)
-            self._earlier.remove(job)
 
     def _make(self, job: Job, config: ExportConfig) -> None:
         others_work = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import logging
+import os
 import socket
 import threading
 import webbrowser
@@ -168,32 +169,26 @@ class Budget:
 
     def __init__(self, most: int, most_pixels: int) -> None:
         self._most, self._most_pixels = most, most_pixels
-        self._taken = self._taken_pixels = 0
+        self._taken: list[int] = []  # pixels of each view
 
     @contextmanager
     def taken(self, pixels: int) -> Iterator[None]:
-        """Take a view of so many pixels out of it for a while.
-
-        Raises:
-            HTTPException: 503, when that is not left; says what, and that asking again helps.
-        """
-        refused = ""
-        if self._taken == self._most:
+        """Take a view of so many pixels out of it for a while; a 503, with what is too much, when that is not left."""
+        refused, taken = "", sum(self._taken)
+        if len(self._taken) == self._most:
             refused = f"{self._most} views are being made or wait; ask again in a second"
-        elif self._taken_pixels + pixels > self._most_pixels:
+        elif taken + pixels > self._most_pixels:
             refused = (
-                f"views of {self._taken_pixels} pixels are being made, {pixels} more would make it more than "
-                f"{self._most_pixels}; ask again in a second, or for a smaller one"
+                f"views of {taken} pixels are being made, {pixels} more would make it more than {self._most_pixels}; "
+                "ask again in a second, or for a smaller one"
             )
         if refused:
             raise HTTPException(503, f"busy: {refused}", {"Retry-After": "1"})
-        self._taken += 1
-        self._taken_pixels += pixels
+        self._taken.append(pixels)
         try:
             yield
         finally:
-            self._taken -= 1
-            self._taken_pixels -= pixels
+            self._taken.remove(pixels)
 
 
 def _add_views(app: FastAPI, viewer: Viewer) -> None:
@@ -261,11 +256,7 @@ async def _disconnected(receive: Receive) -> None:
 
 
 def _encoded(picture: Tensor, format: Literal["png", "jpeg"], given_up: Callable[[], bool]) -> bytes:
-    """A picture (3 or 4, h, w) uint8 as a file.
-
-    Raises:
-        OutdatedError: when it was given up.
-    """
+    """A picture (3 or 4, h, w) uint8 as a file; an OutdatedError when it was given up."""
 
     class Watched(io.BytesIO):
         def write(self, part: Any) -> int:
@@ -303,19 +294,17 @@ def _add_clips(app: FastAPI, saved: SavedField, name: str) -> None:
 
     @app.get("/clips/{number}/video")
     async def video(number: str) -> Response:
-        return _ClipFile(app.state.clips, app.state.clips.find(number))
+        return _ClipFile(app.state.clips.find(number))
 
 
 class _ClipFile(FileResponse):
     """A clip, which stays where it is until all of it is sent."""
 
-    def __init__(self, clips: Clips, job: Job) -> None:
+    def __init__(self, job: Job) -> None:
+        if job.state != "done":
+            raise UserError(f"the clip is not there to download: {job.state}")
         super().__init__(job.path, media_type="video/mp4", filename=job.name)
-        self._clips, self._job = clips, job
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with self._clips.reading(self._job):
-            await super().__call__(scope, receive, send)
+        self._job = job
 
 
 # ------------------------------------------------------------------------------------------- the server
@@ -338,19 +327,15 @@ def serve(app: FastAPI, port: int, open_browser: bool, tell: Callable[[str], Non
     """
     if not 0 <= port <= 65535:
         raise UserError(f"port must be 0 (any that is free) to 65535, got {port}")
-    listening = socket.socket()
-    # Right after another server there has ended, the port may be taken again.
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listening.bind((_LOOPBACK, port))
+        listening = socket.create_server((_LOOPBACK, port))
     except OSError as error:
-        listening.close()
-        raise UserError(f"port {port} cannot be had ({error.strerror}); choose another, or 0 for any") from error
+        why = os.strerror(error.errno or 0)
+        raise UserError(f"port {port} cannot be had ({why}); choose another, or 0 for any") from error
     server = Server(app)
     app.state.has_ended = True
     # Ctrl-C is how it is meant to end, before it has quite begun, too.
     with listening, suppress(KeyboardInterrupt), server.capture_signals():
-        listening.listen()
         address = f"http://{_LOOPBACK}:{listening.getsockname()[1]}/"
         tell(address)
         if open_browser:

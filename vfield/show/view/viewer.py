@@ -47,34 +47,21 @@ class InView(BaseModel):
 
 
 class View(InView):
-    """What the page asks of a view.
+    """What the page asks of a view."""
 
-    Attributes:
-        t: seconds since the clip's first frame; instants outside the clip show its first or last frame.
-        width, height: in pixels. A pixel's footprint is its share of the region.
-        layer: "field"; "source", the frame on screen at t; or "motion", from t to one frame later.
-        scaling: how the source's pixels become the view's, where they are larger.
-        format: of the answer.
-        asker, number: who asks, and for which time. Who asks again no longer waits for what was asked before.
-    """
-
-    t: Number
-    width: int = Field(ge=1, le=LARGEST_SIDE)
+    t: Number  # seconds since the clip's first frame; instants outside the clip show its first or last frame
+    width: int = Field(ge=1, le=LARGEST_SIDE)  # pixels; a pixel's footprint is its share of the region
     height: int = Field(ge=1, le=LARGEST_SIDE)
-    layer: Literal["field", "source", "motion"] = "field"
-    scaling: Scaling = "lanczos"
+    layer: Literal["field", "source", "motion"] = "field"  # the source's frame at t; motion until one frame later
+    scaling: Scaling = "lanczos"  # how the source's pixels become the view's, where they are larger
     format: Literal["png", "jpeg"] = "png"
-    asker: str = Field(default="", max_length=64)
-    number: int = Field(default=0, ge=0, le=1 << 53)
+    asker: str = Field(default="", max_length=64)  # who asks again no longer waits for what was asked before
+    number: int = Field(default=0, ge=0, le=1 << 53)  # of this asker's requests
 
     def check(self) -> None:
-        """Refuse values that contradict each other, or ask for too much.
+        """Refuse, by a UserError, values that contradict each other, or ask for too much.
 
-        The region may be as small as floating point can tell, and may reach beyond the picture, by a million of its
-        widths and heights.
-
-        Raises:
-            UserError: then.
+        The region may be as small as floating point can tell, and may reach beyond the picture.
         """
         check_picture((self.height, self.width))
         u0, v0, u1, v1 = self.region
@@ -89,11 +76,7 @@ class View(InView):
 
 
 def check_picture(size: tuple[int, int]) -> None:
-    """Refuse a picture, (height, width), that takes too much memory to make.
-
-    Raises:
-        UserError: then.
-    """
+    """Refuse, by a UserError, a picture, (height, width), that takes too much memory to make."""
     height, width = size
     if height * width > LARGEST_PICTURE:
         raise UserError(
@@ -125,15 +108,8 @@ class Viewer:
     def __init__(
         self, saved: SavedField, read_source: Callable[[], SourceFrames], device: torch.device | str = "cpu"
     ) -> None:
-        """Prepare nothing yet.
-
-        Args:
-            saved: the field, on `device`, and the facts of its clip.
-            read_source: gives the source's frames, when one is first looked at; may raise a UserError.
-            device: where the field lies.
-        """
-        self.saved = saved
-        self.device = device
+        """Prepare nothing yet: `read_source` is asked when the source is first looked at, and may raise a UserError."""
+        self.saved, self.device = saved, device
         self._read_source = cache(read_source)
 
     def picture(self, view: View, outdated: Callable[[], bool] = lambda: False) -> Tensor:
@@ -223,5 +199,4 @@ def _inside(start: float, end: float, pixels: int) -> tuple[range, tuple[float, 
     # Held before they become integers: far away, the quotients are infinite.
     first = math.ceil(min(max(-start / step - 0.5, 0), pixels))
     stop = math.floor(min(max((1 - start) / step - 0.5, -1), pixels - 1)) + 1
-    edges = (start if first == 0 else start + first * step, end if stop == pixels else start + stop * step)
-    return range(first, stop), edges
+    return range(first, stop), (start + first * step, end if stop == pixels else start + stop * step)

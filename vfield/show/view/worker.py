@@ -11,11 +11,9 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, InvalidStateError
 from contextlib import contextmanager, suppress
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from torch import nn
-
-Result = TypeVar("Result")
 
 
 class OutdatedError(Exception):
@@ -64,16 +62,11 @@ class Worker:
     def __init__(self) -> None:
         self._waiting: deque[_Task] = deque()
         self._changed = threading.Condition()
-        self._closing = False
+        self.is_closing = False  # whether work under way should end early
         self._thread = threading.Thread(target=self._work, name="vfield view", daemon=True)
         self._thread.start()
 
-    @property
-    def is_closing(self) -> bool:
-        """Whether work under way should end early."""
-        return self._closing
-
-    def submit(self, work: Callable[[], Result], given_up: Callable[[], bool] = lambda: False) -> Future[Result]:
+    def submit(self, work: Callable[[], Any], given_up: Callable[[], bool] = lambda: False) -> Future[Any]:
         """Have something done.
 
         Args:
@@ -84,7 +77,7 @@ class Worker:
         Returns:
             Its result, or what it raised; OutdatedError where it was given up, or the worker is closing.
         """
-        future: Future[Result] = Future()
+        future: Future[Any] = Future()
         with self._changed:
             self._waiting.append(_Task(work, future, given_up))
             self._changed.notify()
@@ -94,7 +87,7 @@ class Worker:
     def sweep(self) -> None:
         """Forget what waits and nobody waits for; once the worker is closing, that is everything."""
         with self._changed:
-            dropped = [task for task in self._waiting if self._closing or task.given_up()]
+            dropped = [task for task in self._waiting if self.is_closing or task.given_up()]
             for task in dropped:
                 self._waiting.remove(task)
         # Outside the lock: whoever is told may submit again.
@@ -114,7 +107,7 @@ class Worker:
 
     def end_work(self) -> None:
         """Tell work under way to end, and forget what waits."""
-        self._closing = True
+        self.is_closing = True
         self.sweep()
         with self._changed:
             self._changed.notify()
@@ -133,7 +126,7 @@ class Worker:
         return not self._thread.is_alive()
 
     def _work(self) -> None:
-        while not self._closing:
+        while not self.is_closing:
             with self._changed:
-                self._changed.wait_for(lambda: self._waiting or self._closing)
+                self._changed.wait_for(lambda: self._waiting or self.is_closing)
             self.let_others_go_first()
