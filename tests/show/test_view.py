@@ -42,7 +42,7 @@ from vfield.show.view.clips import check_length, framing
 from vfield.show.view.server import NewestRequests, make_app
 from vfield.show.view.source import Scaling, frames_of_field, resampled
 from vfield.show.view.viewer import View, Viewer
-from vfield.show.view.worker import OutdatedError, Worker
+from vfield.show.view.worker import GivenUpError, Worker
 from vfield.video_io import VideoWriter, read_clip, resize
 
 SIZE = (36, 64)
@@ -348,7 +348,7 @@ def test_only_the_newest_view_is_made(page: TestClient, saved: SavedField) -> No
 def test_a_view_under_way_is_given_up(saved: SavedField) -> None:
     answers = iter([False, True])
     viewer = Viewer(saved, lambda: pytest.fail("not asked for"))
-    with pytest.raises(OutdatedError):
+    with pytest.raises(GivenUpError):
         viewer.picture(View(**asked(0.05, size=(300, 500))), lambda: next(answers))
     assert next(answers, None) is None
 

@@ -27,8 +27,8 @@ from vfield.field.checkpoint import SavedField
 from vfield.field.render import Region
 from vfield.output.config import Crop, ExportConfig
 from vfield.output.export import export
-from vfield.show.view.viewer import LARGEST_SIDE, InView, Number, check_picture
-from vfield.show.view.worker import OutdatedError, Worker, watched
+from vfield.show.view.viewer import LARGEST_SIDE, Edges, Number, check_picture
+from vfield.show.view.worker import GivenUpError, Worker, interruptible
 
 _LOG = logging.getLogger("vfield")
 
@@ -37,7 +37,7 @@ _FOLDER_PREFIX = "vfield-view-"
 _YOUNG_SECONDS = 60  # of a folder
 
 
-class ClipOrder(InView):
+class ClipOrder(Edges):
     """What the page asks of a clip: the part in view, from `start` to `end`, `slowmo` times as long."""
 
     width: int = Field(ge=2, le=LARGEST_SIDE)
@@ -146,7 +146,7 @@ class Clips:
         def check() -> None:
             # Other work of this thread, done in between, is its own asker's to give up.
             if not others_work and (job.cancelled or self._worker.is_closing):
-                raise OutdatedError
+                raise GivenUpError
 
         def after_frame(written: int, frames: int) -> None:
             nonlocal others_work
@@ -160,10 +160,10 @@ class Clips:
 
         try:
             check()
-            with watched(self._saved.field, check):
+            with interruptible(self._saved.field, check):
                 export(self._saved, job.path, config, device=self._device, progress=False, after_frame=after_frame)
             job.state = "done"
-        except OutdatedError:
+        except GivenUpError:
             job.state = "cancelled"
         except Exception as error:
             # Nobody waits for this piece of work but the page, which asks how it goes. The error first: whoever sees

@@ -34,7 +34,7 @@ from vfield.show.view.clips import ClipOrder, Clips, Job, temporary_folder
 from vfield.show.view.network import Guard, Server, refusal
 from vfield.show.view.source import SourceFrames, frames_of_field
 from vfield.show.view.viewer import LARGEST_PICTURE, View, Viewer
-from vfield.show.view.worker import OutdatedError, Worker
+from vfield.show.view.worker import GivenUpError, Worker
 
 _LOG = logging.getLogger("vfield")
 _LOOPBACK = "127.0.0.1"
@@ -64,8 +64,8 @@ def make_app(
         read_source: gives the source's frames where the field holds none; may raise a UserError.
         device: where the field lies.
     """
-    kept = frames_of_field(saved.field)
-    viewer = Viewer(saved, read_source if kept is None else lambda: kept, device)
+    own_frames = frames_of_field(saved.field)
+    viewer = Viewer(saved, read_source if own_frames is None else lambda: own_frames, device)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -83,7 +83,7 @@ def make_app(
     app = FastAPI(
         lifespan=lifespan,
         middleware=[hosts, Middleware(Guard)],
-        exception_handlers=dict.fromkeys((RequestValidationError, HTTPException, UserError, OutdatedError), _refused),
+        exception_handlers=dict.fromkeys((RequestValidationError, HTTPException, UserError, GivenUpError), _refused),
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
@@ -91,7 +91,7 @@ def make_app(
     for address, (file, media_type) in _PAGE.items():
         text = (files("vfield.show.view") / "page" / file).read_text(encoding="utf-8")
         _add_constant(app, address, Response(text, media_type=media_type))
-    _add_constant(app, "/facts", JSONResponse(_facts(saved, name, kept)))
+    _add_constant(app, "/facts", JSONResponse(_facts(saved, name, own_frames)))
     _add_constant(app, "/wheel", Response(_wheel(), media_type="image/png"))
     _add_views(app, viewer)
     _add_clips(app, saved, name)
@@ -104,7 +104,7 @@ def _add_constant(app: FastAPI, address: str, response: Response) -> None:
         return response
 
 
-def _facts(saved: SavedField, name: str, kept: SourceFrames | None) -> dict[str, Any]:
+def _facts(saved: SavedField, name: str, own_frames: SourceFrames | None) -> dict[str, Any]:
     """What the page must know of the field, times in seconds since the first frame."""
     facts, field = saved.facts, saved.field
     origin = facts.pts_seconds[0]
@@ -117,7 +117,7 @@ def _facts(saved: SavedField, name: str, kept: SourceFrames | None) -> dict[str,
         "pixel_aspect": float(facts.pixel_aspect),
         "frame_rate": float(facts.frame_rate),
         "frames": times,
-        "source_frames": times if kept is None else kept.t.tolist(),
+        "source_frames": times if own_frames is None else own_frames.t.tolist(),
         "duration": float(facts.end_seconds - origin),
         "cuts": [t[shot.start] for shot in field.timeline.shots[1:]],
         "motion": field.motion is not None and len(times) > 1,
@@ -139,7 +139,7 @@ async def _refused(_: Request, error: Exception) -> Response:
         return refusal(422, "; ".join(f"{problem['loc'][-1]}: {problem['msg']}" for problem in error.errors()))
     if isinstance(error, HTTPException):
         return refusal(error.status_code, str(error.detail), **dict(error.headers or {}))
-    if isinstance(error, OutdatedError):
+    if isinstance(error, GivenUpError):
         return refusal(409, "outdated: it was given up")
     return refusal(400, str(error))
 
@@ -256,15 +256,15 @@ async def _disconnected(receive: Receive) -> None:
 
 
 def _encoded(picture: Tensor, format: Literal["png", "jpeg"], given_up: Callable[[], bool]) -> bytes:
-    """A picture (3 or 4, h, w) uint8 as a file; an OutdatedError when it was given up."""
+    """A picture (3 or 4, h, w) uint8 as a file; a GivenUpError when it was given up."""
 
-    class Watched(io.BytesIO):
+    class Interruptible(io.BytesIO):
         def write(self, part: Any) -> int:
             if given_up():
-                raise OutdatedError
+                raise GivenUpError
             return super().write(part)
 
-    buffer = Watched()
+    buffer = Interruptible()
     # Speed counts and size does not, on the way from a machine to itself.
     options = {"compress_level": 1} if format == "png" else {"quality": 92, "subsampling": 0}
     to_pil_image(picture).save(buffer, format=format, **options)

@@ -20,7 +20,7 @@ from vfield.field.checkpoint import SavedField
 from vfield.field.render import Region, render
 from vfield.output.motion_files import full_colour_pixels
 from vfield.show.view.source import Scaling, SourceFrames, resampled
-from vfield.show.view.worker import OutdatedError, watched
+from vfield.show.view.worker import GivenUpError, interruptible
 
 LARGEST_SIDE = 8192  # pixels of a view
 # 8K is 7680x4320. While it is made, a view takes some 15 bytes a pixel: half a gigabyte for the largest.
@@ -32,7 +32,7 @@ _LEAST_MOTION = 1e-3  # pixels; a clip in which nothing moves has colours, too
 Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
-class InView(BaseModel):
+class Edges(BaseModel):
     """What of the picture is asked for: the edges of a view, the picture being the unit square."""
 
     u0: Number
@@ -46,7 +46,7 @@ class InView(BaseModel):
         return self.u0, self.v0, self.u1, self.v1
 
 
-class View(InView):
+class View(Edges):
     """What the page asks of a view."""
 
     t: Number  # seconds since the clip's first frame; instants outside the clip show its first or last frame
@@ -112,7 +112,7 @@ class Viewer:
         self.saved, self.device = saved, device
         self._read_source = cache(read_source)
 
-    def picture(self, view: View, outdated: Callable[[], bool] = lambda: False) -> Tensor:
+    def picture(self, view: View, given_up: Callable[[], bool] = lambda: False) -> Tensor:
         """The pixels of a view: (3, height, width) uint8, or (4, height, width) with opacity for motion.
 
         What lies outside the picture is black, and transparent. Motion is coloured as `drawing.motion_colours` does,
@@ -120,11 +120,11 @@ class Viewer:
 
         Args:
             view: what to show.
-            outdated: asked now and then; once it is True, the view is given up.
+            given_up: asked now and then, whether nobody waits for the view any more.
 
         Raises:
             UserError: when the field has no motion, or the source cannot be read.
-            OutdatedError: when the view was given up.
+            GivenUpError: when the view was given up.
         """
         shown = torch.zeros(4 if view.layer == "motion" else 3, view.height, view.width, dtype=torch.uint8)
         block = _block_inside(view)
@@ -132,14 +132,14 @@ class Viewer:
             return shown
 
         def check() -> None:
-            if outdated():
-                raise OutdatedError
+            if given_up():
+                raise GivenUpError
 
         facts = self.saved.facts
         t = min(max(view.t, 0.0), float(facts.end_seconds - facts.pts_seconds[0]))
         top, columns = block.rows.start, slice(block.columns.start, block.columns.stop)
         check()
-        with watched(self.saved.field, check):
+        with interruptible(self.saved.field, check):
             for band in self._bands(view, t, block):
                 shown[:, top : top + band.shape[1], columns] = band
                 top += band.shape[1]

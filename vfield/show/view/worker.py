@@ -16,12 +16,12 @@ from typing import Any, NamedTuple
 from torch import nn
 
 
-class OutdatedError(Exception):
+class GivenUpError(Exception):
     """Nobody waits for this any more."""
 
 
 @contextmanager
-def watched(field: nn.Module, check: Callable[[], None]) -> Iterator[None]:
+def interruptible(field: nn.Module, check: Callable[[], None]) -> Iterator[None]:
     """While this lasts, `check` is called before any part of a field works; what it raises ends the work.
 
     A field asked for one chunk of points may first have to make a finer level of two keyframes, which takes as long as
@@ -75,7 +75,7 @@ class Worker:
                 and before it is begun. Work under way must ask by itself.
 
         Returns:
-            Its result, or what it raised; OutdatedError where it was given up, or the worker is closing.
+            Its result, or what it raised; GivenUpError where it was given up, or the worker is closing.
         """
         future: Future[Any] = Future()
         with self._changed:
@@ -93,7 +93,7 @@ class Worker:
         # Outside the lock: whoever is told may submit again.
         for task in dropped:
             with suppress(InvalidStateError):  # cancelled
-                task.future.set_exception(OutdatedError())
+                task.future.set_exception(GivenUpError())
 
     def let_others_go_first(self) -> None:
         """Do all that waits, in the middle of a longer piece of work of this very thread."""
