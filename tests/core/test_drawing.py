@@ -14,7 +14,7 @@ from vfield.field.checkpoint import SavedField
 from vfield.field.config import FieldConfig
 from vfield.learn.start import start_field
 from vfield.prepare.flow import FlowConfig
-from vfield.show.side_by_side import side_by_side
+from vfield.show.pictures import side_by_side
 from vfield.video_io import enlarge_lanczos, resize
 
 HEIGHT, WIDTH = 48, 80

@@ -39,12 +39,10 @@ from vfield.field.motion import MotionConfig
 from vfield.field.render import Region, render
 from vfield.output.config import ExportConfig
 from vfield.show.view.clips import check_length, framing
-from vfield.show.view.server import make_app
-from vfield.show.view.source import Scaling, kept_frames, look
-from vfield.show.view.viewer import Viewer
-from vfield.show.view.views import View
-from vfield.show.view.watch import OutdatedError
-from vfield.show.view.worker import Newest, Worker
+from vfield.show.view.server import NewestRequests, make_app
+from vfield.show.view.source import Scaling, frames_of_field, resampled
+from vfield.show.view.viewer import View, Viewer
+from vfield.show.view.worker import GivenUpError, Worker
 from vfield.video_io import VideoWriter, read_clip, resize
 
 SIZE = (36, 64)
@@ -101,7 +99,7 @@ def rendered(saved: SavedField, t: float, region: Region, size: tuple[int, int])
 
 
 def looked(frame: Tensor, region: Region, size: tuple[int, int], scaling: Scaling) -> Tensor:
-    return torch.cat(list(look(frame, region, size, scaling)), dim=1)
+    return torch.cat(list(resampled(frame, region, size, scaling)), dim=1)
 
 
 def worst(one: Tensor, other: Tensor) -> int:
@@ -185,7 +183,7 @@ def test_pixels_are_squares_until_they_are_smaller(frames: Tensor) -> None:
 
 
 def test_the_source_is_held_until_its_next_frame(saved: SavedField, frames: Tensor) -> None:
-    kept = kept_frames(saved.field)
+    kept = frames_of_field(saved.field)
     assert kept is not None
     for t, index in [(-1.0, 0), (0.0399, 0), (0.04, 1), (0.0799, 1), (0.28, 4)]:
         assert torch.equal(kept.at(t), frames[index])
@@ -193,7 +191,7 @@ def test_the_source_is_held_until_its_next_frame(saved: SavedField, frames: Tens
 
 def test_a_field_without_colours_shows_its_clip(frames: Tensor, tmp_path: Path) -> None:
     saved = saved_of(to_float(frames), COLOURLESS)
-    assert kept_frames(saved.field) is None
+    assert frames_of_field(saved.field) is None
     with pytest.raises(UserError, match=f"no {RUN_NAME}"):
         clip_frames(tmp_path, saved.facts)
     clip = tmp_path / "clip.mkv"
@@ -214,7 +212,7 @@ def test_a_field_without_colours_shows_its_clip(frames: Tensor, tmp_path: Path) 
     source = clip_frames(tmp_path, saved.facts)
     assert worst(source.at(0.09), frames[2]) <= 2
     viewer = Viewer(saved, lambda: source)
-    assert worst(viewer.picture(View(0.09, WHOLE, SIZE, "source")), frames[2]) <= 2
+    assert worst(viewer.picture(View(**asked(0.09, layer="source"))), frames[2]) <= 2
     with client_of(saved) as page:
         refused = page.get("/view", params=asked(0.0, layer="source"))
     assert (refused.status_code, refused.json()) == (400, {"error": "no source to show"})
@@ -236,8 +234,8 @@ def test_motion_across_a_cut_is_not_known(page: TestClient) -> None:
     saved = saved_of(with_cut(SIZE, 3, 3))
     viewer = Viewer(saved, lambda: pytest.fail("not asked for"))
     assert len(saved.field.timeline.shots) == 2
-    assert not viewer.picture(View(0.09, WHOLE, SIZE, "motion"))[3].any()
-    assert viewer.picture(View(0.02, WHOLE, SIZE, "motion"))[3].any()
+    assert not viewer.picture(View(**asked(0.09, layer="motion")))[3].any()
+    assert viewer.picture(View(**asked(0.02, layer="motion")))[3].any()
 
 
 def test_a_field_without_motion_says_so(frames: Tensor) -> None:
@@ -350,13 +348,13 @@ def test_only_the_newest_view_is_made(page: TestClient, saved: SavedField) -> No
 def test_a_view_under_way_is_given_up(saved: SavedField) -> None:
     answers = iter([False, True])
     viewer = Viewer(saved, lambda: pytest.fail("not asked for"))
-    with pytest.raises(OutdatedError):
-        viewer.picture(View(0.05, WHOLE, (300, 500)), lambda: next(answers))
+    with pytest.raises(GivenUpError):
+        viewer.picture(View(**asked(0.05, size=(300, 500))), lambda: next(answers))
     assert next(answers, None) is None
 
 
 def test_newest_forgets_the_oldest_askers() -> None:
-    newest = Newest()
+    newest = NewestRequests()
     newest.note("hand", 5)
     newest.note("hand", 3)
     assert (newest.is_outdated("hand", 4), newest.is_outdated("hand", 5)) == (True, False)
@@ -527,5 +525,6 @@ def test_without_its_libraries_it_says_what_to_install(
     run: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "uvicorn", None)
-    monkeypatch.delitem(sys.modules, "vfield.show.view.server")
+    for module in ("server", "network"):
+        monkeypatch.delitem(sys.modules, f"vfield.show.view.{module}")
     assert "pip install 'vfield[view]'" in refused([str(run)], capfd)

@@ -19,15 +19,15 @@ from urllib.request import Request, urlopen
 import pytest
 from fastapi import FastAPI
 from scenes import translating
+from starlette.exceptions import HTTPException
 from test_view import SIZE, WHOLE, asked, client_of, ended, order_of, saved_of
 
-from vfield.core.errors import UserError
 from vfield.field.checkpoint import SavedField
-from vfield.show.view import connections, scratch, server
-from vfield.show.view.clips import Clips
-from vfield.show.view.guard import MOST_BODY
-from vfield.show.view.server import make_app, serve, server_of
-from vfield.show.view.worker import Budget, BusyError, Worker
+from vfield.show.view import network, server
+from vfield.show.view.clips import Clips, temporary_folder
+from vfield.show.view.network import MOST_BODY, Server
+from vfield.show.view.server import Budget, _ClipFile, make_app, serve
+from vfield.show.view.worker import Worker
 
 LARGE = (1700, 3000)  # 78 chunks of points
 CHUNK_SECONDS = 0.5  # that each is made to take, so that a large view takes half a minute and more
@@ -60,7 +60,7 @@ def served(app: FastAPI) -> Iterator[int]:
     """A page's port on this machine."""
     listening = socket.create_server(("127.0.0.1", 0))
     port = listening.getsockname()[1]
-    answering = server_of(app)
+    answering = Server(app)
     thread = threading.Thread(target=answering.run, kwargs={"sockets": [listening]})
     thread.start()
     try:
@@ -145,7 +145,7 @@ def test_views_whose_asker_has_gone_are_not_made(slow: SavedField) -> None:
         # Each would take half a minute.
         with opened(port, view_line(size=(9, 16))) as connection:
             assert connection.recv(12) == b"HTTP/1.1 200"
-        assert len(app.state.worker) == 0
+        assert not app.state.worker._waiting
 
 
 def test_beyond_a_bound_views_are_refused(saved: SavedField, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,9 +172,9 @@ def test_beyond_a_bound_views_are_refused(saved: SavedField, monkeypatch: pytest
 def test_a_budget_gives_back_what_was_taken() -> None:
     budget = Budget(3, 100)
     with budget.taken(60), budget.taken(40):
-        with pytest.raises(BusyError, match="more than 100"), budget.taken(1):
+        with pytest.raises(HTTPException, match="more than 100"), budget.taken(1):
             pass
-        with budget.taken(0), pytest.raises(BusyError, match="3 views"), budget.taken(0):
+        with budget.taken(0), pytest.raises(HTTPException, match="3 views"), budget.taken(0):
             pass
     with budget.taken(100):
         pass
@@ -194,7 +194,7 @@ def test_a_budget_gives_back_what_was_taken() -> None:
     ],
 )
 def test_half_a_request_does_not_stay(saved: SavedField, half: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(network, "PATIENCE_SECONDS", 0.5)
     with served(app_of(saved)) as port, opened(port, half) as connection:
         # Nor does it for sending a byte now and then.
         is_cut = False
@@ -225,10 +225,10 @@ def test_a_request_in_parts_is_answered(saved: SavedField) -> None:
 
 
 def test_an_answer_that_is_not_taken_is_dropped(saved: SavedField, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(network, "PATIENCE_SECONDS", 0.5)
     monkeypatch.setattr(server, "_MOST_VIEWS", 1)
     # More than the system keeps on the way.
-    monkeypatch.setattr(server, "_coded", lambda *_: bytes(1 << 26))
+    monkeypatch.setattr(server, "_encoded", lambda *_: bytes(1 << 26))
     with served(app_of(saved)) as port, opened(port, view_line()):
         time.sleep(0.3)
         answers: list[bytes] = []
@@ -241,7 +241,7 @@ def test_an_answer_that_is_not_taken_is_dropped(saved: SavedField, monkeypatch: 
 
 
 def test_connections_are_bounded(saved: SavedField, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "MOST_CONNECTIONS", 3)
+    monkeypatch.setattr(network, "MOST_CONNECTIONS", 3)
     with served(app_of(saved)) as port:
         kept = [opened(port) for _ in range(3)]
         with opened(port) as one_more:
@@ -268,15 +268,16 @@ def test_a_clip_stays_while_it_is_read(saved: SavedField, tmp_path: Path) -> Non
         clips: Clips = page.app.state.clips  # type: ignore[attr-defined]
         first = page.post("/clips", json=order_of(WHOLE, end=0.08)).json()["number"]
         assert ended(page, first)["state"] == "done"
-        job = clips.find(first)
-        with clips.reading(job) as path:
-            second = page.post("/clips", json=order_of(WHOLE, end=0.08)).json()["number"]
-            assert ended(page, second)["state"] == "done"
-            assert path.stat().st_size
+        answer = _ClipFile(clips.find(first))
+        path = Path(answer.path)
+        second = page.post("/clips", json=order_of(WHOLE, end=0.08)).json()["number"]
+        assert ended(page, second)["state"] == "done"
+        assert path.stat().st_size
+        del answer
         assert not path.exists()
-        with pytest.raises(UserError, match="another clip"), clips.reading(job):
-            pass
-        assert clips.find(second).path.is_file()
+        assert "no such clip" in page.get(f"/clips/{first}/video").json()["error"]
+        assert page.get(f"/clips/{second}/video").status_code == 200
+        assert [clips.find(second).path] == list(path.parent.iterdir())
 
 
 def test_what_a_killed_server_left_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -290,7 +291,7 @@ def test_what_a_killed_server_left_is_removed(tmp_path: Path, monkeypatch: pytes
             os.utime(folder, (0, 0))
     held = os.open(alive, os.O_RDONLY)
     fcntl.flock(held, fcntl.LOCK_EX)
-    with scratch.scratch() as own:
+    with temporary_folder() as own:
         assert set(tmp_path.iterdir()) == {alive, young, other, own}
     os.close(held)
     assert set(tmp_path.iterdir()) == {alive, young, other}

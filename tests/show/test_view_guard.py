@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 from scenes import translating
 from test_view import SIZE, asked, client_of, ended, order_of, saved_of
 
-from vfield.show.view.guard import MOST_BODY, Guard
+from vfield.show.view.network import MOST_BODY, Guard
 
 
 @pytest.fixture(scope="module")

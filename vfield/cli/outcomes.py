@@ -14,7 +14,8 @@ from vfield.core.metrics import Scores
 from vfield.field.checkpoint import FIELD_NAME, SavedField
 from vfield.learn import Config, FitResult
 from vfield.measure.evaluation import judge_held_out
-from vfield.show.summary import PAGE_NAME, pictures, summed_up, write_summary
+from vfield.show.pictures import pictures
+from vfield.show.summary import PAGE_NAME, summed_up, write_summary
 
 
 @dataclass(frozen=True)

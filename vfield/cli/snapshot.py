@@ -9,7 +9,7 @@ from vfield.cli.options import parse, run_of
 from vfield.cli.places import check_not_read
 from vfield.cli.says import say
 from vfield.field.checkpoint import load_field
-from vfield.show.side_by_side import side_by_side
+from vfield.show.pictures import side_by_side
 
 
 def run(words: list[str]) -> int:

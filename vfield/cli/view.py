@@ -15,7 +15,7 @@ from vfield.core.devices import usable_device
 from vfield.core.errors import UserError
 from vfield.core.interrupts import exit_code
 from vfield.field.checkpoint import load_field
-from vfield.show.view.source import SourceFrames, frames_of
+from vfield.show.view.source import SourceFrames, frames_of_clip
 
 _INSTALL = "vfield view needs FastAPI and uvicorn: pip install 'vfield[view]'"
 
@@ -65,7 +65,7 @@ def clip_frames(folder: Path, facts: ClipFacts) -> SourceFrames:
         clips = recorded_source(top).read_all()
         # A run of several clips has a folder for each.
         seen = next(iter(clips.values())) if len(clips) == 1 else clips[folder.name]
-        return frames_of(seen.observed, facts.pts_seconds[0])
+        return frames_of_clip(seen.observed, facts.pts_seconds[0])
     except UserError as error:
         raise UserError(
             f"no source to show: the field holds no frames, and its clip cannot be read: {error}"

@@ -3,44 +3,62 @@
 from __future__ import annotations
 
 import logging
+import os
 import secrets
+import shutil
+import sys
+import tempfile
+import time
+import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
+from pydantic import Field
 
 from vfield.core.clip import ClipFacts
 from vfield.core.errors import UserError
+from vfield.core.timing import as_typed
 from vfield.field.checkpoint import SavedField
 from vfield.field.render import Region
 from vfield.output.config import Crop, ExportConfig
 from vfield.output.export import export
-from vfield.show.view.views import check_picture
-from vfield.show.view.watch import watched
-from vfield.show.view.worker import Worker
+from vfield.show.view.viewer import LARGEST_SIDE, Edges, Number, check_picture
+from vfield.show.view.worker import GivenUpError, Worker, interruptible
 
 _LOG = logging.getLogger("vfield")
 
 _MOST_FRAMES = 1 << 18  # of a clip: two hours and a half at 30 a second. Their times alone take 0.3 kB each.
-
-State = Literal["rendering", "done", "failed", "cancelled"]
-
-
-class Framing(NamedTuple):
-    """What of the source a clip shows, in source pixels, and its (height, width)."""
-
-    crop: Crop
-    size: tuple[int, int]
+_FOLDER_PREFIX = "vfield-view-"
+_YOUNG_SECONDS = 60  # of a folder
 
 
-def framing(region: Region, width: int, facts: ClipFacts) -> Framing:
-    """The part of the picture in a region, at a width in even numbers, with square pixels and the shape kept exactly.
+class ClipOrder(Edges):
+    """What the page asks of a clip: the part in view, from `start` to `end`, `slowmo` times as long."""
 
-    For that the part loses a sliver on two of its sides, at most the share that one row is of all.
+    width: int = Field(ge=2, le=LARGEST_SIDE)
+    start: Number
+    end: Number
+    slowmo: Number = 1.0
+    fps: Number | None = None
+
+    def config(self, facts: ClipFacts) -> ExportConfig:
+        """What to export; a UserError when that is impossible, or takes too much."""
+        crop, size = framing(self.region, self.width, facts)
+        fps = None if self.fps is None else as_typed(self.fps)
+        slowmo, start, end = as_typed(self.slowmo), self.start, self.end
+        return ExportConfig(size=size, crop=crop, start=start, end=end, slowmo=slowmo, fps=fps, audio="drop")
+
+
+def framing(region: Region, width: int, facts: ClipFacts) -> tuple[Crop, tuple[int, int]]:
+    """The part of the picture in a region, in source pixels, and its (height, width): of about this width, both even.
+
+    Pixels are square and the shape is kept exactly. For that the part loses a sliver on two of its sides, at most the
+    share that one row is of all.
 
     Raises:
         UserError: when the region shows nothing of the picture, or the clip's pictures would be too large.
@@ -57,15 +75,15 @@ def framing(region: Region, width: int, facts: ClipFacts) -> Framing:
     crop_height = crop_width * facts.pixel_aspect * rows / columns
     x = u0 * facts.width + (part_width - crop_width) / 2
     y = v0 * facts.height + (part_height - crop_height) / 2
-    return Framing((x, y, crop_width, crop_height), (rows, columns))
+    return (x, y, crop_width, crop_height), (rows, columns)
+
+
+def _even(length: Fraction) -> int:
+    return max(2, 2 * round(length / 2))
 
 
 def check_length(config: ExportConfig, facts: ClipFacts) -> None:
-    """Refuse a clip of absurdly many frames.
-
-    Raises:
-        UserError: then.
-    """
+    """Refuse, by a UserError, a clip of absurdly many frames."""
     covered = facts.end_seconds - facts.pts_seconds[0]
     seconds = min(Fraction(config.end or covered), covered) - Fraction(config.start or 0)
     rate = config.fps if isinstance(config.fps, Fraction) else facts.frame_rate
@@ -78,102 +96,49 @@ def check_length(config: ExportConfig, facts: ClipFacts) -> None:
         )
 
 
-def _even(length: Fraction) -> int:
-    return max(2, 2 * round(length / 2))
-
-
-class CancelledError(Exception):
-    """The clip is not wanted any more."""
-
-
 @dataclass
 class Job:
-    """A clip being made.
+    """A clip being made. Its file is removed once nothing refers to this any more, not even an answer that is sent."""
 
-    Attributes:
-        path: where it will lie.
-        name: what to call it once it is downloaded.
-        number: by which the page asks for it; hard to guess.
-        state: what has become of it.
-        written: frames written.
-        frames: of how many; 0 until the first is written.
-        error: one line that says why it failed, or "".
-        cancelled: whether it should stop.
-        readers: how many read its file.
-    """
+    path: Path  # where it will lie
+    name: str  # what to call it once it is downloaded
+    number: str = field(default_factory=lambda: secrets.token_hex(8))  # hard to guess; by it the page asks
+    state: Literal["rendering", "done", "failed", "cancelled"] = "rendering"
+    written: int = 0  # frames
+    frames: int = 0  # that there will be; 0 until the first is written
+    error: str = ""  # one line that says why it failed
+    cancelled: bool = False  # whether it should stop
 
-    path: Path
-    name: str
-    number: str = field(default_factory=lambda: secrets.token_hex(8))
-    state: State = "rendering"
-    written: int = 0
-    frames: int = 0
-    error: str = ""
-    cancelled: bool = False
-    readers: int = 0
+    def __post_init__(self) -> None:
+        weakref.finalize(self, self.path.unlink, missing_ok=True)
+
+    def progress(self) -> dict[str, Any]:
+        """What the page is told of it."""
+        return {name: getattr(self, name) for name in ("number", "state", "written", "frames", "error")}
 
 
 class Clips:
     """Makes one clip at a time and keeps the last, in a temporary folder. To be used by one thread."""
 
     def __init__(self, saved: SavedField, worker: Worker, folder: Path, device: torch.device | str = "cpu") -> None:
-        self._saved = saved
-        self._worker = worker
-        self._folder = folder
-        self._device = device
+        self._saved, self._worker, self._folder, self._device = saved, worker, folder, device
         self._job: Job | None = None
-        self._earlier: list[Job] = []
 
     def begin(self, config: ExportConfig, name: str) -> Job:
-        """Have a clip made.
-
-        Raises:
-            UserError: when one is still being made, or it would have absurdly many frames.
-        """
+        """Have a clip made; a UserError when one is still being made, or it would have absurdly many frames."""
         check_length(config, self._saved.facts)
         if self._job is not None and self._job.state == "rendering":
             raise UserError("another clip is still being made; wait for it or cancel it")
-        if self._job is not None:
-            self._earlier.append(self._job)
-            self._remove_earlier()
         # A name of its own: whoever still downloads the one before gets all of that, and nothing of this.
-        job = Job(self._folder / f"{secrets.token_hex(8)}.mp4", name)
-        self._job = job
+        self._job = job = Job(self._folder / f"{secrets.token_hex(8)}.mp4", name)
         self._worker.submit(lambda: self._make(job, config))
         return job
 
     def find(self, number: str) -> Job:
-        """The clip of this number.
-
-        Raises:
-            UserError: when there is none.
-        """
+        """The clip of this number; a UserError when there is none."""
         if self._job is None or not secrets.compare_digest(number.encode(), self._job.number.encode()):
             raise UserError("there is no such clip any more; save it again")
         return self._job
-
-    @contextmanager
-    def reading(self, job: Job) -> Iterator[Path]:
-        """The file of a clip, which stays there meanwhile, whatever else is made.
-
-        Raises:
-            UserError: when it is not there: not yet, or not any more.
-        """
-        if job.state != "done":
-            raise UserError(f"the clip is not there to download: {job.state}")
-        if job is not self._job:
-            raise UserError("another clip was made since; save this one again")
-        job.readers += 1
-        try:
-            yield job.path
-        finally:
-            job.readers -= 1
-            self._remove_earlier()
-
-    def _remove_earlier(self) -> None:
-        for job in [job for job in self._earlier if not job.readers]:
-            job.path.unlink(missing_ok=True)
-            self._earlier.remove(job)
 
     def _make(self, job: Job, config: ExportConfig) -> None:
         others_work = False
@@ -181,7 +146,7 @@ class Clips:
         def check() -> None:
             # Other work of this thread, done in between, is its own asker's to give up.
             if not others_work and (job.cancelled or self._worker.is_closing):
-                raise CancelledError
+                raise GivenUpError
 
         def after_frame(written: int, frames: int) -> None:
             nonlocal others_work
@@ -195,20 +160,58 @@ class Clips:
 
         try:
             check()
-            with watched(self._saved.field, check):
+            with interruptible(self._saved.field, check):
                 export(self._saved, job.path, config, device=self._device, progress=False, after_frame=after_frame)
-        except CancelledError:
-            job.state = "cancelled"
-        except UserError as error:
-            self._fail(job, str(error))
-        except Exception as error:
-            # Nobody waits for this piece of work but the page, which asks how it goes.
-            self._fail(job, f"unexpected, see the terminal: {error!r}")
-            _LOG.exception("a clip could not be made")
-        else:
             job.state = "done"
+        except GivenUpError:
+            job.state = "cancelled"
+        except Exception as error:
+            # Nobody waits for this piece of work but the page, which asks how it goes. The error first: whoever sees
+            # that it failed also sees why.
+            told = str(error) if isinstance(error, UserError) else f"unexpected, see the terminal: {error!r}"
+            job.error = " ".join(told.split())
+            job.state = "failed"
+            if not isinstance(error, UserError):
+                _LOG.exception("a clip could not be made")
 
-    def _fail(self, job: Job, error: str) -> None:
-        # In this order: whoever sees that it failed also sees why.
-        job.error = error
-        job.state = "failed"
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A folder that does not outlive its process: those of processes that were killed are removed first."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDER_PREFIX}*"):
+        # Somebody else's cannot be locked or removed, and what goes meanwhile need not be.
+        with suppress(OSError):
+            # One that was just made may not be locked yet.
+            is_young = time.time() - folder.stat().st_mtime < _YOUNG_SECONDS
+            if not is_young and (descriptor := _locked(folder)) is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+                os.close(descriptor)
+    # Work that does not give way in time may still write when the folder is removed.
+    with tempfile.TemporaryDirectory(prefix=_FOLDER_PREFIX, ignore_cleanup_errors=True) as name:
+        descriptor = _locked(Path(name))
+        try:
+            yield Path(name)
+        finally:
+            if descriptor is not None:
+                os.close(descriptor)
+
+
+def _locked(folder: Path) -> int | None:
+    """A descriptor that holds a folder until it is closed, at the latest when the process ends, however it ends.
+
+    None where folders cannot be held so.
+
+    Raises:
+        OSError: when another process holds it, or it cannot be opened.
+    """
+    if sys.platform == "win32":
+        return None
+    import fcntl  # Windows has no such thing.
+
+    descriptor = os.open(folder, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor

@@ -43,23 +43,20 @@ class SourceFrames:
         """The frame (3, h, w) that is on screen at an instant: the one there or the last before it."""
         # In the precision of `t`, in which a frame's own instant is that frame's.
         asked = torch.tensor([t], dtype=torch.float32)
-        index = int(torch.searchsorted(self.t, asked, right=True)) - 1
-        return self.frames[max(index, 0)]
+        return self.frames[max(int(torch.searchsorted(self.t, asked, right=True)) - 1, 0)]
 
 
-def kept_frames(field: VideoField) -> SourceFrames | None:
+def frames_of_field(field: VideoField) -> SourceFrames | None:
     """The frames that the field holds itself, None where it holds no colours."""
-    if field.colours is None:
-        return None
-    return SourceFrames(field.colours.frames, field.timeline.t.cpu())
+    return None if field.colours is None else SourceFrames(field.colours.frames, field.timeline.t.cpu())
 
 
-def frames_of(clip: Clip, origin: Fraction) -> SourceFrames:
+def frames_of_clip(clip: Clip, origin: Fraction) -> SourceFrames:
     """A clip's frames, on the clock of a field whose first frame is at `origin`."""
     return SourceFrames(clip.frames, torch.tensor([seconds_to_t(pts, origin) for pts in clip.pts_seconds]))
 
 
-def look(frame: Tensor, region: Region, size: tuple[int, int], scaling: Scaling) -> Iterator[Tensor]:
+def resampled(frame: Tensor, region: Region, size: tuple[int, int], scaling: Scaling) -> Iterator[Tensor]:
     """A window of a frame, in bands of rows that keep memory bounded. Beyond its border the frame's edge goes on.
 
     Args:
@@ -80,7 +77,7 @@ def look(frame: Tensor, region: Region, size: tuple[int, int], scaling: Scaling)
     for some, weight in zip(*(part.split(max(1, _BAND_PIXELS // wide)) for part in (rows, down)), strict=True):
         top, bottom = int(some.min()), int(some.max())
         part = to_float(frame[:, top : bottom + 1, left : right + 1])
-        part = _weighted(part, some - top, weight, dim=1)
+        part = _weighted(part, some - top, weight[:, :, None], dim=1)
         yield _weighted(part, columns - left, across, dim=2)
 
 
@@ -101,12 +98,9 @@ def _taps(start: float, end: float, cells: int, pixels: int, scaling: Scaling) -
 
 
 def _weighted(picture: Tensor, index: Tensor, weight: Tensor, dim: int) -> Tensor:
-    """Sums of weighted rows (dim 1) or columns (dim 2) of (3, h, w)."""
-    total = None
-    for tap in range(index.shape[1]):
-        share = weight[:, tap].to(picture)
-        share = share[:, None] if dim == 1 else share
-        part = picture.index_select(dim, index[:, tap].to(picture.device)) * share
-        total = part if total is None else total.add_(part)
-    assert total is not None
+    """Sums of weighted rows (dim 1) or columns (dim 2) of (3, h, w); `weight` has an axis more for rows."""
+    index, weight = index.to(picture.device), weight.to(picture)
+    total = picture.index_select(dim, index[:, 0]) * weight[:, 0]
+    for tap in range(1, index.shape[1]):
+        total += picture.index_select(dim, index[:, tap]) * weight[:, tap]
     return total

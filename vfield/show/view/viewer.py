@@ -1,139 +1,202 @@
-"""From a view to its pixels."""
+"""What can be asked of a view, a part of the picture at an instant, in a layer, as so many pixels; and these pixels."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
-from functools import cached_property
+from functools import cache, cached_property
+from typing import Annotated, Literal, NamedTuple
 
 import torch
 from einops import rearrange
+from pydantic import BaseModel, Field
 from torch import Tensor
 
 from vfield.core.clip import to_uint8
 from vfield.core.coords import pixel_uv
 from vfield.core.drawing import motion_colours
+from vfield.core.errors import UserError
 from vfield.field.checkpoint import SavedField
 from vfield.field.render import Region, render
 from vfield.output.motion_files import full_colour_pixels
-from vfield.show.view.source import SourceFrames, look
-from vfield.show.view.views import Block, View, block_inside
-from vfield.show.view.watch import OutdatedError, watched
+from vfield.show.view.source import Scaling, SourceFrames, resampled
+from vfield.show.view.worker import GivenUpError, interruptible
 
+LARGEST_SIDE = 8192  # pixels of a view
+# 8K is 7680x4320. While it is made, a view takes some 15 bytes a pixel: half a gigabyte for the largest.
+LARGEST_PICTURE = 1 << 25  # pixels of a view
+_FARTHEST = 1e6  # widths or heights of the picture, from it
 _CHUNK_POINTS = 1 << 16
 _LEAST_MOTION = 1e-3  # pixels; a clip in which nothing moves has colours, too
+
+Number = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class Edges(BaseModel):
+    """What of the picture is asked for: the edges of a view, the picture being the unit square."""
+
+    u0: Number
+    v0: Number
+    u1: Number
+    v1: Number
+
+    @property
+    def region(self) -> Region:
+        """The edges: left, top, right, bottom."""
+        return self.u0, self.v0, self.u1, self.v1
+
+
+class View(Edges):
+    """What the page asks of a view."""
+
+    t: Number  # seconds since the clip's first frame; instants outside the clip show its first or last frame
+    width: int = Field(ge=1, le=LARGEST_SIDE)  # pixels; a pixel's footprint is its share of the region
+    height: int = Field(ge=1, le=LARGEST_SIDE)
+    layer: Literal["field", "source", "motion"] = "field"  # the source's frame at t; motion until one frame later
+    scaling: Scaling = "lanczos"  # how the source's pixels become the view's, where they are larger
+    format: Literal["png", "jpeg"] = "png"
+    asker: str = Field(default="", max_length=64)  # who asks again no longer waits for what was asked before
+    number: int = Field(default=0, ge=0, le=1 << 53)  # of this asker's requests
+
+    def check(self) -> None:
+        """Refuse, by a UserError, values that contradict each other, or ask for too much.
+
+        The region may be as small as floating point can tell, and may reach beyond the picture.
+        """
+        check_picture((self.height, self.width))
+        u0, v0, u1, v1 = self.region
+        steps = ((u1 - u0) / self.width, (v1 - v0) / self.height)
+        if not all(abs(edge) <= _FARTHEST for edge in self.region) or min(steps) <= 0:
+            raise UserError(
+                f"a view's edges must be finite with u0 < u1 and v0 < v1, and within {_FARTHEST:g} of the picture, "
+                f"got {u0:g},{v0:g},{u1:g},{v1:g}"
+            )
+        if self.layer == "motion" and self.format == "jpeg":
+            raise UserError("motion is partly transparent, which jpeg cannot be; ask for png")
+
+
+def check_picture(size: tuple[int, int]) -> None:
+    """Refuse, by a UserError, a picture, (height, width), that takes too much memory to make."""
+    height, width = size
+    if height * width > LARGEST_PICTURE:
+        raise UserError(
+            f"a picture of {width}x{height} has {height * width} pixels, and the page makes at most {LARGEST_PICTURE}; "
+            "ask for a smaller one"
+        )
+
+
+class _Block(NamedTuple):
+    """The pixels of a view whose centres lie in the picture, and the region that they alone show."""
+
+    rows: range
+    columns: range
+    region: Region
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return len(self.rows), len(self.columns)
+
+    @property
+    def band_rows(self) -> int:
+        """So many rows that they are no more than a chunk of points."""
+        return max(1, _CHUNK_POINTS // len(self.columns))
 
 
 class Viewer:
     """Makes views of one field. One at a time: the field keeps what it made last."""
 
     def __init__(
-        self, saved: SavedField, source: Callable[[], SourceFrames], device: torch.device | str = "cpu"
+        self, saved: SavedField, read_source: Callable[[], SourceFrames], device: torch.device | str = "cpu"
     ) -> None:
-        """Prepare nothing yet.
+        """Prepare nothing yet: `read_source` is asked when the source is first looked at, and may raise a UserError."""
+        self.saved, self.device = saved, device
+        self._read_source = cache(read_source)
 
-        Args:
-            saved: the field, on `device`, and the facts of its clip.
-            source: gives the source's frames, when one is first looked at; may raise a UserError.
-            device: where the field lies.
-        """
-        self.saved = saved
-        self.device = device
-        self._read_source = source
-
-    def picture(self, view: View, outdated: Callable[[], bool] = lambda: False) -> Tensor:
+    def picture(self, view: View, given_up: Callable[[], bool] = lambda: False) -> Tensor:
         """The pixels of a view: (3, height, width) uint8, or (4, height, width) with opacity for motion.
 
-        What lies outside the picture is black, and transparent. Motion is coloured as `panels.motion_colours` does,
+        What lies outside the picture is black, and transparent. Motion is coloured as `drawing.motion_colours` does,
         but what stands still is transparent rather than white; so is what is not known.
 
         Args:
             view: what to show.
-            outdated: asked now and then; once it is True, the view is given up.
+            given_up: asked now and then, whether nobody waits for the view any more.
 
         Raises:
             UserError: when the field has no motion, or the source cannot be read.
-            OutdatedError: when the view was given up.
+            GivenUpError: when the view was given up.
         """
-        height, width = view.size
-        shown = torch.zeros(4 if view.layer == "motion" else 3, height, width, dtype=torch.uint8)
-        block = block_inside(view)
+        shown = torch.zeros(4 if view.layer == "motion" else 3, view.height, view.width, dtype=torch.uint8)
+        block = _block_inside(view)
         if block is None:
             return shown
-        make = {"field": self._field, "source": self._source, "motion": self._motion}[view.layer]
 
         def check() -> None:
-            if outdated():
-                raise OutdatedError
+            if given_up():
+                raise GivenUpError
 
+        facts = self.saved.facts
+        t = min(max(view.t, 0.0), float(facts.end_seconds - facts.pts_seconds[0]))
         top, columns = block.rows.start, slice(block.columns.start, block.columns.stop)
         check()
-        with watched(self.saved.field, check):
-            for band in make(view, block):
+        with interruptible(self.saved.field, check):
+            for band in self._bands(view, t, block):
                 shown[:, top : top + band.shape[1], columns] = band
                 top += band.shape[1]
                 check()
         return shown
 
-    def _held(self, t: float) -> float:
-        facts = self.saved.facts
-        return min(max(t, 0.0), float(facts.end_seconds - facts.pts_seconds[0]))
-
-    def _field(self, view: View, block: Block) -> Iterator[Tensor]:
-        frames = render(
-            self.saved.field,
-            (len(block.rows), len(block.columns)),
-            [self._held(view.t)],
-            region=block.region,
-            chunk_points=_CHUNK_POINTS,
-            device=self.device,
-        )
-        # Bytes are made of some rows at a time: of all at once, that would take three times the memory of the frame.
-        return map(to_uint8, next(frames).split(_band_rows(block), dim=1))
-
-    @cached_property
-    def source(self) -> SourceFrames:
-        """The source's frames, read when first asked for."""
-        return self._read_source()
-
-    def _source(self, view: View, block: Block) -> Iterator[Tensor]:
-        frame = self.source.at(self._held(view.t))
-        for band in look(frame, block.region, (len(block.rows), len(block.columns)), view.scaling):
-            yield to_uint8(band).cpu()
+    def _bands(self, view: View, t: float, block: _Block) -> Iterator[Tensor]:
+        """A block's pixels in bands of rows, from the top down."""
+        if view.layer == "motion":
+            yield from self._motion(t, block)
+        elif view.layer == "source":
+            for band in resampled(self._read_source().at(t), block.region, block.size, view.scaling):
+                yield to_uint8(band).cpu()
+        else:
+            field, chunk = self.saved.field, _CHUNK_POINTS
+            frames = render(field, block.size, [t], region=block.region, chunk_points=chunk, device=self.device)
+            # Bytes are made of some rows at a time: of all at once, that would take three times the frame's memory.
+            yield from map(to_uint8, next(frames).split(block.band_rows, dim=1))
 
     @cached_property
     def _full_colour(self) -> float:
         return max(full_colour_pixels(self.saved), _LEAST_MOTION)
 
-    def _motion(self, view: View, block: Block) -> Iterator[Tensor]:
+    def _motion(self, t: float, block: _Block) -> Iterator[Tensor]:
         """How far things move in the time of a frame, by hue (direction) and opacity (distance): (4, rows, w) uint8."""
         facts, most = self.saved.facts, self._full_colour
-        t = self._held(view.t)
         later = t + float(1 / facts.frame_rate)
         pixels = torch.tensor([facts.width, facts.height], dtype=torch.float32, device=self.device)
-        for rows, region in _bands(block):
-            uv = rearrange(pixel_uv(rows, len(block.columns), region), "h w c -> (h w) c").to(self.device)
+        u0, v0, u1, v1 = block.region
+        height, width = block.size
+        step = (v1 - v0) / height
+        for top in range(0, height, block.band_rows):
+            bottom = min(top + block.band_rows, height)
+            region = (u0, v0 + top * step, u1, v0 + bottom * step)
+            uv = rearrange(pixel_uv(bottom - top, width, region), "h w c -> (h w) c").to(self.device)
             with torch.no_grad():
                 followed = self.saved.field.follow(uv, t, later)
-            flow = rearrange((followed.uv - uv) * pixels, "(h w) c -> c h w", h=rows).cpu()
-            known = rearrange(followed.known, "(h w) -> h w", h=rows).cpu()
+            flow = rearrange((followed.uv - uv) * pixels, "(h w) c -> c h w", w=width).cpu()
+            known = rearrange(followed.known, "(h w) -> h w", w=width).cpu()
             length = flow.norm(dim=0)
             hue = motion_colours(flow * (most / length.clamp(min=1e-9)), most)
             opacity = to_uint8((length / most).clamp(max=1) * known)
             yield torch.cat([hue, opacity[None]])
 
 
-def _band_rows(block: Block) -> int:
-    """So many rows of a block that they are no more than a chunk of points."""
-    return max(1, _CHUNK_POINTS // len(block.columns))
+def _block_inside(view: View) -> _Block | None:
+    """What of a view shows the picture; None where it looks past it."""
+    u0, v0, u1, v1 = view.region
+    columns, (left, right) = _inside(u0, u1, view.width)
+    rows, (top, bottom) = _inside(v0, v1, view.height)
+    return _Block(rows, columns, (left, top, right, bottom)) if rows and columns else None
 
 
-def _bands(block: Block) -> list[tuple[int, Region]]:
-    """A block cut into bands of whole rows, small enough to follow at once: rows and region of each."""
-    u0, v0, u1, v1 = block.region
-    height = len(block.rows)
-    most = _band_rows(block)
-    step = (v1 - v0) / height
-    return [
-        (min(most, height - top), (u0, v0 + top * step, u1, v0 + min(top + most, height) * step))
-        for top in range(0, height, most)
-    ]
+def _inside(start: float, end: float, pixels: int) -> tuple[range, tuple[float, float]]:
+    """The pixels between two edges whose centres lie within 0 to 1, and their own edges; of all, bit for bit those."""
+    step = (end - start) / pixels
+    # Held before they become integers: far away, the quotients are infinite.
+    first = math.ceil(min(max(-start / step - 0.5, 0), pixels))
+    stop = math.floor(min(max((1 - start) / step - 0.5, -1), pixels - 1)) + 1
+    return range(first, stop), (start + first * step, end if stop == pixels else start + stop * step)

@@ -5,7 +5,7 @@ const REST_MS = 140; // without a change, after which the full view is asked for
 const PREVIEW_MS = 90; // that a preview may take; its size follows
 const PREVIEW_PIXELS = { least: 8_000, first: 60_000 };
 const WIDEST = 1e12; // pixels of the whole picture: beyond it, positions have no digits left
-const MOST_SIDE = 8192; // pixels of a view
+export const MOST_SIDE = 8192; // pixels of a view
 const MARGIN = 0.1; // of a region, around a preview
 const SMALLEST = 24; // pixels of the whole picture
 const MOTION_OPACITY = 0.7; // of the fastest
@@ -119,10 +119,6 @@ class Layer {
     this.error = "";
   }
 
-  get settled() {
-    return this.seen === this.stage.version;
-  }
-
   interrupt() {
     if (this.asking === "full") this.abort.abort();
   }
@@ -154,7 +150,9 @@ class Layer {
     try {
       const options = { format, number: ++this.number, signal: this.abort.signal };
       const bitmap = await fetchView(this.name, look, region, size, options);
-      this.keep(whole ? "full" : "preview", { bitmap, region, t, version });
+      const kept = whole ? "full" : "preview";
+      this[kept]?.bitmap.close();
+      this[kept] = { bitmap, region, t, version };
       this.seen = version;
       if (whole) this.finished = version;
       this.error = "";
@@ -176,11 +174,6 @@ class Layer {
     const high = ((v1 - v0) * shape.height) / ((u1 - u0) * shape.width);
     const width = Math.round(Math.sqrt(this.pixels / high));
     return { width: held(width, 1, MOST_SIDE), height: held(Math.round(width * high), 1, MOST_SIDE) };
-  }
-
-  keep(kind, image) {
-    this[kind]?.bitmap.close();
-    this[kind] = image;
   }
 
   // Older below newer, but of one instant the finer above the coarser. What is transparent is drawn once, and what is
@@ -219,11 +212,11 @@ export class Stage {
   }
 
   get needed() {
-    return [...new Set(this.panes.flatMap((pane) => pane.layers))].map((name) => this.layers[name]);
+    return layersIn(this.panes).map((name) => this.layers[name]);
   }
 
   get settled() {
-    return this.needed.every((layer) => layer.settled);
+    return this.needed.every((layer) => layer.seen === this.version);
   }
 
   get idle() {
@@ -300,10 +293,9 @@ export class Stage {
     const size = { width, height: Math.max(1, Math.round(width * high)) };
     const look = { ...this.look, wipe: this.wipeOf(seen) };
     const panes = panesOf(look, size);
-    const names = [...new Set(panes.flatMap((pane) => pane.layers))];
     // One after the other, as they are made: all at once, large ones are more than the server takes.
     const bitmaps = {};
-    for (const name of names) bitmaps[name] = await fetchView(name, look, seen, size);
+    for (const name of layersIn(panes)) bitmaps[name] = await fetchView(name, look, seen, size);
     const canvas = document.createElement("canvas");
     canvas.width = panes.at(-1).x + size.width;
     canvas.height = size.height;
@@ -332,6 +324,10 @@ function panesOf({ mode, motion, wipe }, pane) {
   if (mode === "side") return [{ ...field, layers: ["source"] }, { ...field, x: pane.width + GAP }];
   if (mode === "wipe") return [{ ...field, to: wipe, layers: ["source"] }, { ...field, from: wipe }];
   return [field];
+}
+
+function layersIn(panes) {
+  return [...new Set(panes.flatMap((pane) => pane.layers))];
 }
 
 function compose(context, panes, size, box, images) {

@@ -1,6 +1,6 @@
 // The controls: time, what to show, where to look, and what to save.
 
-import { Stage, held, refusal, thumbnail, visible } from "/stage.js";
+import { MOST_SIDE, Stage, held, refusal, thumbnail, visible } from "/stage.js";
 
 const TENTH = 0.1; // of a frame
 const WHEEL = 0.0016; // of a doubling's logarithm, a pixel of the wheel
@@ -273,7 +273,7 @@ function toggleSave() {
 // The width at which what is in view stands on the screen, and the whole clip unless a part was chosen.
 function suggest() {
   const seen = visible(camera.region(stage.pane));
-  if (seen) $("width").value = held(2 * Math.round(((seen[2] - seen[0]) * camera.box(stage.pane).width) / 2), 2, 8192);
+  if (seen) $("width").value = held(2 * Math.round(((seen[2] - seen[0]) * camera.box(stage.pane).width) / 2), 2, MOST_SIDE);
   const [from, to] = clipRange ?? [0, facts.duration];
   $("from").value = Number(from.toFixed(4));
   $("to").value = Number(to.toFixed(4));
@@ -310,7 +310,7 @@ async function savePicture() {
   saved("Making the picture…");
   try {
     const width = Number($("width").value);
-    if (!(Number.isInteger(width) && width >= 1 && width <= 8192)) throw new Error("the width must be 1 to 8192 pixels");
+    if (!(Number.isInteger(width) && width >= 1 && width <= MOST_SIDE)) throw new Error(`the width must be 1 to ${MOST_SIDE} pixels`);
     const blob = await stage.picture(width);
     const address = URL.createObjectURL(blob);
     download(address, `${facts.name}-${look.t.toFixed(3)}s.png`);

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from vfield.core.json_files import exact
+
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
 :root { color-scheme: light dark; }
@@ -29,32 +31,31 @@ def page(summary: Mapping[str, Any], pictures: Sequence[Sequence[tuple[str, str]
     """The page, HTML.
 
     Args:
-        summary: as `vfield.show.summary.figures.summed_up` makes it.
+        summary: as it is written, its exports with a link from the page ("href") each.
         pictures: rows of file names, relative to the page, and captions.
         curves: by what they show, values by step; those of fewer than two points are left out.
     """
-    title = Path(summary["clip"]["source"]).name or "a clip made in memory"
-    parts = [f"<h1>{escape(title)}</h1>"]
+    title = escape(Path(summary["clip"]["source"]).name or "a clip made in memory")
+    parts = [f"<h1>{title}</h1>"]
     if summary["status"] != "done":
         parts.append('<p class="mark">The fit was stopped before its end.</p>')
     parts += [_rows(pictures), _table(_figures(summary)), _exports(summary["exports"])]
     parts += [_curve(name, points) for name, points in curves.items() if len(points) > 1]
     parts.append("<h2>Settings that are not the defaults</h2>")
     parts.append(_table(summary["config"]) if summary["config"] else "<p>None.</p>")
-    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{escape(title)}</title>'
-    body = "\n".join(filter(None, parts))
+    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>'
     head += f"<style>{_STYLE}</style>"
+    body = "\n".join(filter(None, parts))
     return f'<!DOCTYPE html>\n<html lang="en">\n<head>{head}</head>\n<body>\n{body}\n</body>\n</html>\n'
 
 
 def _figures(summary: Mapping[str, Any]) -> dict[str, str]:
     clip, held_out, expected = summary["clip"], summary["held_out"], summary["expected"]
-    rate = f"{_fraction(clip['frame_rate']):.5g}"
     shown = {
-        "clip": f"{clip['frames']} frames of {clip['width']}x{clip['height']}, {clip['seconds']:.2f} s at {rate} fps",
+        "clip": f"{_frames(clip)}, {clip['seconds']:.2f} s at {_rate(clip)}",
         "file": clip["source"],
-        "part": ", ".join(f"{name} {value}" for name, value in clip["part"].items()),
-        "colour": ", ".join(f"{name} {value}" for name, value in clip["colour"].items() if not isinstance(value, dict)),
+        "part": _listed(clip["part"]),
+        "colour": _listed({name: value for name, value in clip["colour"].items() if not isinstance(value, dict)}),
         "fit": f"{summary['steps']} steps in {summary['seconds']:.0f} s, {summary['status']}",
     }
     if expected is not None:
@@ -66,13 +67,20 @@ def _figures(summary: Mapping[str, Any]) -> dict[str, str]:
         ssim = "" if held_out["ssim"] is None else f", SSIM {held_out['ssim']:.4f}"
         shown["held-out frames"] = f"PSNR {held_out['psnr']:.2f} dB{ssim} over {held_out['frames']} frames"
     shown["peak memory"] = f"{summary['peak_megabytes']:.0f} MB above the start"
-    shown["versions"] = ", ".join(f"{name} {number}" for name, number in summary["versions"].items())
+    shown["versions"] = _listed(summary["versions"])
     return {name: text for name, text in shown.items() if text}
 
 
-def _fraction(text: str) -> float:
-    above, _, below = text.partition("/")
-    return float(above) / float(below or 1)
+def _frames(of: Mapping[str, Any]) -> str:
+    return f"{of['frames']} frames of {of['width']}x{of['height']}"
+
+
+def _rate(of: Mapping[str, Any]) -> str:
+    return f"{float(exact(of['frame_rate'], 'frame_rate')):.5g} fps"
+
+
+def _listed(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items())
 
 
 def _table(values: Mapping[str, Any]) -> str:
@@ -85,24 +93,13 @@ def _exports(exports: Sequence[Mapping[str, Any]]) -> str:
         return ""
     lines = []
     for entry in exports:
-        rate = f"{_fraction(entry['frame_rate']):.5g}"
-        facts = f"{entry['frames']} frames of {entry['width']}x{entry['height']} at {rate} fps"
-        options = ", ".join(f"{name} {value}" for name, value in entry["options"].items())
         link = f'<a href="{escape(quote(os.fsencode(entry["href"])))}">{escape(Path(entry["path"]).name)}</a>'
-        cells = (
-            facts,
-            f"{entry['seconds']:.2f} s",
-            f"{entry['bytes'] / 1e6:.2f} MB",
-            f"sound: {entry['audio']}",
-            options,
-        )
+        cells = [
+            *[f"{_frames(entry)} at {_rate(entry)}", f"{entry['seconds']:.2f} s", f"{entry['bytes'] / 1e6:.2f} MB"],
+            *[f"sound: {entry['audio']}", _listed(entry["options"])],
+        ]
         lines.append(f"<tr><td>{link}</td>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>")
     return f"<h2>Exported</h2><table>{''.join(lines)}</table>"
-
-
-def link(path: str, folder: Path) -> str:
-    """A path as it is reached from a page in a folder."""
-    return Path(os.path.relpath(path, folder.absolute())).as_posix()
 
 
 def _rows(pictures: Sequence[Sequence[tuple[str, str]]]) -> str:
