@@ -87,7 +87,7 @@ class VideoSink:
     def _begin(self, audio: AudioPlan | None, carry: CarryPlan | None) -> None:
         """Opens the file and all encoders, and writes the header."""
         self._feeds: list[Feed] = []
-        self._carry, self._carried = carry, Carried(None, 0)
+        self._carry, self._carried = carry, Carried()
         # The index at the front lets a browser start playing before it has the whole file. The timescale is that of
         # late starts, which would otherwise be rounded to 1/1000 s; this one holds the usual video and sound rates.
         mov = {"movflags": "+faststart", "movie_timescale": "240000"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
@@ -125,10 +126,8 @@ class GifSink:
 
     def abort(self) -> None:
         """Lets go of the file, which will be deleted."""
-        try:
+        with suppress(av.FFmpegError, OSError):
             self._container.close()
-        except (av.FFmpegError, OSError):
-            return
 
 
 class PictureSink:
