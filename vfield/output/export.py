@@ -203,7 +203,7 @@ def help_export(
     pieces = _pieces_of(saved, prepared)
     if pieces is None:
         return
-    writing = _Writing(saved, prepared, device, chunk_points, progress=False, after_frame=None)
+    writing = _Writing(saved, prepared, device, chunk_points)
     until = time.monotonic() + _WAIT_SECONDS
     while not pieces.folder.is_dir() and time.monotonic() < until:
         time.sleep(_POLL_SECONDS)
@@ -225,24 +225,21 @@ def _pieces_of(saved: SavedField, prepared: PreparedExport) -> Pieces | None:
     return Pieces(folder, request, len(shown), prepared.path.suffix)
 
 
+@dataclass
 class _Writing:
     """Frames of a field on their way into a file, or into pieces of one."""
 
-    def __init__(
-        self,
-        saved: SavedField,
-        prepared: PreparedExport,
-        device: torch.device | str,
-        chunk_points: int,
-        progress: bool,
-        after_frame: Callable[[int, int], None] | None,
-    ) -> None:
-        self._saved, self._prepared, self._after_frame = saved, prepared, after_frame
-        self._device, self._chunk_points = device, chunk_points
-        plan = prepared.plan
-        self._pts = plan.output_seconds
-        self._lasting = [later - earlier for earlier, later in pairwise(plan.edges_seconds)]
-        self.bar = tqdm(total=len(self._pts), desc="rendering", unit="frame", disable=not progress)
+    saved: SavedField
+    prepared: PreparedExport
+    device: torch.device | str
+    chunk_points: int
+    progress: bool = False
+    after_frame: Callable[[int, int], None] | None = None
+
+    def __post_init__(self) -> None:
+        self._pts, edges = self.prepared.plan.output_seconds, self.prepared.plan.edges_seconds
+        self._lasting = [later - earlier for earlier, later in pairwise(edges)]
+        self.bar = tqdm(total=len(self._pts), desc="rendering", unit="frame", disable=not self.progress)
 
     def in_pieces(self, pieces: Pieces) -> None:
         """Write piece by piece, with whatever processes help, and join the pieces."""
@@ -255,7 +252,7 @@ class _Writing:
                     self.bar.update(pieces.done() - self.bar.n)
                     if not self.next_piece(pieces):
                         time.sleep(_POLL_SECONDS)  # others are at the last ones; what they give up is taken over
-            self._prepared.writer.join(list(pieces.frames), self._pts, self._lasting)
+            self.prepared.writer.join(list(pieces.frames), self._pts, self._lasting)
         except BaseException:
             if pieces.done():
                 _LOG.warning("what was rendered is kept in %s: the same command goes on from there", pieces.folder)
@@ -266,7 +263,7 @@ class _Writing:
         """Make a piece that nobody makes; whether there was one."""
         with pieces.taken() as piece:
             if piece is not None:
-                self.fill(self._prepared.writer.piece(piece[0]), piece[1])
+                self.fill(self.prepared.writer.piece(piece[0]), piece[1])
         return piece is not None
 
     def fill(self, writer: VideoWriter, numbers: range) -> None:
@@ -276,24 +273,24 @@ class _Writing:
             for number, frame in zip(numbers, self._frames(numbers), strict=True):
                 writer.write(frame, pts_seconds=self._pts[number] - origin, duration_seconds=self._lasting[number])
                 self.bar.update()
-                if self._after_frame is not None:
-                    self._after_frame(number + 1, len(self._pts))
+                if self.after_frame is not None:
+                    self.after_frame(number + 1, len(self._pts))
 
     def _frames(self, numbers: range) -> Iterator[Tensor]:
         """Some of the frames (3, height, width), or (4, height, width) with alpha, as they are to be written."""
-        prepared = self._prepared
+        prepared = self.prepared
         try:
-            field = self._saved.field.to(self._device)
+            field = self.saved.field.to(self.device)
         except (RuntimeError, AssertionError) as error:
             told = str(error).splitlines()[0]
-            raise UserError(f"cannot render on device {self._device}: {told}") from error
+            raise UserError(f"cannot render on device {self.device}: {told}") from error
         frames = render(
             field,
             prepared.size,
-            _instants(prepared.plan, numbers, self._saved),
+            _instants(prepared.plan, numbers, self.saved),
             region=prepared.region,
-            chunk_points=self._chunk_points,
-            device=self._device,
+            chunk_points=self.chunk_points,
+            device=self.device,
             alpha=prepared.writer.alpha,
         )
         # Bytes would round away what a deep file can hold.

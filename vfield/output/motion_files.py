@@ -97,7 +97,7 @@ class MotionReport:
     Attributes:
         path: the folder.
         steps: files of each format.
-        height, width: of the pictures, pixels.
+        height, width: pixels.
         full_colour_pixels: displacement at which the colours of pictures are full, one scale for all.
         unknown_share: share of all pixels whose motion is not known, 0 to 1.
         seconds_taken: how long that took.
@@ -120,7 +120,7 @@ class Displacement(NamedTuple):
 
 
 class _Step(NamedTuple):
-    """From one instant to another, t in seconds since the clip's first frame, and the first one's number."""
+    """From one instant to another, in seconds since the clip's first frame, and the first one's number."""
 
     number: int
     t_from: float

@@ -37,16 +37,11 @@ def check_gif_rate(frame_rate: Fraction) -> None:
 
 
 def check_gif_times(edges_seconds: Sequence[Fraction]) -> None:
-    """Raises UserError for a picture that stays longer than a GIF can say.
-
-    Args:
-        edges_seconds: when each picture begins to be shown, and when the last one ends.
-    """
+    """Raises UserError for a picture that stays longer than a GIF can say; given when each begins and the last ends."""
     longest = max(later - earlier for earlier, later in pairwise(edges_seconds))
     if longest > _GIF_LONGEST:
-        raise UserError(
-            f"a GIF shows a picture for at most {float(_GIF_LONGEST):g} s, got {float(longest):g}; use .mp4"
-        )
+        most = float(_GIF_LONGEST)
+        raise UserError(f"a GIF shows a picture for at most {most:g} s, got {float(longest):g}; use .mp4")
 
 
 def loops_of(path: str | Path) -> int:

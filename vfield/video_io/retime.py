@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from fractions import Fraction
 
 import av
@@ -69,11 +70,9 @@ def _opens(encoder: str, rate: int, layout: str) -> bool:
     context = CodecContext.create(encoder, "w")
     assert isinstance(context, AudioCodecContext)
     context.sample_rate, context.layout, context.format = rate, layout, _SAMPLES[encoder]
-    try:
+    with suppress(av.FFmpegError):
         context.open()
-    except av.FFmpegError:
-        return False
-    return True
+    return context.is_open
 
 
 class TrackCoder:

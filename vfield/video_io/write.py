@@ -47,8 +47,7 @@ class VideoWriter:
 
     Args:
         path: where the result goes.
-        height: rows of every frame.
-        width: columns of every frame.
+        height, width: rows and columns of every frame.
         frame_rate: frames per second; frame i is shown at i / frame_rate unless `write` is told otherwise.
         color: the source's colour facts; video is coded and tagged with the same matrix, range, primaries and
             transfer (BT.709 limited for RGB sources). More than 8 bits, or HDR, make the default codec one of 10 bits;
@@ -108,7 +107,9 @@ class VideoWriter:
             )
             self.alpha = alpha and self._encoding.alpha
         else:
-            _refuse_options(self._path, codec=codec, crf=crf, pixel_format=pixel_format)
+            for name, value in (("codec", codec), ("crf", crf), ("pixel_format", pixel_format)):
+                if value is not None:
+                    raise UserError(f"{path} is not a video file, so {name} {value} means nothing for it; leave it out")
         if self._kind == ".gif":
             check_gif_rate(frame_rate)
         self._shape = (4 if self.alpha else 3, height, width)
@@ -192,8 +193,7 @@ class VideoWriter:
     def piece(self, path: Path) -> VideoWriter:
         """A writer of some of the frames alone, coded in the same way, for `join`; its times begin at 0.
 
-        Args:
-            path: where it goes, of this video's suffix. What is there is replaced.
+        It goes to a path of this video's suffix, and replaces what is there.
         """
         made = copy.copy(self)
         made._path, made._temporary, made._overwrite = path, Temporary(path), True
@@ -281,12 +281,12 @@ class VideoWriter:
         assert self._sink is not None
         sink, self._sink = self._sink, None
         try:
-            if error is not None or self._count == 0:
+            if error is not None:
                 sink.abort()
-                if error is None:
-                    raise UserError(f"no frame was written to {self._path}")
                 return
             try:
+                if self._count == 0:
+                    raise UserError(f"no frame was written to {self._path}")
                 with _told_to_user(self._path):
                     sink.close()
                     self._temporary.move_into_place()
@@ -309,12 +309,6 @@ def _kind_of(path: str | Path) -> str:
             "PNG files"
         )
     return suffix
-
-
-def _refuse_options(path: Path, **options: object) -> None:
-    for name, value in options.items():
-        if value is not None:
-            raise UserError(f"{path} is not a video file, so {name} {value} means nothing for it; leave it out")
 
 
 def _check_target(path: Path, kind: str, overwrite: bool) -> None:
