@@ -176,7 +176,7 @@ def write_export(
     """Render what was prepared from the clip's facts; see `export`, which does both."""
     began = time.monotonic()
     plan, (height, width), soundtrack = prepared.plan, prepared.size, prepared.soundtrack
-    writing = _Writing(saved, prepared, device, chunk_points, progress, after_frame)
+    writing = _Writing(saved, prepared, device, progress, after_frame, chunk_points)
     pieces = _pieces_of(saved, prepared)
     if pieces is None:
         with writing.bar:
@@ -196,14 +196,12 @@ def write_export(
     )
 
 
-def help_export(
-    saved: SavedField, prepared: PreparedExport, *, device: torch.device | str = "cpu", chunk_points: int = 1 << 16
-) -> None:
+def help_export(saved: SavedField, prepared: PreparedExport, *, device: torch.device | str = "cpu") -> None:
     """Make pieces of an export that another process writes by `write_export`, until none is left to make."""
     pieces = _pieces_of(saved, prepared)
     if pieces is None:
         return
-    writing = _Writing(saved, prepared, device, chunk_points)
+    writing = _Writing(saved, prepared, device)
     until = time.monotonic() + _WAIT_SECONDS
     while not pieces.folder.is_dir() and time.monotonic() < until:
         time.sleep(_POLL_SECONDS)
@@ -232,9 +230,9 @@ class _Writing:
     saved: SavedField
     prepared: PreparedExport
     device: torch.device | str
-    chunk_points: int
     progress: bool = False
     after_frame: Callable[[int, int], None] | None = None
+    chunk_points: int = 1 << 16
 
     def __post_init__(self) -> None:
         self._pts, edges = self.prepared.plan.output_seconds, self.prepared.plan.edges_seconds

@@ -24,22 +24,10 @@ _PIECE_FRAMES = 240  # encoders begin anew about as often by themselves
 
 
 class Pieces:
-    """The pieces of one export.
-
-    Attributes:
-        folder: where they lie.
-        frames: the frames of each file, in order.
-    """
+    """The pieces of one export: the `folder` where they lie, and the `frames` of each file, in order."""
 
     def __init__(self, run: Path, request: str, count: int, suffix: str) -> None:
-        """Name the pieces of an export from a run's folder; nothing is made yet.
-
-        Args:
-            run: the folder.
-            request: all that decides what is in the video, in words.
-            count: how many frames it has.
-            suffix: of the video file.
-        """
+        """Name the pieces, in a run's folder, of a video of so many frames; `request` says all that decides of it."""
         self.folder = run / EXPORTS_NAME / hashlib.sha256(request.encode()).hexdigest()[:16]
         pieces = max(1, count // _PIECE_FRAMES)
         edges = [count * piece // pieces for piece in range(pieces + 1)]

@@ -48,17 +48,11 @@ class CarryPlan:
 
 @dataclass
 class Carried:
-    """What was taken over, and what could not be.
+    """What was taken over, and what could not be."""
 
-    Attributes:
-        feed: the subtitles' packets; None where there are none.
-        chapters: how many the file should have in the end.
-        lost: what its container cannot hold, for a person.
-    """
-
-    feed: Feed | None = None
-    chapters: int = 0
-    lost: list[str] = field(default_factory=list)
+    feed: Feed | None = None  # the subtitles' packets
+    chapters: int = 0  # how many the file should have in the end
+    lost: list[str] = field(default_factory=list)  # what its container cannot hold, for a person
 
 
 def writable_rest(plan: CarryPlan, container: str) -> CarryPlan:

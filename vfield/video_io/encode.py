@@ -80,23 +80,14 @@ _X265_CUTREE_WIDTH = 64
 
 @dataclass(frozen=True)
 class Encoding:
-    """A complete choice: nothing here is left to a default.
+    """A complete choice, by FFmpeg's names: nothing here is left to a default."""
 
-    Attributes:
-        container: FFmpeg's name of the muxer.
-        encoder: FFmpeg's name of the encoder.
-        pixel_format: FFmpeg's name of the pixel format.
-        options: options of the encoder.
-        color: facts that the stream is coded and tagged with; `bit_depth` is the pixel format's.
-        alpha: whether pictures come with alpha, and it is kept.
-    """
-
-    container: str
+    container: str  # the muxer
     encoder: str
     pixel_format: str
-    options: dict[str, str]
-    color: ColorInfo
-    alpha: bool = False
+    options: dict[str, str]  # of the encoder
+    color: ColorInfo  # what the stream is coded and tagged with; `bit_depth` is the pixel format's
+    alpha: bool = False  # pictures come with alpha, and it is kept
 
 
 def choose_encoding(

@@ -33,21 +33,13 @@ _X265_DELAY = 2
 
 @dataclass(frozen=True)
 class StreamFacts:
-    """What a stream of video is, however it is coded.
-
-    Attributes:
-        height: rows.
-        width: columns.
-        frame_rate: nominal frames per second, tagged on the stream.
-        time_base: seconds of one tick of the timestamps.
-        pixel_aspect: width / height of one pixel.
-    """
+    """What a stream of video is, however it is coded."""
 
     height: int
     width: int
-    frame_rate: Fraction
-    time_base: Fraction
-    pixel_aspect: Fraction
+    frame_rate: Fraction  # nominal, tagged on the stream
+    time_base: Fraction  # seconds of one tick of the timestamps
+    pixel_aspect: Fraction  # width / height of one pixel
 
 
 class VideoSink:
