@@ -42,7 +42,7 @@ exporting.render = lambda *words, **names: (time.sleep(0.05) or frame for frame 
 """
 # No process goes on before the other has a piece, too; which they make is told in a file.
 TOGETHER = """
-fill = exporting._Writing._fill
+fill = exporting._Writing.fill
 def told(writing, writer, numbers):
     rank = os.environ["RANK"]
     with open("made.txt", "a") as made:
@@ -51,7 +51,7 @@ def told(writing, writer, numbers):
     while len({line[0] for line in Path("made.txt").read_text().splitlines()}) < 2 and time.monotonic() < until:
         time.sleep(0.01)
     fill(writing, writer, numbers)
-exporting._Writing._fill = told
+exporting._Writing.fill = told
 """
 
 

@@ -22,7 +22,7 @@ from vfield.core.frames import in_memory
 from vfield.field.checkpoint import load_field
 from vfield.prepare.fill import fill
 from vfield.video_io import VideoWriter, inspect_file, probe, read_clip, scan_clip
-from vfield.video_io.beneath import filled_beneath
+from vfield.video_io.mux import extend_colours
 
 SIZE = (48, 96)
 SOLID = torch.tensor([0.8, 0.4, 0.6])
@@ -268,13 +268,13 @@ def test_what_is_seen_is_not_touched_by_what_goes_on_beneath() -> None:
     noise = np.random.default_rng(0)
     rgb, seen = noise.integers(0, 256, (3, 13, 21)).astype(np.uint8), noise.random((13, 21)) < 0.1
     for picture in (rgb, (rgb / 255).astype(np.float32)):
-        filled = filled_beneath(picture, seen)
+        filled = extend_colours(picture, seen)
         assert filled.dtype == picture.dtype
         assert np.array_equal(filled[:, seen], picture[:, seen])
-        flat = filled_beneath(np.where(seen, picture[:, :1, :1], 0).astype(picture.dtype), seen)
+        flat = extend_colours(np.where(seen, picture[:, :1, :1], 0).astype(picture.dtype), seen)
         np.testing.assert_allclose(flat, np.broadcast_to(picture[:, :1, :1], flat.shape), rtol=1e-6)
         for uniform in (np.zeros_like(seen), np.ones_like(seen)):
-            assert np.array_equal(filled_beneath(picture, uniform), picture)
+            assert np.array_equal(extend_colours(picture, uniform), picture)
 
 
 @pytest.mark.parametrize(

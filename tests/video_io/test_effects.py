@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import pytest
 
-from vfield.video_io.effects import at_tempo
+from vfield.video_io.subtitles import at_tempo
 
 
 def told(text: str, stretch: Fraction | int, effect: str = "") -> str:

@@ -12,8 +12,7 @@ import torch
 from vfield.core.clip import ColorInfo
 from vfield.core.errors import UserError
 from vfield.video_io import VideoWriter, inspect_file, read_clip
-from vfield.video_io.encode import choose_encoding
-from vfield.video_io.hardware import quality_of, working_encoder
+from vfield.video_io.encode import choose_encoding, quality_of, working_encoder
 
 COLOR = ColorInfo("smpte170m", "tv", "smpte170m", "smpte170m")
 # None of these can be opened without the vendor's driver and card; where one can, there is nothing to replace.
@@ -21,7 +20,7 @@ ENCODERS = [("h264_nvenc", "h264"), ("h264_qsv", "h264"), ("h264_videotoolbox", 
 
 
 def works(encoder: str) -> bool:
-    return working_encoder(encoder, {"h264": "none", "hevc": "none"}, 144, 192) == encoder
+    return working_encoder(encoder, 144, 192) == encoder
 
 
 @pytest.mark.parametrize(("encoder", "coded"), [*ENCODERS, ("hevc_vaapi", "hevc")])
@@ -68,4 +67,4 @@ def test_scales_of_quality() -> None:
     assert scale[-1] >= 118
     assert nvenc.best == 1
     assert nvenc.options(20)["cq"] == "20"
-    assert quality_of("libx264") is None
+    assert quality_of("prores_ks") is None

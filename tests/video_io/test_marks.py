@@ -17,8 +17,8 @@ from films import every, write_film
 from vfield.core.clip import ColorInfo
 from vfield.core.timing import TimeMap
 from vfield.video_io import CarryPlan, VideoWriter, read_clip
-from vfield.video_io.hdr import side_data
 from vfield.video_io.marks import moved_timecode
+from vfield.video_io.side_data import side_data
 
 NTSC = Fraction(30000, 1001)
 

@@ -15,7 +15,7 @@ from vfield.core.ranges import Range, check_ranges
 from vfield.core.timing import Schedule, SpeedCurve, as_typed, schedule, schedule_curve, snapped
 from vfield.field.render import WHOLE, Region
 from vfield.output.soundtrack import AudioMode
-from vfield.output.zoom import ZoomPath
+from vfield.output.zoom import ZoomPath, crop_words
 
 Crop = tuple[Fraction | float, Fraction | float, Fraction | float, Fraction | float]
 
@@ -75,11 +75,9 @@ class ExportConfig:
         if self.audio not in get_args(AudioMode):
             raise UserError(f"audio must be one of {', '.join(get_args(AudioMode))}, got {self.audio!r}")
         if self.audio == "copy":
-            for name, changed in (
-                (f"slowmo {_show(self.slowmo)}", self.slowmo != 1),
-                ("reverse", self.reverse),
-                ("a speed curve", self.speed_curve is not None),
-            ):
+            curved = self.speed_curve is not None
+            slow = (f"slowmo {_show(self.slowmo)}", self.slowmo != 1)
+            for name, changed in (slow, ("reverse", self.reverse), ("a speed curve", curved)):
                 if changed:
                     raise UserError(f"audio copy contradicts {name}, which changes the time; use audio stretch")
 
@@ -89,18 +87,16 @@ class ExportConfig:
                 f"scale {_show(self.scale)} and size {self.size[1]}x{self.size[0]} contradict each other; give one"
             )
         if self.crop is not None and self.path is not None:
-            raise UserError(f"crop {','.join(map(_show, self.crop))} and a path contradict each other; give one")
+            raise UserError(f"crop {crop_words(self.crop)} and a path contradict each other; give one")
         if self.crop is not None and min(self.crop[2:]) <= 0:
-            raise UserError(f"crop must have a positive size, got {','.join(map(_show, self.crop))}")
+            raise UserError(f"crop must have a positive size, got {crop_words(self.crop)}")
 
     def _check_times(self) -> None:
         if self.end is not None and self.end <= (self.start or 0):
             raise UserError(f"end must come after start, got {_show(self.start or 0)} to {_show(self.end)} s")
-        if self.speed_curve is not None:
-            self._check_curve()
-
-    def _check_curve(self) -> None:
-        """A curve says by itself what is shown when."""
+        if self.speed_curve is None:
+            return
+        # A curve says by itself what is shown when.
         for name, given, instead in (
             (f"slowmo {_show(self.slowmo)}", self.slowmo != 1, "the curve says how slow it is"),
             ("reverse", self.reverse, "a curve whose times of the clip fall plays backwards"),
@@ -120,21 +116,14 @@ def _show(value: Fraction | float) -> str:
     return f"{float(value):g}"
 
 
-# ------------------------------------------------------------------------------------------- the picture
-
-
 class Picture(Protocol):
     """Whatever has a size in pixels: the facts of a clip, what a file says of itself."""
 
     @property
-    def height(self) -> int:
-        """Rows."""
-        ...
+    def height(self) -> int: ...
 
     @property
-    def width(self) -> int:
-        """Columns."""
-        ...
+    def width(self) -> int: ...
 
 
 def output_size(config: ExportConfig, facts: Picture) -> tuple[int, int]:
@@ -155,16 +144,13 @@ def output_size(config: ExportConfig, facts: Picture) -> tuple[int, int]:
 
 def _crop(config: ExportConfig, facts: Picture) -> tuple[Fraction, Fraction, Fraction, Fraction]:
     """The crop whose size and shape count: of a path the first, since the others are of its shape."""
-    if config.path is not None:
-        x, y, width, height = (as_typed(value) for value in config.path.keyframes[0].crop)
-        return x, y, width, height
-    if config.crop is None:
+    crop = config.crop if config.path is None else config.path.keyframes[0].crop
+    if crop is None:
         return Fraction(0), Fraction(0), Fraction(facts.width), Fraction(facts.height)
-    x, y, width, height = (as_typed(value) for value in config.crop)
-    if x + width > facts.width or y + height > facts.height:
+    x, y, width, height = map(as_typed, crop)
+    if config.crop is not None and (x + width > facts.width or y + height > facts.height):
         raise UserError(
-            f"crop {','.join(map(_show, config.crop))} reaches outside the picture, "
-            f"which is {facts.width}x{facts.height}"
+            f"crop {crop_words(config.crop)} reaches outside the picture, which is {facts.width}x{facts.height}"
         )
     return x, y, width, height
 
@@ -198,9 +184,6 @@ def pixel_aspect_of(config: ExportConfig, facts: ClipFacts) -> Fraction:
             *(width, height, _show(crop_width), _show(crop_height), _show(aspect)),
         )
     return aspect
-
-
-# ------------------------------------------------------------------------------------------- times
 
 
 def schedule_of(config: ExportConfig, facts: ClipFacts) -> Schedule:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from vfield.core.clip import ClipFacts, to_uint8
@@ -44,9 +44,7 @@ class ExportReport:
 
     Attributes:
         path: the file or folder.
-        frames: number of frames.
-        height: rows.
-        width: columns.
+        frames, height, width: how many frames, of what size in pixels.
         frame_rate: nominal frames per second.
         duration_seconds: length of the written video.
         seconds_taken: how long that took.
@@ -64,22 +62,12 @@ class ExportReport:
 
 
 class PreparedExport(NamedTuple):
-    """An export of which everything is settled but the field.
-
-    Attributes:
-        config: what was asked for.
-        path: where the result goes.
-        size: (height, width) of the result.
-        region: what it shows of the picture, or that as a function of t.
-        plan: when which instant is shown.
-        soundtrack: what goes with the picture.
-        writer: what will write it.
-    """
+    """An export of which everything is settled but the field."""
 
     config: ExportConfig
     path: Path
-    size: tuple[int, int]
-    region: Region | Callable[[float], Region]
+    size: tuple[int, int]  # (height, width) of the result
+    region: Region | Callable[[float], Region]  # what it shows of the picture, or that as a function of t
     plan: Schedule
     soundtrack: Soundtrack
     writer: VideoWriter
@@ -101,9 +89,16 @@ def prepare_export(facts: ClipFacts, path: str | Path, config: ExportConfig) -> 
     region = region_of(config, facts)
     height, width = output_size(config, facts)
     plan = schedule_of(config, facts)
-    _check_one_picture(path, len(plan.output_seconds))
-    _check_not_source(path, facts)
-    if Path(path).suffix.lower() == ".gif":
+    file, frames = Path(path), len(plan.output_seconds)
+    if file.suffix.lower() == ".png" and not str(path).endswith("/") and frames > 1:
+        raise UserError(
+            f"{path} holds one picture, and {frames} frames were asked for; choose one by start and end, or name a "
+            "folder, without a suffix"
+        )
+    # Nothing could bring back the source.
+    if facts.source and file.exists() and Path(facts.source).exists() and file.samefile(facts.source):
+        raise UserError(f"{path} is the clip that the field was fitted to; choose another name")
+    if file.suffix.lower() == ".gif":
         check_gif_times(plan.edges_seconds)
     soundtrack = choose_soundtrack(config.audio, facts, path, plan.timing)
     carry = soundtrack.carry
@@ -126,7 +121,7 @@ def prepare_export(facts: ClipFacts, path: str | Path, config: ExportConfig) -> 
         time_base=None if plan.is_constant else common_time_base(plan.edges_seconds),
         loops=loops_of(facts.source) if facts.source else 0,
     )
-    return PreparedExport(config, Path(path), (height, width), region, plan, soundtrack, writer)
+    return PreparedExport(config, file, (height, width), region, plan, soundtrack, writer)
 
 
 def export(
@@ -181,10 +176,11 @@ def write_export(
     """Render what was prepared from the clip's facts; see `export`, which does both."""
     began = time.monotonic()
     plan, (height, width), soundtrack = prepared.plan, prepared.size, prepared.soundtrack
-    writing = _Writing(saved, prepared, device, chunk_points, progress, after_frame)
+    writing = _Writing(saved, prepared, device, progress, after_frame, chunk_points)
     pieces = _pieces_of(saved, prepared)
     if pieces is None:
-        writing.whole()
+        with writing.bar:
+            writing.fill(prepared.writer, range(len(plan.output_seconds)))
     else:
         writing.in_pieces(pieces)
     return ExportReport(
@@ -200,21 +196,12 @@ def write_export(
     )
 
 
-def help_export(
-    saved: SavedField, prepared: PreparedExport, *, device: torch.device | str = "cpu", chunk_points: int = 1 << 16
-) -> None:
-    """Make pieces of an export that another process writes, until none is left to make.
-
-    Args:
-        saved: as in `write_export`, which the other process calls.
-        prepared: likewise.
-        device: likewise.
-        chunk_points: likewise.
-    """
+def help_export(saved: SavedField, prepared: PreparedExport, *, device: torch.device | str = "cpu") -> None:
+    """Make pieces of an export that another process writes by `write_export`, until none is left to make."""
     pieces = _pieces_of(saved, prepared)
     if pieces is None:
         return
-    writing = _Writing(saved, prepared, device, chunk_points, progress=False, after_frame=None)
+    writing = _Writing(saved, prepared, device)
     until = time.monotonic() + _WAIT_SECONDS
     while not pieces.folder.is_dir() and time.monotonic() < until:
         time.sleep(_POLL_SECONDS)
@@ -228,55 +215,42 @@ def help_export(
 
 def _pieces_of(saved: SavedField, prepared: PreparedExport) -> Pieces | None:
     """The pieces that a long export of a run is coded in, those of an earlier try included; None for one in one go."""
-    config, plan, coding = prepared.config, prepared.plan, prepared.writer.coding
-    folder = saved.folder
-    if coding is None or len(plan.output_seconds) < _LEAST_IN_PIECES:
-        return None
-    if folder is None or not os.access(folder, os.W_OK):
+    config, coding, shown, folder = prepared.config, prepared.writer.coding, prepared.plan.source_seconds, saved.folder
+    if coding is None or len(shown) < _LEAST_IN_PIECES or folder is None or not os.access(folder, os.W_OK):
         return None
     held = (folder / FIELD_NAME).stat()
-    shown = f"{config.crop} {config.path} {list(map(str, plan.source_seconds))}"
-    request = f"{coding} {shown} {held.st_size} bytes, {held.st_mtime_ns}"
-    return Pieces(folder, request, len(plan.output_seconds), prepared.path.suffix)
+    request = f"{coding} {config.crop} {config.path} {list(map(str, shown))} {held.st_size} bytes, {held.st_mtime_ns}"
+    return Pieces(folder, request, len(shown), prepared.path.suffix)
 
 
+@dataclass
 class _Writing:
     """Frames of a field on their way into a file, or into pieces of one."""
 
-    def __init__(
-        self,
-        saved: SavedField,
-        prepared: PreparedExport,
-        device: torch.device | str,
-        chunk_points: int,
-        progress: bool,
-        after_frame: Callable[[int, int], None] | None,
-    ) -> None:
-        self._saved, self._prepared, self._after_frame = saved, prepared, after_frame
-        self._device, self._chunk_points = device, chunk_points
-        plan = prepared.plan
-        self._pts = plan.output_seconds
-        self._lasting = [later - earlier for earlier, later in pairwise(plan.edges_seconds)]
-        self._bar = tqdm(total=len(self._pts), desc="rendering", unit="frame", disable=not progress)
+    saved: SavedField
+    prepared: PreparedExport
+    device: torch.device | str
+    progress: bool = False
+    after_frame: Callable[[int, int], None] | None = None
+    chunk_points: int = 1 << 16
 
-    def whole(self) -> None:
-        """Write all frames in one go."""
-        with self._bar:
-            self._fill(self._prepared.writer, range(len(self._pts)))
+    def __post_init__(self) -> None:
+        self._pts, edges = self.prepared.plan.output_seconds, self.prepared.plan.edges_seconds
+        self._lasting = [later - earlier for earlier, later in pairwise(edges)]
+        self.bar = tqdm(total=len(self._pts), desc="rendering", unit="frame", disable=not self.progress)
 
     def in_pieces(self, pieces: Pieces) -> None:
         """Write piece by piece, with whatever processes help, and join the pieces."""
         pieces.begin()
-        done = pieces.done()
-        if done:
+        if done := pieces.done():
             _LOG.info("going on after %d of %d frames, which are kept in %s", done, len(self._pts), pieces.folder)
         try:
-            with self._bar:
+            with self.bar:
                 while pieces.done() < len(self._pts):
-                    self._bar.update(pieces.done() - self._bar.n)
+                    self.bar.update(pieces.done() - self.bar.n)
                     if not self.next_piece(pieces):
                         time.sleep(_POLL_SECONDS)  # others are at the last ones; what they give up is taken over
-            self._prepared.writer.join(pieces.files, self._pts, self._lasting)
+            self.prepared.writer.join(list(pieces.frames), self._pts, self._lasting)
         except BaseException:
             if pieces.done():
                 _LOG.warning("what was rendered is kept in %s: the same command goes on from there", pieces.folder)
@@ -287,30 +261,34 @@ class _Writing:
         """Make a piece that nobody makes; whether there was one."""
         with pieces.taken() as piece:
             if piece is not None:
-                file, numbers = piece
-                self._fill(self._prepared.writer.piece(file), numbers)
+                self.fill(self.prepared.writer.piece(piece[0]), piece[1])
         return piece is not None
 
-    def _fill(self, writer: VideoWriter, numbers: range) -> None:
+    def fill(self, writer: VideoWriter, numbers: range) -> None:
         """Write some of the frames; their times are counted from the first of them."""
         origin = self._pts[numbers.start]
         with writer:
             for number, frame in zip(numbers, self._frames(numbers), strict=True):
                 writer.write(frame, pts_seconds=self._pts[number] - origin, duration_seconds=self._lasting[number])
-                self._bar.update()
-                if self._after_frame is not None:
-                    self._after_frame(number + 1, len(self._pts))
+                self.bar.update()
+                if self.after_frame is not None:
+                    self.after_frame(number + 1, len(self._pts))
 
     def _frames(self, numbers: range) -> Iterator[Tensor]:
         """Some of the frames (3, height, width), or (4, height, width) with alpha, as they are to be written."""
-        prepared = self._prepared
+        prepared = self.prepared
+        try:
+            field = self.saved.field.to(self.device)
+        except (RuntimeError, AssertionError) as error:
+            told = str(error).splitlines()[0]
+            raise UserError(f"cannot render on device {self.device}: {told}") from error
         frames = render(
-            _on_device(self._saved, self._device),
+            field,
             prepared.size,
-            _instants(prepared.plan, numbers, self._saved),
+            _instants(prepared.plan, numbers, self.saved),
             region=prepared.region,
-            chunk_points=self._chunk_points,
-            device=self._device,
+            chunk_points=self.chunk_points,
+            device=self.device,
             alpha=prepared.writer.alpha,
         )
         # Bytes would round away what a deep file can hold.
@@ -329,25 +307,3 @@ def _instants(plan: Schedule, numbers: range, saved: SavedField) -> list[float]:
     own = {pts for frame, pts in enumerate(facts.pts_seconds) if frame not in facts.missing}
     held = saved.field.held(instants)
     return [at if seconds in own else t for seconds, t, at in zip(shown, instants, held, strict=True)]
-
-
-def _on_device(saved: SavedField, device: torch.device | str) -> nn.Module:
-    try:
-        return saved.field.to(device)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"cannot render on device {device}: {str(error).splitlines()[0]}") from error
-
-
-def _check_one_picture(path: str | Path, frames: int) -> None:
-    """Refuses more frames than the one that a picture file holds."""
-    if Path(path).suffix.lower() == ".png" and not str(path).endswith("/") and frames > 1:
-        raise UserError(
-            f"{path} holds one picture, and {frames} frames were asked for; choose one by start and end, or name a "
-            "folder, without a suffix"
-        )
-
-
-def _check_not_source(path: str | Path, facts: ClipFacts) -> None:
-    """Refuses to replace the clip that the field was fitted to, which nothing could bring back."""
-    if facts.source and Path(path).exists() and Path(facts.source).exists() and Path(path).samefile(facts.source):
-        raise UserError(f"{path} is the clip that the field was fitted to; choose another name")

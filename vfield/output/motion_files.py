@@ -9,6 +9,7 @@ across a cut, and where a point leaves the picture. One step is in memory at any
 from __future__ import annotations
 
 import re
+import struct
 import time
 from dataclasses import dataclass
 from fractions import Fraction
@@ -96,8 +97,7 @@ class MotionReport:
     Attributes:
         path: the folder.
         steps: files of each format.
-        height: rows.
-        width: columns.
+        height, width: pixels.
         full_colour_pixels: displacement at which the colours of pictures are full, one scale for all.
         unknown_share: share of all pixels whose motion is not known, 0 to 1.
         seconds_taken: how long that took.
@@ -113,26 +113,18 @@ class MotionReport:
 
 
 class Displacement(NamedTuple):
-    """How far the pixels of one instant are from there at another.
+    """How far the pixels of one instant are from there at another."""
 
-    Attributes:
-        flow: (h, w, 2) float32 in x and y, pixels; zero where not known.
-        valid: (h, w) bool, where it is known.
-    """
-
-    flow: Tensor
-    valid: Tensor
+    flow: Tensor  # (h, w, 2) float32 in x and y, pixels; zero where not known
+    valid: Tensor  # (h, w) bool, where it is known
 
 
 class _Step(NamedTuple):
-    """From one instant to another, t in seconds since the clip's first frame, and the first one's number."""
+    """From one instant to another, in seconds since the clip's first frame, and the first one's number."""
 
     number: int
     t_from: float
     t_to: float
-
-
-# ------------------------------------------------------------------------------------------- the motion
 
 
 @torch.no_grad()
@@ -185,10 +177,10 @@ def _instants(config: MotionFilesConfig, facts: ClipFacts) -> list[float]:
 
 
 def _steps(config: MotionFilesConfig, facts: ClipFacts) -> list[_Step]:
-    numbered = list(enumerate(_instants(config, facts)))
+    steps = enumerate(pairwise(_instants(config, facts)))
     if config.direction == "backward":
-        return [_Step(number, t, before) for (_, before), (number, t) in pairwise(numbered)]
-    return [_Step(number, t, after) for (number, t), (_, after) in pairwise(numbered)]
+        return [_Step(number + 1, later, earlier) for number, (earlier, later) in steps]
+    return [_Step(number, earlier, later) for number, (earlier, later) in steps]
 
 
 def _full_colour(field: VideoField, size: tuple[int, int], steps: list[_Step]) -> float:
@@ -212,33 +204,19 @@ def full_colour_pixels(saved: SavedField) -> float:
     return _full_colour(saved.field, (saved.facts.height, saved.facts.width), _steps(MotionFilesConfig(), saved.facts))
 
 
-# ------------------------------------------------------------------------------------------- the files
-
-
-def write_flo(path: Path, moved: Displacement) -> None:
-    """Write Middlebury's .flo: little-endian magic, width, height, then x and y of every pixel, row by row."""
-    height, width = moved.valid.shape
-    flow = torch.where(moved.valid[..., None], moved.flow, _FLO_UNKNOWN).numpy()
-    head = np.array([_FLO_MAGIC], dtype="<f4").tobytes() + np.array([width, height], dtype="<i4").tobytes()
-    with path.open("wb") as file:
-        file.write(head)
-        file.write(flow.astype("<f4", copy=False).tobytes())
-
-
 def _write(folder: Path, name: Format, step: _Step, moved: Displacement, full_colour: float) -> None:
     """Write one step in one format."""
     path = folder / f"{step.number:06d}.{name}"
     if name == "flo":
-        write_flo(path, moved)
+        # Little-endian magic, width, height, then x and y of every pixel, row by row.
+        height, width = moved.valid.shape
+        flow = torch.where(moved.valid[..., None], moved.flow, _FLO_UNKNOWN).numpy()
+        with path.open("wb") as file:
+            file.write(struct.pack("<f2i", _FLO_MAGIC, width, height))
+            file.write(flow.astype("<f4", copy=False).tobytes())
     elif name == "npz":
-        np.savez(
-            path,
-            flow=moved.flow.numpy(),
-            valid=moved.valid.numpy(),
-            t_seconds=step.t_from,
-            to_seconds=step.t_to,
-            units=_UNITS,
-        )
+        data, valid = moved.flow.numpy(), moved.valid.numpy()
+        np.savez(path, flow=data, valid=valid, t_seconds=step.t_from, to_seconds=step.t_to, units=_UNITS)
     else:
         colours = motion_colours(rearrange(moved.flow, "h w c -> c h w"), full_colour)
         to_pil_image(colours * moved.valid).save(path)
@@ -277,12 +255,5 @@ def write_motion(
             unknown += int((~moved.valid).sum())
             for name in config.formats:
                 _write(partial, name, step, moved, full_colour)
-    return MotionReport(
-        path=path,
-        steps=len(steps),
-        height=size[0],
-        width=size[1],
-        full_colour_pixels=full_colour,
-        unknown_share=unknown / (len(steps) * size[0] * size[1]),
-        seconds_taken=time.monotonic() - began,
-    )
+    unknown_share = unknown / (len(steps) * size[0] * size[1])
+    return MotionReport(path, len(steps), *size, full_colour, unknown_share, time.monotonic() - began)

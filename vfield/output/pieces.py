@@ -1,16 +1,16 @@
 """An export in pieces: what is coded is kept in the run's folder until the whole video is there.
 
-Rendering takes hours where a clip has many frames, and a machine may go down. Each piece is a file of some hundred
-frames, complete or not there. The same request finds the pieces of an earlier, stopped one and goes on after them;
-another request, or a field that was fitted again, has other pieces. Processes that make the same export share its
-pieces: whoever finds one that is neither there nor being made makes it.
+Each piece is a file of some hundred frames, complete or not there. The same request finds the pieces of an earlier,
+stopped one and goes on after them; another request, or a field that was fitted again, has other pieces. Processes that
+make the same export share its pieces: whoever finds one that is neither there nor being made makes it.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -20,40 +20,21 @@ from vfield.core.folders import remove
 from vfield.field.checkpoint import EXPORTS_NAME
 from vfield.video_io import frames_in
 
-"""In the folder of a run: what is coded of exports that are not complete."""
-
 _PIECE_FRAMES = 240  # encoders begin anew about as often by themselves
 
 
 class Pieces:
-    """The pieces of one export.
-
-    Attributes:
-        folder: where they lie.
-        frames: the frames of each file, in order.
-    """
+    """The pieces of one export: the `folder` where they lie, and the `frames` of each file, in order."""
 
     def __init__(self, run: Path, request: str, count: int, suffix: str) -> None:
-        """Name the pieces of an export; nothing is made yet.
-
-        Args:
-            run: folder of the run that it is rendered from.
-            request: all that decides what is in the video, in words.
-            count: how many frames it has.
-            suffix: of the video file.
-        """
+        """Name the pieces, in a run's folder, of a video of so many frames; `request` says all that decides of it."""
         self.folder = run / EXPORTS_NAME / hashlib.sha256(request.encode()).hexdigest()[:16]
         pieces = max(1, count // _PIECE_FRAMES)
         edges = [count * piece // pieces for piece in range(pieces + 1)]
         self.frames = {
-            self.folder / f"{number:05}{suffix}": range(edges[number], edges[number + 1]) for number in range(pieces)
+            self.folder / f"{number:05}{suffix}": range(*ends) for number, ends in enumerate(pairwise(edges))
         }
         self._whole: set[Path] = set()
-
-    @property
-    def files(self) -> Sequence[Path]:
-        """All pieces, in order."""
-        return list(self.frames)
 
     def done(self) -> int:
         """How many frames are in pieces that are complete."""
@@ -88,11 +69,7 @@ class Pieces:
         yield None
 
     def begin(self) -> None:
-        """Make the folder.
-
-        Raises:
-            UserError: when it cannot be made.
-        """
+        """Make the folder; a UserError says why that cannot be."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -18,17 +18,11 @@ _WORDS = {"stretch": "stretched", "varispeed": "at the picture's speed"}
 
 
 class Soundtrack(NamedTuple):
-    """What becomes of the sound and the rest of the source.
+    """What becomes of the sound and the rest of the source."""
 
-    Attributes:
-        audio: the writer's plan for the sound; None for none.
-        word: what becomes of it, for the report.
-        carry: the writer's plan for subtitles, chapters and metadata; None for none.
-    """
-
-    audio: AudioPlan | None
-    word: str
-    carry: CarryPlan | None = None
+    audio: AudioPlan | None  # the writer's plan for the sound; None for none
+    word: str  # what becomes of it, for the report
+    carry: CarryPlan | None = None  # the writer's plan for subtitles, chapters and metadata; None for none
 
 
 def choose_soundtrack(mode: AudioMode, facts: ClipFacts, path: str | Path, timing: TimeMap) -> Soundtrack:
@@ -44,7 +38,8 @@ def choose_soundtrack(mode: AudioMode, facts: ClipFacts, path: str | Path, timin
         UserError: when sound was asked for by name, and there is none or the result cannot hold it.
     """
     asked = mode not in ("auto", "drop")
-    if _is_pictures(path):
+    # GIF, PNG or a folder of PNG files, by the rules of `VideoWriter`.
+    if str(path).endswith("/") or Path(path).suffix.lower() in ("", ".gif", ".png"):
         if asked:
             raise UserError(f"{path} cannot hold sound, so audio {mode} is impossible; write .mp4 or .mkv")
         return Soundtrack(None, "dropped" if mode == "drop" else "none")
@@ -64,8 +59,9 @@ def choose_soundtrack(mode: AudioMode, facts: ClipFacts, path: str | Path, timin
             raise UserError(f"audio {mode} is impossible: {source} has no sound; leave it out")
         return Soundtrack(None, "none", carry)
     if timing.constant_speed == 1:
-        plan, word = _at_its_own_speed(mode, facts, path, timing)
-        return Soundtrack(plan, word, carry)
+        kept = _is_copied(mode, facts.source, Path(path).suffix.lower())
+        plan = AudioPlan(facts.source, timing, "copy" if kept else "stretch")
+        return Soundtrack(plan, "copied" if kept else "coded again", carry)
     if mode not in ("stretch", "varispeed"):
         _LOG.warning("the sound is left out of %s; add --audio stretch to keep it", _called(timing))
         return Soundtrack(None, "left out", carry)
@@ -81,30 +77,23 @@ def _called(timing: TimeMap) -> str:
     return "slow motion" if speed < 1 else "fast motion"
 
 
-def _at_its_own_speed(mode: AudioMode, facts: ClipFacts, path: str | Path, timing: TimeMap) -> tuple[AudioPlan, str]:
-    """Sound that lasts as long as before: copied, except where the container cannot hold it as it is."""
-    suffix = Path(path).suffix.lower()
+def _is_copied(mode: AudioMode, source: str, suffix: str) -> bool:
+    """Whether sound that lasts as long as before is copied: except where a file cannot hold it as it is."""
     if suffix not in CONTAINERS:  # the writer refuses others, in its own words
-        return AudioPlan(facts.source, timing, "copy"), "copied"
+        return True
     # What cannot even be decoded the writer leaves out, and says so.
-    codecs = [codec for codec in probe(facts.source).audio_codecs if codec != "unknown"]
-    foreign = cannot_hold(suffix, codecs)
+    codecs = [codec for codec in probe(source).audio_codecs if codec != "unknown"]
+    foreign, unplayed = cannot_hold(suffix, codecs), hardly_played(suffix, codecs)
     if foreign and mode == "copy":
         raise UserError(f"{suffix} files cannot hold {', '.join(foreign)} sound as it is; write .mkv, or audio auto")
     new = "Opus" if suffix == ".webm" else "AAC"
     if foreign:
         _LOG.warning("%s files cannot hold %s sound; it is coded again as %s", suffix, ", ".join(foreign), new)
-        return AudioPlan(facts.source, timing, "stretch"), "coded again"
-    unplayed = hardly_played(suffix, codecs)
-    if unplayed and mode != "copy":
+    elif unplayed and mode != "copy":
         _LOG.warning(
             "most players do not play %s sound in %s files; it is coded again as %s: .mkv, .mov or audio copy keep it",
             *(", ".join(unplayed), suffix, new),
         )
-        return AudioPlan(facts.source, timing, "stretch"), "coded again"
-    return AudioPlan(facts.source, timing, "copy"), "copied"
-
-
-def _is_pictures(path: str | Path) -> bool:
-    """Whether the name asks for a GIF, a PNG file or a folder of them, by the rules of `VideoWriter`."""
-    return str(path).endswith("/") or Path(path).suffix.lower() in ("", ".gif", ".png")
+    else:
+        return True
+    return False

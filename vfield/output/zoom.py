@@ -14,6 +14,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -45,7 +46,7 @@ class CropAt:
     def __post_init__(self) -> None:
         check_ranges(self, "")
         if min(self.crop[2:]) <= 0:
-            raise UserError(f"crop must have a positive size, got {_show(self.crop)}")
+            raise UserError(f"crop must have a positive size, got {crop_words(self.crop)}")
 
 
 @dataclass(frozen=True)
@@ -67,14 +68,13 @@ class ZoomPath:
         for number, (earlier, later) in enumerate(pairwise(self.keyframes), start=2):
             if later.at <= earlier.at:
                 raise UserError(f"keyframe {number}: times must increase, got {later.at:g} s after {earlier.at:g} s")
-        first = self.keyframes[0].crop
+        *_, wide, high = self.keyframes[0].crop
         for number, keyframe in enumerate(self.keyframes[1:], start=2):
-            change = (keyframe.crop[2] * first[3]) / (keyframe.crop[3] * first[2])
-            if abs(change - 1) > SHAPE_TOLERANCE:
+            *_, width, height = keyframe.crop
+            if abs((width * high) / (height * wide) - 1) > SHAPE_TOLERANCE:
                 raise UserError(
-                    f"keyframe {number}: a crop of {keyframe.crop[2]:g}x{keyframe.crop[3]:g} is not the shape of the "
-                    f"first, {first[2]:g}x{first[3]:g}; all must have one, for example "
-                    f"{keyframe.crop[2]:g}x{keyframe.crop[2] * first[3] / first[2]:.6g}"
+                    f"keyframe {number}: a crop of {width:g}x{height:g} is not the shape of the first, "
+                    f"{wide:g}x{high:g}; all must have one, for example {width:g}x{width * high / wide:.6g}"
                 )
 
     def regions(self, facts: ClipFacts) -> Callable[[float], Region]:
@@ -84,20 +84,21 @@ class ZoomPath:
             UserError: when a crop reaches outside the picture, or a time lies after the clip's end.
         """
         duration = float(facts.end_seconds - facts.pts_seconds[0])
-        for number, (at, (x, y, width, height)) in enumerate(((k.at, k.crop) for k in self.keyframes), start=1):
-            if at > duration:
+        for number, keyframe in enumerate(self.keyframes, start=1):
+            x, y, width, height = keyframe.crop
+            if keyframe.at > duration:
                 raise UserError(
-                    f"keyframe {number}: {at:g} s is after the end of the clip, which lasts {duration:g} s; times are "
-                    "the clip's own, whatever the slow motion"
+                    f"keyframe {number}: {keyframe.at:g} s is after the end of the clip, which lasts {duration:g} s; "
+                    "times are the clip's own, whatever the slow motion"
                 )
             if x + width > facts.width * (1 + _SAME) or y + height > facts.height * (1 + _SAME):
                 raise UserError(
-                    f"keyframe {number}: crop {_show((x, y, width, height))} reaches outside the picture, which is "
+                    f"keyframe {number}: crop {crop_words(keyframe.crop)} reaches outside the picture, which is "
                     f"{facts.width}x{facts.height}"
                 )
-        times = [keyframe.at for keyframe in self.keyframes]
-        across = _Side(times, [(k.crop[0] / facts.width, k.crop[2] / facts.width) for k in self.keyframes])
-        down = _Side(times, [(k.crop[1] / facts.height, k.crop[3] / facts.height) for k in self.keyframes])
+        times, crops = zip(*((keyframe.at, keyframe.crop) for keyframe in self.keyframes), strict=True)
+        across = _Side(times, [(x / facts.width, width / facts.width) for x, _, width, _ in crops])
+        down = _Side(times, [(y / facts.height, height / facts.height) for _, y, _, height in crops])
 
         def region(t: float) -> Region:
             (u0, u1), (v0, v1) = across.span(t), down.span(t)
@@ -142,29 +143,23 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _show(crop: Sequence[float]) -> str:
-    return ",".join(f"{value:g}" for value in crop)
+def crop_words(crop: Sequence[Fraction | float]) -> str:
+    """A crop as messages say it."""
+    return ",".join(f"{float(value):g}" for value in crop)
 
 
 # ------------------------------------------------------------------------------------------- one side of the picture
 
 
 class _Leg(NamedTuple):
-    """The way between two keyframes, along one side, as shares of that side.
+    """The way between two keyframes, along one side, as shares of that side."""
 
-    Attributes:
-        start, length: where the crop begins and how long it is at the earlier keyframe.
-        end_start, end_length: the same at the later one.
-        seconds: between them.
-        slopes: of the length's logarithm at both, per second.
-    """
-
-    start: float
+    start: float  # where the crop begins, and how long it is, at the earlier keyframe
     length: float
-    end_start: float
+    end_start: float  # the same at the later one
     end_length: float
-    seconds: float
-    slopes: tuple[float, float]
+    seconds: float  # between them
+    slopes: tuple[float, float]  # of the length's logarithm at both, per second
 
     def log_length(self, share: float) -> float:
         """Logarithm of the length after this share of the time."""
@@ -203,12 +198,7 @@ class _Side:
     """Where the crop lies along one side of the picture at any instant."""
 
     def __init__(self, times: Sequence[float], spans: Sequence[tuple[float, float]]) -> None:
-        """Find the way.
-
-        Args:
-            times: of the keyframes, increasing.
-            spans: (start, length) of the crop at each, as shares of the side.
-        """
+        """Find the way between keyframes at these times, given (start, length) of each crop, as shares of the side."""
         self.times = times
         logs = [math.log(length) for _, length in spans]
         secants = [

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from vfield.video_io.frames import FileFrames, FilePart, Plane, digest_of
     from vfield.video_io.graph import ACCURATE
     from vfield.video_io.interlace import Deinterlacing
-    from vfield.video_io.joining import frames_in
     from vfield.video_io.lossless import keep_lossless, kept_in_file, open_lossless
+    from vfield.video_io.mux import frames_in
     from vfield.video_io.pictures import check_gif_times, loops_of
     from vfield.video_io.rates import probe
     from vfield.video_io.read import FileScan, ShownFrame, read_clip, read_frames, scan_clip
@@ -57,7 +57,7 @@ __getattr__ = names_from(
         "open_lossless": "vfield.video_io.lossless",
         "ACCURATE": "vfield.video_io.graph",
         "Deinterlacing": "vfield.video_io.interlace",
-        "frames_in": "vfield.video_io.joining",
+        "frames_in": "vfield.video_io.mux",
         "FileScan": "vfield.video_io.read",
         "ShownFrame": "vfield.video_io.read",
         "read_clip": "vfield.video_io.read",

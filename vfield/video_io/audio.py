@@ -8,6 +8,7 @@ from __future__ import annotations
 import heapq
 import io
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import islice
@@ -26,7 +27,7 @@ from vfield.core.timing import TimeMap
 from vfield.video_io.clock import clock_of
 from vfield.video_io.files import open_to_read, open_to_write
 from vfield.video_io.retime import TrackCoder, encoder_for, layout_for
-from vfield.video_io.source import logger, open_input
+from vfield.video_io.source import logger
 from vfield.video_io.tags import copy_track_tags
 
 # These keep sound that begins before the picture, and say where to start playing: at any sample.
@@ -47,8 +48,8 @@ class AudioPlan:
         timing: which instant of the source is heard when.
         mode: "copy" keeps the packets bit for bit, which only a time that goes on as it did allows. The others decode
             and code again: "stretch" keeps the pitch, "varispeed" lets it fall and rise with the speed, as a tape does.
-        coded: tracks, by their index, that are coded again although the mode is "copy".
-        left_out: tracks, by their index, that are not taken.
+        coded: indices of tracks that are coded again although the mode is "copy".
+        left_out: indices of tracks that are not taken.
 
     Raises:
         UserError: when sound at another speed is to be copied.
@@ -76,8 +77,7 @@ class Feed:
     """
 
     def __init__(self, source: InputContainer, packets: Iterator[Timed]) -> None:
-        self._source = source
-        self._packets = packets
+        self._source, self._packets = source, packets
         self._waiting: Timed | None = None
         self._refused: set[int] = set()
 
@@ -89,18 +89,16 @@ class Feed:
                 return
             _, packet = self._waiting
             self._waiting = None
-            if packet.stream_index not in self._refused:
-                self._mux(output, packet)
-
-    def _mux(self, output: OutputContainer, packet: Packet) -> None:
-        kind, index = packet.stream.type, packet.stream_index
-        try:
-            output.mux(packet)
-        except av.FFmpegError as error:
-            if isinstance(error, (OSError, MemoryError)):
-                raise  # The disk's and the machine's, which the picture has, too.
-            logger.warning("%s track %d of the result ends early: %s", kind, index, error.strerror)
-            self._refused.add(index)
+            kind, index = packet.stream.type, packet.stream_index
+            if index in self._refused:
+                continue
+            try:
+                output.mux(packet)
+            except av.FFmpegError as error:
+                if isinstance(error, (OSError, MemoryError)):
+                    raise  # The disk's and the machine's, which the picture has, too.
+                logger.warning("%s track %d of the result ends early: %s", kind, index, error.strerror)
+                self._refused.add(index)
 
     def close(self) -> None:
         """Closes the source."""
@@ -137,10 +135,7 @@ def _track(stream: AudioStream, plan: AudioPlan, output: OutputContainer) -> _Co
 
 
 def _packets(
-    plan: AudioPlan,
-    source: InputContainer,
-    streams: list[AudioStream],
-    tracks: dict[int, _CopiedTrack | TrackCoder],
+    plan: AudioPlan, source: InputContainer, streams: list[AudioStream], tracks: dict[int, _CopiedTrack | TrackCoder]
 ) -> Iterator[Timed]:
     """What goes into the file, in order of time except where coding delays it."""
     failed: set[int] = set()
@@ -154,28 +149,28 @@ def _packets(
 
     for packet in _demux(source, streams, plan):
         index = packet.stream_index
-        if packet.size == 0 or index in failed:
-            continue
-        track = tracks[index]
-        if isinstance(track, _CopiedTrack):
-            yield from guarded(index, track.take(packet))
-            continue
-        try:
-            frames = packet.decode()
-        except av.FFmpegError as error:
-            logger.warning("%s: left out damaged sound: %s", plan.source, error.strerror)
-            continue
-        yield from guarded(index, _pushed(track, frames))
+        if index not in failed:
+            yield from guarded(index, _made(tracks[index], packet, plan.source))
     # Backwards every track comes only now, and none may wait until another is through.
     coders = [(index, track) for index, track in tracks.items() if isinstance(track, TrackCoder)]
     ends = (guarded(index, coder.push(None)) for index, coder in coders if index not in failed)
     yield from heapq.merge(*ends, key=lambda timed: timed[0])
 
 
-def _pushed(coder: TrackCoder, frames: Sequence[Frame]) -> Iterator[Timed]:
+def _made(track: _CopiedTrack | TrackCoder, packet: Packet, named: str | None) -> Iterator[Timed]:
+    """What a packet of a source adds to a track. That it is damaged is said where the source is named."""
+    if isinstance(track, _CopiedTrack):
+        yield from track.take(packet)
+        return
+    try:
+        frames: Sequence[Frame] = packet.decode()
+    except av.FFmpegError as error:
+        if named is not None:
+            logger.warning("%s: left out damaged sound: %s", named, error.strerror)
+        return
     for frame in frames:
         assert isinstance(frame, AudioFrame)
-        yield from coder.push(frame)
+        yield from track.push(frame)
 
 
 def _reason(error: Exception) -> str:
@@ -202,10 +197,8 @@ def _demux(source: InputContainer, streams: list[AudioStream], plan: AudioPlan) 
             return
         if packet.pts is not None and packet.pts * packet.time_base >= end:
             past.add(packet.stream_index)
-        yield packet
-
-
-# ------------------------------------------------------------------------------------------- as it is
+        if packet.size:
+            yield packet
 
 
 class _CopiedTrack:
@@ -226,7 +219,7 @@ class _CopiedTrack:
 
     def take(self, packet: Packet) -> Iterator[Timed]:
         """What of a packet, and of the one before it, goes into the file."""
-        if packet.pts is None or packet.size == 0:
+        if packet.pts is None:
             return
         begins = packet.pts * packet.time_base
         lasts = (packet.duration or 0) * packet.time_base
@@ -254,18 +247,14 @@ class _CopiedTrack:
 
 
 def writable_audio(plan: AudioPlan, container: str) -> AudioPlan | None:
-    """The plan for what a file can hold; None for nothing. What it cannot is said in the log.
+    """The plan for what a file of a container can hold; None for nothing. What it cannot is said in the log.
 
     Each track is tried out: its encoder opened and its first packets written, to a file in memory.
-
-    Args:
-        plan: what is wished.
-        container: FFmpeg's name of the muxer.
 
     Raises:
         UserError: when the source cannot be opened.
     """
-    with open_input(plan.source) as source:
+    with open_to_read(plan.source) as source:
         indices = [stream.index for stream in source.streams.audio]
     name = _NAMES[encoder_for(container)]
     for index in indices:
@@ -288,13 +277,13 @@ def _refusal(plan: AudioPlan, index: int, container: str) -> str | None:
     """Why a track cannot be written; None when it can."""
     output = open_to_write(io.BytesIO(), container)
     try:
-        with open_input(plan.source) as source:
+        with open_to_read(plan.source) as source:
             stream = source.streams[index]
             assert isinstance(stream, AudioStream)
             track = _track(stream, plan, output)
             output.start_encoding()
             for packet in islice(_demux(source, [stream], plan), _TRIED_PACKETS):
-                for _, made in _first_packets(track, packet):
+                for _, made in _made(track, packet, None):  # what is damaged is told when it is met again
                     output.mux(made)
         output.close()
     except (av.FFmpegError, ValueError) as error:
@@ -303,29 +292,17 @@ def _refusal(plan: AudioPlan, index: int, container: str) -> str | None:
     return None
 
 
-def _first_packets(track: _CopiedTrack | TrackCoder, packet: Packet) -> Iterator[Timed]:
-    if isinstance(track, _CopiedTrack):
-        return track.take(packet)
-    try:
-        frames = packet.decode() if packet.size else []
-    except av.FFmpegError:
-        frames = []  # What is damaged is told when it is met again.
-    return _pushed(track, frames)
-
-
 def discard(output: OutputContainer) -> None:
     """Closes a file that will be deleted: that its end cannot be written either is no news."""
-    try:
+    with suppress(av.FFmpegError, OSError, ValueError):
         output.close()
-    except (av.FFmpegError, OSError, ValueError):
-        return
 
 
 def _say_mix(plan: AudioPlan, index: int, container: str) -> None:
     """Tells of a track that loses channels by being coded again."""
     if plan.copies(index):
         return
-    with open_input(plan.source) as source:
+    with open_to_read(plan.source) as source:
         stream = source.streams[index]
         assert isinstance(stream, AudioStream)
         encoder, channels = encoder_for(container), stream.layout.nb_channels

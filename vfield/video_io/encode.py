@@ -1,50 +1,64 @@
-"""Which encoder and pixel format to write video with, and the sink that does it."""
+"""Which encoder, pixel format and options to write video with."""
 
 from __future__ import annotations
 
 import io
-import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from pathlib import Path
+from typing import NamedTuple
 
 import av
-import numpy as np
 from av.codec import Codec
+from av.codec.context import CodecContext
+from av.video.codeccontext import VideoCodecContext
 from av.video.format import VideoFormat
-from av.video.frame import VideoFrame
-from av.video.stream import VideoStream
 
 from vfield.core.clip import ColorInfo
 from vfield.core.errors import UserError
-from vfield.video_io.audio import AudioPlan, Feed, discard, open_audio
-from vfield.video_io.beneath import filled_beneath
-from vfield.video_io.carry import Carried, CarryPlan, carry_over, report_lost
-from vfield.video_io.color import alpha_to_words, rgb_to_yuv16, tag, video_color
+from vfield.video_io.color import video_color
 from vfield.video_io.files import open_to_write
-from vfield.video_io.graph import ACCURATE, FilterChain, chroma_left, even_size, halves_chroma
-from vfield.video_io.hardware import Quality, on_host, quality_of, working_encoder
+from vfield.video_io.graph import halves_chroma
 from vfield.video_io.hdr import with_hdr_metadata
 from vfield.video_io.source import logger, may_have_alpha
+
+
+class Quality(NamedTuple):
+    """What `crf` is to an encoder: its default (visually lossless), its ends, and the options for a value."""
+
+    default: int
+    best: int
+    worst: int
+    options: Callable[[int], dict[str, str]]
+
+
+def _crf(value: int) -> dict[str, str]:
+    return {"crf": str(value)}
+
 
 # Browsers, phones and televisions know AAC, MP3, AC-3, Opus and FLAC there.
 _HARDLY_PLAYED_IN_MP4 = ("pcm_", "vorbis")
 CONTAINERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
 _ENCODERS = {
-    "h264": "libx264",
-    "hevc": "libx265",
-    "h265": "libx265",
-    "av1": "libsvtav1",
-    "vp9": "libvpx-vp9",
-    "prores": "prores_ks",
-    "ffv1": "ffv1",
+    **{"h264": "libx264", "hevc": "libx265", "h265": "libx265", "av1": "libsvtav1"},
+    **{"vp9": "libvpx-vp9", "prores": "prores_ks", "ffv1": "ffv1"},
 }
-# Encoders with a constant-quality scale: default and worst.
-_CRF = {
-    **dict.fromkeys(("libx264", "libx265"), Quality(16, 0, 51, lambda crf: {"crf": str(crf)})),
-    **dict.fromkeys(("libvpx-vp9", "libsvtav1"), Quality(30, 0, 63, lambda crf: {"crf": str(crf)})),
+# By encoder, or by the kind of graphics card's encoder, after FFmpeg's documentation of each. Those not here have no
+# scale of constant quality, or keep their own rate control.
+_CRF_ENCODERS = {
+    **dict.fromkeys(("libx264", "libx265"), Quality(16, 0, 51, _crf)),
+    **dict.fromkeys(("libvpx-vp9", "libsvtav1"), Quality(30, 0, 63, _crf)),
 }
+_CARD_QUALITIES = {
+    "nvenc": Quality(19, 1, 51, lambda crf: {"rc": "vbr", "cq": str(crf), "b": "0"}),  # 0 would be automatic
+    "qsv": Quality(19, 1, 51, lambda crf: {"global_quality": str(crf)}),
+    "amf": Quality(19, 0, 51, lambda crf: {"rc": "cqp", "qp_i": str(crf), "qp_p": str(crf)}),
+    # Its own scale goes from 1 (worst) to 100, counted in FFmpeg's FF_QP2LAMBDA, 118.
+    "videotoolbox": Quality(16, 0, 49, lambda crf: {"flags": "+qscale", "global_quality": str(118 * (100 - 2 * crf))}),
+}
+_CARDS = ("nvenc", "qsv", "vaapi", "videotoolbox", "amf", "mf", "v4l2m2m", "vulkan", "d3d12va", "mediacodec", "rkmpp")
+# Frames in these lie in the card's memory, where nothing here puts them.
+_ON_CARD = ("cuda", "qsv", "vaapi", "videotoolbox_vld", "amf", "d3d11", "d3d12", "vulkan", "mediacodec", "drm_prime")
 # libvpx's own default speed takes seconds for a frame; SVT-AV1 and x265 print a report unless told not to.
 _OPTIONS = {
     "libvpx-vp9": {"cpu-used": "4", "row-mt": "1"},
@@ -62,30 +76,18 @@ _LEAST_SIDE = {"libx265": 16, "libsvtav1": 4}
 # Narrower pictures than this make x265's search for what is looked at longest (cutree) write past its memory, and the
 # process ends (x265 in PyAV 18.1, widths up to 48).
 _X265_CUTREE_WIDTH = 64
-# x265 learns what to subtract from presentation times when it sees the third frame. Of shorter videos, which it never
-# reorders, the decoding times that it gives are whatever lay in memory.
-_X265_DELAY = 2
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """A complete choice: nothing here is left to a default.
+    """A complete choice, by FFmpeg's names: nothing here is left to a default."""
 
-    Attributes:
-        container: FFmpeg's name of the muxer.
-        encoder: FFmpeg's name of the encoder.
-        pixel_format: FFmpeg's name of the pixel format.
-        options: options of the encoder.
-        color: facts that the stream is coded and tagged with; `bit_depth` is the pixel format's.
-        alpha: whether pictures come with alpha, and it is kept.
-    """
-
-    container: str
+    container: str  # the muxer
     encoder: str
     pixel_format: str
-    options: dict[str, str]
-    color: ColorInfo
-    alpha: bool = False
+    options: dict[str, str]  # of the encoder
+    color: ColorInfo  # what the stream is coded and tagged with; `bit_depth` is the pixel format's
+    alpha: bool = False  # pictures come with alpha, and it is kept
 
 
 def choose_encoding(
@@ -114,7 +116,7 @@ def choose_encoding(
     alpha = alpha and (pixel_format is None or may_have_alpha(VideoFormat(pixel_format)))
     default = _default_encoder(suffix, bits, min(height, width), alpha)
     encoder = default if codec is None else _ENCODERS.get(codec.lower(), codec)
-    encoder = working_encoder(encoder, _ENCODERS, height, width)
+    encoder = working_encoder(encoder, height, width)
     formats = _formats_of(encoder, codec or encoder)
     with open_to_write(io.BytesIO(), CONTAINERS[suffix]) as container:
         if encoder not in container.supported_codecs:
@@ -160,11 +162,16 @@ def hardly_played(suffix: str, codecs: Iterable[str]) -> list[str]:
     return sorted({codec for codec in codecs if suffix == ".mp4" and codec.startswith(_HARDLY_PLAYED_IN_MP4)})
 
 
+def quality_of(encoder: str) -> Quality | None:
+    """An encoder's scale of constant quality; None where it has none."""
+    return _CRF_ENCODERS.get(encoder) or _CARD_QUALITIES.get(encoder.rpartition("_")[2])
+
+
 def _quality_options(encoder: str, crf: int | None) -> dict[str, str]:
-    quality = _CRF.get(encoder) or quality_of(encoder)
+    quality = quality_of(encoder)
     if quality is None:
         if crf is not None:
-            raise UserError(f"{encoder} has no crf; leave it out, or choose one of {', '.join(_CRF)}")
+            raise UserError(f"{encoder} has no crf; leave it out, or choose one of {', '.join(_CRF_ENCODERS)}")
         return {}
     if crf is not None and not quality.best <= crf <= quality.worst:
         raise UserError(f"crf of {encoder} goes from {quality.best} (best) to {quality.worst}, got {crf}")
@@ -177,6 +184,42 @@ def _default_encoder(suffix: str, bits: int, least_side: int, alpha: bool) -> st
     if suffix == ".webm":
         return "libsvtav1" if bits > 8 else "libvpx-vp9"
     return "libx265" if bits > 8 and least_side >= _LEAST_SIDE["libx265"] else "libx264"
+
+
+def working_encoder(encoder: str, height: int, width: int) -> str:
+    """The encoder, or with a line in the log the software one for its format, where a graphics card's fails here."""
+    coded, _, card = encoder.rpartition("_")
+    if card not in _CARDS or coded not in _ENCODERS:
+        return encoder
+    reason = _why_not(encoder, height, width)
+    if reason is None:
+        return encoder
+    logger.warning("%s cannot be used here (%s): %s writes the same format", encoder, reason, _ENCODERS[coded])
+    return _ENCODERS[coded]
+
+
+def _why_not(encoder: str, height: int, width: int) -> str | None:
+    """Why an encoder does not work; found by trying."""
+    try:
+        context = CodecContext.create(encoder, "w")
+    except ValueError:
+        return "this FFmpeg is built without it"
+    assert isinstance(context, VideoCodecContext)
+    known = [described.name for described in context.codec.video_formats or []]
+    formats = _on_host(known) or ([] if known else ["yuv420p"])
+    if not formats:
+        return "it takes only frames in the card's own memory"
+    context.width, context.height, context.pix_fmt = width, height, formats[0]
+    context.framerate, context.time_base = Fraction(25), Fraction(1, 25)
+    try:
+        context.open()
+    except (av.FFmpegError, OSError) as error:
+        return f"it does not open: {error.strerror or error}"
+    return None
+
+
+def _on_host(formats: list[str]) -> list[str]:
+    return [name for name in formats if name not in _ON_CARD]
 
 
 def _depth(pixel_format: str) -> int:
@@ -196,7 +239,7 @@ def _formats_of(encoder: str, asked: str) -> list[str]:
         ) from error
     if codec.type != "video":
         raise UserError(f"{asked} is not a video codec; choose one of {', '.join(_ENCODERS)}")
-    return on_host([described.name for described in codec.video_formats or []])
+    return _on_host([described.name for described in codec.video_formats or []])
 
 
 def _best_format(encoder: str, formats: list[str], bits: int, odd: bool, alpha: bool) -> str:
@@ -207,190 +250,7 @@ def _best_format(encoder: str, formats: list[str], bits: int, odd: bool, alpha: 
         depths = [*(f"{depth}le" for depth in (12, 14, 16) if depth >= bits), *depths]
     if alpha:
         layouts = [layout.replace("yuv", "yuva") for layout in layouts]
-    wanted = [layout + depth for depth in depths for layout in layouts]
-    for name in wanted:
+    for name in (layout + depth for depth in depths for layout in layouts):
         if not formats or name in formats:
             return name
     return next((name for name in formats if alpha and may_have_alpha(VideoFormat(name))), formats[0])
-
-
-class VideoSink:
-    """Encodes frames into a container, with the sound beside them.
-
-    Args:
-        file: where to write.
-        encoding: what to write.
-        height: rows.
-        width: columns.
-        frame_rate: nominal rate, tagged on the stream.
-        time_base: seconds of one tick of the timestamps.
-        pixel_aspect: width / height of one pixel.
-        audio: what sound to add, if any.
-        carry: whose subtitles, chapters and metadata to take over, if any.
-    """
-
-    def __init__(
-        self,
-        file: Path | io.BytesIO,
-        encoding: Encoding,
-        *,
-        height: int,
-        width: int,
-        frame_rate: Fraction,
-        time_base: Fraction,
-        pixel_aspect: Fraction,
-        audio: AudioPlan | None,
-        carry: CarryPlan | None,
-    ) -> None:
-        self._file = file
-        self._encoding = encoding
-        self._time_base = time_base
-        self._last_tick: int | None = None
-        self._count = 0
-        self._durations: dict[int, int] = {}
-        self._chain: FilterChain | None = None
-        self._feeds: list[Feed] = []
-        self._carry = carry
-        self._carried: Carried | None = None
-        if encoding.encoder == "libsvtav1":
-            os.environ.setdefault("SVT_LOG", "1")  # Errors only: the library prints its report past every log level.
-        # The index at the front lets a browser start playing before it has the whole file. The timescale is that of
-        # late starts, which would otherwise be rounded to 1/1000 s; this one holds the usual video and sound rates.
-        mov = {"movflags": "+faststart", "movie_timescale": "240000"}
-        self._options = mov if encoding.container in ("mp4", "mov") else {}
-        picture = (height, width, frame_rate, pixel_aspect)
-        try:
-            self._begin(*picture, audio, carry)
-        except (av.FFmpegError, ValueError, UserError) as error:
-            # What goes beside the picture was tried before, but its file may be another one by now.
-            if (audio is None and carry is None) or isinstance(error, (OSError, MemoryError)):
-                raise
-            logger.warning(
-                "what goes beside the picture cannot be written any more, it is left out: %s",
-                getattr(error, "strerror", None) or error,
-            )
-            self._feeds, self._carry, self._carried = [], None, None
-            self._begin(*picture, None, None)
-
-    def _begin(
-        self,
-        height: int,
-        width: int,
-        frame_rate: Fraction,
-        pixel_aspect: Fraction,
-        audio: AudioPlan | None,
-        carry: CarryPlan | None,
-    ) -> None:
-        """Opens the file and all encoders, and writes the header."""
-        container = self._encoding.container
-        self._container = open_to_write(self._file, container, self._options)
-        try:
-            self._stream = self._add_stream(height, width, frame_rate, pixel_aspect)
-            if audio is not None and (sound := open_audio(audio, self._container)) is not None:
-                self._feeds.append(sound)
-            if carry is not None:
-                self._carried = carry_over(carry, self._container)
-                if self._carried.feed is not None:
-                    self._feeds.append(self._carried.feed)
-            self._container.start_encoding()
-        except BaseException:
-            self.abort()
-            raise
-
-    def _add_stream(self, height: int, width: int, frame_rate: Fraction, pixel_aspect: Fraction) -> VideoStream:
-        encoding = self._encoding
-        stream = self._container.add_stream(encoding.encoder, rate=frame_rate, options=encoding.options)
-        assert isinstance(stream, VideoStream)
-        stream.time_base = self._time_base
-        context = stream.codec_context
-        context.width, context.height = width, height
-        context.pix_fmt = encoding.pixel_format
-        context.time_base = self._time_base
-        context.sample_aspect_ratio = pixel_aspect
-        tag(context, encoding.color)
-        if encoding.encoder.startswith(("libx265", "hevc_")) and encoding.container in ("mp4", "mov"):
-            context.codec_tag = "hvc1"  # Apple's players refuse FFmpeg's default, hev1.
-        return stream
-
-    def write(self, rgb: np.ndarray, pts_seconds: Fraction, duration_seconds: Fraction) -> None:
-        """Encodes (3, h, w) uint8 or float32 RGB, or (4, h, w) where the encoding keeps alpha.
-
-        Ticks never repeat, even when the time base is too coarse.
-        """
-        tick = self._next_tick(pts_seconds)
-        self._count += 1
-        frame = self._converted(rgb)
-        frame.pts, frame.time_base = tick, self._time_base
-        self._durations[tick] = max(round(duration_seconds / self._time_base), 1)
-        self._mux(frame)
-        for feed in self._feeds:
-            feed.mux_until(self._container, pts_seconds + duration_seconds)
-
-    def _next_tick(self, pts_seconds: Fraction) -> int:
-        tick = round(pts_seconds / self._time_base)
-        if self._last_tick is not None:
-            tick = max(tick, self._last_tick + 1)
-        self._last_tick = tick
-        return tick
-
-    def _mux(self, frame: VideoFrame | None) -> None:
-        for packet in self._stream.encode(frame):
-            # Encoders leave this open, and then the last frame of the file has no duration.
-            packet.duration = self._durations.pop(packet.pts or 0, packet.duration)
-            if self._encoding.encoder == "libx265" and self._count <= _X265_DELAY:
-                packet.dts = packet.pts
-            self._container.mux(packet)
-
-    def _converted(self, picture: np.ndarray) -> VideoFrame:
-        color = self._encoding.color
-        rgb, alpha = picture[:3], None
-        if self._encoding.alpha:
-            alpha = alpha_to_words(picture[3], color.bit_depth)
-            rgb = filled_beneath(rgb, alpha > 0)
-        height, width = rgb.shape[1:]
-        even = even_size(VideoFormat(self._encoding.pixel_format), height, width)
-        if even != (height, width):
-            beyond = ((0, even[0] - height), (0, even[1] - width))
-            rgb = np.pad(rgb, ((0, 0), *beyond), mode="edge")
-            alpha = None if alpha is None else np.pad(alpha, beyond, mode="edge")
-        if color.matrix != "gbr":
-            words, name = rgb_to_yuv16(rgb, color, color.bit_depth), "yuv444p16le"
-            levels = "tv"  # Codes are final: naming equal ranges keeps swscale from stretching them.
-        else:
-            scale = np.float32(257 if rgb.dtype == np.uint8 else 65535)
-            words = np.moveaxis(np.rint(np.clip(rgb * scale, 0, 65535)).astype(np.uint16), 0, -1)
-            name, levels = "rgb48le", "pc"
-        if alpha is not None:
-            words, name = np.dstack([words, alpha]), {"yuv444p16le": "yuva444p16le", "rgb48le": "rgba64le"}[name]
-        frame = VideoFrame.from_ndarray(np.ascontiguousarray(words), name)
-        tag(frame, color)
-        frame.color_range = 1 if levels == "tv" else 2
-        if self._chain is None:
-            options = f"flags=bicubic+{ACCURATE}:sws_dither=none:in_range={levels}:out_range={levels}"
-            options += chroma_left(VideoFormat(self._encoding.pixel_format)).format("out")
-            filters = [("scale", options), ("format", self._encoding.pixel_format)]
-            if even != (height, width):
-                filters.append(("crop", f"w={width}:h={height}:x=0:y=0:exact=1"))
-            self._chain = FilterChain(frame, filters)
-        result = self._chain.map(frame)
-        tag(result, color)
-        return result
-
-    def close(self) -> None:
-        """Writes what the encoder still holds, the rest of sound and subtitles, and the index."""
-        self._mux(None)
-        for feed in self._feeds:
-            feed.mux_until(self._container, None)
-            feed.close()
-        self._container.close()
-        if self._carry is not None and self._carried is not None and isinstance(self._file, Path):
-            try:
-                report_lost(self._carry, self._carried, self._file, self._encoding.container)
-            except UserError as error:
-                logger.warning("what the result lacks of its source cannot be told any more: %s", error)
-
-    def abort(self) -> None:
-        """Lets go of the file without finishing it."""
-        for feed in self._feeds:
-            feed.close()
-        discard(self._container)

@@ -13,8 +13,7 @@ from av.sidedata.sidedata import Type
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from vfield.video_io.hdr import side_data
-from vfield.video_io.source import nominal_rate
+from vfield.video_io.side_data import side_data
 
 # FFmpeg's AVStereo3DType, and Matroska's words for it with the left view first and with the right one.
 _STEREO = {
@@ -27,11 +26,8 @@ _STEREO = {
 _WEBM_STEREO = ("left_right", "right_left", "top_bottom", "bottom_top")
 # H.264's frame packing, which x264 writes with the left view first.
 _H264_PACKING = {
-    "checkerboard_lr": 0,
-    "col_interleaved_lr": 1,
-    "row_interleaved_lr": 2,
-    "left_right": 3,
-    "top_bottom": 4,
+    **{"checkerboard_lr": 0, "col_interleaved_lr": 1, "row_interleaved_lr": 2},
+    **{"left_right": 3, "top_bottom": 4},
 }
 _TIMECODE = re.compile(r"(\d\d):([0-5]\d):([0-5]\d)([:;.])(\d{2,3})")
 # Timecodes that leave out numbers to keep up with the clock are for these.
@@ -39,17 +35,11 @@ _DROPPING = (Fraction(30000, 1001), Fraction(60000, 1001))
 
 
 class Marks(NamedTuple):
-    """What a source marks its picture with.
+    """What a source marks its picture with."""
 
-    Attributes:
-        stereo: how two views lie in it, in Matroska's words; "unknown" for one that Matroska has no word for.
-        spherical: whether it shows a sphere, or part of one, to be looked around in.
-        timecode: of the first frame, as HH:MM:SS:FF.
-    """
-
-    stereo: str | None
-    spherical: bool
-    timecode: str | None
+    stereo: str | None  # how two views lie in it, in Matroska's words; "unknown" where Matroska has none
+    spherical: bool  # it shows a sphere, or part of one, to be looked around in
+    timecode: str | None  # of the first frame, as HH:MM:SS:FF
 
 
 def marks_of(container: InputContainer, stream: VideoStream, frame: VideoFrame) -> Marks:
@@ -76,22 +66,6 @@ def set_stereo(picture: VideoStream, stereo: str) -> bool:
         codec.options = {**codec.options, "x264-params": ":".join([*parts, packing])}
         return True
     return False
-
-
-def timecode_at(stream: VideoStream, timecode: str, seconds: Fraction, rate: Fraction) -> str | None:
-    """The timecode of an instant of a source, for a picture of another rate.
-
-    Args:
-        stream: the source's picture.
-        timecode: of its first frame.
-        seconds: the instant, on the stream's own clock.
-        rate: frames per second to count in.
-
-    Returns:
-        None when the source's is not one.
-    """
-    begins = (stream.start_time or 0) * stream.time_base if stream.time_base else Fraction(0)
-    return moved_timecode(timecode, nominal_rate(stream), max(seconds - begins, Fraction(0)), rate)
 
 
 def moved_timecode(timecode: str, rate: Fraction, seconds: Fraction, new_rate: Fraction) -> str | None:

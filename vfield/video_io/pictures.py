@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
@@ -36,16 +37,11 @@ def check_gif_rate(frame_rate: Fraction) -> None:
 
 
 def check_gif_times(edges_seconds: Sequence[Fraction]) -> None:
-    """Raises UserError for a picture that stays longer than a GIF can say.
-
-    Args:
-        edges_seconds: when each picture begins to be shown, and when the last one ends.
-    """
+    """Raises UserError for a picture that stays longer than a GIF can say; given when each begins and the last ends."""
     longest = max(later - earlier for earlier, later in pairwise(edges_seconds))
     if longest > _GIF_LONGEST:
-        raise UserError(
-            f"a GIF shows a picture for at most {float(_GIF_LONGEST):g} s, got {float(longest):g}; use .mp4"
-        )
+        most = float(_GIF_LONGEST)
+        raise UserError(f"a GIF shows a picture for at most {most:g} s, got {float(longest):g}; use .mp4")
 
 
 def loops_of(path: str | Path) -> int:
@@ -60,21 +56,19 @@ def loops_of(path: str | Path) -> int:
         return 0  # no GIF that Pillow knows; whether it is a video at all is said by whoever reads it
 
 
-# Formats of PNG by channels: of 8 bits, and of 16.
+# Formats by channels: of 8 bits, and of 16.
 _SHALLOW, _DEEP = {3: "rgb24", 4: "rgba"}, {3: "rgb48be", 4: "rgba64be"}
 
 
-def _shallow(picture: np.ndarray) -> VideoFrame:
-    """A frame of 8 bits of a picture (3, h, w) or (4, h, w)."""
-    pixels = to_uint8(torch.from_numpy(picture)).numpy()
-    return VideoFrame.from_ndarray(np.ascontiguousarray(rearrange(pixels, "c h w -> h w c")), _SHALLOW[len(picture)])
-
-
-def _deep(picture: np.ndarray) -> VideoFrame:
-    """Likewise of 16 bits."""
-    pixels = to_float(torch.from_numpy(picture)).clamp(0, 1).numpy()
-    words = np.rint(rearrange(pixels, "c h w -> h w c") * 65535).astype(np.uint16)
-    return VideoFrame.from_ndarray(words, _DEEP[len(picture)])
+def _frame(picture: np.ndarray, *, deep: bool) -> VideoFrame:
+    """A frame of 8 bits, or of 16, of a picture (3, h, w) or (4, h, w)."""
+    pixels = torch.from_numpy(picture)
+    if deep:
+        words = np.rint(to_float(pixels).clamp(0, 1).numpy() * 65535).astype(np.uint16)
+    else:
+        words = to_uint8(pixels).numpy()
+    formats = _DEEP if deep else _SHALLOW
+    return VideoFrame.from_ndarray(np.ascontiguousarray(rearrange(words, "c h w -> h w c")), formats[len(picture)])
 
 
 class GifSink:
@@ -84,8 +78,7 @@ class GifSink:
         """Begin an animation that is repeated as `loops_of` has it."""
         self._container = open_to_write(file, "gif", {"loop": str(loops)})
         self._stream = self._container.add_stream("gif", rate=1 / _GIF_TICK)
-        self._stream.width, self._stream.height = width, height
-        self._stream.pix_fmt = "pal8"
+        self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "pal8"
         self._stream.codec_context.time_base = _GIF_TICK
         self._graph = Graph()
         source = self._graph.add(
@@ -103,7 +96,7 @@ class GifSink:
 
     def write(self, rgb: np.ndarray, pts_seconds: Fraction, duration_seconds: Fraction) -> None:
         """Adds (3, h, w) uint8 or float32 RGB; times are rounded to the format's 1/100 s, without drifting."""
-        frame = _shallow(rgb)
+        frame = _frame(rgb, deep=False)
         frame.pts, frame.time_base = round(pts_seconds / _GIF_TICK), _GIF_TICK
         self._graph.push(frame)
         end = round((pts_seconds + duration_seconds) / _GIF_TICK)
@@ -128,49 +121,37 @@ class GifSink:
 
     def abort(self) -> None:
         """Lets go of the file, which will be deleted."""
-        try:
+        with suppress(av.FFmpegError, OSError):
             self._container.close()
-        except (av.FFmpegError, OSError):
-            return
 
 
-def _png_encoder(shape: tuple[int, int, int], deep: bool) -> VideoCodecContext:
-    channels, height, width = shape
-    encoder = VideoCodecContext.create("png", "w")
-    encoder.width, encoder.height = width, height
-    encoder.pix_fmt = (_DEEP if deep else _SHALLOW)[channels]
-    encoder.time_base = Fraction(1, 25)
-    return encoder
+class PictureSink:
+    """One PNG file, of 16 bits where the source has more than 8: a picture that was read comes back as deep."""
 
-
-class PngSink:
-    """A folder of 000000.png, 000001.png, ... in the order written; timestamps are not kept.
-
-    Sources beyond 8 bits get files of 16. Primaries and transfer are written for HDR; without them, programs take a
-    file for sRGB.
-    """
-
-    def __init__(self, folder: Path, *, shape: tuple[int, int, int], color: ColorInfo, pixel_aspect: Fraction) -> None:
-        """Begin a folder of pictures of a shape: channels (3, or 4 with alpha), height and width."""
-        self._folder = folder
-        self._count = 0
-        self._deep = color.bit_depth > 8
-        self._tags = replace(color, matrix="gbr", range="pc") if color.is_hdr else None
-        self._encoder = _png_encoder(shape, self._deep)
-        self._encoder.sample_aspect_ratio = pixel_aspect
-        if self._tags is not None:
-            tag(self._encoder, self._tags)
-        folder.mkdir()
+    def __init__(self, path: Path, *, shape: tuple[int, int, int], deep: bool) -> None:
+        """Begin a picture of a shape: channels (3, or 4 with alpha), height and width."""
+        self._path, self._deep, self._count = path, deep, 0
+        channels, height, width = shape
+        self._encoder = VideoCodecContext.create("png", "w")
+        self._encoder.width, self._encoder.height = width, height
+        self._encoder.pix_fmt = (_DEEP if deep else _SHALLOW)[channels]
+        self._encoder.time_base = Fraction(1, 25)
 
     def write(self, rgb: np.ndarray, pts_seconds: Fraction, duration_seconds: Fraction) -> None:
-        """Adds (3, h, w) uint8 or float32 RGB, or (4, h, w) with alpha, as one file."""
-        frame = _deep(rgb) if self._deep else _shallow(rgb)
-        if self._tags is not None:
-            tag(frame, self._tags)
+        """Writes the picture: (3, h, w) uint8 or float32 RGB, or (4, h, w) with alpha.
+
+        Raises:
+            UserError: when it is there already.
+        """
+        if self._count:
+            raise UserError("a .png file holds one picture; for several name a folder, without a suffix")
+        self._path.write_bytes(self._coded(_frame(rgb, deep=self._deep)))
+
+    def _coded(self, frame: VideoFrame) -> bytes:
         frame.pts = self._count
-        (packet,) = self._encoder.encode(frame)
-        (self._folder / f"{self._count:06d}.png").write_bytes(bytes(packet))
         self._count += 1
+        (packet,) = self._encoder.encode(frame)
+        return bytes(packet)
 
     def close(self) -> None:
         """Nothing is left to write."""
@@ -179,31 +160,24 @@ class PngSink:
         """Nothing is open."""
 
 
-class PictureSink:
-    """One PNG file, of 16 bits where the source has more than 8: a picture that was read comes back as deep."""
+class FolderSink(PictureSink):
+    """A folder of 000000.png, 000001.png, ... in the order written; timestamps are not kept.
 
-    def __init__(self, file: Path, *, shape: tuple[int, int, int], deep: bool) -> None:
-        """Begin a picture of a shape: channels (3, or 4 with alpha), height and width."""
-        self._file = file
-        self._deep = deep
-        self._encoder = _png_encoder(shape, deep)
-        self._packets: list[bytes] = []
+    Primaries and transfer are written for HDR; without them, programs take a file for sRGB.
+    """
+
+    def __init__(self, folder: Path, *, shape: tuple[int, int, int], color: ColorInfo, pixel_aspect: Fraction) -> None:
+        """Begin a folder of pictures of a shape."""
+        super().__init__(folder, shape=shape, deep=color.bit_depth > 8)
+        self._tags = replace(color, matrix="gbr", range="pc") if color.is_hdr else None
+        self._encoder.sample_aspect_ratio = pixel_aspect
+        if self._tags is not None:
+            tag(self._encoder, self._tags)
+        folder.mkdir()
 
     def write(self, rgb: np.ndarray, pts_seconds: Fraction, duration_seconds: Fraction) -> None:
-        """Takes the picture: (3, h, w) uint8 or float32 RGB, or (4, h, w) with alpha.
-
-        Raises:
-            UserError: when it already has one.
-        """
-        if self._packets:
-            raise UserError("a .png file holds one picture; for several name a folder, without a suffix")
-        frame = _deep(rgb) if self._deep else _shallow(rgb)
-        frame.pts = 0
-        self._packets = [bytes(packet) for packet in self._encoder.encode(frame)]
-
-    def close(self) -> None:
-        """Writes the file."""
-        self._file.write_bytes(b"".join(self._packets))
-
-    def abort(self) -> None:
-        """Nothing is open."""
+        """Adds a picture, as one file."""
+        frame = _frame(rgb, deep=self._deep)
+        if self._tags is not None:
+            tag(frame, self._tags)
+        (self._path / f"{self._count:06d}.png").write_bytes(self._coded(frame))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from fractions import Fraction
 
 import av
@@ -22,6 +23,8 @@ from vfield.core.timing import TimeMap
 from vfield.video_io.tags import copy_track_tags
 
 _AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)
+# What the encoders take their samples as.
+_SAMPLES = {"aac": "fltp", "libopus": "flt"}
 # How FFmpeg names channels of which nothing but the number is known, as in most PCM, WMA and ADPCM.
 _ONLY_COUNTED = re.compile(r"\d+ channels")
 _MIXED_DOWN = ("7.1", "5.1", "stereo", "mono")
@@ -34,10 +37,6 @@ _AWAY = 0.1  # correlation that a move by the most is worth
 _SLOWEST_HEARD = 1 / 16
 _TAPS = 16  # of the interpolating filter on each side, at the source's own speed
 _FASTEST_FILTERED = 16.0
-
-
-# What the encoders take their samples as.
-_SAMPLES = {"aac": "fltp", "libopus": "flt"}
 
 
 def encoder_for(container: str) -> str:
@@ -71,23 +70,15 @@ def _opens(encoder: str, rate: int, layout: str) -> bool:
     context = CodecContext.create(encoder, "w")
     assert isinstance(context, AudioCodecContext)
     context.sample_rate, context.layout, context.format = rate, layout, _SAMPLES[encoder]
-    try:
+    with suppress(av.FFmpegError):
         context.open()
-    except av.FFmpegError:
-        return False
-    return True
+    return context.is_open
 
 
 class TrackCoder:
-    """One sound track at another speed into an encoder: AAC, or Opus for WebM.
+    """One sound track at another speed into a new track of an output: AAC, or Opus for WebM.
 
     What is heard of it while the speed changes is held in memory, decoded: a small part of what its frames take.
-
-    Args:
-        stream: the source's track.
-        timing: which instant of the source is heard when.
-        output: the container to add a track to.
-        keeps_pitch: keep the pitch, or let it go with the speed.
 
     Raises:
         av.FFmpegError: when FFmpeg's filters do not take the track, before one is added to the output.
@@ -98,16 +89,14 @@ class TrackCoder:
         encoder = encoder_for(output.format.name)
         rate = 48000 if encoder == "libopus" or stream.rate not in _AAC_RATES else stream.rate
         layout = layout_for(encoder, rate, stream.layout)
-        self._timing, self._keeps_pitch = timing, keeps_pitch
-        self._rate, self._layout = rate, layout
+        self._timing, self._keeps_pitch, self._rate, self._layout = timing, keeps_pitch, rate, layout
         # Along a speed curve filters only bring the track into shape.
         self._held: list[np.ndarray] | None = None if timing.constant_speed else []
         # Before the track is added: one without a way to fill it would spoil the file.
         self._graph = self._filters(stream, rate, layout)
         target = output.add_stream(encoder, rate=rate)
         assert isinstance(target, AudioStream)
-        target.codec_context.layout = layout
-        target.codec_context.format = _SAMPLES[encoder]
+        target.codec_context.layout, target.codec_context.format = layout, _SAMPLES[encoder]
         copy_track_tags(stream, target)
         self._target = target
 
@@ -118,7 +107,7 @@ class TrackCoder:
             ("asetpts", f"PTS-{start:.9f}/TB"),
             ("aresample", "async=1:first_pts=0"),  # silence where the sound begins late or has a gap
             ("apad", f"whole_dur={end - start:.9f}"),
-            *self._retiming(self._timing, stream.rate),
+            *self._retiming(stream.rate),
             ("aformat", f"sample_fmts=fltp:sample_rates={rate}:channel_layouts={layout}"),
         ]
         graph = Graph()
@@ -127,19 +116,16 @@ class TrackCoder:
         graph.link_nodes(*nodes, graph.add("abuffersink")).configure()
         return graph
 
-    def _retiming(self, timing: TimeMap, rate: int) -> list[tuple[str, str]]:
-        speed = timing.constant_speed
+    def _retiming(self, rate: int) -> list[tuple[str, str]]:
+        speed, delay = self._timing.constant_speed, self._timing.legs[0].begin
         if not speed:
             return []
         stretch = 1 / abs(speed)
-        backwards = [("areverse", "")] if speed < 0 else []
-        tempo = _tempo_chain(stretch) if self._keeps_pitch else _tape_chain(stretch, rate)
-        delay = timing.legs[0].begin
         return [
-            *backwards,
-            *tempo,
+            *([("areverse", "")] if speed < 0 else []),
+            *(_tempo_chain(stretch) if self._keeps_pitch else _tape_chain(stretch, rate)),
             ("asetpts", "N/SR/TB"),
-            ("atrim", f"end={float(timing.duration_seconds - delay):.9f}"),
+            ("atrim", f"end={float(self._timing.duration_seconds - delay):.9f}"),
             *([("adelay", f"delays={round(delay * rate)}S:all=1")] if delay else []),
             # Times that went through all this are rounded, and backwards not even in order; samples only count.
             ("asetpts", "N/SR/TB"),
@@ -155,27 +141,24 @@ class TrackCoder:
                 break
             assert isinstance(made, AudioFrame)
             if self._held is None:
-                yield from self._timed(self._target.encode(made))
+                yield from self._coded(made)
             else:
                 self._held.append(made.to_ndarray())
         if frame is None:
             if self._held:
                 yield from self._along_curve(np.concatenate(self._held, axis=1))
-            yield from self._timed(self._target.encode(None))
+            yield from self._coded(None)
 
     def _along_curve(self, samples: np.ndarray) -> Iterator[tuple[Fraction, Packet]]:
         made = sound_along(samples, self._rate, self._timing, keeps_pitch=self._keeps_pitch)
         for begin in range(0, made.shape[1], self._rate):
-            frame = AudioFrame.from_ndarray(
-                np.ascontiguousarray(made[:, begin : begin + self._rate]), "fltp", self._layout
-            )
+            second = np.ascontiguousarray(made[:, begin : begin + self._rate])
+            frame = AudioFrame.from_ndarray(second, "fltp", self._layout)
             frame.sample_rate, frame.pts, frame.time_base = self._rate, begin, Fraction(1, self._rate)
-            yield from self._timed(self._target.encode(frame))
+            yield from self._coded(frame)
 
-    @staticmethod
-    def _timed(packets: list[Packet]) -> Iterator[tuple[Fraction, Packet]]:
-        for packet in packets:
-            yield (packet.pts or 0) * packet.time_base, packet
+    def _coded(self, frame: AudioFrame | None) -> list[tuple[Fraction, Packet]]:
+        return [((packet.pts or 0) * packet.time_base, packet) for packet in self._target.encode(frame)]
 
 
 def _tempo_chain(stretch: Fraction) -> list[tuple[str, str]]:
@@ -184,12 +167,10 @@ def _tempo_chain(stretch: Fraction) -> list[tuple[str, str]]:
         return []
     chain: list[tuple[str, str]] = [("apad", "pad_dur=0.5")]  # atempo swallows half a window at the end of what it gets
     tempo = 1 / stretch
-    while tempo > 2:
-        chain.append(("atempo", "2"))
-        tempo /= 2
-    while tempo < Fraction(1, 2):
-        chain.append(("atempo", "0.5"))
-        tempo *= 2
+    while not Fraction(1, 2) <= tempo <= 2:
+        part = Fraction(2) if tempo > 2 else Fraction(1, 2)
+        chain.append(("atempo", f"{float(part):g}"))
+        tempo /= part
     return [*chain, ("atempo", f"{float(tempo):.12f}")]
 
 
@@ -202,9 +183,6 @@ def _tape_chain(stretch: Fraction, rate: int) -> list[tuple[str, str]]:
         ("asetrate", str(parts * factor.denominator)),
         ("aresample", str(rate)),
     ]
-
-
-# ------------------------------------------------------------------------------------------- along a speed curve
 
 
 def sound_along(samples: np.ndarray, rate: int, timing: TimeMap, *, keeps_pitch: bool) -> np.ndarray:
@@ -271,9 +249,8 @@ def _grains(samples: np.ndarray, rate: int, timing: TimeMap, count: int) -> np.n
     here = _positions(timing, np.minimum(middles, last), rate)
     after = _positions(timing, np.minimum(middles + hop / rate, last), rate)
     before = _positions(timing, np.clip(middles - hop / rate, 0, last), rate)
-    speeds = (after - before) / np.maximum(
-        (np.minimum(middles * rate + hop, count) - np.maximum(middles * rate - hop, 0)), 1
-    )
+    spans = np.minimum(middles * rate + hop, count) - np.maximum(middles * rate - hop, 0)
+    speeds = (after - before) / np.maximum(spans, 1)
     made = np.zeros((len(samples), len(middles) * hop + hop), np.float32)
     follows: tuple[int, int] | None = None  # the way and the place where the grain before would go on
     for number, (position, speed) in enumerate(zip(here, speeds, strict=True)):

@@ -12,10 +12,9 @@ from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Self
 
 import av
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,22 +23,14 @@ from vfield.core.errors import UserError
 from vfield.core.folders import Temporary, check_folder, check_parent, clear_dead
 from vfield.video_io.audio import AudioPlan, writable_audio
 from vfield.video_io.carry import CarryPlan, writable_rest
-from vfield.video_io.encode import CONTAINERS, Encoding, VideoSink, choose_encoding
+from vfield.video_io.encode import CONTAINERS, Encoding, choose_encoding
 from vfield.video_io.hdr import carries_hdr_metadata
-from vfield.video_io.joining import JoinedSink
-from vfield.video_io.pictures import GifSink, PictureSink, PngSink, check_gif_rate
+from vfield.video_io.mux import JoinedSink, StreamFacts, VideoSink
+from vfield.video_io.pictures import FolderSink, GifSink, PictureSink, check_gif_rate
 from vfield.video_io.source import logger
 
 _FINEST_TIME_BASE = 10_000_000
 _FRAME_NAME = re.compile(r"\d{6,}\.png")
-
-
-class _Sink(Protocol):
-    def write(self, rgb: np.ndarray, pts_seconds: Fraction, duration_seconds: Fraction) -> None: ...
-
-    def close(self) -> None: ...
-
-    def abort(self) -> None: ...
 
 
 def common_time_base(times: Iterable[Fraction]) -> Fraction:
@@ -56,8 +47,7 @@ class VideoWriter:
 
     Args:
         path: where the result goes.
-        height: rows of every frame.
-        width: columns of every frame.
+        height, width: rows and columns of every frame.
         frame_rate: frames per second; frame i is shown at i / frame_rate unless `write` is told otherwise.
         color: the source's colour facts; video is coded and tagged with the same matrix, range, primaries and
             transfer (BT.709 limited for RGB sources). More than 8 bits, or HDR, make the default codec one of 10 bits;
@@ -106,114 +96,84 @@ class VideoWriter:
             raise UserError(f"frame rate must be positive, got {frame_rate}")
         if min(height, width) < 1:
             raise UserError(f"a picture needs at least one pixel, got {width}x{height}")
-        self._frame_rate = frame_rate
-        self._time_base = time_base or 1 / frame_rate
-        self._pixel_aspect = pixel_aspect
-        self._color = color
-        self._audio, self._carry = audio, carry
-        self._loops = loops
-        self._path = Path(path)
-        self._kind = _kind_of(path)
+        self._path, self._kind, self._overwrite = Path(path), _kind_of(path), overwrite
+        self._facts = StreamFacts(height, width, frame_rate, time_base or 1 / frame_rate, pixel_aspect)
+        self._color, self._audio, self._carry, self._loops = color, audio, carry, loops
         self._encoding: Encoding | None = None
-        self._height, self._width = height, width
+        self.alpha = alpha and self._kind in ("", ".png")
         if self._kind in CONTAINERS:
             self._encoding = choose_encoding(
-                *(self._kind, height, width, color),
-                codec=codec,
-                crf=crf,
-                pixel_format=pixel_format,
-                alpha=alpha,
+                *(self._kind, height, width, color), codec=codec, crf=crf, pixel_format=pixel_format, alpha=alpha
             )
-            self._warn_of_444(pixel_format)
-            self._say_what_is_lost(color)
+            self.alpha = alpha and self._encoding.alpha
         else:
-            _refuse_options(self._path, codec=codec, crf=crf, pixel_format=pixel_format)
-        self.alpha = alpha and (self._kind in ("", ".png") if self._encoding is None else self._encoding.alpha)
-        if alpha and not self.alpha:
-            self._say_that_alpha_is_lost()
-        self._shape = (4 if self.alpha else 3, height, width)
+            for name, value in (("codec", codec), ("crf", crf), ("pixel_format", pixel_format)):
+                if value is not None:
+                    raise UserError(f"{path} is not a video file, so {name} {value} means nothing for it; leave it out")
         if self._kind == ".gif":
             check_gif_rate(frame_rate)
-            self._say_what_gif_lacks(color)
+        self._shape = (4 if self.alpha else 3, height, width)
+        for loss in self._losses(alpha, chosen=pixel_format is None):
+            logger.warning("%s: %s", self._path, loss)
         if audio is not None and self._encoding is None:
             logger.warning("%s cannot hold sound; it is left out", self._path)
-        self._overwrite = overwrite
         _check_target(self._path, self._kind, overwrite)
         self._temporary = Temporary(self._path)
-        self._sink: _Sink | None = None
+        self._sink: VideoSink | GifSink | PictureSink | None = None
         self._pieces: Sequence[Path] = ()
         self._count = 0
         self._previous: Fraction | None = None
         if self._encoding is not None:
             self._try_out(self._encoding)
 
+    def _losses(self, alpha: bool, chosen: bool) -> Iterator[str]:
+        """What the result cannot hold of what it is given, in words; `chosen`: the pixel format was not asked for."""
+        facts, color, encoding = self._facts, self._color, self._encoding
+        holder = "a GIF as it is written here"
+        if encoding is not None:
+            encoder, stored, bits = encoding.encoder, encoding.pixel_format, encoding.color.bit_depth
+            holder = f"{encoder} as {stored} in {self._kind}"
+            if chosen and encoder in ("libx264", "libx265") and "444" in stored:
+                yield (
+                    f"{facts.width}x{facts.height} has an odd side, so it is written as {stored}, which browsers may "
+                    "not play; an even size would"
+                )
+            if bits < color.bit_depth or (color.is_hdr and bits == 8):
+                hdr = " in HDR" if color.is_hdr else ""
+                yield (
+                    f"a source of {color.bit_depth} bits{hdr} is written with {bits} ({stored}); another pixel format "
+                    "may keep more"
+                )
+            if (color.mastering_display or color.content_light) and not carries_hdr_metadata(encoder):
+                yield f"mastering display and light levels are left out, {encoder} cannot write them; hevc and av1 can"
+        if alpha and not self.alpha:
+            yield (
+                f"alpha is left out, {holder} cannot hold it: the picture is as it looks over black; .webm, .mov, "
+                ".mkv or .png keep it"
+            )
+        if self._kind == ".gif" and color.is_hdr:
+            yield "a GIF cannot hold HDR, so it will look flat"
+        if self._kind == ".gif" and facts.pixel_aspect != 1:
+            yield (
+                f"a GIF's pixels are square, the source's {float(facts.pixel_aspect):g} times as wide as high; "
+                f"a size {round(facts.width * facts.pixel_aspect)} wide is in shape"
+            )
+
     def _try_out(self, encoding: Encoding) -> None:
         """Finds what cannot be written: for the picture that is an error, what goes beside it is left out."""
+        facts = self._facts
         try:
-            VideoSink(io.BytesIO(), encoding, **self._facts(None, None)).abort()
+            VideoSink(io.BytesIO(), encoding, facts).abort()
         except (av.FFmpegError, ValueError) as error:
             raise UserError(
-                f"{encoding.encoder} cannot write {self._width}x{self._height} as {encoding.pixel_format} with "
-                f"{float(self._frame_rate):g} frames a second: {getattr(error, 'strerror', None) or error}; choose "
+                f"{encoding.encoder} cannot write {facts.width}x{facts.height} as {encoding.pixel_format} with "
+                f"{float(facts.frame_rate):g} frames a second: {getattr(error, 'strerror', None) or error}; choose "
                 "another codec, size or rate"
             ) from error
         if self._audio is not None:
             self._audio = writable_audio(self._audio, encoding.container)
         if self._carry is not None:
             self._carry = writable_rest(self._carry, encoding.container)
-
-    def _facts(self, audio: AudioPlan | None, carry: CarryPlan | None) -> dict[str, Any]:
-        """What a sink of video is told."""
-        return {
-            "height": self._height,
-            "width": self._width,
-            "frame_rate": self._frame_rate,
-            "time_base": self._time_base,
-            "pixel_aspect": self._pixel_aspect,
-            "audio": audio,
-            "carry": carry,
-        }
-
-    def _warn_of_444(self, asked: str | None) -> None:
-        assert self._encoding is not None
-        if asked is None and self._encoding.encoder in ("libx264", "libx265") and "444" in self._encoding.pixel_format:
-            logger.warning(
-                "%s: %dx%d has an odd side, so it is written as %s, which browsers may not play; an even size would",
-                *(self._path, self._width, self._height, self._encoding.pixel_format),
-            )
-
-    def _say_what_is_lost(self, color: ColorInfo) -> None:
-        assert self._encoding is not None
-        encoder, bits = self._encoding.encoder, self._encoding.color.bit_depth
-        if bits < color.bit_depth or (color.is_hdr and bits == 8):
-            logger.warning(
-                "%s: a source of %d bits%s is written with %d (%s); another pixel format may keep more",
-                *(self._path, color.bit_depth, " in HDR" if color.is_hdr else "", bits, self._encoding.pixel_format),
-            )
-        if (color.mastering_display or color.content_light) and not carries_hdr_metadata(encoder):
-            logger.warning(
-                "%s: mastering display and light levels are left out, %s cannot write them; hevc and av1 can",
-                *(self._path, encoder),
-            )
-
-    def _say_that_alpha_is_lost(self) -> None:
-        what = "a GIF as it is written here"
-        if self._encoding is not None:
-            what = f"{self._encoding.encoder} as {self._encoding.pixel_format} in {self._kind}"
-        logger.warning(
-            "%s: alpha is left out, %s cannot hold it: the picture is as it looks over black; .webm, .mov, .mkv or "
-            ".png keep it",
-            *(self._path, what),
-        )
-
-    def _say_what_gif_lacks(self, color: ColorInfo) -> None:
-        if color.is_hdr:
-            logger.warning("%s: a GIF cannot hold HDR, so it will look flat", self._path)
-        if self._pixel_aspect != 1:
-            logger.warning(
-                "%s: a GIF's pixels are square, the source's %s times as wide as high; a size %d wide is in shape",
-                *(self._path, f"{float(self._pixel_aspect):g}", round(self._width * self._pixel_aspect)),
-            )
 
     @property
     def bit_depth(self) -> int:
@@ -227,13 +187,13 @@ class VideoWriter:
         """All that tells how a picture is coded here, in words; None where what is written is not a video."""
         if self._encoding is None:
             return None
-        return f"{self._encoding} {self._shape} {self._frame_rate} {self._time_base} {self._pixel_aspect}"
+        facts = self._facts
+        return f"{self._encoding} {self._shape} {facts.frame_rate} {facts.time_base} {facts.pixel_aspect}"
 
     def piece(self, path: Path) -> VideoWriter:
         """A writer of some of the frames alone, coded in the same way, for `join`; its times begin at 0.
 
-        Args:
-            path: where it goes, of this video's suffix. What is there is replaced.
+        It goes to a path of this video's suffix, and replaces what is there.
         """
         made = copy.copy(self)
         made._path, made._temporary, made._overwrite = path, Temporary(path), True
@@ -271,18 +231,17 @@ class VideoWriter:
             raise
         return self
 
-    def _open(self, file: Path) -> _Sink:
-        height, width = self._height, self._width
+    def _open(self, file: Path) -> VideoSink | GifSink | PictureSink:
+        facts = self._facts
         if self._kind == "":
-            return PngSink(file, shape=self._shape, color=self._color, pixel_aspect=self._pixel_aspect)
+            return FolderSink(file, shape=self._shape, color=self._color, pixel_aspect=facts.pixel_aspect)
         if self._kind == ".png":
             return PictureSink(file, shape=self._shape, deep=self._color.bit_depth > 8)
         if self._encoding is None:
-            return GifSink(file, height=height, width=width, loops=self._loops)
-        facts = self._facts(self._audio, self._carry)
+            return GifSink(file, height=facts.height, width=facts.width, loops=self._loops)
         if self._pieces:
-            return JoinedSink(file, self._encoding, self._pieces, **facts)
-        return VideoSink(file, self._encoding, **facts)
+            return JoinedSink(file, self._encoding, facts, self._audio, self._carry, self._pieces)
+        return VideoSink(file, self._encoding, facts, self._audio, self._carry)
 
     def write(
         self, frame: Tensor, *, pts_seconds: Fraction | None = None, duration_seconds: Fraction | None = None
@@ -305,13 +264,14 @@ class VideoWriter:
             raise UserError(f"frame must be {self._shape}, got {tuple(frame.shape)}")
         if frame.dtype != torch.uint8 and not frame.is_floating_point():
             raise UserError(f"frame must be uint8 or float in [0, 1], got {frame.dtype}")
-        pts = self._count / self._frame_rate if pts_seconds is None else pts_seconds
+        rate = self._facts.frame_rate
+        pts = self._count / rate if pts_seconds is None else pts_seconds
         if pts < 0 or (self._previous is not None and pts <= self._previous):
             raise UserError(f"frames must be written in order of time, got {float(pts)} s after {self._previous} s")
         pixels = frame.detach().cpu()
         array = (pixels if pixels.dtype == torch.uint8 else pixels.float()).numpy()
         with _told_to_user(self._path):
-            self._sink.write(array, pts, duration_seconds or 1 / self._frame_rate)
+            self._sink.write(array, pts, duration_seconds or 1 / rate)
         self._previous = pts
         self._count += 1
 
@@ -321,12 +281,12 @@ class VideoWriter:
         assert self._sink is not None
         sink, self._sink = self._sink, None
         try:
-            if error is not None or self._count == 0:
+            if error is not None:
                 sink.abort()
-                if error is None:
-                    raise UserError(f"no frame was written to {self._path}")
                 return
             try:
+                if self._count == 0:
+                    raise UserError(f"no frame was written to {self._path}")
                 with _told_to_user(self._path):
                     sink.close()
                     self._temporary.move_into_place()
@@ -349,12 +309,6 @@ def _kind_of(path: str | Path) -> str:
             "PNG files"
         )
     return suffix
-
-
-def _refuse_options(path: Path, **options: object) -> None:
-    for name, value in options.items():
-        if value is not None:
-            raise UserError(f"{path} is not a video file, so {name} {value} means nothing for it; leave it out")
 
 
 def _check_target(path: Path, kind: str, overwrite: bool) -> None:
