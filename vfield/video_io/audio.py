@@ -26,7 +26,7 @@ from vfield.core.timing import TimeMap
 from vfield.video_io.clock import clock_of
 from vfield.video_io.files import open_to_read, open_to_write
 from vfield.video_io.retime import TrackCoder, encoder_for, layout_for
-from vfield.video_io.source import logger, open_input
+from vfield.video_io.source import logger
 from vfield.video_io.tags import copy_track_tags
 
 # These keep sound that begins before the picture, and say where to start playing: at any sample.
@@ -265,7 +265,7 @@ def writable_audio(plan: AudioPlan, container: str) -> AudioPlan | None:
     Raises:
         UserError: when the source cannot be opened.
     """
-    with open_input(plan.source) as source:
+    with open_to_read(plan.source) as source:
         indices = [stream.index for stream in source.streams.audio]
     name = _NAMES[encoder_for(container)]
     for index in indices:
@@ -288,7 +288,7 @@ def _refusal(plan: AudioPlan, index: int, container: str) -> str | None:
     """Why a track cannot be written; None when it can."""
     output = open_to_write(io.BytesIO(), container)
     try:
-        with open_input(plan.source) as source:
+        with open_to_read(plan.source) as source:
             stream = source.streams[index]
             assert isinstance(stream, AudioStream)
             track = _track(stream, plan, output)
@@ -325,7 +325,7 @@ def _say_mix(plan: AudioPlan, index: int, container: str) -> None:
     """Tells of a track that loses channels by being coded again."""
     if plan.copies(index):
         return
-    with open_input(plan.source) as source:
+    with open_to_read(plan.source) as source:
         stream = source.streams[index]
         assert isinstance(stream, AudioStream)
         encoder, channels = encoder_for(container), stream.layout.nb_channels

@@ -26,7 +26,7 @@ from vfield.video_io.clock import clock_of
 from vfield.video_io.effects import at_tempo
 from vfield.video_io.files import open_to_read, open_to_write
 from vfield.video_io.marks import marks_of, set_stereo, timecode_at
-from vfield.video_io.source import codec_name, find_video, first_frame, logger, open_input
+from vfield.video_io.source import codec_name, find_video, first_frame, logger
 from vfield.video_io.tags import content_tags, copy_track_tags, lost_tags
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def carry_over(plan: CarryPlan, output: OutputContainer) -> Carried:
 def report_lost(plan: CarryPlan, carried: Carried, written: Path, container: str) -> None:
     """Names in one line what a finished file does not hold of its source."""
     lost = list(carried.lost)
-    with open_input(plan.source) as source, open_input(written) as file:
+    with open_to_read(plan.source) as source, open_to_read(written) as file:
         if len(file.chapters()) < carried.chapters:
             lost.append("chapters")
         tags = lost_tags(source.metadata, file)
@@ -137,7 +137,7 @@ def _carry_chapters(plan: CarryPlan, source: InputContainer, output: OutputConta
 def _carry_marks(plan: CarryPlan, output: OutputContainer, carried: Carried) -> None:
     """Stereo 3D and the start timecode; PyAV has no way to mark a sphere."""
     (picture,) = output.streams.video
-    with open_input(plan.source) as source:
+    with open_to_read(plan.source) as source:
         try:
             stream = find_video(source, plan.source)
             marks = marks_of(source, stream, first_frame(source, stream, plan.source))
@@ -225,7 +225,7 @@ def writable_rest(plan: CarryPlan, container: str) -> CarryPlan:
     Raises:
         UserError: when the source cannot be opened.
     """
-    with open_input(plan.source) as source:
+    with open_to_read(plan.source) as source:
         refused = {stream.index for stream in _tracks_beside(source) if not _begins_with(stream, container)}
     return replace(plan, left_out=plan.left_out | refused)
 

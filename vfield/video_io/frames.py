@@ -19,14 +19,13 @@ from pathlib import Path
 from threading import RLock
 from typing import Literal, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from vfield.core.clip import ClipFacts
 from vfield.core.errors import UserError
 from vfield.core.frames import Frames, MadeFrames
-from vfield.video_io.interlace import Deinterlacing
+from vfield.video_io.graph import Deinterlacing
 from vfield.video_io.reading import Reading, opened
 from vfield.video_io.rgb import Picture
 
@@ -84,7 +83,7 @@ class FileFrames:
         Args:
             part: of the file.
             facts: what `read_clip` would give of it.
-            origin: the file's first timestamp, seconds.
+            origin: see above.
             digest: SHA-256 of the file, where it is known.
             kept_bytes: bound of the memory for decoded frames.
             is_kept: see above.
@@ -98,7 +97,7 @@ class FileFrames:
         self._digest = digest
         self._held = _held(part.path)
         self._room = max(_LEAST_KEPT, kept_bytes // frame_bytes)
-        self._kept: OrderedDict[int, tuple[Tensor, Tensor | None]] = OrderedDict()
+        self._kept: OrderedDict[int, Picture] = OrderedDict()
         self._lock = RLock()
         self._reading: Iterator[tuple[int, Picture]] | None = None
         self._open = ExitStack()
@@ -109,16 +108,16 @@ class FileFrames:
         self._under_way: Future[None] | None = None
 
     def _kept_rgb(self, number: int) -> Tensor:
-        return self._kept_picture(number)[0]
+        return torch.from_numpy(self._picture(number).rgb)
 
     def _kept_alpha(self, number: int) -> Tensor:
-        rgb, alpha = self._kept_picture(number)
-        if alpha is not None:
-            return alpha
-        return torch.full(rgb.shape[1:], 255 if rgb.dtype == torch.uint8 else 1, dtype=rgb.dtype)
+        picture = self._picture(number)
+        return torch.from_numpy(picture.opaque() if picture.alpha is None else picture.alpha)
 
-    def _kept_picture(self, number: int) -> tuple[Tensor, Tensor | None]:
-        """Colours (3, h, w) and alpha (h, w) of a frame."""
+    def _kept_grey(self, number: int) -> Tensor:
+        return self._kept_rgb(number)[0]
+
+    def _picture(self, number: int) -> Picture:
         with self._lock:
             found = self._found(number)
             in_order, self._last_asked = number in (self._last_asked, self._last_asked + 1), number
@@ -138,7 +137,7 @@ class FileFrames:
                 except UserError:
                     return
 
-    def _found(self, number: int) -> tuple[Tensor, Tensor | None]:
+    def _found(self, number: int) -> Picture:
         if number in self._kept:
             self._kept.move_to_end(number)
             return self._kept[number]
@@ -174,10 +173,7 @@ class FileFrames:
             self._reading = None
             return len(self.pts_seconds)
         self._next = number + 1
-        # A copy where the picture was only turned: tensors cannot go backwards through memory.
-        rgb = torch.from_numpy(np.ascontiguousarray(picture.rgb))
-        alpha = None if picture.alpha is None else torch.from_numpy(np.ascontiguousarray(picture.alpha))
-        self._kept[number] = (rgb, alpha)
+        self._kept[number] = picture.contiguous()
         self._kept.move_to_end(number)
         while len(self._kept) > self._room:
             self._kept.popitem(last=False)
@@ -211,20 +207,18 @@ class FileFrames:
         self._open = ExitStack()
         part = self.part
         start = part.start_seconds if number == 0 else self.pts_seconds[number] - self.origin
-        size = tuple(self.rgb.shape[2:])
+        height, width = self.rgb.shape[2:]
         return self._open.enter_context(
-            opened(part.path, start, part.end_seconds, (size[0], size[1]), part.deinterlace, self.origin)
+            opened(part.path, start, part.end_seconds, (height, width), part.deinterlace, self.origin)
         )
 
     def _certain(self, number: int, moved_seconds: Fraction) -> int:
-        """The last frame up to one that its time tells apart from the others.
-
-        Of several with one time the file has moved all but the first; whoever seeks that time may meet any of them.
-        """
-        times = self.pts_seconds
-        while number > 0 and moved_seconds in (
-            after - before for before, after in pairwise(times[number - 1 : number + 2])
-        ):
+        """The last frame up to one that its time tells apart from the others."""
+        # Of several with one time the file has moved all but the first; whoever seeks that time may meet any of them.
+        while number > 0:
+            around = self.pts_seconds[number - 1 : number + 2]
+            if all(after - before != moved_seconds for before, after in pairwise(around)):
+                break
             number -= 1
         return number
 
@@ -239,9 +233,6 @@ class FileFrames:
 
     def _changed(self) -> UserError:
         return UserError(f"{self.part.path} gives other frames than when it was first read; fit it again")
-
-    def _kept_grey(self, number: int) -> Tensor:
-        return self._kept_picture(number)[0][0]
 
     def plane(self, name: Plane) -> MadeFrames:
         """The frames by the name of what is read of them; "grey" is what all three colours are.
