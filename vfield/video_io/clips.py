@@ -25,15 +25,10 @@ _TEXT_CONTROLS = b"\t\n\f\r\x1b"
 
 
 class FolderClips(NamedTuple):
-    """What a folder holds.
+    """What a folder holds."""
 
-    Attributes:
-        clips: the videos, in order of name.
-        left_out: names of everything else but hidden files; those of folders end with a slash.
-    """
-
-    clips: list[Path]
-    left_out: list[str]
+    clips: list[Path]  # the videos, in order of name
+    left_out: list[str]  # names of everything else but hidden files; those of folders end with a slash
 
 
 def clips_in(folder: Path) -> FolderClips:

@@ -64,19 +64,12 @@ class _Gap(NamedTuple):
 
 @dataclass(frozen=True)
 class Clock:
-    """How the times of a file's packets become one clock that goes on.
+    """How the times of a file's packets become one clock that goes on."""
 
-    Attributes:
-        jumps: where it did not; none of nearly all files, whose packets come as they are.
-        parts: by index of the track, in order, where the clock begins anew.
-        duration_seconds: from the first frame to the end of the last; None where nothing jumps.
-        gaps: in order, where it only goes on later.
-    """
-
-    jumps: tuple[Jump, ...] = ()
-    parts: Mapping[int, tuple[_Part, ...]] = field(default_factory=dict)
-    duration_seconds: Fraction | None = None
-    gaps: tuple[_Gap, ...] = ()
+    jumps: tuple[Jump, ...] = ()  # where it did not; none of nearly all files, whose packets come as they are
+    parts: Mapping[int, tuple[_Part, ...]] = field(default_factory=dict)  # by track, where the clock begins anew
+    duration_seconds: Fraction | None = None  # to the end of the last frame; None where nothing jumps
+    gaps: tuple[_Gap, ...] = ()  # in order, where it only goes on later
 
     def demux(self, container: InputContainer, streams: Stream | Sequence[Stream]) -> Iterator[Packet]:
         """Packets as the container gives them, their times on one clock.

@@ -36,56 +36,35 @@ _SAMPLINGS = {(1, 1): "4:4:4", (2, 1): "4:2:2", (2, 2): "4:2:0", (4, 1): "4:1:1"
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a file says about its picture, found by decoding one frame.
+    """What a file says about its picture, found by decoding one frame."""
 
-    Attributes:
-        width, height: of the upright picture, pixels.
-        frame_rate: frames per second, by the times of the file.
-        duration_seconds: length of the video as its container gives it, or None.
-        frame_count: number of frames, or None where the container does not count them.
-        codec: FFmpeg's name of the codec, for example "h264".
-        pixel_format: FFmpeg's name of the pixel format, for example "yuv420p".
-        color: resolved colour facts.
-        rotation: degrees anticlockwise by which the stored picture has to be turned to be upright.
-        pixel_aspect: width / height of one pixel of the upright picture.
-        audio_codecs: the codec of each audio stream; "unknown" for one that this FFmpeg cannot decode.
-    """
-
-    width: int
-    height: int
-    frame_rate: Fraction
-    duration_seconds: Fraction | None
-    frame_count: int | None
-    codec: str
-    pixel_format: str
-    color: ColorInfo
-    rotation: int
-    pixel_aspect: Fraction
-    audio_codecs: tuple[str, ...]
+    width: int  # of the upright picture, pixels
+    height: int  # likewise
+    frame_rate: Fraction  # frames per second, by the times of the file
+    duration_seconds: Fraction | None  # None where the container does not say
+    frame_count: int | None  # None where the container does not count them
+    codec: str  # FFmpeg's name, for example "h264"
+    pixel_format: str  # FFmpeg's name, for example "yuv420p"
+    color: ColorInfo  # resolved
+    rotation: int  # degrees anticlockwise by which the stored picture has to be turned to be upright
+    pixel_aspect: Fraction  # width / height of one pixel of the upright picture
+    audio_codecs: tuple[str, ...]  # of each audio stream; "unknown" for one that this FFmpeg cannot decode
 
 
 @dataclass(frozen=True)
 class Track:
-    """A sound track or one of subtitles.
+    """A sound track or one of subtitles."""
 
-    Attributes:
-        codec: FFmpeg's name.
-        language: its code; None where the file does not say.
-        title: None where there is none.
-        sample_rate: of sound, 1/s.
-        channels: of sound, their layout, for example "stereo".
-    """
-
-    codec: str
-    language: str | None
+    codec: str  # FFmpeg's name
+    language: str | None  # its code; None where the file does not say
     title: str | None
-    sample_rate: int | None = None
-    channels: str | None = None
+    sample_rate: int | None = None  # of sound, 1/s
+    channels: str | None = None  # of sound, their layout, for example "stereo"
 
 
 @dataclass(frozen=True)
 class Marked:
-    """A chapter: seconds of its beginning and end, and its title."""
+    """A chapter."""
 
     start_seconds: Fraction
     end_seconds: Fraction
@@ -94,54 +73,33 @@ class Marked:
 
 @dataclass(frozen=True)
 class Timestamps:
-    """When frames are shown, by the packets of a file.
+    """When frames are shown, by the packets of a file."""
 
-    Attributes:
-        frames: how many there are, counted.
-        shortest, longest: seconds between one frame and the next; None of a single frame, or where no times are kept.
-        uneven: whether those differ by more than a tick of the file's clock.
-    """
-
-    frames: int
+    frames: int  # how many there are, counted
+    # Seconds between one frame and the next; None of a single frame, or where no times are kept.
     shortest: Fraction | None
     longest: Fraction | None
-    uneven: bool
+    uneven: bool  # whether those differ by more than a tick of the file's clock
 
 
 @dataclass(frozen=True)
 class FileDetails:
-    """What a video or picture file holds.
+    """What a video or picture file holds."""
 
-    Attributes:
-        container: FFmpeg's name of the format, for people.
-        file_bytes: size of the file.
-        info: what `probe` gives.
-        timestamps: of the frames.
-        jumps: of the file's clock, which are taken out of all times.
-        bit_depth: of the components as they are stored.
-        chroma: subsampling, for example "4:2:0"; "RGB" or "grey".
-        has_alpha: whether there is an alpha channel.
-        interlaced: whether the first frame is.
-        tagged: matrix, range, primaries and transfer as the file tags them; None for what it leaves open.
-        audio, subtitles: the tracks.
-        chapters: in order.
-        tags: metadata of the container.
-    """
-
-    container: str
+    container: str  # FFmpeg's name of the format, for people
     file_bytes: int
-    info: VideoInfo
+    info: VideoInfo  # what `probe` gives
     timestamps: Timestamps
-    jumps: tuple[Jump, ...]
-    bit_depth: int
-    chroma: str
+    jumps: tuple[Jump, ...]  # of the file's clock, which are taken out of all times
+    bit_depth: int  # of the components as they are stored
+    chroma: str  # subsampling, for example "4:2:0"; "RGB" or "grey"
     has_alpha: bool
-    interlaced: bool
-    tagged: Mapping[str, str | None]
+    interlaced: bool  # whether the first frame is
+    tagged: Mapping[str, str | None]  # matrix, range, primaries and transfer; None for what the file leaves open
     audio: tuple[Track, ...]
     subtitles: tuple[Track, ...]
     chapters: tuple[Marked, ...]
-    tags: Mapping[str, str]
+    tags: Mapping[str, str]  # metadata of the container
 
     @property
     def color(self) -> ColorInfo:

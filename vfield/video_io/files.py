@@ -21,7 +21,6 @@ from av.container import InputContainer, OutputContainer
 from vfield.core.errors import UserError
 from vfield.core.printable import LATIN_1
 
-_PROTOCOL = "file:"
 # What holds pictures or sound in itself. Not here are demuxers that go on to other files or to the net (playlists,
 # manifests, scripts, volumes), devices, and those that draw text.
 _CONTAINERS = (
@@ -105,13 +104,8 @@ def open_to_write(file: Path | io.BytesIO, container: str, options: Mapping[str,
     return av.open(target, "w", format=container, container_options=dict(options or {}))
 
 
-def file_name(container: InputContainer) -> str:
-    """The name of an open file."""
-    return container.name.removeprefix(_PROTOCOL)
-
-
 def _address(file: Path) -> str:
-    return f"{_PROTOCOL}{file.absolute()}"
+    return f"file:{file.absolute()}"
 
 
 def _check_content(path: Path) -> None:

@@ -31,23 +31,14 @@ from vfield.video_io.rgb import Picture
 
 _KEPT_BYTES = 96 << 20
 _LEAST_KEPT = 4  # frames, however large
-# Frames that are decoded and passed over rather than looked for anew.
-_NEAR = 48
+_NEAR = 48  # frames that are decoded and passed over rather than looked for anew
 _AHEAD = 3  # frames that are decoded before they are asked for
-
 
 Plane = Literal["rgb", "alpha", "grey"]
 
 
 class FilePart(NamedTuple):
-    """Which pictures of which file; the arguments of `read_clip`.
-
-    Attributes:
-        path: the file.
-        start_seconds, end_seconds: from when to when, from its first frame.
-        size: (height, width) of the pictures; None for theirs.
-        deinterlace: as in `read_clip`.
-    """
+    """Which pictures of which file; the arguments of `read_clip`."""
 
     path: Path
     start_seconds: Fraction | None = None

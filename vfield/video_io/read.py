@@ -85,17 +85,11 @@ def read_clip(
 
 
 class ShownFrame(NamedTuple):
-    """A frame as it is shown.
+    """A frame as it is shown."""
 
-    Attributes:
-        pts_seconds: when it begins, as the container gives it.
-        duration_seconds: how long it lasts, as far as the file says; otherwise of the nominal rate.
-        pixels: (3, h, w), uint8 in 0..255 or float32 in [0, 1], as it looks over black.
-    """
-
-    pts_seconds: Fraction
-    duration_seconds: Fraction
-    pixels: Tensor
+    pts_seconds: Fraction  # when it begins, as the container gives it
+    duration_seconds: Fraction  # how long it lasts, as far as the file says; otherwise of the nominal rate
+    pixels: Tensor  # (3, h, w), uint8 in 0..255 or float32 in [0, 1], as it looks over black
 
 
 def read_frames(path: str | Path) -> Iterator[ShownFrame]:
@@ -111,17 +105,11 @@ def read_frames(path: str | Path) -> Iterator[ShownFrame]:
 
 
 class FileScan(NamedTuple, Generic[Seen]):
-    """What going through a file has found.
+    """What going through a file has found."""
 
-    Attributes:
-        facts: of the clip that `read_clip` would give.
-        origin: the file's first timestamp, seconds, from which the part that was asked for counts.
-        seen: what was seen in the small pictures.
-    """
-
-    facts: ClipFacts
-    origin: Fraction
-    seen: Seen
+    facts: ClipFacts  # of the clip that `read_clip` would give
+    origin: Fraction  # the file's first timestamp, seconds, from which the part that was asked for counts
+    seen: Seen  # in the small pictures
 
 
 def scan_clip(

@@ -19,7 +19,7 @@ from vfield.core.errors import UserError
 from vfield.core.meter import check_memory
 from vfield.video_io.clock import Clock, clock_of, picture_packets, told_jumps
 from vfield.video_io.color import tagged_color
-from vfield.video_io.files import file_name, missing_bytes, open_to_read
+from vfield.video_io.files import missing_bytes, open_to_read
 from vfield.video_io.graph import Deinterlacing, deinterlaced
 from vfield.video_io.rates import camera_rate
 from vfield.video_io.rgb import Picture, RgbConverter
@@ -283,7 +283,7 @@ class _Decoder:
             try:
                 container.seek(int((first - earlier) / time_base), stream=stream)
             except av.FFmpegError:
-                logger.info("%s cannot be wound forward; decoding it from its beginning", file_name(container))
+                logger.info("%s cannot be wound forward; decoding it from its beginning", self.path)
                 break
             frames = self.frames()
             landed = next(frames, None)
@@ -298,7 +298,7 @@ class _Decoder:
         # read.
         stored = len(stream.index_entries) if "mp4" in kind else stream.frames
         # FFmpeg takes the end of the file for the end of the video, without an error.
-        missing = missing_bytes(file_name(container))
+        missing = missing_bytes(self.path)
         # An AVI counts frames that repeat the one before, too, which are empty and which FFmpeg leaves out.
         if self.packets < stored and (kind != "avi" or missing):
             self._note(f"the file ends after {self.packets} of {stored} frames")

@@ -62,7 +62,8 @@ class RgbConverter:
         sideways = self.orientation.turns % 2
         self.upright_size = stored[::-1] if sideways else stored
         self._size = stored if size is None else (size[1], size[0]) if sideways else size
-        self._to_rgba, self._to_rgb = (_Chain(codec in _CENTRED_CHROMA) for _ in range(2))
+        self._chroma_is_centred = codec in _CENTRED_CHROMA
+        self._chains: dict[str, tuple[tuple[int, int, str], FilterChain]] = {}
 
     def __call__(self, frame: VideoFrame) -> Picture:
         """The picture of a frame."""
@@ -75,7 +76,7 @@ class RgbConverter:
             coded = ColorInfo("gbr", "pc", bit_depth=coded.bit_depth)
         elif is_grey(frame.format.name) and coded.bit_depth > 8:
             # To 16 bits of grey, not of colour: swscale rounds on the way there.
-            grey = self._to_rgb(frame, coded, "gray16le", self._size)
+            grey = self._reformatted(frame, coded, "gray16le", self._size)
             return Picture(self._upright(repeat(grey / np.float32(65535), "h w -> c h w", c=3)), None)
         rgb = self._upright(self._scaled(frame, coded))
         # As a grey picture by the way that colours go, so that both are rounded and clipped alike.
@@ -85,7 +86,7 @@ class RgbConverter:
         """(3, h, w) of the size asked for, but not turned yet."""
         deep = "rgb48le" if coded.matrix == "gbr" else "yuv444p16le"  # YUV until `yuv16_to_rgb`
         target = "rgb24" if coded.bit_depth == 8 else deep
-        return _to_rgb(self._to_rgb(frame, coded, target, self._size), coded)
+        return _to_rgb(self._reformatted(frame, coded, target, self._size), coded)
 
     def _upright(self, rgb: np.ndarray) -> np.ndarray:
         if self.orientation.mirrored:
@@ -98,7 +99,7 @@ class RgbConverter:
         kind, most = (np.uint8, np.float32(255)) if color.bit_depth == 8 else (np.uint16, np.float32(65535))
         deep = "rgba64le" if color.matrix == "gbr" else "yuva444p16le"
         target = "rgba" if color.bit_depth == 8 else deep
-        pixels = self._to_rgba(frame, color, target, (frame.height, frame.width))
+        pixels = self._reformatted(frame, color, target, (frame.height, frame.width))
         alpha = _plane_of_alpha(frame)
         if alpha is None:
             alpha = pixels[..., 3] / most
@@ -109,6 +110,24 @@ class RgbConverter:
         if opaque:
             return flat, None
         return flat, rgb_frame(repeat(np.rint(alpha * most).astype(kind), "h w -> c h w", c=3))
+
+    def _reformatted(self, frame: VideoFrame, color: ColorInfo, target: str, size: tuple[int, int]) -> np.ndarray:
+        """A frame through swscale; its chain is built anew when a stream changes its size or format half-way."""
+        stored = (frame.height, frame.width)
+        described = (*stored, frame.format.name)
+        even = even_size(frame.format, *stored)
+        if even != stored:
+            frame = _evened(frame, even)
+            tag(frame, color)
+        if color.matrix != "gbr" and color.bit_depth > 8:
+            frame.color_range = 1  # only the word size changes, which must not touch the range
+        known, chain = self._chains.get(target, (None, None))
+        if chain is None or known != described:
+            located = "" if self._chroma_is_centred else chroma_left(frame.format).format("in")
+            chain = FilterChain(frame, _filters(stored, even, color, target, size, located))
+            self._chains[target] = described, chain
+        pixels: np.ndarray = chain.map(frame).to_ndarray()
+        return pixels
 
 
 def _plane_of_alpha(frame: VideoFrame) -> np.ndarray | None:
@@ -132,31 +151,6 @@ def _to_rgb(pixels: np.ndarray, color: ColorInfo) -> np.ndarray:
         return yuv16_to_rgb(pixels, color)
     rgb: np.ndarray = rearrange(pixels, "h w c -> c h w")
     return rgb if color.bit_depth == 8 else rgb / np.float32(65535)
-
-
-class _Chain:
-    """swscale to one size and format; built anew when a stream changes its size or format half-way."""
-
-    def __init__(self, chroma_is_centred: bool) -> None:
-        self._chroma_is_centred = chroma_is_centred
-        self._chain: FilterChain | None = None
-        self._input: tuple[int, int, str] | None = None
-
-    def __call__(self, frame: VideoFrame, color: ColorInfo, target: str, size: tuple[int, int]) -> np.ndarray:
-        stored = (frame.height, frame.width)
-        described = (*stored, frame.format.name)
-        even = even_size(frame.format, *stored)
-        if even != stored:
-            frame = _evened(frame, even)
-            tag(frame, color)
-        if color.matrix != "gbr" and color.bit_depth > 8:
-            frame.color_range = 1  # only the word size changes, which must not touch the range
-        if self._chain is None or described != self._input:
-            located = "" if self._chroma_is_centred else chroma_left(frame.format).format("in")
-            self._chain = FilterChain(frame, _filters(stored, even, color, target, size, located))
-            self._input = described
-        pixels: np.ndarray = self._chain.map(frame).to_ndarray()
-        return pixels
 
 
 def _evened(frame: VideoFrame, even: tuple[int, int]) -> VideoFrame:

@@ -107,15 +107,10 @@ def nominal_rate(stream: VideoStream) -> Fraction:
 
 
 class Orientation(NamedTuple):
-    """How the stored picture becomes upright.
+    """How the stored picture becomes upright."""
 
-    Attributes:
-        mirrored: whether it is first flipped left to right.
-        turns: quarter turns anticlockwise, 0 to 3, after that.
-    """
-
-    mirrored: bool
-    turns: int
+    mirrored: bool  # whether it is first flipped left to right
+    turns: int  # quarter turns anticlockwise, 0 to 3, after that
 
 
 def orientation(frame: VideoFrame) -> Orientation:
