@@ -71,26 +71,24 @@ class FileFrames:
     ) -> None:
         """Hold what is known of the part; nothing is opened yet.
 
-        Args:
-            part: of the file.
-            facts: what `read_clip` would give of it.
-            origin: see above.
-            digest: SHA-256 of the file, where it is known.
-            kept_bytes: bound of the memory for decoded frames.
-            is_kept: see above.
+        `facts` are those that `read_clip` would give, `digest` is the file's SHA-256 where it is known, `kept_bytes`
+        bounds the memory for decoded frames.
         """
         self.part, self.pts_seconds, self.origin, self.is_kept = part, facts.pts_seconds, origin, is_kept
         dtype = torch.uint8 if facts.color.bit_depth == 8 else torch.float32
-        count, (height, width) = len(self.pts_seconds), (facts.height, facts.width)
+        count, height, width = shape = len(self.pts_seconds), facts.height, facts.width
         self.rgb = MadeFrames((count, 3, height, width), dtype, self._kept_rgb)
-        self.alpha = MadeFrames((count, height, width), dtype, self._kept_alpha) if facts.has_alpha else None
+        self.alpha = MadeFrames(shape, dtype, self._kept_alpha) if facts.has_alpha else None
+        self._planes: dict[Plane, MadeFrames] = {"rgb": self.rgb, "grey": MadeFrames(shape, dtype, self._kept_grey)}
+        if self.alpha is not None:
+            self._planes["alpha"] = self.alpha
         frame_bytes = (3 + facts.has_alpha) * height * width * dtype.itemsize
         self._digest = digest
         self._held = _held(part.path)
         self._room = max(_LEAST_KEPT, kept_bytes // frame_bytes)
         self._kept: OrderedDict[int, Picture] = OrderedDict()
         self._lock = RLock()
-        self._reading: Iterator[tuple[int, Picture]] | None = None
+        self._reading: Iterator[tuple[Picture, Fraction, Fraction]] | None = None
         self._open = ExitStack()
         self._next = 0  # number of the frame that the open reading gives next
         self._counts_from_beginning = False
@@ -152,17 +150,18 @@ class FileFrames:
     def _step(self) -> int:
         """Decode one frame and keep it; its number, or one beyond all where it is none that was seen before."""
         assert self._reading is not None
+        number, beyond = self._next, len(self.pts_seconds)
         try:
-            number, picture = next(self._reading)
+            picture, pts, _ = next(self._reading)
         except (StopIteration, UserError) as error:
             # Entered in its middle, a file may give nothing at all.
             self._reading = None
             if self._counts_from_beginning:
                 raise error if isinstance(error, UserError) else self._changed() from None
-            return len(self.pts_seconds)
-        if number < 0:
+            return beyond
+        if number >= beyond or not (self._counts_from_beginning or self.pts_seconds[number] == pts):
             self._reading = None
-            return len(self.pts_seconds)
+            return beyond
         self._next = number + 1
         self._kept[number] = picture.contiguous()
         self._kept.move_to_end(number)
@@ -176,21 +175,10 @@ class FileFrames:
         if self._counts_from_beginning:
             number = 0
         reading = self._opened(number)
-        certain = self._certain(number, reading.moved_seconds)
-        if certain < number:
-            reading = self._opened(certain)
-        self._next = certain
-
-        def numbered() -> Iterator[tuple[int, Picture]]:
-            expected = self._next
-            for picture, pts, _ in reading.pictures():
-                known = expected < len(self.pts_seconds) and (
-                    self._counts_from_beginning or self.pts_seconds[expected] == pts
-                )
-                yield expected if known else -1, picture
-                expected += 1
-
-        self._reading = numbered()
+        self._next = self._certain(number, reading.moved_seconds)
+        if self._next < number:
+            reading = self._opened(self._next)
+        self._reading = reading.pictures()
 
     def _opened(self, number: int) -> Reading:
         """The file, about to give a frame and those after it, all as large as the part's first."""
@@ -231,18 +219,13 @@ class FileFrames:
         Raises:
             ValueError: when there is none of that name.
         """
-        if name == "grey":
-            count, _, height, width = self.rgb.shape
-            return MadeFrames((count, height, width), self.rgb.dtype, self._kept_grey)
-        found = {"rgb": self.rgb, "alpha": self.alpha}.get(name)
-        if found is None:
+        if name not in self._planes:
             raise ValueError(f"{self.part.path} has no {name}")
-        return found
+        return self._planes[name]
 
     def plane_of(self, frames: MadeFrames) -> Plane:
         """The name of what is read of the file for these frames of it."""
-        makers: dict[Plane, object] = {"rgb": self._kept_rgb, "alpha": self._kept_alpha, "grey": self._kept_grey}
-        return next(name for name, maker in makers.items() if frames.maker == maker)
+        return next(name for name, plane in self._planes.items() if plane.maker == frames.maker)
 
     def digest(self) -> str:
         """SHA-256 of the file; taken once.
