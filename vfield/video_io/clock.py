@@ -136,11 +136,7 @@ def begins_anew(container: Container) -> bool:
 
 
 def clock_of(path: str | Path) -> Clock:
-    """How to read the times of a file. Goes through its packets once, where its kind or its length makes jumps likely.
-
-    Raises:
-        UserError: when the file cannot be opened.
-    """
+    """How to read the times of a file. Goes through its packets once where its kind or length makes jumps likely."""
     stat = Path(path).stat()
     return _clock_of(str(path), stat.st_size, stat.st_mtime_ns)
 

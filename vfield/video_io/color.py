@@ -147,15 +147,9 @@ def _affine(color: ColorInfo, bits: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def rgb_to_yuv16(rgb: np.ndarray, color: ColorInfo, bits: int) -> np.ndarray:
-    """RGB to YUV codes of `bits` bits, kept with their fraction in 16-bit words.
+    """RGB (3, h, w), uint8 in 0..255 or float32 in [0, 1], to YUV codes of 8 to 16 bits by a matrix and a range.
 
-    Args:
-        rgb: (3, h, w), uint8 in 0..255 or float32 in [0, 1].
-        color: matrix (not "gbr") and range to code with.
-        bits: depth of the codes that the words will be rounded to, 8 to 16.
-
-    Returns:
-        (h, w, 3) uint16: Y, Cb, Cr at full resolution, code << (16 - bits).
+    They are (h, w, 3) uint16: Y, Cb, Cr at full resolution, code << (16 - bits), kept with their fraction.
     """
     matrix, offset = _affine(color, bits)
     if rgb.dtype == np.uint8:
@@ -176,15 +170,7 @@ def alpha_to_words(alpha: np.ndarray, bits: int) -> np.ndarray:
 
 
 def yuv16_to_rgb(yuv: np.ndarray, color: ColorInfo) -> np.ndarray:
-    """Inverse of `rgb_to_yuv16`, for codes of `color.bit_depth` bits.
-
-    Args:
-        yuv: (h, w, 3) uint16, as `rgb_to_yuv16` returns.
-        color: the source's colour facts.
-
-    Returns:
-        (3, h, w) float32 in [0, 1].
-    """
+    """Inverse of `rgb_to_yuv16`, for codes of `color.bit_depth` bits: (3, h, w) float32 in [0, 1]."""
     matrix, offset = _affine(color, color.bit_depth)
     inverse = np.linalg.inv(matrix)
     words = rearrange(yuv, "h w c -> c (h w)").astype(np.float32)

@@ -90,12 +90,7 @@ def open_to_read(path: str | Path) -> InputContainer:
 
 
 def open_to_write(file: Path | io.BytesIO, container: str, options: Mapping[str, str] | None = None) -> OutputContainer:
-    """A new file, or one in memory; the caller closes it.
-
-    Args:
-        file: where to write.
-        container: FFmpeg's name of its format.
-        options: of the format.
+    """A new file, or one in memory, of a format by FFmpeg's name and with its options; the caller closes it.
 
     Raises:
         av.FFmpegError: when it cannot be made.

@@ -49,13 +49,8 @@ def chroma_left(described: VideoFormat) -> str:
 class FilterChain:
     """Frames of one size and format pushed through a linear chain of filters.
 
-    Args:
-        template: a frame whose size, format, colour tags and time base all pushed frames share.
-        filters: (name, arguments) of each filter, in order.
-        frame_rate: the constant rate of the frames, for filters that need one.
-
-    Raises:
-        UserError: when a filter is unknown or refuses its arguments.
+    All share the template's size, format, colour tags and time base. Filters are (name, arguments); some need the
+    frames' constant rate. One that is unknown or refuses its arguments raises a UserError.
     """
 
     def __init__(
@@ -110,15 +105,8 @@ def deinterlaced(
 
     Method: FFmpeg's bwdif (Weston's three-field filter within yadif's bounds). Each output frame keeps one field as it
     is and makes the other field's rows. Which field comes first is read from the frames, top where they do not say.
-
-    Args:
-        frames: (presentation time, frame), all of one size and format.
-        mode: "frame" makes one of each at its own time, from its first field; "field" two, the second half-way to the
-            next frame's time.
-        step: seconds that the last frame lasts.
-
-    Raises:
-        UserError: when the frames are too small for the filter.
+    "frame" makes one of each at its own time, from its first field; "field" two, the second half-way to the next
+    frame's time. The last frame lasts one step, seconds.
     """
     chain: FilterChain | None = None
     count = 2 if mode == "field" else 1

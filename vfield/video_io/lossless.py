@@ -68,11 +68,7 @@ def keep_lossless(path: Path, pictures: Iterable[Tensor], like: Frames) -> Frame
 
 
 def kept_in_file(frames: Frames, path: Path) -> Frames:
-    """The same frames in a file: where they are, or else written to one.
-
-    Args:
-        frames: of (3, h, w), or planes (h, w), which are kept as grey.
-        path: of the file that is written for those in memory.
+    """The same frames in a file: where they are, or else written to one. Planes (h, w) are kept as grey.
 
     Raises:
         UserError: when it cannot be written.

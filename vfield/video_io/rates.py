@@ -34,15 +34,7 @@ _MOST_MISSING = 8
 
 
 def camera_rate(path: str | Path, stream: VideoStream) -> Fraction:
-    """Frames per second at which pictures usually come: a usual rate where the times of the file allow for one.
-
-    Args:
-        path: the file.
-        stream: the track of it that is shown.
-
-    Raises:
-        UserError: when the file cannot be opened.
-    """
+    """Frames per second at which pictures of a stream usually come: a usual rate where its times allow for one."""
     declared = nominal_rate(stream)
     if stream.start_time is None or stream.container.format.name == "avi":
         return declared  # there are no times
@@ -62,17 +54,11 @@ def _times(path: str, size: int, changed: int) -> list[int]:
 
 
 def rate_of(ticks: Sequence[int], tick: Fraction, declared: Fraction) -> Fraction:
-    """The rate of pictures shown at times, in order.
+    """The rate of pictures shown at times, in order: ticks of so many seconds.
 
-    Args:
-        ticks: the times.
-        tick: seconds of one.
-        declared: the rate that the container says, or their average.
-
-    Returns:
-        Where they are even, the declared rate, made a usual one where that is within the clock. Otherwise that of the
-        commonest step, or of a shorter one that is usual, too, and of which the commonest is a multiple: no picture
-        comes too quickly for it.
+    Where they are even, the rate that the container declares, made a usual one where that is within the clock.
+    Otherwise that of the commonest step, or of a shorter one that is usual, too, and of which the commonest is a
+    multiple: no picture comes too quickly for it.
     """
     steps: np.ndarray = np.diff(np.array(ticks, dtype=np.int64))
     steps = steps[steps > 0]

@@ -47,14 +47,10 @@ class RgbConverter:
         orientation: how the stored picture is turned to be upright.
         upright_size: (height, width) of the upright picture as it is stored.
         saw_alpha: whether any pixel so far was not opaque.
-
-    Args:
-        first: the first frame, whose facts hold for all.
-        size: (height, width) of the upright picture; None for the first frame's.
-        codec: that the frames are coded in, FFmpeg's name. Most have chroma on the even columns.
     """
 
     def __init__(self, first: VideoFrame, size: tuple[int, int] | None, codec: str) -> None:
+        """Go by the first frame, for upright pictures of (height, width), or of its size; the codec places chroma."""
         self.color: ColorInfo = resolve_color(first)
         self.orientation = orientation(first)
         self.saw_alpha = False

@@ -30,8 +30,7 @@ logger = logging.getLogger("vfield")
 # Codecs whose alpha is a second picture in the container, and the decoders that look at it.
 _ALPHA_ASIDE = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 _FALLBACK_RATE = Fraction(25)
-# To look at a file is to be cheap: a larger frame is not decoded for it, bytes.
-_MOST_DECODED = 500_000_000
+_MOST_DECODED = 500_000_000  # bytes of a frame: to look at a file is to be cheap
 _USUAL_BITS = 12  # of a pixel, where the header does not tell its format
 
 
@@ -50,11 +49,11 @@ def find_video(container: InputContainer, path: str | Path) -> VideoStream:
     stream.thread_type = "AUTO"
     context = stream.codec_context
     what = f"to decode {path}, of {context.width}x{context.height},"
-    check_memory(decoding_bytes(stream), what, "close other programs, or make the picture smaller first")
+    check_memory(_decoding_bytes(stream), what, "close other programs, or make the picture smaller first")
     return stream
 
 
-def decoding_bytes(stream: VideoStream) -> float:
+def _decoding_bytes(stream: VideoStream) -> float:
     """The memory that decoding one frame takes at least, as the file's header tells it: the picture, and half again."""
     context = stream.codec_context
     bits = VideoFormat(context.pix_fmt).padded_bits_per_pixel if context.pix_fmt else _USUAL_BITS
@@ -160,7 +159,7 @@ def first_frame(container: InputContainer, stream: VideoStream, path: str | Path
         UserError: when it has none, or none that can be decoded.
     """
     context = stream.codec_context
-    if decoding_bytes(stream) > _MOST_DECODED and context.pix_fmt is not None:
+    if _decoding_bytes(stream) > _MOST_DECODED and context.pix_fmt is not None:
         logger.info("%s is very large: it is taken as its header says, without a look at what it holds", path)
         frame = VideoFrame(context.width, context.height, context.pix_fmt)
         _copy_tags(context, frame)
