@@ -154,26 +154,26 @@ class _Gathered:
     """
 
     def __init__(self, expected: int) -> None:
-        self._room = expected
+        self._expected = expected
         self._blocks: list[np.ndarray] = []
-        self._used = 0
+        self._free = 0  # places in the last block
         self._count = 0
 
     def __len__(self) -> int:
         return self._count
 
     def append(self, array: np.ndarray) -> None:
-        if not self._blocks or self._used == len(self._blocks[-1]):
-            room = self._room if not self._blocks else 16
-            what = f"a clip of {self._room} frames of {array.shape[-1]}x{array.shape[-2]}"
-            check_memory(room * array.nbytes, what, "take a part of it with --start and --end, or smaller frames")
-            self._blocks.append(np.empty((room, *array.shape), array.dtype))
-            self._used = 0
-        self._blocks[-1][self._used] = array
-        self._used += 1
+        if not self._free:
+            self._free = 16 if self._blocks else self._expected
+            what = f"a clip of {self._expected} frames of {array.shape[-1]}x{array.shape[-2]}"
+            advice = "take a part of it with --start and --end, or smaller frames"
+            check_memory(self._free * array.nbytes, what, advice)
+            self._blocks.append(np.empty((self._free, *array.shape), array.dtype))
+        self._blocks[-1][-self._free] = array
+        self._free -= 1
         self._count += 1
 
     def finish(self) -> Tensor:
-        blocks = [*self._blocks[:-1], self._blocks[-1][: self._used]]
+        gathered = self._blocks[0] if len(self._blocks) == 1 else np.concatenate(self._blocks)
         self._blocks = []
-        return torch.from_numpy(blocks[0] if len(blocks) == 1 else np.concatenate(blocks))
+        return torch.from_numpy(gathered[: self._count])
