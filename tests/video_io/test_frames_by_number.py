@@ -289,14 +289,14 @@ def test_going_backward_does_not_decode_from_far_before_each_frame(
     count = 240
     path = x264(tmp_path / name, options, count=count)
     frames = looked_through(path)(12)
-    decoding, decodings = reading._decode, [0]
+    decoding, decodings = reading._Decoder.frames, [0]
 
-    def counted(*arguments: Any) -> Iterator[Any]:
-        for frame in decoding(*arguments):
+    def counted(decoder: reading._Decoder) -> Iterator[Any]:
+        for frame in decoding(decoder):
             decodings[0] += 1
             yield frame
 
-    monkeypatch.setattr(reading, "_decode", counted)
+    monkeypatch.setattr(reading._Decoder, "frames", counted)
     for number in range(count)[::-1]:
         frames.rgb[number]
     assert decodings[0] <= decoded * count

@@ -18,7 +18,7 @@ from vfield.core.clip import ColorInfo
 from vfield.core.timing import TimeMap
 from vfield.video_io import CarryPlan, VideoWriter, read_clip
 from vfield.video_io.marks import moved_timecode
-from vfield.video_io.side_data import side_data
+from vfield.video_io.tags import side_data
 
 NTSC = Fraction(30000, 1001)
 

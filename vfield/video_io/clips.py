@@ -11,36 +11,24 @@ from typing import NamedTuple
 from av.container import InputContainer
 
 from vfield.core.errors import UserError
-from vfield.video_io.source import find_video, first_frame, open_input
+from vfield.video_io.files import open_to_read
+from vfield.video_io.source import find_video, first_frame
 
 # Files of these names are meant as clips: one that cannot be read is not left out but tried, and its fault told.
-_OF_VIDEO = frozenset(
-    [
-        *(".3g2", ".3gp", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".gif", ".ivf", ".m2t", ".m2ts", ".m2v"),
-        *(".m4v", ".mjpeg", ".mjpg", ".mkv", ".mov", ".mp4", ".mpe", ".mpeg", ".mpg", ".mts", ".mxf", ".nut", ".ogm"),
-        *(".ogv", ".qt", ".rm", ".rmvb", ".ts", ".vob", ".webm", ".wmv", ".wtv", ".y4m"),
-    ]
-)
-_ALSO_OF_TEXT = (".ts",)
+_OF_VIDEO = {".3g2", ".3gp", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".gif", ".ivf", ".m2t", ".m2ts", ".m2v"}
+_OF_VIDEO |= {".m4v", ".mjpeg", ".mjpg", ".mkv", ".mov", ".mp4", ".mpe", ".mpeg", ".mpg", ".mts", ".mxf", ".nut"}
+_OF_VIDEO |= {".ogm", ".ogv", ".qt", ".rm", ".rmvb", ".ts", ".vob", ".webm", ".wmv", ".wtv", ".y4m"}
 # FFmpeg's names of what opens as video and is one picture, or a drawing of text.
 _STILL = ("image2", "ico", "fits", "alias_pix", "brender_pix", "tty")
 _STILL_BRANDS = ("avif", "heic", "heim", "heis", "heix", "mif1")
-_HEAD_BYTES = 1024
 _TEXT_CONTROLS = b"\t\n\f\r\x1b"
-# The one kind of video that may begin with a kilobyte of text.
-_RAW_VIDEO = b"YUV4MPEG2"
 
 
 class FolderClips(NamedTuple):
-    """What a folder holds.
+    """What a folder holds."""
 
-    Attributes:
-        clips: the videos, in order of name.
-        left_out: names of everything else but hidden files; those of folders end with a slash.
-    """
-
-    clips: list[Path]
-    left_out: list[str]
+    clips: list[Path]  # the videos, in order of name
+    left_out: list[str]  # names of everything else but hidden files; those of folders end with a slash
 
 
 def clips_in(folder: Path) -> FolderClips:
@@ -61,10 +49,10 @@ def clips_in(folder: Path) -> FolderClips:
 def _is_clip(path: Path) -> bool:
     meant = path.suffix.lower() in _OF_VIDEO
     try:
-        # Scripts that name other files are text, and are not even opened; of these names text means something, too.
+        # Scripts that name other files are text, and are not even opened. TypeScript is text by a name of video.
         if _begins_as_text(path):
-            return meant and path.suffix.lower() not in _ALSO_OF_TEXT
-        with open_input(path) as container:
+            return meant and path.suffix.lower() != ".ts"
+        with open_to_read(path) as container:
             if not container.streams:
                 return meant  # The beginning of a video may open, and hold nothing.
             if not container.streams.video or _is_still(container):
@@ -79,8 +67,8 @@ def _is_clip(path: Path) -> bool:
 
 def _begins_as_text(path: Path) -> bool:
     with open(path, "rb") as file:
-        head = file.read(_HEAD_BYTES)
-    if not head or head.startswith(_RAW_VIDEO):
+        head = file.read(1024)
+    if not head or head.startswith(b"YUV4MPEG2"):  # the one kind of video that may begin with so much text
         return False
     return all(byte >= ord(" ") or byte in _TEXT_CONTROLS for byte in head)
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache
@@ -27,7 +28,8 @@ from av.packet import Packet
 from av.stream import Stream
 from av.video.stream import VideoStream
 
-from vfield.video_io.source import nominal_rate, open_input
+from vfield.video_io.files import open_to_read
+from vfield.video_io.source import find_video, nominal_rate
 
 _FAR_SECONDS = 10.0  # of clocks that may begin anew
 _BACK_SECONDS = 0.1
@@ -36,62 +38,38 @@ _TOLD = 3  # jumps that are named one by one
 
 
 class Jump(NamedTuple):
-    """A place where the clock of a file jumps.
+    """A place where the clock of a file jumps."""
 
-    Attributes:
-        at_seconds: where, after the first frame and with all jumps before it taken out.
-        by_seconds: by how much, negative where it goes back.
-    """
-
-    at_seconds: Fraction
-    by_seconds: Fraction
+    at_seconds: Fraction  # after the first frame, with all jumps before it taken out
+    by_seconds: Fraction  # negative where it goes back
 
 
 class _Part(NamedTuple):
-    """Packets of one track that are moved alike.
+    """Packets of one track that are moved alike."""
 
-    Attributes:
-        first: number of the first of them, counted from 0 in the track.
-        shift: ticks to add to their times.
-        begin, end: moved ticks (half-open). A packet that begins outside is beside another part's picture, and is left
-            out; one that says it lasts longer does not.
-    """
-
-    first: int
-    shift: int
+    first: int  # number of the first of them, counted from 0 in the track
+    shift: int  # ticks to add to their times
+    # Moved ticks (half-open). A packet that begins outside is beside another part's picture, and is left out.
     begin: float = -math.inf
     end: float = math.inf
 
 
 class _Gap(NamedTuple):
-    """A gap that is cut out of a clock.
+    """A gap that is cut out of a clock."""
 
-    Attributes:
-        begin: seconds at which the next picture would have been due.
-        end: seconds at which it comes.
-        cut: seconds that this and all gaps before it are long.
-    """
-
-    begin: Fraction
-    end: Fraction
-    cut: Fraction
+    begin: Fraction  # seconds at which the next picture would have been due
+    end: Fraction  # seconds at which it comes
+    cut: Fraction  # seconds that this and all gaps before it are long
 
 
 @dataclass(frozen=True)
 class Clock:
-    """How the times of a file's packets become one clock that goes on.
+    """How the times of a file's packets become one clock that goes on."""
 
-    Attributes:
-        jumps: where it did not; none of nearly all files, whose packets come as they are.
-        parts: by index of the track, in order, where the clock begins anew.
-        duration_seconds: from the first frame to the end of the last; None where nothing jumps.
-        gaps: in order, where it only goes on later.
-    """
-
-    jumps: tuple[Jump, ...] = ()
-    parts: Mapping[int, tuple[_Part, ...]] = field(default_factory=dict)
-    duration_seconds: Fraction | None = None
-    gaps: tuple[_Gap, ...] = ()
+    jumps: tuple[Jump, ...] = ()  # where it did not; none of nearly all files, whose packets come as they are
+    parts: Mapping[int, tuple[_Part, ...]] = field(default_factory=dict)  # by track, where the clock begins anew
+    duration_seconds: Fraction | None = None  # to the end of the last frame; None where nothing jumps
+    gaps: tuple[_Gap, ...] = ()  # in order, where it only goes on later
 
     def demux(self, container: InputContainer, streams: Stream | Sequence[Stream]) -> Iterator[Packet]:
         """Packets as the container gives them, their times on one clock.
@@ -105,30 +83,26 @@ class Clock:
 
     def at(self, seconds: Fraction) -> Fraction:
         """Where a time lies that no packet has, such as a chapter's; as it is where the same time comes twice."""
-        return seconds - self._cut_before(seconds)
+        # What lies in a gap belongs to what was before it.
+        passed = bisect_right(self.gaps, seconds, key=lambda gap: gap.end)
+        return seconds - self.gaps[passed - 1].cut if passed else seconds
 
     def _closed_up(self, packets: Iterable[Packet]) -> Iterator[Packet]:
         for packet in packets:
             if packet.pts is not None:
                 tick = packet.time_base
                 cut = self._cut(packet.pts, tick)
-                begin = packet.pts - cut
                 if packet.duration and self._cut(packet.pts + packet.duration, tick) != cut:
                     gap = next(gap for gap in self.gaps if gap.begin > packet.pts * tick)
-                    packet.duration = max(math.floor((gap.end - gap.cut) / tick) - begin, 0)
-                packet.pts = begin
+                    packet.duration = max(math.floor((gap.end - gap.cut) / tick) - (packet.pts - cut), 0)
+                packet.pts -= cut
             if packet.dts is not None:
                 packet.dts -= self._cut(packet.dts, packet.time_base)
             yield packet
 
-    def _cut_before(self, seconds: Fraction) -> Fraction:
-        """Seconds that are cut out of the clock before a time. What lies in a gap belongs to what was before it."""
-        passed = bisect_right(self.gaps, seconds, key=lambda gap: gap.end)
-        return self.gaps[passed - 1].cut if passed else Fraction(0)
-
     def _cut(self, ticks: int, tick: Fraction) -> int:
-        """The same in ticks."""
-        return round(self._cut_before(ticks * tick) / tick)
+        """Ticks that are cut out of the clock before a time."""
+        return round((ticks * tick - self.at(ticks * tick)) / tick)
 
     def _moved(self, packets: Iterable[Packet]) -> Iterator[Packet]:
         counts: dict[int, int] = {}
@@ -162,26 +136,30 @@ def begins_anew(container: Container) -> bool:
 
 
 def clock_of(path: str | Path) -> Clock:
-    """How to read the times of a file. Goes through its packets once, where its kind or its length makes jumps likely.
-
-    Raises:
-        UserError: when the file cannot be opened.
-    """
+    """How to read the times of a file. Goes through its packets once where its kind or length makes jumps likely."""
     stat = Path(path).stat()
     return _clock_of(str(path), stat.st_size, stat.st_mtime_ns)
+
+
+def picture_packets(path: str | Path) -> Iterator[Packet]:
+    """The packets of a file's picture, on one clock, as far as they can be read: reading the clip tells of damage."""
+    clock = clock_of(path)
+    with open_to_read(path) as container, suppress(av.FFmpegError):
+        for packet in clock.demux(container, find_video(container, path)):
+            if packet.size:
+                yield packet
 
 
 @lru_cache(maxsize=32)
 def _clock_of(path: str, size: int, changed: int) -> Clock:
     """The same, remembered for as long as the file is what it was."""
-    with open_input(path) as container:
+    with open_to_read(path) as container:
         picture = container.streams.best("video")
         if not isinstance(picture, VideoStream) or picture.start_time is None:
             return Clock()  # sound alone, or a raw stream without times
         if not begins_anew(container):
             return _without_gaps(container, picture) if _may_be_broken(container, picture) else Clock()
-        runs = _runs(container, picture)
-        return _joined(runs, picture.index, {stream.index: stream.time_base for stream in container.streams})
+        return _joined(_runs(container, picture), picture.index)
 
 
 def _may_be_broken(container: InputContainer, picture: Stream) -> bool:
@@ -192,10 +170,8 @@ def _may_be_broken(container: InputContainer, picture: Stream) -> bool:
 
 
 def _without_gaps(container: InputContainer, picture: VideoStream) -> Clock:
-    """A clock that only goes forwards, without the gaps between pictures that are too long to be meant.
-
-    By the order of time: that of coding mixes pictures from before a gap with those from after it.
-    """
+    """A clock that only goes forwards, without the gaps between pictures that are too long to be meant."""
+    # By the order of time: that of coding mixes pictures from before a gap with those from after it.
     tick = picture.time_base or Fraction(1, av.time_base)
     times = sorted({packet.pts for packet in _packets(container, [picture]) if packet.size and packet.pts is not None})
     longest = _BROKEN_SECONDS / tick
@@ -218,33 +194,17 @@ def _without_gaps(container: InputContainer, picture: VideoStream) -> Clock:
     return Clock(tuple(jumps), duration_seconds=due(begins[-1], len(times)) - cut - origin, gaps=tuple(gaps))
 
 
-# ------------------------------------------------------------------------------------------- finding jumps
-
-
 @dataclass
 class _Run:
-    """Packets of one track, between two jumps of its clock.
+    """Packets of one track, between two jumps of its clock."""
 
-    Attributes:
-        track: its index.
-        first: number of the first packet.
-        orders: places of the first and the last packet among all of the file.
-        begin, latest: ticks of the earliest time and of the latest.
-        count: number of packets.
-        last: seconds of the last decoding time.
-        tick: seconds.
-        alone: ticks that a packet lasts that is the only one.
-        is_sound: whether it is a sound track.
-    """
-
-    track: int
-    first: int
-    orders: tuple[int, int]
-    begin: int
-    latest: int
-    last: float
-    tick: Fraction
-    alone: int
+    first: int  # number of the first packet
+    orders: tuple[int, int]  # places of the first and the last packet among all of the file
+    begin: int  # tick of the earliest time
+    latest: int  # and of the latest
+    last: float  # seconds of the last decoding time
+    tick: Fraction  # seconds
+    alone: int  # ticks that a packet lasts that is the only one
     is_sound: bool
     count: int = 0
 
@@ -266,7 +226,7 @@ def _runs(container: InputContainer, picture: VideoStream) -> dict[int, list[_Ru
     counts: dict[int, int] = {}
     tracks = [stream for stream in container.streams if stream.type in ("video", "audio", "subtitle")]
     for order, packet in enumerate(_packets(container, tracks)):
-        track, tick = packet.stream_index, packet.time_base
+        track, tick, kind = packet.stream_index, packet.time_base, packet.stream.type
         if packet.size == 0:
             continue
         number = counts[track] = counts.get(track, -1) + 1
@@ -277,11 +237,9 @@ def _runs(container: InputContainer, picture: VideoStream) -> dict[int, list[_Ru
         alone = round(1 / nominal_rate(picture) / tick)
         at = float(ticks * tick)
         known = runs.setdefault(track, [])
-        follows = bool(known) and packet.stream.type in ("video", "audio")
+        follows = bool(known) and kind in ("video", "audio")
         if not follows or not (-_BACK_SECONDS <= at - known[-1].last <= _FAR_SECONDS or _went_on(runs, track, at)):
-            known.append(
-                _Run(track, number, (order, order), begin, begin, at, tick, alone, packet.stream.type == "audio")
-            )
+            known.append(_Run(number, (order, order), begin, begin, at, tick, alone, kind == "audio"))
         run = known[-1]
         run.orders, run.last, run.count = (run.orders[0], order), at, run.count + 1
         run.begin, run.latest = min(run.begin, begin), max(run.latest, begin)
@@ -290,15 +248,8 @@ def _runs(container: InputContainer, picture: VideoStream) -> dict[int, list[_Ru
 
 def _packets(container: InputContainer, tracks: Sequence[Stream]) -> Iterator[Packet]:
     """All packets, as far as they can be read: reading the clip meets the same error, and tells of it."""
-    packets = container.demux(tracks)
-    while True:
-        try:
-            packet = next(packets, None)
-        except av.FFmpegError:
-            return
-        if packet is None:
-            return
-        yield packet
+    with suppress(av.FFmpegError):
+        yield from container.demux(tracks)
 
 
 def _went_on(runs: Mapping[int, Sequence[_Run]], track: int, at: float) -> bool:
@@ -310,10 +261,7 @@ def _went_on(runs: Mapping[int, Sequence[_Run]], track: int, at: float) -> bool:
     return any(run.span[0] <= before and abs(at - run.last) <= _FAR_SECONDS for run in others)
 
 
-# ------------------------------------------------------------------------------------------- joining
-
-
-def _joined(runs: Mapping[int, Sequence[_Run]], picture: int, ticks: Mapping[int, Fraction | None]) -> Clock:
+def _joined(runs: Mapping[int, Sequence[_Run]], picture: int) -> Clock:
     shown = runs.get(picture, [])
     if len(shown) < 2:
         return Clock()
@@ -329,9 +277,9 @@ def _joined(runs: Mapping[int, Sequence[_Run]], picture: int, ticks: Mapping[int
     parts = {}
     for track, found in runs.items():
         if track == picture:
-            ends: list[Fraction | float] = [*(begin / tick for begin in begins[1:]), math.inf]
+            ends = [*(float(begin / tick) for begin in begins[1:]), math.inf]
             rows = zip(shown, shifts, ends, strict=True)
-            parts[track] = tuple(_Part(run.first, shift, end=float(end)) for run, shift, end in rows)
+            parts[track] = tuple(_Part(run.first, shift, end=end) for run, shift, end in rows)
         else:
             parts[track] = _beside(found, shown, seconds, begins)
     return Clock(tuple(jumps), parts, (shown[-1].end + shifts[-1] - shown[0].begin) * tick)
@@ -340,14 +288,7 @@ def _joined(runs: Mapping[int, Sequence[_Run]], picture: int, ticks: Mapping[int
 def _beside(
     runs: Sequence[_Run], shown: Sequence[_Run], shifts: Sequence[Fraction], begins: Sequence[Fraction]
 ) -> tuple[_Part, ...]:
-    """The parts of a track that is not the picture.
-
-    Args:
-        runs: the track's.
-        shown: the picture's.
-        shifts: seconds by which each of those is moved.
-        begins: seconds at which each begins then.
-    """
+    """The parts of a track beside the picture, whose runs are moved by so many seconds and begin then at others."""
     parts: list[_Part] = []
     was, previous = 0, runs[0]
     for run in runs:
@@ -368,10 +309,7 @@ def _beside(
 
 
 def _picture_of(run: _Run, shown: Sequence[_Run]) -> tuple[int, bool]:
-    """Which of the picture's runs another track's belongs to, and whether it is of about the same times.
-
-    Of several it is the nearest in the file.
-    """
+    """Which of the picture's runs, the nearest in the file, another track's belongs to, and whether its times fit."""
 
     def unlike(number: int) -> tuple[bool, float]:
         (begin, end), (first, last) = run.span, run.orders

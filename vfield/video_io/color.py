@@ -1,17 +1,17 @@
 """Colour facts of a stream by FFmpeg's names, and the exact arithmetic between RGB and YUV codes.
 
 swscale's own matrix is right to 0.06 of a level on the average for 8-bit YUV to RGB, and is used there. It is half a
-level off in the chroma of full-range YUV, and up to a level off beyond 8 bits (measured; tests/test_video_io.py checks
-what replaced it), so those directions are computed here and swscale only resamples chroma and changes word sizes.
+level off in the chroma of full-range YUV, and up to a level off beyond 8 bits (measured), so those directions are
+computed here and swscale only resamples chroma and changes word sizes.
 In NumPy, because PyTorch's and the decoder's thread pools would fight over the cores for every frame.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Protocol
 
 import numpy as np
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from einops import rearrange
 
@@ -20,45 +20,23 @@ from vfield.core.errors import UserError
 from vfield.video_io.hdr import content_light, mastering_display
 
 # Codes of ISO/IEC 23091-2, which FFmpeg's enums follow, by FFmpeg's names. Code 2 means "unspecified" everywhere.
-_MATRICES = {"gbr": 0, "bt709": 1, "fcc": 4, "smpte170m": 6, "smpte240m": 7, "bt2020nc": 9}
-_RANGES = {"tv": 1, "pc": 2}
-_PRIMARIES = {
-    "bt709": 1,
-    "bt470m": 4,
-    "bt470bg": 5,
-    "smpte170m": 6,
-    "smpte240m": 7,
-    "film": 8,
-    "bt2020": 9,
-    "smpte428": 10,
-    "smpte431": 11,
-    "smpte432": 12,
-    "ebu3213": 22,
+_PRIMARIES = {"bt709": 1, "bt470m": 4, "bt470bg": 5, "smpte170m": 6, "smpte240m": 7, "film": 8, "bt2020": 9}
+_PRIMARIES |= {"smpte428": 10, "smpte431": 11, "smpte432": 12, "ebu3213": 22}
+_TRANSFERS = {"bt709": 1, "bt470m": 4, "bt470bg": 5, "smpte170m": 6, "smpte240m": 7, "linear": 8, "log100": 9}
+_TRANSFERS |= {"log316": 10, "iec61966-2-4": 11, "bt1361e": 12, "iec61966-2-1": 13, "bt2020-10": 14, "bt2020-12": 15}
+_TRANSFERS |= {"smpte2084": 16, "smpte428": 17, "arib-std-b67": 18}
+_CODES = {
+    "matrix": {"gbr": 0, "bt709": 1, "fcc": 4, "smpte170m": 6, "smpte240m": 7, "bt2020nc": 9},
+    "range": {"tv": 1, "pc": 2},
+    "primaries": _PRIMARIES,
+    "transfer": _TRANSFERS,
 }
-_TRANSFERS = {
-    "bt709": 1,
-    "bt470m": 4,
-    "bt470bg": 5,
-    "smpte170m": 6,
-    "smpte240m": 7,
-    "linear": 8,
-    "log100": 9,
-    "log316": 10,
-    "iec61966-2-4": 11,
-    "bt1361e": 12,
-    "iec61966-2-1": 13,
-    "bt2020-10": 14,
-    "bt2020-12": 15,
-    "smpte2084": 16,
-    "smpte428": 17,
-    "arib-std-b67": 18,
-}
+_NAMES = {fact: {code: name for name, code in codes.items()} for fact, codes in _CODES.items()}
 # bt470bg is BT.601's matrix under its European name; constant-luminance BT.2020 is read as the usual kind, as
 # players do.
-_MATRIX_NAMES = {code: name for name, code in _MATRICES.items()} | {5: "smpte170m", 10: "bt2020nc"}
-_PRIMARIES_NAMES = {code: name for name, code in _PRIMARIES.items()}
-_TRANSFER_NAMES = {code: name for name, code in _TRANSFERS.items()}
-_UNSPECIFIED = (2, 3)
+_NAMES["matrix"] |= {5: "smpte170m", 10: "bt2020nc"}
+# Where frames and codec contexts have them.
+_TAGS = {"matrix": "colorspace", "range": "color_range", "primaries": "color_primaries", "transfer": "color_trc"}
 
 # Weights of red and blue in luma (ITU-R BT.601, BT.709, BT.2020; FCC 73.682; SMPTE 240M).
 _LUMA_WEIGHTS = {
@@ -71,15 +49,6 @@ _LUMA_WEIGHTS = {
 _FOLLOWING = {"gbr": ("bt709", "iec61966-2-1"), "bt2020nc": ("bt2020", "bt2020-10"), "fcc": ("bt470m", "bt470m")}
 
 
-class Tagged(Protocol):
-    """What carries colour tags: a frame or a codec context."""
-
-    color_range: int
-    colorspace: int
-    color_primaries: int
-    color_trc: int
-
-
 def resolve_color(frame: VideoFrame) -> ColorInfo:
     """The colour facts of a decoded frame; what its stream leaves open is settled by the rule that players use.
 
@@ -90,26 +59,24 @@ def resolve_color(frame: VideoFrame) -> ColorInfo:
         UserError: when the matrix is one that vfield cannot compute.
     """
     code = int(frame.colorspace)
-    is_rgb = frame.format.is_rgb or frame.format.has_palette
-    if is_rgb:
+    if frame.format.is_rgb or frame.format.has_palette:
         matrix = "gbr"
-    elif code in _UNSPECIFIED or code == _MATRICES["gbr"]:
+    elif code in (0, 2, 3):  # that of RGB, unspecified, reserved
         matrix = "bt709" if frame.height >= 720 or frame.width >= 1280 else "smpte170m"
-    elif code in _MATRIX_NAMES:
-        matrix = _MATRIX_NAMES[code]
+    elif code in _NAMES["matrix"]:
+        matrix = _NAMES["matrix"][code]
     else:
         raise UserError(
             f"the video's colour matrix (code {code}) is not supported; convert it to bt709 with another tool first"
         )
-    known_full = frame.format.name.startswith("yuvj") or is_grey(frame.format.name)
-    full = is_rgb or known_full or int(frame.color_range) == _RANGES["pc"]
+    full = _need_not_say(frame) or _NAMES["range"].get(int(frame.color_range)) == "pc"
     primaries, transfer = _FOLLOWING.get(matrix, (matrix, matrix))
     bits = max(component.bits for component in frame.format.components)
     return ColorInfo(
         matrix=matrix,
         range="pc" if full else "tv",
-        primaries=_PRIMARIES_NAMES.get(int(frame.color_primaries), primaries),
-        transfer=_TRANSFER_NAMES.get(int(frame.color_trc), transfer),
+        primaries=_NAMES["primaries"].get(int(frame.color_primaries), primaries),
+        transfer=_NAMES["transfer"].get(int(frame.color_trc), transfer),
         bit_depth=min(max(bits, 8), 16),
         mastering_display=mastering_display(frame),
         content_light=content_light(frame),
@@ -121,33 +88,24 @@ def is_grey(format_name: str) -> bool:
     return format_name.startswith(("gray", "ya", "mono"))
 
 
-def open_tags(frame: VideoFrame) -> list[str]:
-    """Which colour facts of a YUV frame its stream leaves open, so that `resolve_color` goes by the rule.
+def _need_not_say(frame: VideoFrame) -> bool:
+    """Whether a frame's format settles how colour is coded: RGB, grey, and that of JPEG."""
+    described = frame.format
+    return described.is_rgb or described.has_palette or described.name.startswith("yuvj") or is_grey(described.name)
 
-    JPEG has one coding of colour, and need not say it.
+
+def tagged_color(frame: VideoFrame) -> dict[str, str | None]:
+    """The colour tags of a frame by FFmpeg's names, a code without a name as "code 2".
+
+    None is what a frame of YUV leaves open, so that `resolve_color` goes by the rule.
     """
-    known = frame.format.name.startswith("yuvj") or is_grey(frame.format.name)
-    if known or frame.format.is_rgb or frame.format.has_palette:
-        return []
-    tags = {
-        "matrix": int(frame.colorspace) in _MATRIX_NAMES and int(frame.colorspace) != _MATRICES["gbr"],
-        "range": int(frame.color_range) in _RANGES.values(),
-        "primaries": int(frame.color_primaries) in _PRIMARIES_NAMES,
-        "transfer": int(frame.color_trc) in _TRANSFER_NAMES,
-    }
-    return [name for name, known in tags.items() if not known]
-
-
-def tag_names(frame: VideoFrame) -> dict[str, str]:
-    """The colour tags of a frame by FFmpeg's names; a code without a name as "code 2"."""
-    ranges = {code: name for name, code in _RANGES.items()}
-    tagged = {
-        "matrix": (_MATRIX_NAMES, int(frame.colorspace)),
-        "range": (ranges, int(frame.color_range)),
-        "primaries": (_PRIMARIES_NAMES, int(frame.color_primaries)),
-        "transfer": (_TRANSFER_NAMES, int(frame.color_trc)),
-    }
-    return {name: known.get(code, f"code {code}") for name, (known, code) in tagged.items()}
+    found: dict[str, str | None] = {}
+    for fact, attribute in _TAGS.items():
+        code = int(getattr(frame, attribute))
+        found[fact] = _NAMES[fact].get(code, f"code {code}")
+        if not _need_not_say(frame) and (code not in _NAMES[fact] or found[fact] == "gbr"):
+            found[fact] = None
+    return found
 
 
 def video_color(color: ColorInfo) -> ColorInfo:
@@ -156,21 +114,24 @@ def video_color(color: ColorInfo) -> ColorInfo:
     Raises:
         UserError: when a name is unknown.
     """
-    known = {"matrix": _MATRICES, "range": _RANGES, "primaries": _PRIMARIES, "transfer": _TRANSFERS}
-    for field, names in known.items():
-        if getattr(color, field) not in names:
-            raise UserError(f"unknown colour {field} {getattr(color, field)!r}; known are {', '.join(names)}")
-    if color.matrix != "gbr":
-        return color
-    return replace(color, matrix="bt709", range="tv")
+    for fact, codes in _CODES.items():
+        if getattr(color, fact) not in codes:
+            raise UserError(f"unknown colour {fact} {getattr(color, fact)!r}; known are {', '.join(codes)}")
+    return color if color.matrix != "gbr" else replace(color, matrix="bt709", range="tv")
 
 
-def tag(target: Tagged, color: ColorInfo) -> None:
+def tag(target: VideoFrame | VideoCodecContext, color: ColorInfo) -> None:
     """Writes the colour facts into a frame or a codec context."""
-    target.colorspace = _MATRICES[color.matrix]
-    target.color_range = _RANGES[color.range]
-    target.color_primaries = _PRIMARIES[color.primaries]
-    target.color_trc = _TRANSFERS[color.transfer]
+    for fact, attribute in _TAGS.items():
+        setattr(target, attribute, _CODES[fact][getattr(color, fact)])
+
+
+def rgb_frame(pixels: np.ndarray) -> VideoFrame:
+    """A frame of full-range RGB from (3, h, w): uint8, or uint16 in 0..65535."""
+    name = "rgb24" if pixels.dtype == np.uint8 else "rgb48le"
+    frame = VideoFrame.from_ndarray(np.ascontiguousarray(rearrange(pixels, "c h w -> h w c")), name)
+    tag(frame, ColorInfo("gbr", "pc"))
+    return frame
 
 
 def _affine(color: ColorInfo, bits: int) -> tuple[np.ndarray, np.ndarray]:
@@ -186,15 +147,9 @@ def _affine(color: ColorInfo, bits: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def rgb_to_yuv16(rgb: np.ndarray, color: ColorInfo, bits: int) -> np.ndarray:
-    """RGB to YUV codes of `bits` bits, kept with their fraction in 16-bit words.
+    """RGB (3, h, w), uint8 in 0..255 or float32 in [0, 1], to YUV codes of 8 to 16 bits by a matrix and a range.
 
-    Args:
-        rgb: (3, h, w), uint8 in 0..255 or float32 in [0, 1].
-        color: matrix (not "gbr") and range to code with.
-        bits: depth of the codes that the words will be rounded to, 8 to 16.
-
-    Returns:
-        (h, w, 3) uint16: Y, Cb, Cr at full resolution, code << (16 - bits).
+    They are (h, w, 3) uint16: Y, Cb, Cr at full resolution, code << (16 - bits), kept with their fraction.
     """
     matrix, offset = _affine(color, bits)
     if rgb.dtype == np.uint8:
@@ -215,15 +170,7 @@ def alpha_to_words(alpha: np.ndarray, bits: int) -> np.ndarray:
 
 
 def yuv16_to_rgb(yuv: np.ndarray, color: ColorInfo) -> np.ndarray:
-    """Inverse of `rgb_to_yuv16`, for codes of `color.bit_depth` bits.
-
-    Args:
-        yuv: (h, w, 3) uint16, as `rgb_to_yuv16` returns.
-        color: the source's colour facts.
-
-    Returns:
-        (3, h, w) float32 in [0, 1].
-    """
+    """Inverse of `rgb_to_yuv16`, for codes of `color.bit_depth` bits: (3, h, w) float32 in [0, 1]."""
     matrix, offset = _affine(color, color.bit_depth)
     inverse = np.linalg.inv(matrix)
     words = rearrange(yuv, "h w c -> c (h w)").astype(np.float32)

@@ -8,7 +8,6 @@ from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 
-import av
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.stream import Stream
@@ -17,34 +16,55 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from vfield.core.clip import ColorInfo
-from vfield.video_io.clock import Clock, Jump, clock_of
-from vfield.video_io.color import is_grey, open_tags, tag_names
-from vfield.video_io.rates import measured
-from vfield.video_io.source import VideoInfo, codec_name, find_video, first_frame, info_of, open_input, stores_alpha
+from vfield.video_io.clock import Clock, Jump, clock_of, picture_packets
+from vfield.video_io.color import is_grey, resolve_color, tagged_color
+from vfield.video_io.files import open_to_read
+from vfield.video_io.rates import camera_rate
+from vfield.video_io.source import (
+    codec_name,
+    declared_duration,
+    find_video,
+    first_frame,
+    has_alpha_aside,
+    may_have_alpha,
+    orientation,
+    pixel_aspect,
+)
+
+_SAMPLINGS = {(1, 1): "4:4:4", (2, 1): "4:2:2", (2, 2): "4:2:0", (4, 1): "4:1:1", (1, 2): "4:4:0", (4, 4): "4:1:0"}
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a file says about its picture, found by decoding one frame."""
+
+    width: int  # of the upright picture, pixels
+    height: int  # likewise
+    frame_rate: Fraction  # frames per second, by the times of the file
+    duration_seconds: Fraction | None  # None where the container does not say
+    frame_count: int | None  # None where the container does not count them
+    codec: str  # FFmpeg's name, for example "h264"
+    pixel_format: str  # FFmpeg's name, for example "yuv420p"
+    color: ColorInfo  # resolved
+    rotation: int  # degrees anticlockwise by which the stored picture has to be turned to be upright
+    pixel_aspect: Fraction  # width / height of one pixel of the upright picture
+    audio_codecs: tuple[str, ...]  # of each audio stream; "unknown" for one that this FFmpeg cannot decode
 
 
 @dataclass(frozen=True)
 class Track:
-    """A sound track or one of subtitles.
+    """A sound track or one of subtitles."""
 
-    Attributes:
-        codec: FFmpeg's name.
-        language: its code; None where the file does not say.
-        title: None where there is none.
-        sample_rate: of sound, 1/s.
-        channels: of sound, their layout, for example "stereo".
-    """
-
-    codec: str
-    language: str | None
+    codec: str  # FFmpeg's name
+    language: str | None  # its code; None where the file does not say
     title: str | None
-    sample_rate: int | None = None
-    channels: str | None = None
+    sample_rate: int | None = None  # of sound, 1/s
+    channels: str | None = None  # of sound, their layout, for example "stereo"
 
 
 @dataclass(frozen=True)
 class Marked:
-    """A chapter: seconds of its beginning and end, and its title."""
+    """A chapter."""
 
     start_seconds: Fraction
     end_seconds: Fraction
@@ -53,59 +73,49 @@ class Marked:
 
 @dataclass(frozen=True)
 class Timestamps:
-    """When frames are shown, by the packets of a file.
+    """When frames are shown, by the packets of a file."""
 
-    Attributes:
-        frames: how many there are, counted.
-        shortest, longest: seconds between one frame and the next; None of a single frame, or where no times are kept.
-        uneven: whether those differ by more than a tick of the file's clock.
-    """
-
-    frames: int
+    frames: int  # how many there are, counted
+    # Seconds between one frame and the next; None of a single frame, or where no times are kept.
     shortest: Fraction | None
     longest: Fraction | None
-    uneven: bool
+    uneven: bool  # whether those differ by more than a tick of the file's clock
 
 
 @dataclass(frozen=True)
 class FileDetails:
-    """What a video or picture file holds.
+    """What a video or picture file holds."""
 
-    Attributes:
-        container: FFmpeg's name of the format, for people.
-        file_bytes: size of the file.
-        info: what `probe` gives.
-        timestamps: of the frames.
-        jumps: of the file's clock, which are taken out of all times.
-        bit_depth: of the components as they are stored.
-        chroma: subsampling, for example "4:2:0"; "RGB" or "grey".
-        has_alpha: whether there is an alpha channel.
-        interlaced: whether the first frame is.
-        tagged: matrix, range, primaries and transfer as the file tags them; None for what it leaves open.
-        audio, subtitles: the tracks.
-        chapters: in order.
-        tags: metadata of the container.
-    """
-
-    container: str
+    container: str  # FFmpeg's name of the format, for people
     file_bytes: int
-    info: VideoInfo
+    info: VideoInfo  # what `probe` gives
     timestamps: Timestamps
-    jumps: tuple[Jump, ...]
-    bit_depth: int
-    chroma: str
+    jumps: tuple[Jump, ...]  # of the file's clock, which are taken out of all times
+    bit_depth: int  # of the components as they are stored
+    chroma: str  # subsampling, for example "4:2:0"; "RGB" or "grey"
     has_alpha: bool
-    interlaced: bool
-    tagged: Mapping[str, str | None]
+    interlaced: bool  # whether the first frame is
+    tagged: Mapping[str, str | None]  # matrix, range, primaries and transfer; None for what the file leaves open
     audio: tuple[Track, ...]
     subtitles: tuple[Track, ...]
     chapters: tuple[Marked, ...]
-    tags: Mapping[str, str]
+    tags: Mapping[str, str]  # metadata of the container
 
     @property
     def color(self) -> ColorInfo:
         """The colour facts as vfield understands them."""
         return self.info.color
+
+
+def probe(path: str | Path) -> VideoInfo:
+    """What the file says about its picture; decodes only the first frame.
+
+    Raises:
+        UserError: when the file cannot be opened or has no picture.
+    """
+    with open_to_read(path) as container:
+        stream = find_video(container, path)
+        return _info(path, container, stream, first_frame(container, stream, path))
 
 
 def inspect_file(path: str | Path) -> FileDetails:
@@ -114,31 +124,44 @@ def inspect_file(path: str | Path) -> FileDetails:
     Raises:
         UserError: when the file cannot be opened or has no picture.
     """
-    with open_input(path) as container:
+    with open_to_read(path) as container:
         stream = find_video(container, path)
         frame = first_frame(container, stream, path)
-        described = frame.format
+        clock = clock_of(path)
         return FileDetails(
             container=container.format.long_name,
             file_bytes=Path(path).stat().st_size,
-            info=measured(path, stream, info_of(container, stream, frame)),
-            timestamps=_timestamps(path, stream.index),
-            jumps=clock_of(path).jumps,
-            bit_depth=max(component.bits for component in described.components),
-            chroma=_chroma(described),
-            has_alpha=stores_alpha(stream, frame),
+            info=_info(path, container, stream, frame),
+            timestamps=_timestamps(path, stream),
+            jumps=clock.jumps,
+            bit_depth=max(component.bits for component in frame.format.components),
+            chroma=_chroma(frame.format),
+            has_alpha=may_have_alpha(frame.format) or has_alpha_aside(stream),
             interlaced=frame.interlaced_frame,
-            tagged=_tagged(frame),
+            tagged=tagged_color(frame),
             audio=tuple(_track(track) for track in container.streams.audio),
             subtitles=tuple(_track(track) for track in container.streams.subtitles),
-            chapters=_chapters(container, clock_of(path)),
+            chapters=_chapters(container, clock),
             tags=dict(container.metadata),
         )
 
 
-def _tagged(frame: VideoFrame) -> dict[str, str | None]:
-    left_open = open_tags(frame)
-    return {name: None if name in left_open else value for name, value in tag_names(frame).items()}
+def _info(path: str | Path, container: InputContainer, stream: VideoStream, frame: VideoFrame) -> VideoInfo:
+    turns = orientation(frame).turns
+    width, height = (frame.height, frame.width) if turns % 2 else (frame.width, frame.height)
+    return VideoInfo(
+        width=width,
+        height=height,
+        frame_rate=camera_rate(path, stream),
+        duration_seconds=clock_of(path).duration_seconds or declared_duration(container, stream),
+        frame_count=stream.frames or None,
+        codec=stream.codec.canonical_name,
+        pixel_format=frame.format.name,
+        color=resolve_color(frame),
+        rotation=turns * 90,
+        pixel_aspect=pixel_aspect(stream, turns),
+        audio_codecs=tuple(codec_name(audio) for audio in container.streams.audio),
+    )
 
 
 def _chroma(described: VideoFormat) -> str:
@@ -148,14 +171,13 @@ def _chroma(described: VideoFormat) -> str:
     if is_grey(described.name):
         return "grey"
     across, down = 8 // described.chroma_width(8), 8 // described.chroma_height(8)
-    named = {(1, 1): "4:4:4", (2, 1): "4:2:2", (2, 2): "4:2:0", (4, 1): "4:1:1", (1, 2): "4:4:0", (4, 4): "4:1:0"}
-    return named.get((across, down), f"1/{across} across, 1/{down} down")
+    return _SAMPLINGS.get((across, down), f"1/{across} across, 1/{down} down")
 
 
 def _track(stream: Stream) -> Track:
     language, title = stream.metadata.get("language"), stream.metadata.get("title")
     codec = codec_name(stream)
-    spoken = None if language in (None, "und") else language
+    spoken = None if language == "und" else language
     if not isinstance(stream, AudioStream) or stream.codec_context is None:
         return Track(codec, spoken, title)
     return Track(codec, spoken, title, stream.rate, stream.layout.name)
@@ -170,26 +192,15 @@ def _chapters(container: InputContainer, clock: Clock) -> tuple[Marked, ...]:
     return tuple(found)
 
 
-def _timestamps(path: str | Path, index: int) -> Timestamps:
-    """Counts packets, and compares their times. Damage ends the count: reading the clip will tell of it."""
-    ticks: list[int] = []
-    count = 0
-    with open_input(path) as container:
-        stream = container.streams[index]
-        assert isinstance(stream, VideoStream)
-        try:
-            for packet in clock_of(path).demux(container, stream):
-                if packet.size and not packet.is_discard:
-                    count += 1
-                    if packet.pts is not None:
-                        ticks.append(packet.pts)
-        except av.FFmpegError:
-            pass
-        time_base = stream.time_base
-    ticks.sort()
+def _timestamps(path: str | Path, stream: VideoStream) -> Timestamps:
+    """Counts packets, and compares their times."""
+    times = [packet.pts for packet in picture_packets(path) if not packet.is_discard]
+    ticks = sorted(tick for tick in times if tick is not None)
     steps = [later - earlier for earlier, later in pairwise(ticks)]
     # AVI keeps no times: what FFmpeg gives goes back and forth with the order of coding.
-    if time_base is None or not steps or len(ticks) < count or container.format.name == "avi":
-        return Timestamps(count, None, None, uneven=False)
+    if stream.time_base is None or not steps or len(ticks) < len(times) or stream.container.format.name == "avi":
+        return Timestamps(len(times), None, None, uneven=False)
     shortest, longest = min(steps), max(steps)
-    return Timestamps(count, shortest * time_base, longest * time_base, uneven=longest - shortest > 1)
+    return Timestamps(
+        len(times), shortest * stream.time_base, longest * stream.time_base, uneven=longest - shortest > 1
+    )

@@ -1,24 +1,26 @@
 """The one door between file names and FFmpeg: a name is a file of this machine, and nothing else.
 
 FFmpeg takes names for addresses ("10:30:05.mp4" is of the protocol "10"), for patterns of many names ("img%03d.png"),
-and files for lists of others (playlists, scripts). None of it is what somebody means who names a clip.
+and files for lists of others (playlists, scripts). None of it is what somebody means who names a clip. And it believes
+what files claim to hold: tables of MP4 and QuickTime say "so many samples of one size" in a few bytes, and FFmpeg makes
+an entry of some 70 bytes for each.
 """
 
 from __future__ import annotations
 
 import io
 import os
-from collections.abc import Mapping
+import struct
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 import av
 from av.container import InputContainer, OutputContainer
 
 from vfield.core.errors import UserError
 from vfield.core.printable import LATIN_1
-from vfield.video_io.claims import check_claims, is_animated_webp
 
-_PROTOCOL = "file:"
 # What holds pictures or sound in itself. Not here are demuxers that go on to other files or to the net (playlists,
 # manifests, scripts, volumes), devices, and those that draw text.
 _CONTAINERS = (
@@ -45,6 +47,16 @@ _READING = {
     "pattern_type": "none",
 }
 
+# Boxes of MP4 and QuickTime (ISO/IEC 14496-12): what such a file begins with; what holds others on the way to the
+# tables; and how many words of these tables are of interest here.
+_FIRST = {b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp", b"sidx", b"moof", b"uuid"}
+_HOLDERS = {b"moov", b"trak", b"mdia", b"minf", b"stbl", b"moof", b"traf"}
+_TABLES = {b"hdlr": 3, b"stts": 4, b"stsz": 3}
+_SOUND = int.from_bytes(b"soun")
+_HARMLESS = 1_000_000  # entries, whatever the file's size
+_MOST_BOXES = 1_000_000
+_EBML, _SEGMENT = bytes.fromhex("1a45dfa3"), bytes.fromhex("18538067")  # of Matroska and WebM
+
 
 def open_to_read(path: str | Path) -> InputContainer:
     """The open file; the caller closes it.
@@ -61,9 +73,7 @@ def open_to_read(path: str | Path) -> InputContainer:
         raise UserError(f"{path} is not a file but a device, a pipe or a socket; save the video as a file first")
     if not os.access(file, os.R_OK):
         raise UserError(f"cannot open {path}: Permission denied")
-    if is_animated_webp(file):
-        raise UserError(f"{path} is an animated WebP, which vfield does not read; convert it to a GIF or a video first")
-    check_claims(file)
+    _check_content(file)
     try:
         return av.open(_address(file), "r", container_options=_READING, metadata_errors=LATIN_1)
     except av.InvalidDataError as error:
@@ -80,12 +90,7 @@ def open_to_read(path: str | Path) -> InputContainer:
 
 
 def open_to_write(file: Path | io.BytesIO, container: str, options: Mapping[str, str] | None = None) -> OutputContainer:
-    """A new file, or one in memory; the caller closes it.
-
-    Args:
-        file: where to write.
-        container: FFmpeg's name of its format.
-        options: of the format.
+    """A new file, or one in memory, of a format by FFmpeg's name and with its options; the caller closes it.
 
     Raises:
         av.FFmpegError: when it cannot be made.
@@ -94,10 +99,97 @@ def open_to_write(file: Path | io.BytesIO, container: str, options: Mapping[str,
     return av.open(target, "w", format=container, container_options=dict(options or {}))
 
 
-def file_name(container: InputContainer) -> str:
-    """The name of an open file."""
-    return container.name.removeprefix(_PROTOCOL)
-
-
 def _address(file: Path) -> str:
-    return f"{_PROTOCOL}{file.absolute()}"
+    return f"file:{file.absolute()}"
+
+
+def _check_content(path: Path) -> None:
+    """Refuses an animated WebP, of which FFmpeg reads no picture, and what claims more samples than it has bytes."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(21)
+        if len(head) == 21 and head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X" and head[20] & 2:
+            advice = "which vfield does not read; convert it to a GIF or a video first"
+            raise UserError(f"{path} is an animated WebP, {advice}")
+        claimed = _claimed_samples(file, size) if head[4:8] in _FIRST else 0
+    if claimed > max(size, _HARMLESS):
+        raise UserError(f"{path} claims to hold {claimed} samples in {size} bytes; the file is damaged")
+
+
+def _claimed_samples(file: BinaryIO, size: int) -> int:
+    """The number of samples for which FFmpeg would make entries."""
+    total = 0
+    tracks: list[dict[bytes, tuple[int, ...]]] = [{}]
+    for kind in _boxes(file, size):
+        if kind == b"trak":
+            tracks.append({})
+        elif kind in _TABLES:
+            tracks[-1].setdefault(kind, _words(file, _TABLES[kind]))  # QuickTime has a second handler, of data
+        elif kind == b"trun":
+            total += _words(file, 2)[1]
+    for track in tracks:
+        *_, handler = track.get(b"hdlr", (0,))
+        _, runs, _, duration = track.get(b"stts", (0, 0, 0, 0))
+        # Sound of which each sample is one instant has an entry for each chunk only.
+        if (handler, runs, duration) != (_SOUND, 1, 1):
+            total += track.get(b"stsz", (0, 0, 0))[2]
+    return total
+
+
+def _boxes(file: BinaryIO, size: int) -> Iterator[bytes]:
+    """The kind of each box in turn, those that it holds after it, the file at its content; until they make no sense."""
+    at, ends = 0, [size]
+    for _ in range(_MOST_BOXES):
+        while at + 8 > ends[-1]:
+            at = ends.pop()
+            if not ends:
+                return
+        file.seek(at)
+        head = file.read(16)
+        length, start = int.from_bytes(head[:4]), at + 8
+        if length == 1:
+            length, start = int.from_bytes(head[8:]), at + 16
+        end = ends[-1] if length == 0 else at + length
+        if len(head) < 8 or end < start:
+            return
+        file.seek(start)
+        yield head[4:8]
+        if head[4:8] in _HOLDERS:
+            # As FFmpeg does: what is cut off or runs over ends with what holds it.
+            ends.append(min(end, ends[-1]))
+            at = start
+        else:
+            at = end
+
+
+def _words(file: BinaryIO, count: int) -> tuple[int, ...]:
+    """Words of 32 bits; 0 for those that the file no longer has."""
+    return struct.unpack(f">{count}I", file.read(4 * count).ljust(4 * count, b"\0"))
+
+
+def missing_bytes(path: str | Path) -> int:
+    """How much of an AVI, Matroska or WebM file has been cut off, by the size that its outermost part says it has.
+
+    Zero where it does not say, as in recordings that nobody ended, and for other files.
+    """
+    with open(path, "rb") as file:
+        head = file.read(64)
+    end = 0
+    if head[:4] == b"RIFF":
+        end = 8 + int.from_bytes(head[4:8], "little")
+    elif head[:4] == _EBML:
+        at, length = _ebml_size(head, 4)
+        at += length
+        if head[at : at + 4] == _SEGMENT:
+            at, length = _ebml_size(head, at + 4)
+            end = at + length
+    return max(0, end - os.stat(path).st_size)
+
+
+def _ebml_size(data: bytes, at: int) -> tuple[int, int]:
+    """Where the content after a size begins, and the size; 0 where it is not known (RFC 8794, 4.4)."""
+    first = data[at] if at < len(data) else 0
+    width = 9 - first.bit_length()
+    known = (1 << (7 * width)) - 1
+    size = int.from_bytes(data[at : at + width]) & known
+    return at + width, 0 if size == known else size

@@ -15,21 +15,16 @@ from torch import Tensor
 
 from vfield.core.clip import to_uint8
 from vfield.core.errors import UserError
+from vfield.video_io.color import rgb_frame
 from vfield.video_io.graph import ACCURATE, FilterChain
 from vfield.video_io.pictures import GifSink, check_gif_rate
 
 ENLARGE = 4  # of a crop shown in detail
 LANCZOS_REACH = 8  # source pixels around a region that its enlargement may look at
 
-_YUV_FILTERS = ("minterpolate", "hqdn3d")
-_TO_YUV = [
-    ("scale", f"flags=bicubic+{ACCURATE}:sws_dither=none:out_color_matrix=bt709:in_range=pc:out_range=tv"),
-    ("format", "yuv444p"),
-]
-_TO_RGB = [
-    ("scale", f"flags=bicubic+{ACCURATE}:sws_dither=none:in_color_matrix=bt709:in_range=tv:out_range=pc"),
-    ("format", "rgb24"),
-]
+_CONVERT = f"flags=bicubic+{ACCURATE}:sws_dither=none"
+_TO_YUV = [("scale", f"{_CONVERT}:out_color_matrix=bt709:in_range=pc:out_range=tv"), ("format", "yuv444p")]
+_TO_RGB = [("scale", f"{_CONVERT}:in_color_matrix=bt709:in_range=tv:out_range=pc"), ("format", "rgb24")]
 
 
 def filter_frames(
@@ -37,7 +32,7 @@ def filter_frames(
 ) -> tuple[Tensor, list[Fraction]]:
     """Frames through a chain of libavfilter filters, at a constant rate.
 
-    Filters that know only YUV get full-resolution chroma (4:4:4, BT.709), converted there and back accurately.
+    minterpolate, which knows only YUV, gets full-resolution chroma (4:4:4, BT.709), converted there and back.
 
     Args:
         frames: (t, 3, h, w) uint8 RGB.
@@ -54,34 +49,22 @@ def filter_frames(
         raise UserError(f"frames must be (t, 3, h, w) uint8, got {tuple(frames.shape)} {frames.dtype}")
     chain: list[tuple[str, str]] = []
     for name, arguments in filters:
-        if name in _YUV_FILTERS:
-            chain += [*_TO_YUV, (name, arguments), *_TO_RGB]
-        else:
-            chain.append((name, arguments))
-    chain.append(("format", "rgb24"))
-
-    pictures: list[np.ndarray] = []
-    times: list[Fraction] = []
+        only_yuv = name == "minterpolate"
+        chain += [*_TO_YUV, (name, arguments), *_TO_RGB] if only_yuv else [(name, arguments)]
+    step = 1 / frame_rate
     graph: FilterChain | None = None
-    for index in range(len(frames) + 1):
-        pushed = _as_frame(frames[index], index, 1 / frame_rate) if index < len(frames) else None
-        if graph is None:
-            assert pushed is not None
-            graph = FilterChain(pushed, chain, frame_rate)
-        for result in graph.push(pushed):
-            pictures.append(rearrange(result.to_ndarray(), "h w c -> c h w"))
-            times.append((result.pts or 0) * (result.time_base or 1 / frame_rate))
-    if not pictures:
+    results: list[VideoFrame] = []
+    for index, pixels in enumerate(frames.cpu().numpy()):
+        frame = rgb_frame(pixels)
+        frame.pts, frame.time_base = index, step
+        graph = graph or FilterChain(frame, [*chain, ("format", "rgb24")], frame_rate)
+        results += graph.push(frame)
+    assert graph is not None
+    results += graph.push(None)
+    if not results:
         raise UserError(f"the filters {list(filters)} gave no frames back for {len(frames)} frames; give more frames")
-    return torch.from_numpy(np.stack(pictures)), times
-
-
-def _as_frame(rgb: Tensor, index: int, time_base: Fraction) -> VideoFrame:
-    pixels = rearrange(rgb.cpu().numpy(), "c h w -> h w c")
-    frame = VideoFrame.from_ndarray(np.ascontiguousarray(pixels), "rgb24")
-    frame.colorspace, frame.color_range = 0, 2
-    frame.pts, frame.time_base = index, time_base
-    return frame
+    pictures = np.stack([rearrange(result.to_ndarray(), "h w c -> c h w") for result in results])
+    return torch.from_numpy(pictures), [(result.pts or 0) * (result.time_base or step) for result in results]
 
 
 def encode_gif(frames: Tensor, frame_rate: Fraction) -> bytes:
@@ -109,7 +92,7 @@ def resize(frames: Tensor, height: int, width: int, kernel: Literal["bicubic", "
     Args:
         frames: (t, 3, h, w) uint8.
         height: of the result, pixels.
-        width: of the result, pixels.
+        width: likewise.
         kernel: "bicubic", "lanczos" (three lobes), or "area": to reduce by the mean over each pixel's share of the
             picture, at any ratio (to a level and a bit, by rounding).
 

@@ -19,37 +19,27 @@ from pathlib import Path
 from threading import RLock
 from typing import Literal, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from vfield.core.clip import ClipFacts
 from vfield.core.errors import UserError
 from vfield.core.frames import Frames, MadeFrames
-from vfield.video_io.interlace import Deinterlacing
+from vfield.video_io.graph import Deinterlacing
 from vfield.video_io.reading import Reading, opened
 from vfield.video_io.rgb import Picture
 
 _KEPT_BYTES = 96 << 20
 _LEAST_KEPT = 4  # frames, however large
-# Frames that are decoded and passed over rather than looked for anew.
-_NEAR = 48
+_NEAR = 48  # frames that are decoded and passed over rather than looked for anew
 _SMALL_SIDE = 64  # of frames that are decoded for their times alone
 _AHEAD = 3  # frames that are decoded before they are asked for
-
 
 Plane = Literal["rgb", "alpha", "grey"]
 
 
 class FilePart(NamedTuple):
-    """Which pictures of which file; the arguments of `read_clip`.
-
-    Attributes:
-        path: the file.
-        start_seconds, end_seconds: from when to when, from its first frame.
-        size: (height, width) of the pictures; None for theirs.
-        deinterlace: as in `read_clip`.
-    """
+    """Which pictures of which file; the arguments of `read_clip`."""
 
     path: Path
     start_seconds: Fraction | None = None
@@ -82,27 +72,25 @@ class FileFrames:
     ) -> None:
         """Hold what is known of the part; nothing is opened yet.
 
-        Args:
-            part: of the file.
-            facts: what `read_clip` would give of it.
-            origin: the file's first timestamp, seconds.
-            digest: SHA-256 of the file, where it is known.
-            kept_bytes: bound of the memory for decoded frames.
-            is_kept: see above.
+        `facts` are those that `read_clip` would give, `digest` is the file's SHA-256 where it is known, `kept_bytes`
+        bounds the memory for decoded frames.
         """
         self.part, self.pts_seconds, self.origin, self.is_kept = part, facts.pts_seconds, origin, is_kept
         self._facts = facts
         dtype = torch.uint8 if facts.color.bit_depth == 8 else torch.float32
-        count, (height, width) = len(self.pts_seconds), (facts.height, facts.width)
+        count, height, width = shape = len(self.pts_seconds), facts.height, facts.width
         self.rgb = MadeFrames((count, 3, height, width), dtype, self._kept_rgb)
-        self.alpha = MadeFrames((count, height, width), dtype, self._kept_alpha) if facts.has_alpha else None
+        self.alpha = MadeFrames(shape, dtype, self._kept_alpha) if facts.has_alpha else None
+        self._planes: dict[Plane, MadeFrames] = {"rgb": self.rgb, "grey": MadeFrames(shape, dtype, self._kept_grey)}
+        if self.alpha is not None:
+            self._planes["alpha"] = self.alpha
         frame_bytes = (3 + facts.has_alpha) * height * width * dtype.itemsize
         self._digest = digest
         self._held = _held(part.path)
         self._room = max(_LEAST_KEPT, kept_bytes // frame_bytes)
-        self._kept: OrderedDict[int, tuple[Tensor, Tensor | None]] = OrderedDict()
+        self._kept: OrderedDict[int, Picture] = OrderedDict()
         self._lock = RLock()
-        self._reading: Iterator[tuple[int, Picture]] | None = None
+        self._reading: Iterator[tuple[Picture, Fraction, Fraction]] | None = None
         self._open = ExitStack()
         self._next = 0  # number of the frame that the open reading gives next
         self._counts_from_beginning = False
@@ -111,16 +99,16 @@ class FileFrames:
         self._under_way: Future[None] | None = None
 
     def _kept_rgb(self, number: int) -> Tensor:
-        return self._kept_picture(number)[0]
+        return torch.from_numpy(self._picture(number).rgb)
 
     def _kept_alpha(self, number: int) -> Tensor:
-        rgb, alpha = self._kept_picture(number)
-        if alpha is not None:
-            return alpha
-        return torch.full(rgb.shape[1:], 255 if rgb.dtype == torch.uint8 else 1, dtype=rgb.dtype)
+        picture = self._picture(number)
+        return torch.from_numpy(picture.opaque() if picture.alpha is None else picture.alpha)
 
-    def _kept_picture(self, number: int) -> tuple[Tensor, Tensor | None]:
-        """Colours (3, h, w) and alpha (h, w) of a frame."""
+    def _kept_grey(self, number: int) -> Tensor:
+        return self._kept_rgb(number)[0]
+
+    def _picture(self, number: int) -> Picture:
         with self._lock:
             found = self._found(number)
             in_order, self._last_asked = number in (self._last_asked, self._last_asked + 1), number
@@ -140,7 +128,7 @@ class FileFrames:
                 except UserError:
                     return
 
-    def _found(self, number: int) -> tuple[Tensor, Tensor | None]:
+    def _found(self, number: int) -> Picture:
         if number in self._kept:
             self._kept.move_to_end(number)
             return self._kept[number]
@@ -164,22 +152,20 @@ class FileFrames:
     def _step(self) -> int:
         """Decode one frame and keep it; its number, or one beyond all where it is none that was seen before."""
         assert self._reading is not None
+        number, beyond = self._next, len(self.pts_seconds)
         try:
-            number, picture = next(self._reading)
+            picture, pts, _ = next(self._reading)
         except (StopIteration, UserError) as error:
             # Entered in its middle, a file may give nothing at all.
             self._reading = None
             if self._counts_from_beginning:
                 raise error if isinstance(error, UserError) else self._changed() from None
-            return len(self.pts_seconds)
-        if number < 0:
+            return beyond
+        if number >= beyond or not (self._counts_from_beginning or self.pts_seconds[number] == pts):
             self._reading = None
-            return len(self.pts_seconds)
+            return beyond
         self._next = number + 1
-        # A copy where the picture was only turned: tensors cannot go backwards through memory.
-        rgb = torch.from_numpy(np.ascontiguousarray(picture.rgb))
-        alpha = None if picture.alpha is None else torch.from_numpy(np.ascontiguousarray(picture.alpha))
-        self._kept[number] = (rgb, alpha)
+        self._kept[number] = picture.contiguous()
         self._kept.move_to_end(number)
         while len(self._kept) > self._room:
             self._kept.popitem(last=False)
@@ -191,21 +177,10 @@ class FileFrames:
         if self._counts_from_beginning:
             number = 0
         reading = self._opened(number)
-        certain = self._certain(number, reading.moved_seconds)
-        if certain < number:
-            reading = self._opened(certain)
-        self._next = certain
-
-        def numbered() -> Iterator[tuple[int, Picture]]:
-            expected = self._next
-            for picture, pts, _ in reading.pictures():
-                known = expected < len(self.pts_seconds) and (
-                    self._counts_from_beginning or self.pts_seconds[expected] == pts
-                )
-                yield expected if known else -1, picture
-                expected += 1
-
-        self._reading = numbered()
+        self._next = self._certain(number, reading.moved_seconds)
+        if self._next < number:
+            reading = self._opened(self._next)
+        self._reading = reading.pictures()
 
     def _opened(self, number: int) -> Reading:
         """The file, about to give a frame and those after it, all as large as the part's first."""
@@ -213,20 +188,18 @@ class FileFrames:
         self._open = ExitStack()
         part = self.part
         start = part.start_seconds if number == 0 else self.pts_seconds[number] - self.origin
-        size = tuple(self.rgb.shape[2:])
+        height, width = self.rgb.shape[2:]
         return self._open.enter_context(
-            opened(part.path, start, part.end_seconds, (size[0], size[1]), part.deinterlace, self.origin)
+            opened(part.path, start, part.end_seconds, (height, width), part.deinterlace, self.origin)
         )
 
     def _certain(self, number: int, moved_seconds: Fraction) -> int:
-        """The last frame up to one that its time tells apart from the others.
-
-        Of several with one time the file has moved all but the first; whoever seeks that time may meet any of them.
-        """
-        times = self.pts_seconds
-        while number > 0 and moved_seconds in (
-            after - before for before, after in pairwise(times[number - 1 : number + 2])
-        ):
+        """The last frame up to one that its time tells apart from the others."""
+        # Of several with one time the file has moved all but the first; whoever seeks that time may meet any of them.
+        while number > 0:
+            around = self.pts_seconds[number - 1 : number + 2]
+            if all(after - before != moved_seconds for before, after in pairwise(around)):
+                break
             number -= 1
         return number
 
@@ -242,27 +215,19 @@ class FileFrames:
     def _changed(self) -> UserError:
         return UserError(f"{self.part.path} gives other frames than when it was first read; fit it again")
 
-    def _kept_grey(self, number: int) -> Tensor:
-        return self._kept_picture(number)[0][0]
-
     def plane(self, name: Plane) -> MadeFrames:
         """The frames by the name of what is read of them; "grey" is what all three colours are.
 
         Raises:
             ValueError: when there is none of that name.
         """
-        if name == "grey":
-            count, _, height, width = self.rgb.shape
-            return MadeFrames((count, height, width), self.rgb.dtype, self._kept_grey)
-        found = {"rgb": self.rgb, "alpha": self.alpha}.get(name)
-        if found is None:
+        if name not in self._planes:
             raise ValueError(f"{self.part.path} has no {name}")
-        return found
+        return self._planes[name]
 
     def plane_of(self, frames: MadeFrames) -> Plane:
         """The name of what is read of the file for these frames of it."""
-        makers: dict[Plane, object] = {"rgb": self._kept_rgb, "alpha": self._kept_alpha, "grey": self._kept_grey}
-        return next(name for name, maker in makers.items() if frames.maker == maker)
+        return next(name for name, plane in self._planes.items() if plane.maker == frames.maker)
 
     def digest(self) -> str:
         """SHA-256 of the file; taken once.

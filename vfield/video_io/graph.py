@@ -1,9 +1,11 @@
-"""One chain of libavfilter filters: frames in at one end, frames out at the other."""
+"""Chains of libavfilter filters, frames in at one end and out at the other; interlaced video to progressive by one."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from typing import Literal
 
 import av
 from av.filter import Graph
@@ -12,8 +14,11 @@ from av.video.frame import VideoFrame
 
 from vfield.core.errors import UserError
 
+Deinterlacing = Literal["frame", "field"]
+
 # swscale's defaults round carelessly and interpolate chroma at half resolution; these flags are wanted everywhere.
 ACCURATE = "accurate_rnd+full_chroma_int+full_chroma_inp"
+_LEAST_INTERLACED_SIDE = 8  # of what bwdif takes in every pixel format
 
 
 def even_size(described: VideoFormat, height: int, width: int) -> tuple[int, int]:
@@ -44,13 +49,8 @@ def chroma_left(described: VideoFormat) -> str:
 class FilterChain:
     """Frames of one size and format pushed through a linear chain of filters.
 
-    Args:
-        template: a frame whose size, format, colour tags and time base all pushed frames share.
-        filters: (name, arguments) of each filter, in order.
-        frame_rate: the constant rate of the frames, for filters that need one.
-
-    Raises:
-        UserError: when a filter is unknown or refuses its arguments.
+    All share the template's size, format, colour tags and time base. Filters are (name, arguments); some need the
+    frames' constant rate. One that is unknown or refuses its arguments raises a UserError.
     """
 
     def __init__(
@@ -96,3 +96,42 @@ class FilterChain:
         """One frame through a chain that gives one frame for each."""
         (result,) = self.push(frame)
         return result
+
+
+def deinterlaced(
+    frames: Iterator[tuple[Fraction, VideoFrame]], mode: Deinterlacing, step: Fraction
+) -> Iterator[tuple[Fraction, VideoFrame]]:
+    """Progressive frames from interlaced ones, in the order of time, at exact times.
+
+    Method: FFmpeg's bwdif (Weston's three-field filter within yadif's bounds). Each output frame keeps one field as it
+    is and makes the other field's rows. Which field comes first is read from the frames, top where they do not say.
+    "frame" makes one of each at its own time, from its first field; "field" two, the second half-way to the next
+    frame's time. The last frame lasts one step, seconds.
+    """
+    chain: FilterChain | None = None
+    count = 2 if mode == "field" else 1
+    waiting: deque[Fraction] = deque()
+    made: deque[VideoFrame] = deque()
+
+    def ready() -> Iterator[tuple[Fraction, VideoFrame]]:
+        # The filter gives a frame only when it has seen the next one: its time is known by then, except at the end.
+        while len(made) >= count:
+            pts = waiting.popleft()
+            lasting = waiting[0] - pts if waiting else step
+            for field in range(count):
+                yield pts + lasting * field / count, made.popleft()
+
+    for pts, frame in frames:
+        if chain is None:
+            if min(frame.height, frame.width) < _LEAST_INTERLACED_SIDE:
+                raise UserError(
+                    f"frames of {frame.width}x{frame.height} are too small to be deinterlaced: "
+                    f"{_LEAST_INTERLACED_SIDE}x{_LEAST_INTERLACED_SIDE} is the least; leave deinterlace out"
+                )
+            chain = FilterChain(frame, [("bwdif", f"mode=send_{mode}:parity=auto:deint=all")])
+        waiting.append(pts)
+        made.extend(chain.push(frame))
+        yield from ready()
+    if chain is not None:
+        made.extend(chain.push(None))
+        yield from ready()

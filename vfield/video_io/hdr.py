@@ -8,7 +8,7 @@ from av.sidedata.sidedata import Type
 from av.video.frame import VideoFrame
 
 from vfield.core.clip import ColorInfo, ContentLight, MasteringDisplay
-from vfield.video_io.side_data import side_data
+from vfield.video_io.tags import side_data
 
 # FFmpeg's AVMasteringDisplayMetadata: ten rationals (x and y of red, green, blue and white, least and most luminance),
 # and whether chromaticities and luminances are known.

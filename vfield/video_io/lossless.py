@@ -15,21 +15,17 @@ from pathlib import Path
 import av
 import numpy as np
 import torch
-from av.video.frame import VideoFrame
-from einops import rearrange
 from torch import Tensor
 
 from vfield.core.clip import ClipFacts, ColorInfo
 from vfield.core.errors import UserError
 from vfield.core.folders import replaced
 from vfield.core.frames import Frames, MadeFrames
-from vfield.video_io.color import tag
+from vfield.video_io.color import rgb_frame
 from vfield.video_io.files import open_to_write
 from vfield.video_io.frames import FileFrames, FilePart
 
 _RATE = Fraction(25)
-# Names of the pictures as they are handed over, and as FFV1 has them; by whether they are of bytes.
-_FORMATS = {True: ("rgb24", "bgr0"), False: ("rgb48le", "gbrp16le")}
 
 
 def keep_lossless(path: Path, pictures: Iterable[Tensor], like: Frames) -> Frames:
@@ -44,19 +40,22 @@ def keep_lossless(path: Path, pictures: Iterable[Tensor], like: Frames) -> Frame
         UserError: when the file cannot be written.
     """
     count, _, height, width = like.shape
-    handed, stored = _FORMATS[like.dtype == torch.uint8]
+    is_deep = like.dtype != torch.uint8
+    stored = "gbrp16le" if is_deep else "bgr0"
+    options = {"level": "3", "g": "1"}
+    if min(height, width) == 1:
+        options["slices"] = "1"  # FFV1 cannot part a picture one pixel wide, and tries
     with replaced(path) as partial:
         try:
             with open_to_write(partial, "matroska") as container:
-                stream = container.add_stream(
-                    "ffv1", rate=_RATE, options={"level": "3", "g": "1", **_slices(height, width)}
-                )
+                stream = container.add_stream("ffv1", rate=_RATE, options=options)
                 stream.width, stream.height, stream.pix_fmt = width, height, stored
                 written = 0
                 for picture in pictures:
-                    frame = VideoFrame.from_ndarray(_words(picture), handed)
-                    tag(frame, ColorInfo("gbr", "pc"))
-                    frame = frame.reformat(format=stored)
+                    pixels = picture.numpy()
+                    if is_deep:
+                        pixels = np.rint(np.clip(pixels, 0, 1) * np.float32(65535)).astype(np.uint16)
+                    frame = rgb_frame(pixels).reformat(format=stored)
                     frame.pts, frame.time_base = written, 1 / _RATE
                     container.mux(stream.encode(frame))
                     written += 1
@@ -65,25 +64,19 @@ def keep_lossless(path: Path, pictures: Iterable[Tensor], like: Frames) -> Frame
             raise UserError(f"could not write {path}: {error.strerror}; free some space") from error
         if written != count:
             raise UserError(f"{written} pictures were made for {path}, not {count}")
-    return open_lossless(path, (height, width), count, is_deep=like.dtype != torch.uint8)
+    return open_lossless(path, (height, width), count, is_deep=is_deep)
 
 
 def kept_in_file(frames: Frames, path: Path) -> Frames:
-    """The same frames in a file: where they are, or else written to one.
-
-    Args:
-        frames: of (3, h, w), or planes (h, w), which are kept as grey.
-        path: of the file that is written for those in memory.
+    """The same frames in a file: where they are, or else written to one. Planes (h, w) are kept as grey.
 
     Raises:
         UserError: when it cannot be written.
     """
     if FileFrames.of(frames) is not None:
         return frames
-    *_, height, width = frames.shape
-    coloured = MadeFrames(
-        (len(frames), 3, height, width), frames.dtype, lambda number: frames[number].expand(3, height, width)
-    )
+    shape = (len(frames), 3, *frames.shape[-2:])
+    coloured = MadeFrames(shape, frames.dtype, lambda number: frames[number].expand(shape[1:]))
     written = keep_lossless(path, (coloured[number] for number in range(len(frames))), coloured)
     reader = FileFrames.of(written)
     assert reader is not None
@@ -91,14 +84,7 @@ def kept_in_file(frames: Frames, path: Path) -> Frames:
 
 
 def open_lossless(path: Path, size: tuple[int, int], count: int, *, is_deep: bool) -> Frames:
-    """The pictures that `keep_lossless` has written, by number.
-
-    Args:
-        path: of the file.
-        size: (height, width) of the pictures.
-        count: how many there are.
-        is_deep: whether they are in floating point.
-    """
+    """So many pictures of (height, width) that `keep_lossless` has written, by number; deep are those in floats."""
     facts = ClipFacts(
         height=size[0],
         width=size[1],
@@ -110,16 +96,3 @@ def open_lossless(path: Path, size: tuple[int, int], count: int, *, is_deep: boo
         source=str(path),
     )
     return FileFrames(FilePart(path), facts, Fraction(0), is_kept=True).rgb
-
-
-def _words(picture: Tensor) -> np.ndarray:
-    """(h, w, 3) as FFmpeg takes them, bytes or words of 16 bits."""
-    pixels = rearrange(picture, "c h w -> h w c").numpy()
-    if picture.dtype == torch.uint8:
-        return np.ascontiguousarray(pixels)
-    return np.ascontiguousarray(np.rint(np.clip(pixels, 0, 1) * np.float32(65535)).astype(np.uint16))
-
-
-def _slices(height: int, width: int) -> dict[str, str]:
-    """FFV1 cannot part a picture one pixel wide, and tries."""
-    return {"slices": "1"} if min(height, width) == 1 else {}

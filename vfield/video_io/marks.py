@@ -13,7 +13,7 @@ from av.sidedata.sidedata import Type
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from vfield.video_io.side_data import side_data
+from vfield.video_io.tags import side_data
 
 # FFmpeg's AVStereo3DType, and Matroska's words for it with the left view first and with the right one.
 _STEREO = {

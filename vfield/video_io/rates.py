@@ -7,28 +7,21 @@ it a little wrong.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from fractions import Fraction
 from functools import lru_cache
-from itertools import pairwise
+from itertools import islice
 from pathlib import Path
 
-import av
 import numpy as np
 from av.video.stream import VideoStream
 
-from vfield.video_io.clock import begins_anew, clock_of
-from vfield.video_io.source import VideoInfo, find_video, first_frame, info_of, nominal_rate, open_input
+from vfield.video_io.clock import begins_anew, picture_packets
+from vfield.video_io.source import nominal_rate
 
 _NTSC = (15, 24, 30, 48, 60, 120, 240)
-_WHOLE = (5, 6, 8, 10, 12, 15, 20, 24, 25, 30, 40, 48, 50, 60, 72, 75, 90, 96, 100, 120, 144, 180, 200, 240, 300, 480)
-_USUAL = sorted(
-    {
-        *(Fraction(1000 * whole, 1001) for whole in _NTSC),
-        *map(Fraction, _WHOLE),
-        *(Fraction(25, 2), Fraction(500), Fraction(960), Fraction(1000)),
-    }
-)
+_WHOLE = (5, 6, 8, 10, 12, 15, 20, 24, 25, 30, 40, 48, 50, 60, 72, 75, 90, 96, 100, 120, 144, 180, 200, 240)
+_FASTER = (300, 480, 500, 960, 1000)
+_USUAL = sorted({*(Fraction(1000 * whole, 1001) for whole in _NTSC), *map(Fraction, _WHOLE + _FASTER), Fraction(25, 2)})
 _LOOKED_AT = 1000  # packets: half a minute tells the rate of a film
 # Shares of a rate: what a rounded number in a header is off, what a camera's clock may be, what a coarse clock may do.
 _ROUNDING, _DRIFT, _COARSEST = 0.0002, 0.005, 0.01
@@ -41,77 +34,34 @@ _MOST_MISSING = 8
 
 
 def camera_rate(path: str | Path, stream: VideoStream) -> Fraction:
-    """Frames per second at which pictures usually come: a usual rate where the times of the file allow for one.
-
-    Args:
-        path: the file.
-        stream: the track of it that is shown.
-
-    Raises:
-        UserError: when the file cannot be opened.
-    """
+    """Frames per second at which pictures of a stream usually come: a usual rate where its times allow for one."""
     declared = nominal_rate(stream)
     if stream.start_time is None or stream.container.format.name == "avi":
         return declared  # there are no times
     if begins_anew(stream.container) and declared in _USUAL:
         return declared  # FFmpeg knows it from the codec; there, fields may come as packets of their own
     stat = Path(path).stat()
-    ticks, tick = _times(str(path), stat.st_size, stat.st_mtime_ns)
-    return rate_of(ticks, tick, declared)
-
-
-def probe(path: str | Path) -> VideoInfo:
-    """What the file says about itself, and its rate by its times; decodes only the first frame.
-
-    Raises:
-        UserError: when the file cannot be opened or has no picture.
-    """
-    with open_input(path) as container:
-        stream = find_video(container, path)
-        return measured(path, stream, info_of(container, stream, first_frame(container, stream, path)))
-
-
-def measured(path: str | Path, stream: VideoStream, info: VideoInfo) -> VideoInfo:
-    """What a file says about its picture, with the rate and the length that its times have."""
-    duration = clock_of(path).duration_seconds or info.duration_seconds
-    return replace(info, frame_rate=camera_rate(path, stream), duration_seconds=duration)
+    return rate_of(_times(str(path), stat.st_size, stat.st_mtime_ns), stream.time_base or Fraction(1, 1000), declared)
 
 
 @lru_cache(maxsize=32)
-def _times(path: str, size: int, changed: int) -> tuple[tuple[int, ...], Fraction]:
-    """When the first pictures of a file are shown, in order, in ticks; and the tick, seconds."""
-    clock = clock_of(path)
-    found: list[int] = []
-    with open_input(path) as container:
-        stream = find_video(container, path)
-        try:
-            for packet in clock.demux(container, stream):
-                if packet.size and not packet.is_discard and packet.pts is not None:
-                    found.append(packet.pts)
-                if len(found) == _LOOKED_AT:
-                    break
-        except av.FFmpegError:
-            pass  # Reading the clip will tell of it.
-        tick = stream.time_base or Fraction(1, 1000)
-    found.sort()
+def _times(path: str, size: int, changed: int) -> list[int]:
+    """When the first pictures of a file are shown, in order, in ticks."""
+    shown = (packet.pts for packet in picture_packets(path) if not packet.is_discard and packet.pts is not None)
+    found = sorted(islice(shown, _LOOKED_AT))
     # Of the last ones, some that are shown before them may be yet to come.
-    return tuple(found[: -16 if len(found) == _LOOKED_AT else None]), tick
+    return found[:-16] if len(found) == _LOOKED_AT else found
 
 
 def rate_of(ticks: Sequence[int], tick: Fraction, declared: Fraction) -> Fraction:
-    """The rate of pictures shown at times, in order.
+    """The rate of pictures shown at times, in order: ticks of so many seconds.
 
-    Args:
-        ticks: the times.
-        tick: seconds of one.
-        declared: the rate that the container says, or their average.
-
-    Returns:
-        Where they are even, the declared rate, made a usual one where that is within the clock. Otherwise that of the
-        commonest step, or of a shorter one that is usual, too, and of which the commonest is a multiple: no picture
-        comes too quickly for it.
+    Where they are even, the rate that the container declares, made a usual one where that is within the clock.
+    Otherwise that of the commonest step, or of a shorter one that is usual, too, and of which the commonest is a
+    multiple: no picture comes too quickly for it.
     """
-    steps = np.array([later - earlier for earlier, later in pairwise(ticks) if later > earlier], dtype=np.int64)
+    steps: np.ndarray = np.diff(np.array(ticks, dtype=np.int64))
+    steps = steps[steps > 0]
     if len(steps) == 0:
         return declared
     average = 1 / (int(steps.sum()) * tick / len(steps))
@@ -143,10 +93,10 @@ def _usual(rate: Fraction, tolerance: float) -> list[Fraction]:
 
 def _commonest(steps: np.ndarray, of: int) -> tuple[float, float]:
     """The mean of the commonest kind of step, the shorter of two as common; and its share of so many."""
+    if len(steps) == 0:
+        return 0.0, 0.0
     ordered = np.sort(steps)
     ends = np.searchsorted(ordered, ordered * _SAME + 1, side="right")
     counts = ends - np.arange(len(ordered))
-    if len(ordered) == 0:
-        return 0.0, 0.0
     begin = int(np.argmax(counts))
     return float(ordered[begin : ends[begin]].mean()), int(counts[begin]) / of

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
-from typing import Generic, NamedTuple, TypeVar, get_args
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -14,11 +15,10 @@ from torch import Tensor
 from vfield.core.clip import Clip, ClipFacts
 from vfield.core.errors import UserError
 from vfield.core.meter import check_memory
-from vfield.video_io.interlace import Deinterlacing
-from vfield.video_io.reading import Reading, opened
+from vfield.video_io.graph import Deinterlacing
+from vfield.video_io.reading import opened
 from vfield.video_io.rgb import Picture
 
-_LARGEST_SIDE = 16384
 # Of the pictures that a clip is looked through in, pixels; and how many are handed over at once.
 _SMALL_SIDE = 192
 _BATCH = 16
@@ -58,19 +58,23 @@ def read_clip(
     Raises:
         UserError: when the file, the range or the size is no good; one line says why.
     """
-    _check_amount(size, max_frames, deinterlace)
+    if max_frames is not None and max_frames < 1:
+        raise UserError(f"max_frames must be at least 1, got {max_frames}")
     with opened(path, start_seconds, end_seconds, size, deinterlace) as reading:
         expected = reading.expected()
-        store = _FrameStore(min(expected, max_frames or expected))
-        for picture, pts, end in reading.pictures():
-            store.append(picture, pts, end)
-            if len(store.times) == max_frames:
-                break
-        facts = reading.facts(store.times, store.end)
-        frames, alpha = store.finish()
+        expected = min(expected, max_frames or expected)
+        frames, alphas = _Gathered(expected), _Gathered(expected)
+        for picture, *_ in islice(reading.pictures(), max_frames):
+            # Alpha takes no memory until a picture comes that has some.
+            if picture.alpha is not None or len(alphas):
+                while len(alphas) < len(frames):
+                    alphas.append(picture.opaque())
+                alphas.append(picture.opaque() if picture.alpha is None else picture.alpha)
+            frames.append(picture.rgb)
+        facts = reading.facts()
         return Clip(
-            frames=frames,
-            alpha=alpha,
+            frames=frames.finish(),
+            alpha=alphas.finish() if len(alphas) else None,
             pts_seconds=facts.pts_seconds,
             end_seconds=facts.end_seconds,
             frame_rate=facts.frame_rate,
@@ -81,17 +85,11 @@ def read_clip(
 
 
 class ShownFrame(NamedTuple):
-    """A frame as it is shown.
+    """A frame as it is shown."""
 
-    Attributes:
-        pts_seconds: when it begins, as the container gives it.
-        duration_seconds: how long it lasts, as far as the file says; otherwise of the nominal rate.
-        pixels: (3, h, w), uint8 in 0..255 or float32 in [0, 1], as it looks over black.
-    """
-
-    pts_seconds: Fraction
-    duration_seconds: Fraction
-    pixels: Tensor
+    pts_seconds: Fraction  # when it begins, as the container gives it
+    duration_seconds: Fraction  # how long it lasts, as far as the file says; otherwise of the nominal rate
+    pixels: Tensor  # (3, h, w), uint8 in 0..255 or float32 in [0, 1], as it looks over black
 
 
 def read_frames(path: str | Path) -> Iterator[ShownFrame]:
@@ -100,27 +98,18 @@ def read_frames(path: str | Path) -> Iterator[ShownFrame]:
     Raises:
         UserError: when the file is no good; one line says why.
     """
-    with opened(path, None, None, None, None) as reading:
-        times, end = [], Fraction(0)
+    with opened(path) as reading:
         for picture, pts, end in reading.pictures():
-            times.append(pts)
-            # A copy where the picture was only turned: tensors cannot go backwards through memory.
-            yield ShownFrame(pts, end - pts, torch.from_numpy(np.ascontiguousarray(picture.rgb)))
-        reading.facts(times, end)  # says what was wrong
+            yield ShownFrame(pts, end - pts, torch.from_numpy(picture.contiguous().rgb))
+        reading.facts()  # says what was wrong
 
 
 class FileScan(NamedTuple, Generic[Seen]):
-    """What going through a file has found.
+    """What going through a file has found."""
 
-    Attributes:
-        facts: of the clip that `read_clip` would give.
-        origin: the file's first timestamp, seconds, from which the part that was asked for counts.
-        seen: what was seen in the small pictures.
-    """
-
-    facts: ClipFacts
-    origin: Fraction
-    seen: Seen
+    facts: ClipFacts  # of the clip that `read_clip` would give
+    origin: Fraction  # the file's first timestamp, seconds, from which the part that was asked for counts
+    seen: Seen  # in the small pictures
 
 
 def scan_clip(
@@ -144,71 +133,17 @@ def scan_clip(
         size: likewise; that of the clip, not of the small pictures.
         deinterlace: likewise.
 
-    Returns:
-        What was found.
-
     Raises:
         UserError: as `read_clip`.
     """
-    _check_amount(size, None, deinterlace)
-    times: list[Fraction] = []
-    ends: list[Fraction] = []
-
-    def batches(reading: Reading) -> Iterator[Tensor]:
-        gathered = []
-        for picture, pts, end in reading.pictures(longest_side):
-            times.append(pts)
-            ends[:] = [end]
-            gathered.append(torch.from_numpy(np.ascontiguousarray(picture.rgb)))
-            if len(gathered) == _BATCH:
-                yield torch.stack(gathered)
-                gathered = []
-        if gathered:
-            yield torch.stack(gathered)
-
     with opened(path, start_seconds, end_seconds, size, deinterlace) as reading:
-        seen = see(batches(reading))
-        return FileScan(reading.facts(times, ends[0]), reading.origin, seen)
+        seen = see(_batches(reading.pictures(longest_side)))
+        return FileScan(reading.facts(), reading.origin, seen)
 
 
-def _check_amount(size: tuple[int, int] | None, max_frames: int | None, deinterlace: str | None) -> None:
-    if max_frames is not None and max_frames < 1:
-        raise UserError(f"max_frames must be at least 1, got {max_frames}")
-    if size is not None and not all(1 <= side <= _LARGEST_SIDE for side in size):
-        raise UserError(f"size must be (height, width) of 1 to {_LARGEST_SIDE} pixels, got {size}")
-    if deinterlace not in (None, *get_args(Deinterlacing)):
-        raise UserError(f"deinterlace must be {' or '.join(get_args(Deinterlacing))}, got {deinterlace!r}")
-
-
-class _FrameStore:
-    """Pictures and their times, gathered into tensors. Alpha takes no memory until a picture comes that has some."""
-
-    def __init__(self, expected: int) -> None:
-        self._expected = expected
-        self._frames = _Gathered(expected)
-        self._alpha: _Gathered | None = None
-        self.times: list[Fraction] = []
-        self.end = Fraction(0)
-
-    def append(self, picture: Picture, pts: Fraction, end: Fraction) -> None:
-        alpha = picture.alpha
-        if self._alpha is None and alpha is not None:
-            self._alpha = _Gathered(self._expected)
-            for _ in self.times:
-                self._alpha.append(_opaque(picture.rgb))
-        if self._alpha is not None:
-            self._alpha.append(_opaque(picture.rgb) if alpha is None else alpha)
-        self._frames.append(picture.rgb)
-        self.times.append(pts)
-        self.end = end
-
-    def finish(self) -> tuple[Tensor, Tensor | None]:
-        return self._frames.finish(), None if self._alpha is None else self._alpha.finish()
-
-
-def _opaque(rgb: np.ndarray) -> np.ndarray:
-    """Alpha (h, w) of a picture (3, h, w) that has none."""
-    return np.full(rgb.shape[1:], 255 if rgb.dtype == np.uint8 else 1, rgb.dtype)
+def _batches(pictures: Iterator[tuple[Picture, Fraction, Fraction]]) -> Iterator[Tensor]:
+    while batch := [torch.from_numpy(picture.contiguous().rgb) for picture, *_ in islice(pictures, _BATCH)]:
+        yield torch.stack(batch)
 
 
 class _Gathered:
@@ -219,21 +154,26 @@ class _Gathered:
     """
 
     def __init__(self, expected: int) -> None:
-        self._room = expected
+        self._expected = expected
         self._blocks: list[np.ndarray] = []
-        self._used = 0
+        self._free = 0  # places in the last block
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
 
     def append(self, array: np.ndarray) -> None:
-        if not self._blocks or self._used == len(self._blocks[-1]):
-            room = self._room if not self._blocks else 16
-            what = f"a clip of {self._room} frames of {array.shape[-1]}x{array.shape[-2]}"
-            check_memory(room * array.nbytes, what, "take a part of it with --start and --end, or smaller frames")
-            self._blocks.append(np.empty((room, *array.shape), array.dtype))
-            self._used = 0
-        self._blocks[-1][self._used] = array
-        self._used += 1
+        if not self._free:
+            self._free = 16 if self._blocks else self._expected
+            what = f"a clip of {self._expected} frames of {array.shape[-1]}x{array.shape[-2]}"
+            advice = "take a part of it with --start and --end, or smaller frames"
+            check_memory(self._free * array.nbytes, what, advice)
+            self._blocks.append(np.empty((self._free, *array.shape), array.dtype))
+        self._blocks[-1][-self._free] = array
+        self._free -= 1
+        self._count += 1
 
     def finish(self) -> Tensor:
-        blocks = [*self._blocks[:-1], self._blocks[-1][: self._used]]
+        gathered = self._blocks[0] if len(self._blocks) == 1 else np.concatenate(self._blocks)
         self._blocks = []
-        return torch.from_numpy(blocks[0] if len(blocks) == 1 else np.concatenate(blocks))
+        return torch.from_numpy(gathered[: self._count])

@@ -7,20 +7,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import get_args
 
 import av
 from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from vfield.core.clip import ClipFacts, reshaped_aspect
+from vfield.core.clip import LARGEST_SIDE, ClipFacts, reshaped_aspect
 from vfield.core.errors import UserError
 from vfield.core.meter import check_memory
-from vfield.video_io.claims import missing_bytes
-from vfield.video_io.clock import Clock, clock_of, told_jumps
-from vfield.video_io.color import open_tags
-from vfield.video_io.files import file_name
-from vfield.video_io.interlace import Deinterlacing, deinterlaced
+from vfield.video_io.clock import Clock, clock_of, picture_packets, told_jumps
+from vfield.video_io.color import tagged_color
+from vfield.video_io.files import missing_bytes, open_to_read
+from vfield.video_io.graph import Deinterlacing, deinterlaced
 from vfield.video_io.rates import camera_rate
 from vfield.video_io.rgb import Picture, RgbConverter
 from vfield.video_io.source import (
@@ -30,7 +30,6 @@ from vfield.video_io.source import (
     find_video,
     logger,
     may_have_alpha,
-    open_input,
     pixel_aspect,
 )
 
@@ -41,12 +40,38 @@ _LOOKED_BACK = (0, 2, 10, 60)
 _PIXEL_BYTES = {"8 bits": 12, "alpha": 33, "deep": 60}
 
 
+@contextmanager
+def opened(
+    path: str | Path,
+    start_seconds: Fraction | float | None = None,
+    end_seconds: Fraction | float | None = None,
+    size: tuple[int, int] | None = None,
+    deinterlace: Deinterlacing | None = None,
+    origin: Fraction | None = None,
+) -> Iterator[Reading]:
+    """Begin to read a part of a file, as `read_clip` has it.
+
+    `origin` is the file's first timestamp where it was read before; then what is to be said of it was said.
+    """
+    if size is not None and not all(1 <= side <= LARGEST_SIDE for side in size):
+        raise UserError(f"size must be (height, width) of 1 to {LARGEST_SIDE} pixels, got {size}")
+    if deinterlace not in (None, *get_args(Deinterlacing)):
+        raise UserError(f"deinterlace must be {' or '.join(get_args(Deinterlacing))}, got {deinterlace!r}")
+    start, end = as_seconds(start_seconds, "start_seconds"), as_seconds(end_seconds, "end_seconds")
+    if end is not None and end <= (start or 0):
+        raise UserError(f"end_seconds must come after start_seconds, got {float(start or 0):g} to {float(end):g}")
+    with open_to_read(path) as container:
+        yield Reading(path, container, (start, end), size, deinterlace, origin)
+
+
 class Reading:
-    """One way through the frames of a file that are shown first in a part of it.
+    """One way through the frames of a file that are shown first in a part of it; see `opened`.
 
     Attributes:
         converter: what makes pictures of frames; None before the first.
         origin: the file's first timestamp, seconds.
+        pts_seconds: of the pictures so far.
+        end_seconds: of the last of them.
     """
 
     def __init__(
@@ -56,23 +81,22 @@ class Reading:
         part: tuple[Fraction | None, Fraction | None],
         size: tuple[int, int] | None,
         deinterlace: Deinterlacing | None,
-        origin: Fraction | None = None,
+        origin: Fraction | None,
     ) -> None:
-        self._path, self._container, self._part = path, container, part
-        self._size, self._deinterlace = size, deinterlace
+        self._path, self._part, self._size, self._deinterlace = path, part, size, deinterlace
         self._stream = find_video(container, path)
-        self._damage = _Damage()
         self._clock = clock_of(path)
         self._rate = camera_rate(path, self._stream)
         self._fields = 2 if deinterlace == "field" else 1
+        self._decoder = _Decoder(path, container, self._stream, self._clock, 1 / self._rate)
+        self._is_new = origin is None
         self.converter: RgbConverter | None = None
-        # A file that is read again has told its origin, and what is to be said of it was said.
-        self._says = origin is None
+        self.pts_seconds: list[Fraction] = []
+        self.end_seconds = Fraction(0)
         self.origin = _first_pts(path, self._clock, 1 / self._rate) if origin is None else origin
         start, end = part
-        if self._says:  # what was read before is there, whatever the header says
-            duration = self._clock.duration_seconds or declared_duration(container, self._stream)
-            _check_range(path, start, end, duration, 1 / self._rate)
+        if self._is_new:  # what was read before is there, whatever the header says
+            self._check_range(self._clock.duration_seconds or declared_duration(container, self._stream))
         self._first = self.origin + (start or 0)
         self._last = None if end is None else self.origin + end
 
@@ -82,283 +106,219 @@ class Reading:
         return 1 / (2 * self._fields * self._rate)
 
     def expected(self) -> int:
-        """About how many pictures there will be, at least 1."""
-        return self._fields * _count_packets(self._path, self._stream, self._clock, self._first, self._last)
+        """About how many pictures there will be, at least 1: the packets' timestamps tell, without decoding."""
+        count, last = 0, self._last
+        for packet in picture_packets(self._path):
+            if packet.pts is None:
+                count += 1
+                continue
+            if last is not None and packet.dts is not None and packet.dts * packet.time_base >= last:
+                break
+            pts = packet.pts * packet.time_base
+            count += pts >= self._first and (last is None or pts < last)
+        return self._fields * max(count, 1)
 
     def pictures(self, longest_side: int | None = None) -> Iterator[tuple[Picture, Fraction, Fraction]]:
         """Each picture, when it is shown, and until when; smaller ones of the shape if a side is given."""
-        between = (self._clock, 1 / self._rate, self._first, self._last, self._deinterlace, self._damage)
-        for pts, frame in _frames_between(self._container, self._stream, *between):
+        for pts, frame in self._frames():
             if self.converter is None:
-                codec = self._stream.codec_context.name
-                converter = RgbConverter(frame, self._size, codec)
-                if longest_side is not None:
-                    converter = RgbConverter(frame, _within(converter, longest_side), codec)
-                self.converter = converter
-                _check_room(self._path, frame, converter)
-                if self._says:
-                    _tell_of_first(self._path, frame, self.converter)
+                self.converter = self._converter(frame, longest_side)
             known = frame.duration and not self._deinterlace  # the filter does not keep durations
             lasting = frame.duration * _time_base(frame) if known else 1 / self._rate / self._fields
-            yield self.converter(frame), pts, pts + lasting
+            self.pts_seconds.append(pts)
+            self.end_seconds = pts + lasting
+            yield self.converter(frame), pts, self.end_seconds
         if self.converter is None:
-            raise UserError(_nothing_read(self._path, *self._part, self._damage))
+            raise self._decoder.nothing_read(*self._part)
 
-    def facts(self, times: list[Fraction], end: Fraction) -> ClipFacts:
+    def facts(self) -> ClipFacts:
         """What is known of the pictures that were read; says what was wrong with the file."""
         assert self.converter is not None
-        self._damage.report(self._path, len(times))
+        self._decoder.tell_damage(len(self.pts_seconds))
         if jumps := self._clock.jumps:
             logger.warning("the clock of %s jumps (%s): joined there, as players do", self._path, told_jumps(jumps))
         upright = self.converter.upright_size
         height, width = self._size or upright
+        aspect = pixel_aspect(self._stream, self.converter.orientation.turns)
         return ClipFacts(
             height=height,
             width=width,
-            pts_seconds=tuple(times),
-            end_seconds=end,
+            pts_seconds=tuple(self.pts_seconds),
+            end_seconds=self.end_seconds,
             frame_rate=self._fields * self._rate,
             color=self.converter.color,
-            pixel_aspect=reshaped_aspect(
-                pixel_aspect(self._stream, self.converter.orientation.turns), upright, (height, width)
-            ),
+            pixel_aspect=reshaped_aspect(aspect, upright, (height, width)),
             source=str(Path(self._path).absolute()),
             has_alpha=self.converter.saw_alpha,
         )
 
-
-@contextmanager
-def opened(
-    path: str | Path,
-    start_seconds: Fraction | float | None,
-    end_seconds: Fraction | float | None,
-    size: tuple[int, int] | None,
-    deinterlace: Deinterlacing | None,
-    origin: Fraction | None = None,
-) -> Iterator[Reading]:
-    """Begin to read a part of a file; `origin` is its first timestamp where it was read before."""
-    part = _checked_range(start_seconds, end_seconds)
-    with open_input(path) as container:
-        yield Reading(path, container, part, size, deinterlace, origin)
-
-
-def _within(converter: RgbConverter, longest_side: int) -> tuple[int, int]:
-    """The size (height, width) of upright pictures made so small that no side is longer."""
-    height, width = converter.upright_size
-    scale = min(1.0, longest_side / max(height, width))
-    return max(1, round(height * scale)), max(1, round(width * scale))
-
-
-def _frames_between(
-    container: InputContainer,
-    stream: VideoStream,
-    clock: Clock,
-    step: Fraction,
-    first: Fraction,
-    last: Fraction | None,
-    deinterlace: Deinterlacing | None,
-    damage: _Damage,
-) -> Iterator[tuple[Fraction, VideoFrame]]:
-    """The frames that are shown first in [first, last), and when."""
-    # To part a frame's fields takes the frame before it, too.
-    needed = first - step if deinterlace else first
-    frames = _timed_frames(_decode_from(container, stream, clock, needed, damage), stream, step, damage)
-    for pts, frame in deinterlaced(frames, deinterlace, step) if deinterlace else frames:
-        if last is not None and pts >= last:
+    def _check_range(self, duration: Fraction | None) -> None:
+        """Refuses a range that the container says lies outside the clip; an end may overshoot by one frame."""
+        start, end = self._part
+        if duration is None:
             return
-        if pts >= first:
-            yield pts, frame
+        after = f"is after the end of {self._path}, which lasts {float(duration):g} s"
+        if start is not None and start >= duration:
+            raise UserError(f"start_seconds {float(start):g} {after}")
+        if end is not None and end > duration + 1 / self._rate:
+            raise UserError(f"end_seconds {float(end):g} {after}")
 
-
-def _check_room(path: str | Path, frame: VideoFrame, converter: RgbConverter) -> None:
-    """Refuses pictures that there is no memory to make, one at a time."""
-    kind = "alpha" if may_have_alpha(frame.format) else "8 bits" if converter.color.bit_depth == 8 else "deep"
-    what = f"to read {path}, of {frame.width}x{frame.height},"
-    advice = "close other programs, or make the picture smaller first"
-    check_memory(frame.width * frame.height * _PIXEL_BYTES[kind], what, advice)
-
-
-def _tell_of_first(path: str | Path, frame: VideoFrame, converter: RgbConverter) -> None:
-    """Says what was taken for granted, and what will look wrong."""
-    unsaid = open_tags(frame)
-    if unsaid:
-        logger.info(
-            "%s does not say its colour %s: taken as %s, by the usual rule (BT.709 from 720 rows or 1280 columns on, "
-            "BT.601 below, limited range)",
-            *(path, ", ".join(unsaid), ", ".join(str(getattr(converter.color, name)) for name in unsaid)),
+    def _frames(self) -> Iterator[tuple[Fraction, VideoFrame]]:
+        """The frames that are shown first in the part, and when."""
+        step = 1 / self._rate
+        # To part a frame's fields takes the frame before it, too.
+        frames = self._decoder.timed(
+            self._decoder.frames_from(self._first - step if self._deinterlace else self._first)
         )
-    if frame.interlaced_frame:
-        logger.warning(
-            "%s is interlaced: what moves is combed; --deinterlace frame, or field for twice the rate, mends it", path
-        )
+        for pts, frame in deinterlaced(frames, self._deinterlace, step) if self._deinterlace else frames:
+            if self._last is not None and pts >= self._last:
+                return
+            if pts >= self._first:
+                yield pts, frame
 
-
-@dataclass
-class _Damage:
-    """What went wrong while decoding, to be told once at the end."""
-
-    errors: int = 0
-    moved: int = 0
-    message: str = ""
-    packets: int = 0
-
-    def add(self, message: str) -> None:
-        self.errors += 1
-        self.message = self.message or message
-
-    def report(self, path: str | Path, count: int) -> None:
-        if self.errors:
-            logger.warning(
-                "%s is damaged (%d decoding errors: %s); read %d frames", path, self.errors, self.message, count
+    def _converter(self, frame: VideoFrame, longest_side: int | None) -> RgbConverter:
+        """What makes pictures of this first frame and all others, if there is memory; says what will look wrong."""
+        path, codec = self._path, self._stream.codec_context.name
+        converter = RgbConverter(frame, self._size, codec)
+        if longest_side is not None:
+            height, width = converter.upright_size
+            scale = min(1.0, longest_side / max(height, width))
+            converter = RgbConverter(frame, (max(1, round(height * scale)), max(1, round(width * scale))), codec)
+        kind = "alpha" if may_have_alpha(frame.format) else "8 bits" if converter.color.bit_depth == 8 else "deep"
+        what = f"to read {path}, of {frame.width}x{frame.height},"
+        advice = "close other programs, or make the picture smaller first"
+        check_memory(frame.width * frame.height * _PIXEL_BYTES[kind], what, advice)
+        if not self._is_new:
+            return converter
+        unsaid = [name for name, tagged in tagged_color(frame).items() if tagged is None]
+        if unsaid:
+            logger.info(
+                "%s does not say its colour %s: taken as %s, by the usual rule (BT.709 from 720 rows or 1280 columns "
+                "on, BT.601 below, limited range)",
+                *(path, ", ".join(unsaid), ", ".join(str(getattr(converter.color, name)) for name in unsaid)),
             )
-        if self.moved:
+        if frame.interlaced_frame:
             logger.warning(
-                "%s: %d frames had timestamps out of order, and were moved after the one before", path, self.moved
+                "%s is interlaced: what moves is combed; --deinterlace frame, or field for twice the rate, mends it",
+                path,
             )
+        return converter
 
 
-def _checked_range(
-    start_seconds: Fraction | float | None, end_seconds: Fraction | float | None
-) -> tuple[Fraction | None, Fraction | None]:
-    start, end = as_seconds(start_seconds, "start_seconds"), as_seconds(end_seconds, "end_seconds")
-    if end is not None and end <= (start or 0):
-        raise UserError(f"end_seconds must come after start_seconds, got {float(start or 0):g} to {float(end):g}")
-    return start, end
-
-
-def _check_range(
-    path: str | Path, start: Fraction | None, end: Fraction | None, duration: Fraction | None, slack: Fraction
-) -> None:
-    """Refuses a range that the container says lies outside the clip; an end may overshoot by one frame."""
-    if duration is None:
-        return
-    if start is not None and start >= duration:
-        raise UserError(f"start_seconds {float(start):g} is after the end of {path}, which lasts {float(duration):g} s")
-    if end is not None and end > duration + slack:
-        raise UserError(f"end_seconds {float(end):g} is after the end of {path}, which lasts {float(duration):g} s")
-
-
-def _nothing_read(path: str | Path, start: Fraction | None, end: Fraction | None, damage: _Damage) -> str:
-    if damage.errors:
-        return f"no frame of {path} can be decoded: {damage.message}; the file is damaged"
-    until = "its end" if end is None else f"{float(end):g} s"
-    return f"{path} has no frame from {float(start or 0):g} s to {until}; widen the range"
+def _first_pts(path: str | Path, clock: Clock, step: Fraction) -> Fraction:
+    """The clip's own first timestamp. Opens the file anew: raw streams cannot be wound back."""
+    with open_to_read(path) as container:
+        decoder = _Decoder(path, container, find_video(container, path), clock, step)
+        for pts, _ in decoder.timed(decoder.frames()):
+            return pts
+    raise decoder.nothing_read(None, None) if decoder.errors else UserError(f"{path} has no frames in it")
 
 
 def _time_base(frame: VideoFrame) -> Fraction:
     return frame.time_base or Fraction(1, 25)
 
 
-def _decode(container: InputContainer, stream: VideoStream, clock: Clock, damage: _Damage) -> Iterator[VideoFrame]:
-    """All frames from the container's present position on; errors are noted, and what follows them still comes."""
-    packets = clock.demux(container, stream)
-    decoder = decoder_of(stream)
-    while True:
-        try:
-            packet = next(packets, None)
-        except av.FFmpegError as error:
-            damage.add(str(error.strerror))
-            return
-        if packet is None:
-            return
-        damage.packets += packet.size > 0
-        try:
-            yield from decoder.decode(packet)
-        except av.EOFError:
-            return
-        except av.FFmpegError as error:
-            damage.add(str(error.strerror))
+@dataclass
+class _Decoder:
+    """The frames of an open file, timed; and what went wrong with them, to be told once at the end."""
 
+    path: str | Path
+    container: InputContainer
+    stream: VideoStream
+    clock: Clock
+    step: Fraction
+    errors: int = 0
+    message: str = ""
+    moved: int = 0
+    packets: int = 0
 
-def _first_pts(path: str | Path, clock: Clock, step: Fraction) -> Fraction:
-    """The clip's own first timestamp. Opens the file anew: raw streams cannot be wound back."""
-    damage = _Damage()
-    with open_input(path) as container:
-        stream = find_video(container, path)
-        for pts, _ in _timed_frames(_decode(container, stream, clock, damage), stream, step, damage):
-            return pts
-    raise UserError(_nothing_read(path, None, None, damage) if damage.errors else f"{path} has no frames in it")
+    def _note(self, message: str) -> None:
+        self.errors += 1
+        self.message = self.message or message
 
+    def tell_damage(self, count: int) -> None:
+        if self.errors:
+            told = (self.path, self.errors, self.message, count)
+            logger.warning("%s is damaged (%d decoding errors: %s); read %d frames", *told)
+        if self.moved:
+            late = "%s: %d frames had timestamps out of order, and were moved after the one before"
+            logger.warning(late, self.path, self.moved)
 
-def _decode_from(
-    container: InputContainer, stream: VideoStream, clock: Clock, first: Fraction, damage: _Damage
-) -> Iterator[VideoFrame]:
-    """Frames from the keyframe at or before `first` on, or from the beginning where seeking does not land there."""
-    for earlier in _LOOKED_BACK if _may_seek(container, clock) else ():
-        begin, time_base = stream.start_time, stream.time_base
-        if begin is None or time_base is None or first - earlier <= begin * time_base:
-            break
-        try:
-            container.seek(int((first - earlier) / time_base), stream=stream)
-        except av.FFmpegError:
-            logger.info("%s cannot be wound forward; decoding it from its beginning", file_name(container))
-            break
-        frames = _decode(container, stream, clock, damage)
-        landed = next(frames, None)
-        if landed is not None and landed.pts is not None and landed.pts * _time_base(landed) <= first:
-            yield landed
-            yield from frames
-            return
-        container.seek(min(begin, 0), stream=stream)
-    damage.packets = 0
-    yield from _decode(container, stream, clock, damage)
-    # An edit list hides frames that are counted all the same; the index of an MP4 has only those that are to be read.
-    stored = len(stream.index_entries) if "mp4" in container.format.name else stream.frames
-    # FFmpeg takes the end of the file for the end of the video, without an error.
-    kind, missing = container.format.name, missing_bytes(file_name(container))
-    # An AVI counts frames that repeat the one before, too, which are empty and which FFmpeg leaves out.
-    if damage.packets < stored and (kind != "avi" or missing):
-        damage.add(f"the file ends after {damage.packets} of {stored} frames")
-    elif missing and not stored:
-        damage.add(f"the file ends after {damage.packets} frames, {missing} bytes before its header says")
+    def nothing_read(self, start: Fraction | None, end: Fraction | None) -> UserError:
+        if self.errors:
+            return UserError(f"no frame of {self.path} can be decoded: {self.message}; the file is damaged")
+        until = "its end" if end is None else f"{float(end):g} s"
+        return UserError(f"{self.path} has no frame from {float(start or 0):g} s to {until}; widen the range")
 
+    def frames(self) -> Iterator[VideoFrame]:
+        """All frames from the container's present position on; what follows errors still comes."""
+        packets = self.clock.demux(self.container, self.stream)
+        decoder = decoder_of(self.stream)
+        while True:
+            try:
+                packet = next(packets, None)
+            except av.FFmpegError as error:
+                self._note(str(error.strerror))
+                return
+            if packet is None:
+                return
+            self.packets += packet.size > 0
+            try:
+                yield from decoder.decode(packet)
+            except av.EOFError:
+                return
+            except av.FFmpegError as error:
+                self._note(str(error.strerror))
 
-def _may_seek(container: InputContainer, clock: Clock) -> bool:
-    """Whether the times of a file tell where its frames are.
+    def frames_from(self, first: Fraction) -> Iterator[VideoFrame]:
+        """Frames from the keyframe at or before `first` on, or from the beginning where seeking does not land there."""
+        container, stream, kind = self.container, self.stream, self.container.format.name
+        # Times do not tell where frames are if they come again. In program streams frames may have none, and get others
+        # from a place in the middle.
+        may_seek = not self.clock.jumps and kind != "mpeg"
+        for earlier in _LOOKED_BACK if may_seek else ():
+            begin, time_base = stream.start_time, stream.time_base
+            if begin is None or time_base is None or first - earlier <= begin * time_base:
+                break
+            try:
+                container.seek(int((first - earlier) / time_base), stream=stream)
+            except av.FFmpegError:
+                logger.info("%s cannot be wound forward; decoding it from its beginning", self.path)
+                break
+            frames = self.frames()
+            landed = next(frames, None)
+            if landed is not None and landed.pts is not None and landed.pts * _time_base(landed) <= first:
+                yield landed
+                yield from frames
+                return
+            container.seek(min(begin, 0), stream=stream)
+        self.packets = 0
+        yield from self.frames()
+        # An edit list hides frames that are counted all the same; the index of an MP4 has only those that are to be
+        # read.
+        stored = len(stream.index_entries) if "mp4" in kind else stream.frames
+        # FFmpeg takes the end of the file for the end of the video, without an error.
+        missing = missing_bytes(self.path)
+        # An AVI counts frames that repeat the one before, too, which are empty and which FFmpeg leaves out.
+        if self.packets < stored and (kind != "avi" or missing):
+            self._note(f"the file ends after {self.packets} of {stored} frames")
+        elif missing and not stored:
+            self._note(f"the file ends after {self.packets} frames, {missing} bytes before its header says")
 
-    They do not where they come again. In program streams frames may have none, and get others from a place in the
-    middle.
-    """
-    return not clock.jumps and container.format.name != "mpeg"
-
-
-def _timed_frames(
-    frames: Iterator[VideoFrame], stream: VideoStream, step: Fraction, damage: _Damage
-) -> Iterator[tuple[Fraction, VideoFrame]]:
-    """Each frame with its exact presentation time; times strictly increase, and no frame is lost for its time."""
-    previous: Fraction | None = None
-    # AVI keeps no presentation times: what FFmpeg gives as pts goes back and forth with the order of coding.
-    unordered = stream.container.format.name == "avi"
-    for frame in frames:
-        ticks = frame.dts if unordered and frame.dts is not None else frame.pts
-        if ticks is None or (unordered and frame.dts is None and previous is not None):
-            pts = Fraction(0) if previous is None else previous + step
-        else:
-            pts = ticks * _time_base(frame)
-        if previous is not None and pts <= previous:
-            # Half a step: a whole one would run into the next frame, and push every frame after it.
-            pts = previous + step / 2
-            damage.moved += 1
-        previous = pts
-        yield pts, frame
-
-
-def _count_packets(path: str | Path, decoded: VideoStream, clock: Clock, first: Fraction, last: Fraction | None) -> int:
-    """How many frames to expect in [first, last): the packets' timestamps tell, without decoding. At least 1."""
-    count = 0
-    with open_input(path) as container:
-        stream = container.streams[decoded.index]
-        try:
-            for packet in clock.demux(container, stream):
-                if packet.size == 0:
-                    continue
-                if packet.pts is None:
-                    count += 1
-                    continue
-                if last is not None and packet.dts is not None and packet.dts * packet.time_base >= last:
-                    break
-                pts = packet.pts * packet.time_base
-                count += pts >= first and (last is None or pts < last)
-        except av.FFmpegError:
-            return max(count, 1)  # Only an estimate for memory: decoding meets the same error and reports it.
-    return max(count, 1)
+    def timed(self, frames: Iterator[VideoFrame]) -> Iterator[tuple[Fraction, VideoFrame]]:
+        """Each frame with its exact presentation time; times strictly increase, and no frame is lost for its time."""
+        previous: Fraction | None = None
+        # AVI keeps no presentation times: what FFmpeg gives as pts goes back and forth with the order of coding.
+        unordered = self.container.format.name == "avi"
+        for frame in frames:
+            ticks = frame.dts if unordered and frame.dts is not None else frame.pts
+            if ticks is None or (unordered and frame.dts is None and previous is not None):
+                pts = Fraction(0) if previous is None else previous + self.step
+            else:
+                pts = ticks * _time_base(frame)
+            if previous is not None and pts <= previous:
+                # Half a step: a whole one would run into the next frame, and push every frame after it.
+                pts = previous + self.step / 2
+                self.moved += 1
+            previous = pts
+            yield pts, frame

@@ -10,9 +10,12 @@ from av.video.frame import VideoFrame
 from einops import rearrange, repeat
 
 from vfield.core.clip import ColorInfo
-from vfield.video_io.color import is_grey, resolve_color, tag, yuv16_to_rgb
+from vfield.video_io.color import is_grey, resolve_color, rgb_frame, tag, yuv16_to_rgb
 from vfield.video_io.graph import ACCURATE, FilterChain, chroma_left, even_size
 from vfield.video_io.source import may_have_alpha, orientation
+
+# Codecs whose chroma lies between the columns; frames say nothing about it here.
+_CENTRED_CHROMA = {"mjpeg", "mpeg1video", "h263", "webp"}
 
 
 class Picture(NamedTuple):
@@ -27,6 +30,14 @@ class Picture(NamedTuple):
     rgb: np.ndarray
     alpha: np.ndarray | None
 
+    def contiguous(self) -> Picture:
+        """A copy where the picture was only turned: tensors cannot go backwards through memory."""
+        return Picture(np.ascontiguousarray(self.rgb), None if self.alpha is None else np.ascontiguousarray(self.alpha))
+
+    def opaque(self) -> np.ndarray:
+        """The alpha (h, w) of a picture that has none."""
+        return np.full(self.rgb.shape[1:], 255 if self.rgb.dtype == np.uint8 else 1, self.rgb.dtype)
+
 
 class RgbConverter:
     """Decoded frames to upright pictures of one size: uint8, or float32 for sources beyond 8 bits.
@@ -36,24 +47,19 @@ class RgbConverter:
         orientation: how the stored picture is turned to be upright.
         upright_size: (height, width) of the upright picture as it is stored.
         saw_alpha: whether any pixel so far was not opaque.
-
-    Args:
-        first: the first frame, whose facts hold for all.
-        size: (height, width) of the upright picture; None for the first frame's.
-        codec: that the frames are coded in, FFmpeg's name. Most have chroma on the even columns.
     """
 
     def __init__(self, first: VideoFrame, size: tuple[int, int] | None, codec: str) -> None:
+        """Go by the first frame, for upright pictures of (height, width), or of its size; the codec places chroma."""
         self.color: ColorInfo = resolve_color(first)
         self.orientation = orientation(first)
-        sideways = self.orientation.turns % 2
-        self.upright_size = (first.width, first.height) if sideways else (first.height, first.width)
         self.saw_alpha = False
-        if size is None:
-            self._height, self._width = first.height, first.width
-        else:
-            self._height, self._width = (size[1], size[0]) if sideways else size
-        self._to_rgba, self._to_rgb = (_Chain(codec in _CENTRED_CHROMA) for _ in range(2))
+        stored = (first.height, first.width)
+        sideways = self.orientation.turns % 2
+        self.upright_size = stored[::-1] if sideways else stored
+        self._size = stored if size is None else (size[1], size[0]) if sideways else size
+        self._chroma_is_centred = codec in _CENTRED_CHROMA
+        self._chains: dict[str, tuple[tuple[int, int, str], FilterChain]] = {}
 
     def __call__(self, frame: VideoFrame) -> Picture:
         """The picture of a frame."""
@@ -66,8 +72,7 @@ class RgbConverter:
             coded = ColorInfo("gbr", "pc", bit_depth=coded.bit_depth)
         elif is_grey(frame.format.name) and coded.bit_depth > 8:
             # To 16 bits of grey, not of colour: swscale rounds on the way there.
-            size = (self._height, self._width)
-            grey: np.ndarray = self._to_rgb(frame, coded, _GREY_FORMATS, size).to_ndarray()
+            grey = self._reformatted(frame, coded, "gray16le", self._size)
             return Picture(self._upright(repeat(grey / np.float32(65535), "h w -> c h w", c=3)), None)
         rgb = self._upright(self._scaled(frame, coded))
         # As a grey picture by the way that colours go, so that both are rounded and clipped alike.
@@ -75,8 +80,9 @@ class RgbConverter:
 
     def _scaled(self, frame: VideoFrame, coded: ColorInfo) -> np.ndarray:
         """(3, h, w) of the size asked for, but not turned yet."""
-        pixels: np.ndarray = self._to_rgb(frame, coded, _RGB_FORMATS, (self._height, self._width)).to_ndarray()
-        return _to_rgb(pixels, coded)
+        deep = "rgb48le" if coded.matrix == "gbr" else "yuv444p16le"  # YUV until `yuv16_to_rgb`
+        target = "rgb24" if coded.bit_depth == 8 else deep
+        return _to_rgb(self._reformatted(frame, coded, target, self._size), coded)
 
     def _upright(self, rgb: np.ndarray) -> np.ndarray:
         if self.orientation.mirrored:
@@ -86,37 +92,38 @@ class RgbConverter:
     def _flattened(self, frame: VideoFrame) -> tuple[VideoFrame, VideoFrame | None]:
         """The frame over black, and its alpha in all channels unless everything is opaque: RGB of 8 or 16 bits."""
         color = replace(self.color, matrix="gbr") if is_grey(frame.format.name) else self.color
-        pixels = self._to_rgba(frame, color, _RGBA_FORMATS, (frame.height, frame.width)).to_ndarray()
+        kind, most = (np.uint8, np.float32(255)) if color.bit_depth == 8 else (np.uint16, np.float32(65535))
+        deep = "rgba64le" if color.matrix == "gbr" else "yuva444p16le"
+        target = "rgba" if color.bit_depth == 8 else deep
+        pixels = self._reformatted(frame, color, target, (frame.height, frame.width))
         alpha = _plane_of_alpha(frame)
-        most = np.float32(255 if color.bit_depth == 8 else 65535)
         if alpha is None:
             alpha = pixels[..., 3] / most
         opaque = not bool((alpha < 1).any())
         self.saw_alpha = self.saw_alpha or not opaque
         rgb = _to_rgb(pixels[..., :3], color) * alpha
-        flat = _frame_of(rgb if color.bit_depth == 8 else rgb * most, color)
-        return flat, None if opaque else _frame_of(repeat(alpha * most, "h w -> c h w", c=3), color)
+        flat = rgb_frame(np.rint(rgb if color.bit_depth == 8 else rgb * most).astype(kind))
+        if opaque:
+            return flat, None
+        return flat, rgb_frame(repeat(np.rint(alpha * most).astype(kind), "h w -> c h w", c=3))
 
-
-def _frame_of(words: np.ndarray, color: ColorInfo) -> VideoFrame:
-    """(3, h, w) in 0..255 as RGB of 8 bits, or in 0..65535 as RGB of 16 for deeper colours."""
-    kind, name = (np.uint8, "rgb24") if color.bit_depth == 8 else (np.uint16, "rgb48le")
-    made = VideoFrame.from_ndarray(np.ascontiguousarray(rearrange(np.rint(words).astype(kind), "c h w -> h w c")), name)
-    tag(made, ColorInfo("gbr", "pc"))
-    return made
-
-
-# Codecs whose chroma lies between the columns; frames say nothing about it here.
-_CENTRED_CHROMA = {"mjpeg", "mpeg1video", "h263", "webp"}
-# Targets by (8 bits, RGB or YUV). Deep YUV stays YUV until `yuv16_to_rgb`.
-_RGB_FORMATS = {(True, True): "rgb24", (True, False): "rgb24", (False, True): "rgb48le", (False, False): "yuv444p16le"}
-_RGBA_FORMATS = {
-    (True, True): "rgba",
-    (True, False): "rgba",
-    (False, True): "rgba64le",
-    (False, False): "yuva444p16le",
-}
-_GREY_FORMATS = dict.fromkeys(_RGB_FORMATS, "gray16le")
+    def _reformatted(self, frame: VideoFrame, color: ColorInfo, target: str, size: tuple[int, int]) -> np.ndarray:
+        """A frame through swscale; its chain is built anew when a stream changes its size or format half-way."""
+        stored = (frame.height, frame.width)
+        described = (*stored, frame.format.name)
+        even = even_size(frame.format, *stored)
+        if even != stored:
+            frame = _evened(frame, even)
+            tag(frame, color)
+        if color.matrix != "gbr" and color.bit_depth > 8:
+            frame.color_range = 1  # only the word size changes, which must not touch the range
+        known, chain = self._chains.get(target, (None, None))
+        if chain is None or known != described:
+            located = "" if self._chroma_is_centred else chroma_left(frame.format).format("in")
+            chain = FilterChain(frame, _filters(stored, even, color, target, size, located))
+            self._chains[target] = described, chain
+        pixels: np.ndarray = chain.map(frame).to_ndarray()
+        return pixels
 
 
 def _plane_of_alpha(frame: VideoFrame) -> np.ndarray | None:
@@ -136,40 +143,10 @@ def _plane_of_alpha(frame: VideoFrame) -> np.ndarray | None:
 
 def _to_rgb(pixels: np.ndarray, color: ColorInfo) -> np.ndarray:
     """(h, w, 3) as the chains give them to (3, h, w), uint8 or float32 in [0, 1]."""
-    if color.bit_depth == 8:
-        rgb: np.ndarray = rearrange(pixels, "h w c -> c h w")
-        return rgb
-    if color.matrix == "gbr":
-        deep: np.ndarray = rearrange(pixels / np.float32(65535), "h w c -> c h w")
-        return deep
-    return yuv16_to_rgb(pixels, color)
-
-
-class _Chain:
-    """swscale to one size and format; built anew when a stream changes its size or format half-way."""
-
-    def __init__(self, chroma_is_centred: bool) -> None:
-        self._chroma_is_centred = chroma_is_centred
-        self._chain: FilterChain | None = None
-        self._input: tuple[int, int, str] | None = None
-
-    def __call__(
-        self, frame: VideoFrame, color: ColorInfo, formats: dict[tuple[bool, bool], str], size: tuple[int, int]
-    ) -> VideoFrame:
-        is_rgb = color.matrix == "gbr"
-        stored = (frame.height, frame.width)
-        described = (*stored, frame.format.name)
-        even = even_size(frame.format, *stored)
-        if even != stored:
-            frame = _evened(frame, even)
-            tag(frame, color)
-        if not is_rgb and color.bit_depth > 8:
-            frame.color_range = 1  # only the word size changes, which must not touch the range
-        if self._chain is None or described != self._input:
-            located = "" if self._chroma_is_centred else chroma_left(frame.format).format("in")
-            filters = _filters(stored, even, color, formats[color.bit_depth == 8, is_rgb], size, located)
-            self._chain, self._input = FilterChain(frame, filters), described
-        return self._chain.map(frame)
+    if color.bit_depth > 8 and color.matrix != "gbr":
+        return yuv16_to_rgb(pixels, color)
+    rgb: np.ndarray = rearrange(pixels, "h w c -> c h w")
+    return rgb if color.bit_depth == 8 else rgb / np.float32(65535)
 
 
 def _evened(frame: VideoFrame, even: tuple[int, int]) -> VideoFrame:
@@ -185,24 +162,21 @@ def _evened(frame: VideoFrame, even: tuple[int, int]) -> VideoFrame:
 def _filters(
     stored: tuple[int, int], even: tuple[int, int], color: ColorInfo, target: str, size: tuple[int, int], located: str
 ) -> list[tuple[str, str]]:
+    if color.matrix == "gbr":
+        coded = located
+    elif color.bit_depth == 8:
+        coded = f":in_color_matrix={color.matrix}:in_range={color.range}:out_range=pc{located}"
+    else:
+        coded = f":in_range=tv:out_range=tv{located}"
     smaller = size[0] <= stored[0] and size[1] <= stored[1]
     kernel = "area" if smaller and size != stored else "bicubic"
-    if color.matrix == "gbr":
-        coded = ""
-    elif color.bit_depth == 8:
-        coded = f":in_color_matrix={color.matrix}:in_range={color.range}:out_range=pc"
-    else:
-        coded = ":in_range=tv:out_range=tv"
-    coded += located
+    formatted = ("format", target)
     if even == stored:
-        return [("scale", _scaling(size, kernel) + coded), ("format", target)]
-    full = [
-        ("scale", _scaling(even, "bicubic") + coded),
-        ("format", target),
-        ("crop", f"w={stored[1]}:h={stored[0]}:x=0:y=0"),
-    ]
-    return full if size == stored else [*full, ("scale", _scaling(size, kernel)), ("format", target)]
+        return [_scale(size, kernel, coded), formatted]
+    cropped = ("crop", f"w={stored[1]}:h={stored[0]}:x=0:y=0")
+    full = [_scale(even, "bicubic", coded), formatted, cropped]
+    return full if size == stored else [*full, _scale(size, kernel), formatted]
 
 
-def _scaling(size: tuple[int, int], kernel: str) -> str:
-    return f"w={size[1]}:h={size[0]}:flags={kernel}+{ACCURATE}:sws_dither=none"
+def _scale(size: tuple[int, int], kernel: str, coded: str = "") -> tuple[str, str]:
+    return "scale", f"w={size[1]}:h={size[0]}:flags={kernel}+{ACCURATE}:sws_dither=none{coded}"

@@ -5,9 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
@@ -22,64 +19,19 @@ from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from vfield.core.clip import ColorInfo
 from vfield.core.errors import UserError
 from vfield.core.meter import check_memory
 from vfield.core.timing import as_typed
-from vfield.video_io.color import resolve_color
 from vfield.video_io.files import open_to_read
-from vfield.video_io.side_data import side_data
+from vfield.video_io.tags import side_data
 
 logger = logging.getLogger("vfield")
 
 # Codecs whose alpha is a second picture in the container, and the decoders that look at it.
 _ALPHA_ASIDE = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 _FALLBACK_RATE = Fraction(25)
-# To look at a file is to be cheap: a larger frame is not decoded for it, bytes.
-_MOST_DECODED = 500_000_000
+_MOST_DECODED = 500_000_000  # bytes of a frame: to look at a file is to be cheap
 _USUAL_BITS = 12  # of a pixel, where the header does not tell its format
-
-
-@dataclass(frozen=True)
-class VideoInfo:
-    """What a file says about its picture, found by decoding one frame.
-
-    Attributes:
-        width: columns of the upright picture.
-        height: rows of the upright picture.
-        frame_rate: nominal frames per second.
-        duration_seconds: length of the video as its container gives it, or None.
-        frame_count: number of frames, or None where the container does not count them.
-        codec: FFmpeg's name of the codec, for example "h264".
-        pixel_format: FFmpeg's name of the pixel format, for example "yuv420p".
-        color: resolved colour facts.
-        rotation: degrees anticlockwise by which the stored picture has to be turned to be upright.
-        pixel_aspect: width / height of one pixel of the upright picture.
-        audio_codecs: the codec of each audio stream; "unknown" for one that this FFmpeg cannot decode.
-    """
-
-    width: int
-    height: int
-    frame_rate: Fraction
-    duration_seconds: Fraction | None
-    frame_count: int | None
-    codec: str
-    pixel_format: str
-    color: ColorInfo
-    rotation: int
-    pixel_aspect: Fraction
-    audio_codecs: tuple[str, ...]
-
-
-@contextmanager
-def open_input(path: str | Path) -> Iterator[InputContainer]:
-    """The open file.
-
-    Raises:
-        UserError: when there is no such file, or FFmpeg knows nothing to do with it.
-    """
-    with open_to_read(path) as container:
-        yield container
 
 
 def find_video(container: InputContainer, path: str | Path) -> VideoStream:
@@ -97,11 +49,11 @@ def find_video(container: InputContainer, path: str | Path) -> VideoStream:
     stream.thread_type = "AUTO"
     context = stream.codec_context
     what = f"to decode {path}, of {context.width}x{context.height},"
-    check_memory(decoding_bytes(stream), what, "close other programs, or make the picture smaller first")
+    check_memory(_decoding_bytes(stream), what, "close other programs, or make the picture smaller first")
     return stream
 
 
-def decoding_bytes(stream: VideoStream) -> float:
+def _decoding_bytes(stream: VideoStream) -> float:
     """The memory that decoding one frame takes at least, as the file's header tells it: the picture, and half again."""
     context = stream.codec_context
     bits = VideoFormat(context.pix_fmt).padded_bits_per_pixel if context.pix_fmt else _USUAL_BITS
@@ -113,12 +65,8 @@ def may_have_alpha(described: VideoFormat) -> bool:
     return described.has_palette or any(component.is_alpha for component in described.components)
 
 
-def stores_alpha(stream: VideoStream, frame: VideoFrame) -> bool:
-    """Whether a stream has an alpha channel, in its frames' format (of which this is one) or beside them."""
-    return may_have_alpha(frame.format) or _has_alpha_aside(stream)
-
-
-def _has_alpha_aside(stream: VideoStream) -> bool:
+def has_alpha_aside(stream: VideoStream) -> bool:
+    """Whether a stream has alpha not in its frames but beside them."""
     # Programs write it as a tag, too, in capitals.
     tags = {name.lower(): value for name, value in stream.metadata.items()}
     return stream.codec.canonical_name in _ALPHA_ASIDE and tags.get("alpha_mode") == "1"
@@ -130,13 +78,17 @@ def decoder_of(stream: VideoStream) -> VideoCodecContext:
     FFmpeg's own decoders of the two leave alpha out, which lies in packets' side data.
     """
     own = stream.codec_context
-    if not _has_alpha_aside(stream):
+    if not has_alpha_aside(stream):
         return own
     decoder = CodecContext.create(_ALPHA_ASIDE[own.codec.canonical_name], "r")
     assert isinstance(decoder, VideoCodecContext)
-    for name in ("color_range", "colorspace", "color_primaries", "color_trc"):
-        setattr(decoder, name, getattr(own, name))
+    _copy_tags(own, decoder)
     return decoder
+
+
+def _copy_tags(context: VideoCodecContext, target: VideoCodecContext | VideoFrame) -> None:
+    for name in ("color_range", "colorspace", "color_primaries", "color_trc"):
+        setattr(target, name, getattr(context, name))
 
 
 def codec_name(stream: Stream) -> str:
@@ -150,22 +102,14 @@ def nominal_rate(stream: VideoStream) -> Fraction:
     if stream.start_time is None:
         # A raw stream has no timestamps to average; FFmpeg then calls the average 25, but may know the rate itself.
         rates = [stream.guessed_rate, stream.average_rate]
-    for rate in rates:
-        if rate is not None and 0 < rate <= 1000:
-            return rate
-    return _FALLBACK_RATE
+    return next((rate for rate in rates if rate is not None and 0 < rate <= 1000), _FALLBACK_RATE)
 
 
 class Orientation(NamedTuple):
-    """How the stored picture becomes upright.
+    """How the stored picture becomes upright."""
 
-    Attributes:
-        mirrored: whether it is first flipped left to right.
-        turns: quarter turns anticlockwise, 0 to 3, after that.
-    """
-
-    mirrored: bool
-    turns: int
+    mirrored: bool  # whether it is first flipped left to right
+    turns: int  # quarter turns anticlockwise, 0 to 3, after that
 
 
 def orientation(frame: VideoFrame) -> Orientation:
@@ -202,7 +146,7 @@ def has_audio(path: str | Path) -> bool:
     Raises:
         UserError: when the file cannot be opened.
     """
-    with open_input(path) as container:
+    with open_to_read(path) as container:
         return bool(container.streams.audio)
 
 
@@ -215,11 +159,10 @@ def first_frame(container: InputContainer, stream: VideoStream, path: str | Path
         UserError: when it has none, or none that can be decoded.
     """
     context = stream.codec_context
-    if decoding_bytes(stream) > _MOST_DECODED and context.pix_fmt is not None:
+    if _decoding_bytes(stream) > _MOST_DECODED and context.pix_fmt is not None:
         logger.info("%s is very large: it is taken as its header says, without a look at what it holds", path)
         frame = VideoFrame(context.width, context.height, context.pix_fmt)
-        frame.color_range, frame.colorspace = context.color_range, context.colorspace
-        frame.color_primaries, frame.color_trc = context.color_primaries, context.color_trc
+        _copy_tags(context, frame)
         return frame
     try:
         decoded = next(container.decode(stream), None)
@@ -228,25 +171,6 @@ def first_frame(container: InputContainer, stream: VideoStream, path: str | Path
     if decoded is None:
         raise UserError(f"{path} has no frames in it")
     return decoded
-
-
-def info_of(container: InputContainer, stream: VideoStream, frame: VideoFrame) -> VideoInfo:
-    """What an open file says about its picture, given its first frame."""
-    turns = orientation(frame).turns
-    width, height = (frame.height, frame.width) if turns % 2 else (frame.width, frame.height)
-    return VideoInfo(
-        width=width,
-        height=height,
-        frame_rate=nominal_rate(stream),
-        duration_seconds=declared_duration(container, stream),
-        frame_count=stream.frames or None,
-        codec=stream.codec.canonical_name,
-        pixel_format=frame.format.name,
-        color=resolve_color(frame),
-        rotation=turns * 90,
-        pixel_aspect=pixel_aspect(stream, turns),
-        audio_codecs=tuple(codec_name(audio) for audio in container.streams.audio),
-    )
 
 
 def as_seconds(value: Fraction | float | None, name: str) -> Fraction | None:

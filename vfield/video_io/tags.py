@@ -1,20 +1,18 @@
-"""Metadata of files and tracks: what of it says something about the content, and not about the file that held it."""
+"""Metadata of files and tracks, where it tells of the content; and what frames carry beside their pixels."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from av.container import Container
+from av.sidedata.sidedata import Type
 from av.stream import Stream
+from av.video.frame import VideoFrame
 
 # Facts of the source's file, its coding and its length, which are another's or untrue in a new file. Upright pictures
 # need no rotation; a timecode counts frames that are no longer there, and is counted anew (marks.py).
-_OF_THE_FILE = frozenset(
-    [
-        *("major_brand", "minor_version", "compatible_brands", "encoder", "vendor_id", "handler_name"),
-        *("duration", "bps", "number_of_frames", "number_of_bytes", "rotate", "timecode"),
-    ]
-)
+_OF_THE_FILE = {"major_brand", "minor_version", "compatible_brands", "encoder", "vendor_id", "handler_name"}
+_OF_THE_FILE |= {"duration", "bps", "number_of_frames", "number_of_bytes", "rotate", "timecode"}
 # FFmpeg knows QuickTime's own list of languages by only one of their two ISO 639-2 codes.
 _QUICKTIME_LANGUAGES = {"deu": "ger", "nld": "dut", "ell": "gre", "isl": "ice"}
 
@@ -48,3 +46,21 @@ def lost_tags(source: Mapping[str, str], written: Container) -> list[str]:
     """Names of the content's tags that a written file does not have."""
     there = {key.lower() for key in written.metadata}
     return sorted({key.lower() for key in content_tags(source)} - there)
+
+
+def _unlisted(kind: type[Type], number: int) -> Type:
+    """A kind of side data that FFmpeg has and PyAV's list of them has not, such as EXIF."""
+    made: Type = object.__new__(kind)
+    vars(made).update(_name_=f"UNLISTED_{number}", _value_=number)
+    return made
+
+
+# PyAV looks up every kind that a frame carries before it gives any, and raises for one that it does not know. An enum's
+# own way to take a value that is not listed is this method, of which PyAV has none.
+setattr(Type, "_missing_", classmethod(_unlisted))  # noqa: B010  # to the type checker, methods are not for setting
+
+
+def side_data(frame: VideoFrame, kind: Type) -> bytes | None:
+    """What a decoded frame carries of this kind, as FFmpeg lays it out; None for nothing."""
+    found = frame.side_data.get(kind)  # type: ignore[call-overload]  # PyAV's stubs know only numbers as keys
+    return None if found is None else bytes(found)
