@@ -7,14 +7,14 @@ from collections.abc import Callable
 import pytest
 import torch
 from scenes import moving, translating, with_cut
+from test_repeats import find_repeats
 from torch import Tensor
 
 from vfield.core.clip import to_uint8
 from vfield.core.errors import UserError
 from vfield.core.frames import MadeFrames
-from vfield.prepare.repeats import find_repeats
 from vfield.prepare.scan import Scan, scan_batches, scan_frames
-from vfield.prepare.shots import find_shots, flashes_apart
+from vfield.prepare.shots import ShotSearch
 
 SIZE = (24, 32)
 
@@ -60,7 +60,9 @@ CLIPS = {
 
 def found_apart(frames: Tensor) -> Scan:
     """What each search finds on its own."""
-    shots = flashes_apart(frames, find_shots(frames))
+    search = ShotSearch()
+    search.add(frames)
+    shots = search.shots_and_flashes()
     return Scan(shots, find_repeats(frames, shots))
 
 

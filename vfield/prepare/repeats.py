@@ -32,24 +32,16 @@ _BLOCKS = 24  # along the longer side of the picture
 _LONGEST_SIDE = 1024  # of what is compared, pixels
 
 
-def find_repeats(frames: Tensor, shots: Sequence[range]) -> list[int]:
+def repeats_of(changes: Tensor, shots: Sequence[range]) -> list[int]:
     """The frames that repeat the one before them and are held, as opposed to stills.
 
     Args:
-        frames: (t, 3, h, w) RGB, uint8 in 0..255 or float in [0, 1].
+        changes: (t - 1, 2) by `change_between`: how each of t frames differs from the next.
         shots: runs of frames between cuts, that together cover range(t).
 
     Returns:
         Indices of frames, increasing; never the first of a shot.
     """
-    if len(frames) == 1:
-        return []
-    changes = torch.stack([change_between(frames[i], frames[i + 1]) for i in range(len(frames) - 1)])
-    return repeats_of(changes, shots)
-
-
-def repeats_of(changes: Tensor, shots: Sequence[range]) -> list[int]:
-    """As `find_repeats`, from how each frame differs from the next: (t - 1, 2), by `change_between`."""
     found = []
     for shot in shots:
         if len(shot) > 2:

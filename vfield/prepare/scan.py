@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -30,10 +30,7 @@ class Scan(NamedTuple):
 
 
 def scan_batches(batches: Iterable[Tensor]) -> Scan:
-    """Look through a clip that comes in pieces, once.
-
-    Args:
-        batches: (n, 3, h, w) each, RGB, uint8 or float in [0, 1], all of one size; n of at least 1.
+    """Look once through a clip that comes in pieces (n, 3, h, w), RGB, uint8 or float in [0, 1], n of at least 1.
 
     Raises:
         UserError: when there is none.
@@ -47,15 +44,12 @@ def scan_batches(batches: Iterable[Tensor]) -> Scan:
             if last is not None:
                 changes.append(change_between(last, frame))
             last = frame
-    shots = search.flashes_apart(search.cuts())
+    shots = search.shots_and_flashes()
     return Scan(shots, repeats_of(torch.stack(changes), shots) if changes else [])
 
 
 def scan_frames(frames: Frames) -> Scan:
     """Look through frames that are at hand."""
-    return scan_batches(_batches(frames))
-
-
-def _batches(frames: Frames) -> Iterator[Tensor]:
-    for start in range(0, len(frames), _BATCH):
-        yield torch.stack([frames[index] for index in range(start, min(start + _BATCH, len(frames)))])
+    numbers = range(len(frames))
+    batches = (numbers[start : start + _BATCH] for start in numbers[::_BATCH])
+    return scan_batches(torch.stack([frames[number] for number in batch]) for batch in batches)
