@@ -13,8 +13,8 @@ from typing import Any, get_args, get_type_hints
 import pytest
 
 import vfield
-from vfield.core.described import config_from_json
 from vfield.core.errors import UserError
+from vfield.core.parsing import config_from_json
 from vfield.core.ranges import Range, check_range, ranges_of
 from vfield.learn import Config
 from vfield.output.config import ExportConfig

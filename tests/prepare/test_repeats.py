@@ -21,7 +21,7 @@ from vfield.field.render import render
 from vfield.field.video_field import VideoField
 from vfield.learn.start import Start, start_field
 from vfield.prepare.flow import FlowConfig
-from vfield.prepare.repeats import change_between, repeats_of
+from vfield.prepare.scan import change_between, repeats_of
 from vfield.prepare.shots import find_shots
 from vfield.video_io import read_clip
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ from vfield.core.clip import to_uint8
 from vfield.core.errors import UserError
 from vfield.core.frames import MadeFrames
 from vfield.prepare.scan import Scan, scan_batches, scan_frames
-from vfield.prepare.shots import ShotSearch
+from vfield.prepare.shots import ShotSearch, find_shots
 
 SIZE = (24, 32)
 
@@ -58,11 +58,15 @@ CLIPS = {
 }
 
 
-def found_apart(frames: Tensor) -> Scan:
-    """What each search finds on its own."""
+def flashes_apart(frames: Tensor, shots: Sequence[range]) -> list[range]:
     search = ShotSearch()
     search.add(frames)
-    shots = search.shots_and_flashes()
+    return search.flashes_apart(shots)
+
+
+def found_apart(frames: Tensor) -> Scan:
+    """What each search finds on its own."""
+    shots = flashes_apart(frames, find_shots(frames))
     return Scan(shots, find_repeats(frames, shots))
 
 

@@ -49,7 +49,7 @@ Progress = Callable[[Iterable[int], int], Iterable[int]]
 Keep = Callable[[Iterator[Tensor], Frames], Frames]
 
 
-def gathered(pictures: Iterator[Tensor], _: Frames) -> Frames:
+def keep_in_memory(pictures: Iterator[Tensor], _: Frames) -> Frames:
     """Keep pictures in memory."""
     return torch.stack(list(pictures))
 
@@ -82,7 +82,7 @@ def denoise(
     progress: Progress = lambda frames, _: frames,
     *,
     scan: Scan | None = None,
-    keep: Keep = gathered,
+    keep: Keep = keep_in_memory,
 ) -> Denoised:
     """Take the noise out of a clip; its frames keep their type.
 
@@ -210,7 +210,7 @@ def aligned(frames: Tensor, flows: Mapping[int, Tensor | None]) -> Tensor:
     )
 
 
-def cut_off(stack: Tensor, threshold: float, centre: int) -> Tensor:
+def hard_thresholded(stack: Tensor, threshold: float, centre: int) -> Tensor:
     """One frame (3, h, w) of an aligned stack from its large coefficients; small ones cannot be told from error.
 
     Args:

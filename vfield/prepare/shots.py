@@ -19,8 +19,8 @@ What the rule does with special material:
 - Fades and crossfades of three steps or more are no cuts: their frames lie on the way from one to the next.
 - A flash through which the picture can still be seen is no cut. One that wipes it out (a white, black or foreign
   frame) gets a wall on both sides and is a shot of one frame: there is nothing to match it with, so moving it, or
-  moving its neighbours by it, could only smear. `shots_and_flashes` does the same to the others: they would glow
-  through the frames in between.
+  moving its neighbours by it, could only smear. `flashes_apart` does the same to the others: they would glow through
+  the frames in between.
 - Held frames (animation on twos, stills) are no cuts, and are not counted among the pairs around.
 """
 
@@ -127,9 +127,9 @@ class ShotSearch:
         edges = [0, *(torch.nonzero(is_cut)[:, 0] + 1).tolist(), self._count]
         return [range(start, stop) for start, stop in pairwise(edges)]
 
-    def shots_and_flashes(self) -> list[range]:
-        """The shots, with every flash of one or two frames, bright or dark, as a shot of its own."""
-        shots, steps = self.shots(), torch.cat(self._steps)
+    def flashes_apart(self, shots: Iterable[range]) -> list[range]:
+        """Shots that cover all frames, with every flash of one or two frames, bright or dark, as a shot of its own."""
+        steps = torch.cat(self._steps)
         rises = {n: torch.cat(found) for n, found in self._rises.items()}
         apart: list[range] = []
         for shot in shots:

@@ -15,7 +15,7 @@ from av.video.stream import VideoStream
 
 from vfield.core.clip import ClipFacts, reshaped_aspect
 from vfield.core.errors import UserError
-from vfield.core.meter import check_memory
+from vfield.core.memory import check_memory
 from vfield.video_io.claims import missing_bytes
 from vfield.video_io.clock import Clock, clock_of, told_jumps
 from vfield.video_io.color import open_tags

@@ -24,7 +24,7 @@ from av.video.stream import VideoStream
 
 from vfield.core.clip import ColorInfo
 from vfield.core.errors import UserError
-from vfield.core.meter import check_memory
+from vfield.core.memory import check_memory
 from vfield.core.timing import as_typed
 from vfield.video_io.color import resolve_color
 from vfield.video_io.files import open_to_read
