@@ -15,11 +15,8 @@ if TYPE_CHECKING:
 
     from vfield.core.frames import Frames
 
-# Beyond this, shapes differ by more than the rounding of sides to whole pixels explains.
-SHAPE_TOLERANCE = 0.01
-# Of a picture, in pixels.
-LARGEST_SIDE = 16384
-
+SHAPE_TOLERANCE = 0.01  # beyond it, shapes differ by more than the rounding of sides to whole pixels explains
+LARGEST_SIDE = 16384  # of a picture, in pixels
 _HDR_TRANSFERS = ("smpte2084", "arib-std-b67")
 
 

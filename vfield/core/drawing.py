@@ -29,11 +29,9 @@ Labelled = tuple[str, Tensor]
 
 
 def panel(pictures: Sequence[Labelled]) -> Tensor:
-    """Pictures (3, h, w) in [0, 1], all of one size, under their captions: (3, h', w') uint8.
-
-    TensorBoard first fits every image into a card some 350 pixels wide and 200 high, so wide pictures go two by two
-    and captions are large: both can still be made out there.
-    """
+    """Pictures (3, h, w) in [0, 1], all of one size, under their captions: (3, h', w') uint8."""
+    # TensorBoard first fits every image into a card some 350 pixels wide and 200 high, so wide pictures go two by two
+    # and captions are large: both can still be made out there.
     cells = [(label, _fitted(picture)) for label, picture in pictures]
     height, width = cells[0][1].shape[-2:]
     columns = min(2, len(pictures)) if width > height else len(pictures)
@@ -52,12 +50,9 @@ def fitting(height: int, width: int, widest: int) -> tuple[int, int]:
 
 
 def _fitted(picture: Tensor) -> Tensor:
-    """A picture (3, h, w) in [0, 1] as a panel shows it: (3, h', w') uint8, of a size that is bounded for any shape.
-
-    Small ones are magnified, until they are wide enough for a caption or as high as any; what is still too narrow gets
-    a white margin. Too large a side is averaged down.
-    """
+    """A picture (3, h, w) in [0, 1] as a panel shows it: (3, h', w') uint8, of a size that is bounded for any shape."""
     height, width = picture.shape[-2:]
+    # Large ones are averaged down, small ones magnified, and what is still too narrow for a caption gets a margin.
     if max(height, width) > _LARGEST:
         height, width = fitting(height, width, _LARGEST if width >= height else _LARGEST // 4)
         picture = F.adaptive_avg_pool2d(picture, (height, width))
@@ -142,10 +137,8 @@ def with_colour_wheel(colours: Tensor) -> Tensor:
 
 
 def most_detailed(frame: Tensor, side: int) -> tuple[int, int, int]:
-    """The square of the frame (3, h, w) where neighbouring pixels differ most: y and x of its corner, and its side.
-
-    Differences of neighbours, because the plain variance prefers the border between a dark and a bright surface.
-    """
+    """The square of the frame (3, h, w) where neighbouring pixels differ most: y and x of its corner, and its side."""
+    # Not where the variance is largest: that prefers the border between a dark and a bright surface.
     side = min(side, *frame.shape[-2:])
     luma = F.pad(to_float(frame).mean(dim=0, keepdim=True), (0, 1, 0, 1), mode="replicate")
     across, down = luma[:, :-1].diff(dim=-1), luma[:, :, :-1].diff(dim=-2)

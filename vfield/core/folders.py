@@ -23,7 +23,7 @@ from vfield.core.errors import UserError
 LOCK_NAME = ".lock"
 """In a run folder while a process holds it."""
 
-_LONGEST_KEY = 100  # bytes: a temporary name fits wherever names of 143 do, as on encrypted disks
+_LONGEST_NAME = 100  # bytes: a temporary name fits wherever names of 143 do, as on encrypted disks
 _TOKEN = r"\.partial-\d+-[0-9a-f]{8}"
 
 
@@ -71,7 +71,7 @@ def remove(path: Path) -> None:
 
 
 class Temporary:
-    """A temporary folder beside a result's place, in which the result is made.
+    """A temporary folder beside a result's place, in which the result is made. At first there are only names.
 
     Attributes:
         path: where the result goes.
@@ -80,13 +80,12 @@ class Temporary:
     """
 
     def __init__(self, path: Path) -> None:
-        """Choose the names; nothing is made yet."""
         self.path = path
         self._lock: BaseFileLock | None = None
         self._choose_names()
 
     def _choose_names(self) -> None:
-        self.folder = self.path.with_name(f".{_key(self.path)}.partial-{os.getpid()}-{secrets.token_hex(4)}")
+        self.folder = self.path.with_name(f".{_short_name(self.path)}.partial-{os.getpid()}-{secrets.token_hex(4)}")
         self.file = self.folder / "new"
 
     def make(self) -> Path:
@@ -133,7 +132,7 @@ def clear_dead(path: Path) -> None:
 
     An OSError where the folder of the result cannot be looked into.
     """
-    name = re.compile(re.escape(f".{_key(path)}") + _TOKEN)
+    name = re.compile(re.escape(f".{_short_name(path)}") + _TOKEN)
     if not os.access(path.parent, os.R_OK):  # a letter box: results can be put in, but nothing found
         return
     for folder in [entry for entry in path.parent.iterdir() if name.fullmatch(entry.name)]:
@@ -147,12 +146,10 @@ def clear_dead(path: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _key(path: Path) -> str:
+def _short_name(path: Path) -> str:
     """A result's name as part of another; one that is long enough to make that too long is shortened."""
     full = os.fsencode(path.name)
-    if len(full) <= _LONGEST_KEY:
-        return path.name
-    return f"{path.name[:20]}~{hashlib.sha256(full).hexdigest()[:16]}"
+    return path.name if len(full) <= _LONGEST_NAME else f"{path.name[:20]}~{hashlib.sha256(full).hexdigest()[:16]}"
 
 
 def _lock_of(folder: Path) -> BaseFileLock:

@@ -104,9 +104,8 @@ def ms_ssim(frames: Tensor, reference: Tensor) -> Tensor:
     betas = _betas_for(min(frames.shape[-2:]))
 
     def of_frame(frame: Tensor, target: Tensor) -> Tensor:
-        return multiscale_structural_similarity_index_measure(
-            frame.float(), target.float(), data_range=_PEAK, betas=betas
-        )
+        pair = frame.float(), target.float()
+        return multiscale_structural_similarity_index_measure(*pair, data_range=_PEAK, betas=betas)
 
     return _each_frame(of_frame, frames, reference, smallest_side=WINDOW)
 

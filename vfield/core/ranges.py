@@ -33,7 +33,7 @@ class Range:
     most: int = 16
 
     def holds(self, value: float | Fraction) -> bool:
-        """Whether a number lies in it; what is not a number does not."""
+        """Whether a number lies in it; nan does not."""
         return (self.low < value if self.open else self.low <= value) and value <= self.high
 
     def __str__(self) -> str:

@@ -105,12 +105,10 @@ def estimate_noise(frames: Frames, most_pairs: int = 8) -> Noise:
         # A mean of four has half the deviation.
         halves = F.avg_pool2d(torch.stack([picture, moved]), 2, ceil_mode=True)
         coarse.append(4 * _readings(halves[0], halves[1]))
-    level, opponent = _quantile(fine)
-    coarser = _quantile(coarse)[1]
-    first, second, third = (
-        rough if rough > _COARSE * exact else exact for exact, rough in zip(opponent, coarser, strict=True)
-    )
-    return Noise(level, (first, second, third))
+    noise = _quantile(fine)
+    both = zip(noise.opponent, _quantile(coarse).opponent, strict=True)
+    first, second, third = (rough if rough > _COARSE * exact else exact for exact, rough in both)
+    return Noise(noise.level, (first, second, third))
 
 
 def _moved_onto(picture: Tensor, following: Tensor) -> Tensor:
@@ -152,15 +150,14 @@ def _shifted(picture: Tensor) -> list[Tensor]:
     return [padded[:, y : y + height, x : x + width] for y, x in ((1, 1), (0, 1), (2, 1), (1, 0), (1, 2))]
 
 
-def _quantile(readings: list[Tensor]) -> tuple[float, tuple[float, float, float]]:
-    """Standard deviations over all channels and in each, from the variances of blocks."""
+def _quantile(readings: list[Tensor]) -> Noise:
+    """The noise by the variances of blocks, which space and time must both support."""
     blocks = torch.cat(readings, dim=2) if readings else torch.zeros(2, 3, 0)
     if blocks.shape[2] == 0:
-        return 0.0, (0.0, 0.0, 0.0)
-    # Both must support it.
+        return Noise.white(0.0)
     low = blocks.quantile(_QUANTILE, dim=2).amin(dim=0) / _BIAS**2
     first, second, third = low.sqrt().tolist()
-    return math.sqrt(float(low.mean())), (first, second, third)
+    return Noise(math.sqrt(float(low.mean())), (first, second, third))
 
 
 def _variance_left(clipped: Tensor) -> Tensor:

@@ -168,25 +168,22 @@ def _flashes(shot: range, steps: Tensor, rises: Mapping[int, Tensor]) -> list[ra
     found: list[range] = []
     first = shot.start + 1
     while first < shot.stop - 1:
-        flash = next((range(first, first + n) for n in rises if _is_flash(shot, steps, rises[n], first, n)), None)
+        candidates = [range(first, first + count) for count in rises if first + count < shot.stop]
+        flash = next((each for each in candidates if _is_flash(each, shot, steps, rises[len(each)])), None)
         if flash is not None:
             found.append(flash)
         first = first + 1 if flash is None else flash.stop + 1
     return found
 
 
-def _is_flash(shot: range, steps: Tensor, rises: Tensor, first: int, count: int) -> bool:
-    """Whether `count` frames from `first` on are a flash."""
-    stop = first + count
-    if stop >= shot.stop:
-        return False
+def _is_flash(frames: range, shot: range, steps: Tensor, rises: Tensor) -> bool:
     # Changes within the shot alone: a cut at its end is none of the flicker around.
-    before = steps[max(shot.start, first - 1 - _NEIGHBOURS) : first - 1]
-    around = torch.cat([before, steps[stop : min(stop + _NEIGHBOURS, shot.stop - 1)]])
+    before = steps[max(shot.start, frames.start - 1 - _NEIGHBOURS) : frames.start - 1]
+    around = torch.cat([before, steps[frames.stop : min(frames.stop + _NEIGHBOURS, shot.stop - 1)]])
     least = max(_FLASH_LEVEL, _FLASH_SLOPE * float(around.median()) if len(around) else 0.0)
     return any(
         level > least and share > _FLASH_SHARE and against < _FLASH_AGAINST
-        for level, share, against in rises[first - 1].tolist()
+        for level, share, against in rises[frames.start - 1].tolist()
     )
 
 
@@ -215,11 +212,9 @@ def _thumbnails(frames: Tensor) -> Tensor:
 
 
 def _structure_change(before: Tensor, after: Tensor) -> Tensor:
-    """(n, 3, h, w) thumbnails, twice, to (n,): the part of the picture that moving blocks leave unexplained.
-
-    Uncorrelated pictures would score 1 without the search; with it, the best of many chance matches leaves 0.3 to 0.6.
-    """
+    """(n, 3, h, w) thumbnails, twice, to (n,): the part of the picture that moving blocks leave unexplained."""
     before, after = _normalised(before), _normalised(after)
+    # Uncorrelated pictures would score 1 without the search; with it, the best of chance matches leaves 0.3 to 0.6.
     # Both ways, since what is uncovered has nothing to be made of in one direction only when it is all of the picture.
     unexplained = torch.maximum(_unexplained(before, after), _unexplained(after, before))
     return (unexplained / 2).clamp(0, 1)
@@ -260,11 +255,8 @@ def _unexplained(source: Tensor, target: Tensor) -> Tensor:
 
 
 def _colour_change(before: Tensor, after: Tensor) -> Tensor:
-    """(n, 3, h, w) thumbnails, twice, to (n,): 1 minus the intersection of their colour histograms.
-
-    The bins are laid over the mean and contrast of both pictures together, so that a night scene is told apart as
-    finely as a bright one.
-    """
+    """(n, 3, h, w) thumbnails, twice, to (n,): 1 minus the intersection of their colour histograms."""
+    # The bins lie over the mean and contrast of both pictures: a night scene is told apart as finely as a bright one.
     mean = (before + after).mean((2, 3), keepdim=True) / 2
     variance = ((before - mean)[:, :1].square() + (after - mean)[:, :1].square()).mean((2, 3), keepdim=True) / 2
     spread = 2 * _BIN_RANGE * (variance + _NOISE**2).sqrt()
@@ -294,9 +286,8 @@ def _half_way(thumbnails: Tensor) -> Tensor:
 def _gradual(half_way: Tensor, count: int) -> Tensor:
     """What `_half_way` says of t frames to (t - 1,) bool: whether frames i and i + 1 are steps of a fade or dissolve.
 
-    In a dissolve each frame is about the mean of the one before and the one after. At a cut it is not: there the frame
-    equals the one before, so it is as far from that mean as can be. One such frame alone is not enough, because a
-    change of frame rate leaves a single blended frame at each cut.
+    There each frame is about the mean of its neighbours; at a cut it equals one of them. One such frame alone is not
+    enough: a change of frame rate leaves a single blended frame at each cut.
     """
     middle = torch.zeros(count + 2, dtype=torch.bool)  # with a frame of padding at either end
     middle[2 : 2 + len(half_way)] = half_way
