@@ -23,8 +23,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vfield.core.lazily import names_from
-from vfield.core.openmp import wait_asleep
+from vfield.core.startup import names_from, wait_asleep
 
 if TYPE_CHECKING:
     from vfield.core.clip import Clip

@@ -45,10 +45,11 @@ def test_the_enlarged_region_is_cut_from_the_enlarged_frame() -> None:
         assert (made - whole[:, 4 * y : 4 * y + 64, 4 * x : 4 * x + 64]).abs().max() <= 1
 
 
-@pytest.mark.parametrize("size", [(16000, 16), (2, 20000), (1, 1), (1, 9), (3000, 4000), (100000, 1)])
+@pytest.mark.parametrize("size", [(16000, 16), (2, 20000), (1, 1), (1, 9), (320, 320), (3000, 4000), (100000, 1)])
 def test_pictures_of_any_shape_make_panels_of_bounded_size(size: tuple[int, int]) -> None:
     picture = torch.rand(3, *size)
     for made in (panel([("one", picture), ("two", picture)]), with_errors(("truth", picture), [("made", picture)], 5)):
+        assert made.dtype == torch.uint8
         assert made.shape[-1] >= 320
         assert made.numel() < 60e6
 
@@ -124,11 +125,3 @@ def test_a_side_by_side_that_cannot_be_written_is_one_clear_error(saved: SavedFi
     with pytest.raises(UserError, match="missing does not exist"):
         side_by_side(saved, tmp_path / "missing" / "side.png")
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("size", [(16000, 16), (10000, 1), (2, 10000), (1, 1), (320, 320)])
-def test_panels_of_any_shape_are_of_a_size_to_look_at(size: tuple[int, int]) -> None:
-    picture = torch.rand(3, *size)
-    for made in (panel([("left", picture), ("right", picture)]), with_errors(("a", picture), [("b", picture)], 2)):
-        assert made.dtype == torch.uint8
-        assert made.numel() < 80_000_000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -20,11 +21,17 @@ from vfield.field.render import render
 from vfield.field.video_field import VideoField
 from vfield.learn.start import Start, start_field
 from vfield.prepare.flow import FlowConfig
-from vfield.prepare.repeats import find_repeats
+from vfield.prepare.scan import change_between, repeats_of
 from vfield.prepare.shots import find_shots
 from vfield.video_io import read_clip
 
 SIZE = (48, 64)
+
+
+def find_repeats(frames: Tensor, shots: Sequence[range]) -> list[int]:
+    """What repeats in shots."""
+    changes = [change_between(before, after) for before, after in pairwise(frames)]
+    return repeats_of(torch.stack(changes), shots) if changes else []
 
 
 def repeats(frames: Tensor) -> list[int]:

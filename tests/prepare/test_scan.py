@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
 from scenes import moving, translating, with_cut
+from test_repeats import find_repeats
 from torch import Tensor
 
 from vfield.core.clip import to_uint8
 from vfield.core.errors import UserError
 from vfield.core.frames import MadeFrames
-from vfield.prepare.repeats import find_repeats
 from vfield.prepare.scan import Scan, scan_batches, scan_frames
-from vfield.prepare.shots import find_shots, flashes_apart
+from vfield.prepare.shots import ShotSearch, find_shots
 
 SIZE = (24, 32)
 
@@ -56,6 +56,12 @@ CLIPS = {
     "cut and flash": cut_and_flash,
     "everything": everything,
 }
+
+
+def flashes_apart(frames: Tensor, shots: Sequence[range]) -> list[range]:
+    search = ShotSearch()
+    search.add(frames)
+    return search.flashes_apart(shots)
 
 
 def found_apart(frames: Tensor) -> Scan:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from scenes import clip_of, translating
+from test_scan import flashes_apart
 from torch import Tensor
 
 from vfield.core.clip import Clip, to_float, to_uint8
@@ -19,7 +20,7 @@ from vfield.learn import fit
 from vfield.learn.config_files import load_config
 from vfield.learn.start import start_field
 from vfield.prepare.flow import FlowConfig
-from vfield.prepare.shots import find_shots, flashes_apart
+from vfield.prepare.shots import find_shots
 from vfield.video_io import read_clip
 
 TINY = load_config(Path(__file__).parents[2] / "configs" / "tiny.yaml")

@@ -10,7 +10,7 @@ from vfield.cli.outcomes import conclude, exit_code, report
 from vfield.cli.places import run_held
 from vfield.cli.sources import RUN_NAME, source_of
 from vfield.core.errors import UserError
-from vfield.core.meter import meter
+from vfield.core.memory import meter
 from vfield.field.checkpoint import clip_folders, load_field
 from vfield.learn import adapt, check_device
 from vfield.learn.config_files import CONFIG_NAME, config_text, load_values

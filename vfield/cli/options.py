@@ -18,10 +18,9 @@ from jsonargparse import ActionConfigFile, ArgumentParser, DefaultHelpFormatter,
 
 from vfield.cli.says import answering, say_error
 from vfield.cli.values import check_words
-from vfield.core.arguments import plain_parser
-from vfield.core.described import explained
-from vfield.core.errors import UserError, brief, is_out_of_memory, out_of_memory_told
-from vfield.core.interrupts import ending_in_order, exit_code, told
+from vfield.core.errors import UserError, brief, is_out_of_memory, out_of_memory_message
+from vfield.core.interrupts import ending_in_order, exit_code, what_ended_it
+from vfield.core.parsing import explained, plain_parser
 from vfield.core.printable import PrintableFormatter, as_text
 from vfield.learn import Config
 from vfield.learn.config_files import CONFIG_NAME, config_from_values, load_values
@@ -65,14 +64,14 @@ def guarded(command: Callable[[list[str]], int], argv: Sequence[str] | None, jso
             return fail(str(error))
         except OSError as error:
             if is_out_of_memory(error):
-                return fail(out_of_memory_told("this", error))
+                return fail(out_of_memory_message("this", error))
             return fail(f"{error.filename or 'the system'}: {error.strerror or error}")
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-            return fail(out_of_memory_told("this", error))
+            return fail(out_of_memory_message("this", error))
         except KeyboardInterrupt:
-            say_error(told(), told())
+            say_error(what_ended_it(), what_ended_it())
             return exit_code()
 
 

@@ -25,7 +25,7 @@ from vfield.cli.train import fit_source
 from vfield.core.devices import usable_device
 from vfield.core.errors import UserError
 from vfield.core.folders import held
-from vfield.core.meter import meter
+from vfield.core.memory import meter
 from vfield.core.printable import as_text
 from vfield.field.checkpoint import FIELD_NAME, load_field
 from vfield.learn import RESUME_NAME, Config, check_device

@@ -22,7 +22,7 @@ from vfield.core.clip import Clip
 from vfield.core.errors import UserError
 from vfield.core.folders import LOCK_NAME
 from vfield.core.json_files import read_json, record
-from vfield.core.meter import check_memory
+from vfield.core.memory import check_memory
 from vfield.core.printable import as_text
 from vfield.core.ranges import Range
 from vfield.learn.board import HeldOut

@@ -15,7 +15,7 @@ from vfield.cli.places import is_begun_at_most, run_held
 from vfield.cli.plan import show_plan
 from vfield.cli.sources import RUN_NAME, SOURCE_OPTIONS, Seen, Source, expanded, recorded_source, source_of
 from vfield.core.errors import UserError
-from vfield.core.meter import meter
+from vfield.core.memory import meter
 from vfield.learn import RESUME_NAME, Config, FitResult, check_device, fit, fit_many
 from vfield.learn.config_files import CONFIG_NAME, config_from_values, config_text, load_values
 from vfield.prepare.opening import SCAN_NAME

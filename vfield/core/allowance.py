@@ -10,6 +10,7 @@ from torch.overrides import TorchFunctionMode
 
 from vfield.core.errors import UserError
 
+# What makes a new tensor, and options of these that have no say in its size.
 _FACTORIES = {torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn, torch.eye, torch.arange}
 _ELSEWHERE = {"device", "generator", "out", "pin_memory"}
 

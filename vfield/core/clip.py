@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -15,11 +15,8 @@ if TYPE_CHECKING:
 
     from vfield.core.frames import Frames
 
-# Beyond this, shapes differ by more than the rounding of sides to whole pixels explains.
-SHAPE_TOLERANCE = 0.01
-# Of a picture, in pixels.
-LARGEST_SIDE = 16384
-
+SHAPE_TOLERANCE = 0.01  # beyond it, shapes differ by more than the rounding of sides to whole pixels explains
+LARGEST_SIDE = 16384  # of a picture, in pixels
 _HDR_TRANSFERS = ("smpte2084", "arib-std-b67")
 
 
@@ -86,8 +83,7 @@ class ClipFacts:
     """Everything about a clip but its pixels: what a field must know to be written back as a video.
 
     Attributes:
-        height: picture height in pixels.
-        width: picture width in pixels.
+        height, width: of the picture, in pixels.
         pts_seconds, end_seconds, frame_rate, color, pixel_aspect, source: as in `Clip`.
         missing: frames of which nothing is seen.
         has_alpha: whether any pixel is not opaque.
@@ -114,8 +110,7 @@ class Clip:
             opaque is as it looks over black: colours are multiplied by alpha. A tensor, or frames of a file that are
             read when they are asked for.
         pts_seconds: presentation time of each frame, exact, strictly increasing, as the container gives it.
-        end_seconds: the instant at which the last frame stops being shown; the clip covers the half-open
-            range [pts_seconds[0], end_seconds).
+        end_seconds: when the last frame stops being shown; the clip covers [pts_seconds[0], end_seconds).
         frame_rate: the source's nominal rate, frames per second.
         color: how the source coded colour.
         pixel_aspect: width / height of one pixel (1 for square pixels).
@@ -125,8 +120,7 @@ class Clip:
         alpha: (t, h, w) of the frames' type, 0 where nothing is seen and the most where a pixel is opaque; None where
             all are.
 
-    Raises:
-        UserError: when shapes, ranges or times contradict each other.
+    Shapes, ranges or times that contradict each other are a UserError.
     """
 
     frames: Frames
@@ -150,33 +144,28 @@ class Clip:
             raise UserError(f"a clip needs at least one frame and one pixel, got {tuple(self.frames.shape)}")
         if len(self.pts_seconds) != len(self.frames):
             raise UserError(f"{len(self.frames)} frames but {len(self.pts_seconds)} timestamps")
-        times = (*self.pts_seconds, self.end_seconds)
-        for earlier, later in pairwise(times):
+        for earlier, later in pairwise((*self.pts_seconds, self.end_seconds)):
             if later <= earlier:
                 raise UserError(f"timestamps must increase, got {float(earlier)} s and then {float(later)} s")
         if self.frame_rate <= 0:
             raise UserError(f"frame rate must be positive, got {self.frame_rate}")
+        shape = (len(self.frames), *self.frames.shape[2:])
         if self.visible is not None:
-            shape = (len(self.frames), *self.frames.shape[2:])
             if self.visible.dtype != torch.bool or self.visible.shape != shape:
                 got = f"{tuple(self.visible.shape)} {self.visible.dtype}"
                 raise UserError(f"visible must be bool and of the frames' {shape}, got {got}")
             if not bool(self.visible.any()):
                 raise UserError("every pixel of the clip is hidden; leave something to learn from")
-        if self.alpha is not None:
-            shape = (len(self.frames), *self.frames.shape[2:])
-            if self.alpha.dtype != self.frames.dtype or tuple(self.alpha.shape) != shape:
-                got = f"{tuple(self.alpha.shape)} {self.alpha.dtype}"
-                raise UserError(f"alpha must be of the frames' type and of their {shape}, got {got}")
+        if self.alpha is not None and (self.alpha.dtype != self.frames.dtype or tuple(self.alpha.shape) != shape):
+            got = f"{tuple(self.alpha.shape)} {self.alpha.dtype}"
+            raise UserError(f"alpha must be of the frames' type and of their {shape}, got {got}")
 
     def __len__(self) -> int:
         return len(self.frames)
 
     def __repr__(self) -> str:
-        return (
-            f"Clip({len(self)} frames of {self.width}x{self.height}, {float(self.start_seconds):g} to "
-            f"{float(self.end_seconds):g} s, {float(self.frame_rate):g} fps, {self.frames.dtype})"
-        )
+        times = f"{float(self.start_seconds):g} to {float(self.end_seconds):g} s, {float(self.frame_rate):g} fps"
+        return f"Clip({len(self)} frames of {self.width}x{self.height}, {times}, {self.frames.dtype})"
 
     @property
     def pixels(self) -> Tensor:
@@ -208,18 +197,9 @@ class Clip:
     @property
     def facts(self) -> ClipFacts:
         """The clip without its pixels."""
-        return ClipFacts(
-            height=self.height,
-            width=self.width,
-            pts_seconds=self.pts_seconds,
-            end_seconds=self.end_seconds,
-            frame_rate=self.frame_rate,
-            color=self.color,
-            pixel_aspect=self.pixel_aspect,
-            source=self.source,
-            missing=self.missing,
-            has_alpha=self.alpha is not None,
-        )
+        times = (self.pts_seconds, self.end_seconds, self.frame_rate)
+        color, aspect, has_alpha = self.color, self.pixel_aspect, self.alpha is not None
+        return ClipFacts(self.height, self.width, *times, color, aspect, self.source, self.missing, has_alpha)
 
     @property
     def missing(self) -> tuple[int, ...]:
@@ -229,10 +209,9 @@ class Clip:
         return tuple((~self.visible.flatten(1).any(dim=1)).nonzero()[:, 0].tolist())
 
     def select(self, indices: range | list[int]) -> Clip:
-        """The clip made of only these frames. It ends when the source's next frame would have been shown.
+        """The clip made of only these frames, of increasing indices, at least one.
 
-        Args:
-            indices: increasing frame indices; at least one.
+        It ends when the source's next frame would have been shown.
         """
         from vfield.core.frames import chosen_frames
 
@@ -240,14 +219,12 @@ class Clip:
         if not chosen:
             raise UserError("selected no frames of the clip; keep at least one")
         pts = tuple(self.pts_seconds[i] for i in chosen)
-        return Clip(
+        return replace(
+            self,
             frames=chosen_frames(self.frames, chosen),
             pts_seconds=pts,
             end_seconds=(*self.pts_seconds, self.end_seconds)[chosen[-1] + 1],
             frame_rate=(len(pts) - 1) / (pts[-1] - pts[0]) if len(pts) > 1 else self.frame_rate,
-            color=self.color,
-            pixel_aspect=self.pixel_aspect,
-            source=self.source,
             visible=None if self.visible is None else self.visible[chosen],
             alpha=None if self.alpha is None else chosen_frames(self.alpha, chosen),
         )
@@ -256,29 +233,22 @@ class Clip:
 def reshaped_aspect(
     pixel_aspect: Fraction, part: tuple[Fraction | int, Fraction | int], size: tuple[int, int]
 ) -> Fraction:
-    """The shape of the pixels that keeps things on the screen in shape when a picture gets another size.
+    """Width / height of a pixel that keeps things on the screen in shape when a picture gets another size.
 
     Args:
-        pixel_aspect: width / height of a pixel of the picture.
+        pixel_aspect: width / height of a pixel of the picture; the result where the shapes are alike, to a hundredth.
         part: (height, width) of the picture, or of the part of it that is shown.
         size: (height, width) that it gets.
-
-    Returns:
-        Width / height of a pixel of the result; `pixel_aspect` where the shapes are the same, to a hundredth.
     """
     change = Fraction(part[1]) / size[1] / (Fraction(part[0]) / size[0])
-    if abs(change - 1) <= SHAPE_TOLERANCE:
-        return pixel_aspect
-    return (pixel_aspect * change).limit_denominator(1000)
+    return pixel_aspect if abs(change - 1) <= SHAPE_TOLERANCE else (pixel_aspect * change).limit_denominator(1000)
 
 
 def check_size(height: int, width: int, why: str = "") -> None:
     """Refuse a picture that is empty or absurdly large, in one line that may say why it would be."""
     if not (1 <= height <= LARGEST_SIDE and 1 <= width <= LARGEST_SIDE):
-        raise UserError(
-            f"a picture of {brief(width)}x{brief(height)}{why} cannot be made; both sides must be 1 to {LARGEST_SIDE} "
-            "pixels"
-        )
+        size = f"{brief(width)}x{brief(height)}"
+        raise UserError(f"a picture of {size}{why} cannot be made; both sides must be 1 to {LARGEST_SIDE} pixels")
 
 
 def to_float(frames: Tensor) -> Tensor:

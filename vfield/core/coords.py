@@ -48,13 +48,7 @@ def uv_to_xy(uv: Tensor, height: int, width: int) -> Tensor:
 
 
 def pixel_uv(height: int, width: int, region: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)) -> Tensor:
-    """Centres of a height x width raster laid over a region of the picture: (height, width, 2), float32.
-
-    Args:
-        height: rows.
-        width: columns.
-        region: (u0, v0, u1, v1) of the region, in the unit square.
-    """
+    """Centres of a height x width raster laid over a region (u0, v0, u1, v1): (height, width, 2), float32."""
     u0, v0, u1, v1 = region
     # float64 until the end: at 8k, float32 steps of the unit square are a hundredth of a pixel.
     u = u0 + (torch.arange(width, dtype=torch.float64) + 0.5) / width * (u1 - u0)
@@ -74,11 +68,7 @@ def seconds_to_t(seconds: Fraction, origin: Fraction) -> float:
 
 
 def keyframe_t(pts_seconds: Sequence[Fraction]) -> Tensor:
-    """The t of each keyframe: (k,) float32, starting at 0.
-
-    Raises:
-        UserError: when they lie so far apart that float32 does not tell neighbours well apart.
-    """
+    """The t of each keyframe: (k,) float32, starting at 0; a UserError where float32 does not tell neighbours apart."""
     exact = torch.tensor([seconds_to_t(pts, pts_seconds[0]) for pts in pts_seconds], dtype=torch.float64)
     t = exact.float()
     gaps = exact.diff()
@@ -86,11 +76,11 @@ def keyframe_t(pts_seconds: Sequence[Fraction]) -> Tensor:
     if wrong.any():
         k = int(wrong.nonzero()[0, 0])
         raise UserError(
-            f"the clip's times reach over {_told(float(exact[-1]))}, and frames {k} and {k + 1} are only "
+            f"the clip's times reach over {_long_time(float(exact[-1]))}, and frames {k} and {k + 1} are only "
             f"{1000 * float(gaps[k]):g} ms apart: no field can tell such times apart; choose a part by start and end"
         )
     return t
 
 
-def _told(seconds: float) -> str:
+def _long_time(seconds: float) -> str:
     return f"{seconds / 86400:.1f} days" if seconds >= 2 * 86400 else f"{seconds / 3600:.1f} hours"

@@ -13,11 +13,7 @@ DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 
 
 def usable_device(name: str) -> torch.device:
-    """The device of this name; "auto" is an accelerator where there is one, and the CPU elsewhere.
-
-    Raises:
-        UserError: when there is no such device here.
-    """
+    """The device of this name, or a UserError; "auto" is an accelerator where there is one, and the CPU elsewhere."""
     if name not in get_args(DeviceName):
         raise UserError(f"device must be one of {', '.join(get_args(DeviceName))}, got {name!r}")
     import torch  # here, because the names alone are asked for where nothing is computed

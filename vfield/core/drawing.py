@@ -23,29 +23,24 @@ _GAP = 8  # pixels between pictures
 _MOST_COLUMNS = 4  # of pictures above their errors
 _LETTERS_ACROSS = 26  # size of captions: the width of a panel over this
 
-_EARLIER = (0.10, 0.45, 0.90)
-_BOTH = (0.50, 0.50, 0.50)
-_LATER = (0.95, 0.50, 0.10)
+_BLUE, _GREY, _ORANGE = (0.10, 0.45, 0.90), (0.50, 0.50, 0.50), (0.95, 0.50, 0.10)
 
 Labelled = tuple[str, Tensor]
 
 
 def panel(pictures: Sequence[Labelled]) -> Tensor:
-    """Pictures (3, h, w) in [0, 1], all of one size, under their captions: (3, h', w') uint8.
-
-    TensorBoard first fits every image into a card some 350 pixels wide and 200 high, so wide pictures go two by two
-    and captions are large: both can still be made out there.
-    """
+    """Pictures (3, h, w) in [0, 1], all of one size, under their captions: (3, h', w') uint8."""
+    # TensorBoard first fits every image into a card some 350 pixels wide and 200 high, so wide pictures go two by two
+    # and captions are large: both can still be made out there.
     cells = [(label, _fitted(picture)) for label, picture in pictures]
     height, width = cells[0][1].shape[-2:]
     columns = min(2, len(pictures)) if width > height else len(pictures)
     font_size = min(columns * width, _LARGEST) // _LETTERS_ACROSS
-    return make_grid(
-        [captioned(picture, label, font_size) for label, picture in cells],
-        nrow=columns,
-        padding=_GAP,
-        pad_value=255,
-    )
+    return _grid([captioned(picture, label, font_size) for label, picture in cells], columns)
+
+
+def _grid(cells: list[Tensor], columns: int) -> Tensor:
+    return make_grid(cells, nrow=columns, padding=_GAP, pad_value=255)
 
 
 def fitting(height: int, width: int, widest: int) -> tuple[int, int]:
@@ -55,12 +50,9 @@ def fitting(height: int, width: int, widest: int) -> tuple[int, int]:
 
 
 def _fitted(picture: Tensor) -> Tensor:
-    """A picture (3, h, w) in [0, 1] as a panel shows it: (3, h', w') uint8, of a size that is bounded for any shape.
-
-    Small ones are magnified, until they are wide enough for a caption or as high as any; what is still too narrow gets
-    a white margin. Too large a side is averaged down.
-    """
+    """A picture (3, h, w) in [0, 1] as a panel shows it: (3, h', w') uint8, of a size that is bounded for any shape."""
     height, width = picture.shape[-2:]
+    # Large ones are averaged down, small ones magnified, and what is still too narrow for a caption gets a margin.
     if max(height, width) > _LARGEST:
         height, width = fitting(height, width, _LARGEST if width >= height else _LARGEST // 4)
         picture = F.adaptive_avg_pool2d(picture, (height, width))
@@ -70,21 +62,18 @@ def _fitted(picture: Tensor) -> Tensor:
 
 
 def with_errors(truth: Labelled, made: Sequence[Labelled], gain: float) -> Tensor:
-    """The truth and what was made of it, beneath each its error: (3, h', w') uint8.
+    """The truth and what was made of it, beneath each its error times `gain`: (3, h', w') uint8.
 
-    Args:
-        truth: a caption and a picture (3, h, w) in [0, 1].
-        made: others of the same size.
-        gain: what the errors are multiplied by to be seen.
+    Truth and made are captions and pictures (3, h, w) in [0, 1] of one size.
     """
     font_size = _fitted(truth[1]).shape[-1] // _LETTERS_ACROSS
 
-    def enlarged(picture: Tensor, label: str) -> Tensor:
+    def cell(picture: Tensor, label: str) -> Tensor:
         return captioned(_fitted(picture), label, font_size)
 
-    above = [enlarged(picture, label) for label, picture in (truth, *made)]
-    errors = [enlarged(error_picture(picture, truth[1], gain), f"error x{gain:g}") for _, picture in made]
+    above = [cell(picture, label) for label, picture in (truth, *made)]
     blank = torch.full_like(above[0], 255)
+    errors = [cell(error_picture(picture, truth[1], gain), f"error x{gain:g}") for _, picture in made]
     beneath = [blank, *errors]
     columns = min(_MOST_COLUMNS, len(above))
     cells = []
@@ -92,7 +81,7 @@ def with_errors(truth: Labelled, made: Sequence[Labelled], gain: float) -> Tenso
         for row in (above, beneath):
             part = row[first : first + columns]
             cells += [*part, *[blank] * (columns - len(part))]
-    return make_grid(cells, nrow=columns, padding=_GAP, pad_value=255)
+    return _grid(cells, columns)
 
 
 def captioned(picture: Tensor, text: str, font_size: int) -> Tensor:
@@ -100,9 +89,8 @@ def captioned(picture: Tensor, text: str, font_size: int) -> Tensor:
     width = picture.shape[-1]
     strip = Image.new("RGB", (width, font_size * 3 // 2), "white")
     font = ImageFont.load_default(font_size)
-    fitting = font_size * min(1.0, 0.95 * width / font.getlength(text))
-    middle = (width // 2, strip.height // 2)
-    ImageDraw.Draw(strip).text(middle, text, fill="black", font=ImageFont.load_default(fitting), anchor="mm")
+    fits = ImageFont.load_default(font_size * min(1.0, 0.95 * width / font.getlength(text)))
+    ImageDraw.Draw(strip).text((width // 2, strip.height // 2), text, fill="black", font=fits, anchor="mm")
     return torch.cat([pil_to_tensor(strip), picture], dim=-2)
 
 
@@ -118,7 +106,7 @@ def error_picture(made: Tensor, truth: Tensor, gain: float) -> Tensor:
 
 def diverging_colours(share: Tensor) -> Tensor:
     """Shares (h, w) in [0, 1] as colours (3, h, w): blue at 0, grey at 0.5, orange at 1."""
-    low, middle, high = (share.new_tensor(colour)[:, None, None] for colour in (_EARLIER, _BOTH, _LATER))
+    low, middle, high = (share.new_tensor(colour)[:, None, None] for colour in (_BLUE, _GREY, _ORANGE))
     return torch.where(share < 0.5, torch.lerp(low, middle, 2 * share), torch.lerp(middle, high, 2 * share - 1))
 
 
@@ -149,10 +137,8 @@ def with_colour_wheel(colours: Tensor) -> Tensor:
 
 
 def most_detailed(frame: Tensor, side: int) -> tuple[int, int, int]:
-    """The square of the frame (3, h, w) where neighbouring pixels differ most: y and x of its corner, and its side.
-
-    Differences of neighbours, because the plain variance prefers the border between a dark and a bright surface.
-    """
+    """The square of the frame (3, h, w) where neighbouring pixels differ most: y and x of its corner, and its side."""
+    # Not where the variance is largest: that prefers the border between a dark and a bright surface.
     side = min(side, *frame.shape[-2:])
     luma = F.pad(to_float(frame).mean(dim=0, keepdim=True), (0, 1, 0, 1), mode="replicate")
     across, down = luma[:, :-1].diff(dim=-1), luma[:, :, :-1].diff(dim=-2)
@@ -160,13 +146,7 @@ def most_detailed(frame: Tensor, side: int) -> tuple[int, int, int]:
 
 
 def busiest(energy: Tensor, height: int, width: int) -> tuple[int, int]:
-    """The region of a map (1, h, w) that holds most of it: y and x of its corner.
-
-    Args:
-        energy: the map, not negative.
-        height: of the region, pixels, at most h.
-        width: of the region, pixels, at most w.
-    """
+    """The region of height x width pixels that holds most of a map (1, h, w), not negative: y and x of its corner."""
     stride = (max(1, height // 8), max(1, width // 8))
     held = F.avg_pool2d(energy, (height, width), stride)[0]
     row, column = divmod(int(held.argmax()), held.shape[1])
@@ -174,10 +154,6 @@ def busiest(energy: Tensor, height: int, width: int) -> tuple[int, int]:
 
 
 def save_png(picture: Tensor, path: Path) -> None:
-    """Write a picture (3, h, w) uint8, whole or not at all.
-
-    Raises:
-        UserError: when it cannot be written.
-    """
+    """Write a picture (3, h, w) uint8, whole or not at all; a UserError where it cannot be."""
     with replaced(path) as partial:
         to_pil_image(picture).save(partial, format="PNG")

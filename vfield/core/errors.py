@@ -73,14 +73,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 @contextmanager
 def enough_memory(what: str) -> Iterator[None]:
-    """Around what takes memory by the size of its input: where it does not suffice, a UserError says so.
-
-    Args:
-        what: is being done, for the message.
-
-    Raises:
-        UserError: in place of any library's own error about memory.
-    """
+    """A UserError that says `what` was being done, in place of any library's own error about memory."""
     try:
         yield
     except UserError:
@@ -88,17 +81,15 @@ def enough_memory(what: str) -> Iterator[None]:
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        raise UserError(out_of_memory_told(what, error)) from error
+        raise UserError(out_of_memory_message(what, error)) from error
 
 
-def out_of_memory_told(what: str, error: BaseException) -> str:
+def out_of_memory_message(what: str, error: BaseException) -> str:
     """What to say, in one line, of an error by `is_out_of_memory`."""
     asked = re.search(r"tried to allocate ([\d.]+ ?\w*)|allocate (\d+) bytes", f"{error}", re.IGNORECASE)
     amount = "" if asked is None else f" (it asked for {_readable(asked[1] or f'{asked[2]} bytes')})"
-    return (
-        f"{what} needs more memory than there is{amount}; take less at once: a smaller size, a shorter part, or "
-        "smaller parts in the config"
-    )
+    advice = "take less at once: a smaller size, a shorter part, or smaller parts in the config"
+    return f"{what} needs more memory than there is{amount}; {advice}"
 
 
 def _readable(amount: str) -> str:

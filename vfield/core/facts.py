@@ -33,11 +33,7 @@ def facts_to_json(facts: ClipFacts) -> dict[str, Any]:
 
 
 def facts_from_json(described: Any) -> ClipFacts:
-    """What `facts_to_json` was made of.
-
-    Raises:
-        UserError: when it was made of something else: values that are missing, impossible or out of range.
-    """
+    """What `facts_to_json` was made of; a UserError where values are missing, impossible or out of range."""
     values = mapping(described, "clip")
     try:
         facts = ClipFacts(
@@ -69,7 +65,6 @@ def facts_from_json(described: Any) -> ClipFacts:
 
 
 def _color(described: Any) -> ColorInfo:
-    """How the clip coded colour."""
     values = dict(mapping(described, "color"))
     screen, light = values.pop("mastering_display", None), values.pop("content_light", None)
     return replace(
@@ -80,7 +75,6 @@ def _color(described: Any) -> ColorInfo:
 
 
 def _screen(described: Any) -> MasteringDisplay:
-    """The screen that HDR video was graded on."""
     values = mapping(described, "mastering_display")
     points = {name: listed(values.get(name), name) for name in ("red", "green", "blue", "white")}
     levels: list[Any] = [values.get(name) for name in ("min_luminance", "max_luminance")]
@@ -95,26 +89,28 @@ def times_to_json(times: Sequence[Fraction]) -> dict[str, Any]:
     """Exact increasing times as ticks of a common clock: the first one, and runs of equal steps [ticks, how many]."""
     clock = math.lcm(*(time.denominator for time in times))
     ticks = [int(time * clock) for time in times]
-    return {"ticks_a_second": clock, "first": ticks[0], "steps": _runs([b - a for a, b in pairwise(ticks)])}
+    return {"ticks_a_second": clock, "first": ticks[0], "steps": _runs_of_steps(ticks)}
 
 
-def _runs(values: Sequence[int]) -> list[list[int]]:
-    """Runs of equal values, [value, how many]."""
-    return [[value, len(list(run))] for value, run in groupby(values)]
+def _runs_of_steps(numbers: Sequence[int]) -> list[list[int]]:
+    """The steps between numbers, as runs of equal ones: [step, how many]."""
+    steps = (later - earlier for earlier, later in pairwise(numbers))
+    return [[step, len(list(run))] for step, run in groupby(steps)]
+
+
+def _pair(described: Any) -> list[Any]:
+    """A list of two values; of anything else two that are refused."""
+    return described if isinstance(described, list) and len(described) == 2 else [None, None]
 
 
 def times_from_json(described: Any) -> tuple[Fraction, ...]:
-    """What `times_to_json` was made of.
-
-    Raises:
-        UserError: when they are not increasing times, or absurdly many.
-    """
+    """What `times_to_json` was made of; a UserError where they are not increasing times, or absurdly many."""
     values = mapping(described, "times")
     clock = whole(values.get("ticks_a_second"), "ticks_a_second", 1, _MOST_TICKS)
     tick = whole(values.get("first"), "the first tick", -_MOST_TICKS, _MOST_TICKS)
     ticks = [tick]
     for run in listed(values.get("steps"), "steps"):
-        step, count = listed(run, "a run of steps") if isinstance(run, list) and len(run) == 2 else (None, None)
+        step, count = _pair(run)
         step = whole(step, "a step", 1, _MOST_TICKS)
         count = whole(count, "a number of steps", 1, _MOST_FRAMES - len(ticks))
         ticks += range(ticks[-1] + step, ticks[-1] + step * count + 1, step)
@@ -123,18 +119,14 @@ def times_from_json(described: Any) -> tuple[Fraction, ...]:
 
 def numbers_to_json(numbers: Sequence[int]) -> list[list[int]]:
     """Increasing numbers of frames: the first, then runs of equal steps, [step, how many]."""
-    return [[numbers[0], 1], *_runs([b - a for a, b in pairwise(numbers)])]
+    return [[numbers[0], 1], *_runs_of_steps(numbers)]
 
 
 def numbers_from_json(described: Any, frames: int) -> list[int]:
-    """What `numbers_to_json` was made of.
-
-    Raises:
-        UserError: when they are not numbers of so many frames.
-    """
+    """What `numbers_to_json` was made of; a UserError where they are not numbers of so many frames."""
     numbers: list[int] = []
     for run in listed(described, "numbers"):
-        step, count = run if isinstance(run, list) and len(run) == 2 else (None, None)
+        step, count = _pair(run)
         step = whole(step, "a step", 0, frames)
         count = whole(count, "a number of frames", 1, _MOST_FRAMES - len(numbers))
         last = numbers[-1] if numbers else 0
@@ -147,19 +139,14 @@ def numbers_from_json(described: Any, frames: int) -> list[int]:
 
 
 def shots_from_json(described: Any, keyframes: int) -> list[range]:
-    """The runs of keyframes between cuts.
-
-    Raises:
-        UserError: when they are not all keyframes, in order.
-    """
+    """The runs of keyframes between cuts; a UserError where they are not all keyframes, in order."""
     shots = []
-    expected = 0
+    end = 0
     for shot in listed(described, "shots"):
-        first, last = shot if isinstance(shot, list) and len(shot) == 2 else (None, None)
-        begin = whole(first, "the first keyframe of a shot", expected, expected)
+        first, last = _pair(shot)
+        begin = whole(first, "the first keyframe of a shot", end, end)
         end = whole(last, "the end of a shot", begin + 1, keyframes)
         shots.append(range(begin, end))
-        expected = end
-    if expected != keyframes:
-        raise UserError(f"its shots hold {expected} keyframes of {keyframes}")
+    if end != keyframes:
+        raise UserError(f"its shots hold {end} keyframes of {keyframes}")
     return shots

@@ -1,8 +1,8 @@
 """Where results go: files and folders that appear whole or not at all, and run folders that one process holds.
 
 A result is made in a temporary folder beside its place and moved there when it is complete. The folder is locked by the
-process that made it, and the lock ends with that process, however that ends: so the next one that writes the same
-result knows what is left of a dead process, clears it away, and leaves alone what a living one is at.
+process that made it, and the lock ends with that process: so the next one that writes the same result knows what is
+left of a dead process, clears it away, and leaves alone what a living one is at.
 """
 
 from __future__ import annotations
@@ -23,16 +23,12 @@ from vfield.core.errors import UserError
 LOCK_NAME = ".lock"
 """In a run folder while a process holds it."""
 
-_LONGEST_KEY = 100  # bytes: a temporary name fits wherever names of 143 do, as on encrypted disks
+_LONGEST_NAME = 100  # bytes: a temporary name fits wherever names of 143 do, as on encrypted disks
 _TOKEN = r"\.partial-\d+-[0-9a-f]{8}"
 
 
 def check_parent(path: Path) -> None:
-    """Refuses a path whose folder is missing or cannot be written into.
-
-    Raises:
-        UserError: then.
-    """
+    """Refuses, by a UserError, a path whose folder is missing or cannot be written into."""
     if path.name in ("", ".."):
         raise UserError(f"{path} is no name of a new file or folder; add one")
     if not path.parent.is_dir():
@@ -42,16 +38,13 @@ def check_parent(path: Path) -> None:
 
 
 def check_folder(path: Path, names: re.Pattern[str], kind: str, overwrite: bool) -> None:
-    """Refuses a folder that may not be replaced.
+    """Refuses, by a UserError, a folder that may not be replaced.
 
     Args:
-        path: the folder; it need not exist.
+        path: the folder; it need not exist. A file, or a folder that holds anything else than such files, is refused.
         names: what its files are called.
         kind: what they are, for the message.
         overwrite: allow a folder that holds such files.
-
-    Raises:
-        UserError: when it is a file, holds anything else, or holds such files without `overwrite`.
     """
     if not path.exists():
         return
@@ -78,7 +71,7 @@ def remove(path: Path) -> None:
 
 
 class Temporary:
-    """A temporary folder beside a result's place, in which the result is made.
+    """A temporary folder beside a result's place, in which the result is made. At first there are only names.
 
     Attributes:
         path: where the result goes.
@@ -87,23 +80,18 @@ class Temporary:
     """
 
     def __init__(self, path: Path) -> None:
-        """Choose the names; nothing is made yet."""
         self.path = path
         self._lock: BaseFileLock | None = None
-        self._choose()
+        self._choose_names()
 
-    def _choose(self) -> None:
-        self.folder = self.path.with_name(f".{_key(self.path)}.partial-{os.getpid()}-{secrets.token_hex(4)}")
+    def _choose_names(self) -> None:
+        self.folder = self.path.with_name(f".{_short_name(self.path)}.partial-{os.getpid()}-{secrets.token_hex(4)}")
         self.file = self.folder / "new"
 
     def make(self) -> Path:
         """Make the folder, after clearing away those that dead processes have left for the same result.
 
-        Returns:
-            `file`, which is not there yet.
-
-        Raises:
-            OSError: when it cannot be made.
+        It gives `file`, which is not there yet; an OSError where the folder cannot be made.
         """
         clear_dead(self.path)
         while True:
@@ -114,14 +102,10 @@ class Temporary:
                 return self.file
             except Timeout:
                 # Another process came between, and took the folder for a dead one's.
-                self._choose()
+                self._choose_names()
 
     def move_into_place(self) -> None:
-        """Give the result its name, replacing what is there.
-
-        Raises:
-            OSError: when it cannot have that; then `remove` puts back what was there.
-        """
+        """Give the result its name, replacing what is there; after an OSError `remove` puts that back."""
         if not self.file.is_dir():
             _flush(self.file)
         elif self.path.exists():
@@ -146,10 +130,9 @@ def is_own_name(name: str) -> bool:
 def clear_dead(path: Path) -> None:
     """Remove what processes that are dead have left of making a result; what they had moved aside comes back.
 
-    Raises:
-        OSError: when the folder of the result cannot be looked into.
+    An OSError where the folder of the result cannot be looked into.
     """
-    name = re.compile(re.escape(f".{_key(path)}") + _TOKEN)
+    name = re.compile(re.escape(f".{_short_name(path)}") + _TOKEN)
     if not os.access(path.parent, os.R_OK):  # a letter box: results can be put in, but nothing found
         return
     for folder in [entry for entry in path.parent.iterdir() if name.fullmatch(entry.name)]:
@@ -163,12 +146,10 @@ def clear_dead(path: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _key(path: Path) -> str:
+def _short_name(path: Path) -> str:
     """A result's name as part of another; one that is long enough to make that too long is shortened."""
     full = os.fsencode(path.name)
-    if len(full) <= _LONGEST_KEY:
-        return path.name
-    return f"{path.name[:20]}~{hashlib.sha256(full).hexdigest()[:16]}"
+    return path.name if len(full) <= _LONGEST_NAME else f"{path.name[:20]}~{hashlib.sha256(full).hexdigest()[:16]}"
 
 
 def _lock_of(folder: Path) -> BaseFileLock:
@@ -191,8 +172,7 @@ def _flush(file: Path) -> None:
 def replaced(path: Path) -> Iterator[Path]:
     """A temporary name to write to; what was written there gets its own name at the end, and is removed on failure.
 
-    Raises:
-        UserError: when it cannot be written.
+    A UserError where it cannot be written.
     """
     temporary = Temporary(path)
     try:
@@ -210,17 +190,10 @@ def replaced(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def held(folder: Path, wait_seconds: float = 0.5) -> Iterator[None]:
-    """Hold a run folder against other processes, making it where it is missing.
+    """Hold a run folder against other processes that write, making it where it is missing.
 
     The same process may hold it again while it does. A folder that was made here, and that nothing came into, is gone
-    in the end.
-
-    Args:
-        folder: the folder. Reading from it needs no holding.
-        wait_seconds: how long to wait for another process that holds it.
-
-    Raises:
-        UserError: when another process holds it, or it cannot be made or written to.
+    in the end. A UserError where another process holds it for longer than is waited, or it cannot be written to.
     """
     made = [place for place in (folder, *folder.parents) if not place.exists()]
     try:
@@ -230,9 +203,8 @@ def held(folder: Path, wait_seconds: float = 0.5) -> Iterator[None]:
     except (Timeout, OSError) as error:
         _remove_empty(made)
         if isinstance(error, Timeout):
-            raise UserError(
-                f"another process is at work in {folder}; wait until it has ended, or name another folder"
-            ) from None
+            told = f"another process is at work in {folder}; wait until it has ended, or name another folder"
+            raise UserError(told) from None
         raise UserError(f"{folder} cannot be written to ({error.strerror}); name another folder") from error
     try:
         yield

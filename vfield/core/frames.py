@@ -31,10 +31,9 @@ class MadeFrames:
     """Frames that are made when they are asked for; whoever makes them decides what is kept.
 
     Attributes:
-        shape: (n, c, h, w).
-        dtype: uint8 or float32.
+        shape, dtype: as of any `Frames`.
         maker: gives each by its number.
-        numbers: which of the maker's frames these are.
+        numbers: which of the maker's frames these are; None stands for all, in order.
     """
 
     def __init__(
@@ -44,10 +43,7 @@ class MadeFrames:
         maker: Callable[[int], Tensor],
         numbers: Sequence[int] | None = None,
     ) -> None:
-        """Hold what they will be; `numbers` None stands for all, in order."""
-        self.shape = tuple(shape)
-        self.dtype = dtype
-        self.maker = maker
+        self.shape, self.dtype, self.maker = tuple(shape), dtype, maker
         self.numbers = range(self.shape[0]) if numbers is None else numbers
 
     def __len__(self) -> int:
@@ -57,11 +53,6 @@ class MadeFrames:
         if not 0 <= index < self.shape[0]:
             raise IndexError(f"there are frames 0 to {self.shape[0] - 1}, got {index}")
         return self.maker(self.numbers[index])
-
-    def chosen(self, indices: Sequence[int]) -> MadeFrames:
-        """Only these, numbered anew."""
-        numbers = [self.numbers[index] for index in indices]
-        return MadeFrames((len(numbers), *self.shape[1:]), self.dtype, self.maker, numbers)
 
 
 def as_planes(frames: Frames) -> Frames:
@@ -79,4 +70,5 @@ def chosen_frames(frames: Frames, indices: Sequence[int]) -> Frames:
     if isinstance(frames, Tensor):
         return frames[list(indices)]
     made = frames if isinstance(frames, MadeFrames) else MadeFrames(frames.shape, frames.dtype, frames.__getitem__)
-    return made.chosen(indices)
+    numbers = [made.numbers[index] for index in indices]
+    return MadeFrames((len(numbers), *made.shape[1:]), made.dtype, made.maker, numbers)

@@ -21,18 +21,16 @@ _Handler = Callable[[int, FrameType | None], None]
 
 
 class Flag:
-    """Set once, from a signal handler."""
+    """Raised once, by a signal's handler. Not a threading.Event: its lock is not for handlers that interrupt others."""
 
     def __init__(self) -> None:
-        self._set = False
+        self._is_set = False
 
     def set(self) -> None:
-        """Raise the flag."""
-        self._set = True
+        self._is_set = True
 
     def is_set(self) -> bool:
-        """Whether it was raised."""
-        return self._set
+        return self._is_set
 
 
 class _Last:
@@ -46,17 +44,14 @@ def exit_code() -> int:
     return 128 + _Last.number
 
 
-def told() -> str:
+def what_ended_it() -> str:
     """What has ended the work, for the line that says so."""
     return "interrupted" if _Last.number == signal.SIGINT else f"ended by {signal.Signals(_Last.number).name}"
 
 
 @contextmanager
 def ending_in_order() -> Iterator[None]:
-    """Within this, SIGTERM and SIGHUP raise a KeyboardInterrupt, as Ctrl-C does.
-
-    Where somebody else has a handler, that stays.
-    """
+    """Within this, SIGTERM and SIGHUP raise a KeyboardInterrupt, as Ctrl-C does; handlers of others stay."""
     _Last.number = int(signal.SIGINT)
 
     def handle(number: int, _: FrameType | None) -> None:
@@ -87,12 +82,7 @@ def interrupts() -> Iterator[Flag]:
 
 @contextmanager
 def _handled(handle: _Handler, instead_of: tuple[Any, ...] | None = None) -> Iterator[None]:
-    """Signals that are not ignored go to a handler.
-
-    Args:
-        handle: it.
-        instead_of: the handlers that it may replace; None for any.
-    """
+    """Signals that are not ignored go to a handler, which replaces only those `instead_of`; None for any."""
     terminals = [number for number in (1, 2) if os.isatty(number)]
 
     def caught(number: int, frame: FrameType | None) -> None:

@@ -17,18 +17,14 @@ from vfield.core.yaml_files import read_text
 
 _Kind = TypeVar("_Kind")
 
-MOST_BYTES = 32 << 20  # of one text: a clip of a million frames takes about that
+_MOST_BYTES = 32 << 20  # of one text: a clip of a million frames takes about that
 _FRACTION = re.compile(r"-?\d{1,40}(/0*[1-9]\d{0,39})?")
 
 
 def parse_json(text: str) -> Any:
-    """The value that a text describes.
-
-    Raises:
-        UserError: when it describes none, is too long or too deep.
-    """
-    if len(text) > MOST_BYTES:
-        raise UserError(f"it is longer than {MOST_BYTES >> 20} MB")
+    """The value that a text describes; a UserError where it describes none, is too long or too deep."""
+    if len(text) > _MOST_BYTES:
+        raise UserError(f"it is longer than {_MOST_BYTES >> 20} MB")
     try:
         return json.loads(text)
     except RecursionError:
@@ -37,42 +33,25 @@ def parse_json(text: str) -> Any:
         raise UserError(f"it is not JSON: {error}") from error
 
 
-def read_json(path: Path, what: str, most_bytes: int = MOST_BYTES) -> Any:
-    """The value that a file describes.
-
-    Args:
-        path: of the file.
-        what: it is, for messages: "record", say.
-        most_bytes: that it may hold.
-
-    Raises:
-        UserError: when there is no such file, or it is not JSON of a bounded size.
-    """
-    text = read_text(path, what, most_bytes, "JSON")
+def read_json(path: Path, what: str) -> Any:
+    """The value that a file describes; a UserError, which says `what` it is ("record"), where it cannot be read."""
+    described = read_text(path, what, _MOST_BYTES, "JSON")
     try:
-        return parse_json(text)
+        return parse_json(described)
     except UserError as error:
         raise UserError(f"{what} {path} is damaged: {error}") from error
 
 
 def mapping(value: Any, what: str) -> dict[str, Any]:
-    """The value, which must be a mapping.
-
-    Raises:
-        UserError: when it is not.
-    """
+    """The value, which must be a mapping; a UserError where it is not."""
     if not isinstance(value, dict):
         raise UserError(f"{what} must be a mapping, got {brief(value)}")
     return value
 
 
 def exact(value: Any, name: str, low: float = -1e12, high: float = 1e12) -> Fraction:
-    """An exact number from its text, "30000/1001", which is looked at before it is built.
-
-    Raises:
-        UserError: when it is not that, or out of range.
-    """
-    # "1e999999999" is a number, too, of a billion digits.
+    """An exact number from its text, "30000/1001"; a UserError where it is not that, or out of range."""
+    # Looked at before it is built: "1e999999999" is a number, too, of a billion digits.
     if not isinstance(value, str) or not _FRACTION.fullmatch(value):
         raise UserError(f"{name} must be the text of a fraction like 30000/1001, got {brief(value)}")
     number = Fraction(value)
@@ -81,42 +60,30 @@ def exact(value: Any, name: str, low: float = -1e12, high: float = 1e12) -> Frac
 
 
 def whole(value: Any, name: str, low: int, high: int) -> int:
-    """A whole number in a range.
-
-    Raises:
-        UserError: when it is not that.
-    """
-    if not isinstance(value, int) or isinstance(value, bool):
+    """A whole number from `low` to `high`; a UserError where it is not."""
+    if not _is_of(value, int):
         raise UserError(f"{name} must be a whole number, got {brief(value)}")
     check_range(name, value, Range(low, high))
-    return value
+    return int(value)
 
 
 def listed(value: Any, name: str) -> list[Any]:
-    """The value, which must be a list.
-
-    Raises:
-        UserError: when it is not.
-    """
+    """The value, which must be a list; a UserError where it is not."""
     if not isinstance(value, list):
         raise UserError(f"{name} must be a list, got {brief(value)}")
     return value
 
 
 def text(value: Any, name: str) -> str:
-    """The value, which must be text that can be a file's name.
-
-    Raises:
-        UserError: when it is not.
-    """
-    if not isinstance(value, str) or not _is_text(value):
+    """The value, which must be text that can be a file's name; a UserError where it is not."""
+    if not _is_of(value, str):
         raise UserError(f"{name} must be text, got {brief(value)}")
-    return value
+    return str(value)
 
 
 def is_number(value: Any) -> bool:
     """Whether a value out of JSON is a finite number that a float can hold."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e30 and math.isfinite(value)
+    return _is_of(value, float) and abs(value) < 1e30
 
 
 def record(kind: type[_Kind], described: Any, what: str) -> _Kind:
@@ -137,7 +104,7 @@ def record(kind: type[_Kind], described: Any, what: str) -> _Kind:
                 raise UserError(f"{what} has no {name}")
             continue
         if not _is_of(values[name], hints[name]):
-            raise UserError(f"{name} of {what} must be {_named(hints[name])}, got {brief(values[name])}")
+            raise UserError(f"{name} of {what} must be {_kind_in_words(hints[name])}, got {brief(values[name])}")
     for name, allowed in ranges_of(made).items():
         check_range(f"{name} of {what}", values.get(name), allowed)
     return kind(**values)
@@ -152,24 +119,18 @@ def _is_of(value: Any, hint: Any) -> bool:
         return value in inner if isinstance(value, str) else False
     if origin is list:
         return isinstance(value, list) and all(_is_of(item, inner[0]) for item in value)
+    if isinstance(value, bool) and hint in (int, float):
+        return False
     if hint is float:
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        return number and not (isinstance(value, float) and math.isnan(value))
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    if hint is str:
-        return isinstance(value, str) and _is_text(value)
+        return isinstance(value, int) or (isinstance(value, float) and not math.isnan(value))
+    if hint is str and isinstance(value, str):
+        # Whether a file can be called so; of names that are not UTF-8, bytes are kept as halves of pairs.
+        try:
+            return b"\0" not in value.encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError:
+            return False
     return isinstance(value, hint)
 
 
-def _is_text(value: str) -> bool:
-    """Whether a file can be called so; of names that are not UTF-8, bytes are kept as halves of pairs."""
-    try:
-        return b"\0" not in value.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:
-        return False
-
-
-def _named(hint: Any) -> str:
-    """The kind, as a message names it."""
+def _kind_in_words(hint: Any) -> str:
     return hint.__name__ if isinstance(hint, type) and not get_args(hint) else str(hint).replace("typing.", "")

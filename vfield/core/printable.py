@@ -31,9 +31,7 @@ codecs.register_error(LATIN_1, _as_latin_1)
 def printable(text: str, lines: bool = False) -> str:
     r"""Text with what a terminal would obey, or could not show, written out: "\x1b[31m" for its byte.
 
-    Args:
-        text: any.
-        lines: whether its line ends and tabs are meant.
+    `lines` says that its line ends and tabs are meant.
     """
     return (_IN_LINES if lines else _IN_ONE_LINE).sub(_written_out, text)
 

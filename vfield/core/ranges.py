@@ -33,7 +33,7 @@ class Range:
     most: int = 16
 
     def holds(self, value: float | Fraction) -> bool:
-        """Whether a number lies in it; what is not a number does not."""
+        """Whether a number lies in it; nan does not."""
         return (self.low < value if self.open else self.low <= value) and value <= self.high
 
     def __str__(self) -> str:
@@ -43,16 +43,7 @@ class Range:
 
 
 def check_range(name: str, value: Any, allowed: Range) -> None:
-    """Refuse a value with a number out of range.
-
-    Args:
-        name: of the value, for the message.
-        value: a number or a sequence of some; anything else passes.
-        allowed: where each must lie.
-
-    Raises:
-        UserError: when one does not.
-    """
+    """Refuse, by a UserError, a number out of range, or a sequence of numbers with one; anything else passes."""
     if isinstance(value, list | tuple) and len(value) > allowed.most:
         raise UserError(f"{name} must be at most {allowed.most} numbers, got {len(value)}")
     for number in _numbers(value):
@@ -62,15 +53,7 @@ def check_range(name: str, value: Any, allowed: Range) -> None:
 
 
 def check_ranges(config: Any, prefix: str) -> None:
-    """Refuse a config with a number out of its range.
-
-    Args:
-        config: a dataclass whose numbers have ranges.
-        prefix: what its values' names begin with in messages, without the dot.
-
-    Raises:
-        UserError: when one is.
-    """
+    """Refuse, by a UserError, a dataclass with a number out of its range; in messages its name is `prefix.name`."""
     kind: Any = type(config)
     for name, allowed in ranges_of(kind).items():
         check_range(f"{prefix}.{name}" if prefix else name, getattr(config, name), allowed)

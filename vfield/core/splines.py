@@ -26,16 +26,13 @@ _FILTER_BLOCK = 64  # cells
 
 
 def sample_grid(coefficients: Tensor, xy: Tensor) -> Tensor:
-    """Evaluate cubic B-spline surfaces at scattered points.
+    """Evaluate cubic B-spline surfaces at scattered points: (n, c), differentiable in both arguments.
 
     Positions outside the picture read the nearest point on its border; inside, the surface continues by mirroring.
 
     Args:
         coefficients: (c, h, w), one coefficient a cell, cell centres at integer x and y.
         xy: (n, 2), in cells.
-
-    Returns:
-        (n, c). Differentiable in both arguments.
     """
     height, width = coefficients.shape[-2:]
     left, right, across = _paired_taps(xy[:, 0], width)
@@ -57,16 +54,10 @@ def sample_grid(coefficients: Tensor, xy: Tensor) -> Tensor:
 
 
 def _paired_taps(position: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The four taps of a cubic B-spline along one axis, as two linear reads.
+    """The four taps of a cubic B-spline at positions (n,) in cells along one axis, as two linear reads.
 
     A linear read between taps 0 and 1 gives both at once in the proportion of their weights, and likewise 2 and 3.
-
-    Args:
-        position: (n,) in cells; held within half a cell of the outer centres.
-        size: number of cells.
-
-    Returns:
-        Where to read, twice (n,), in grid_sample's normalised units; and the share (n,) of the second read.
+    Gives where to read, twice (n,), in grid_sample's normalised units, and the share (n,) of the second read.
     """
     position = position.clamp(-0.5, size - 0.5)
     base = position.floor()
@@ -111,7 +102,7 @@ def _b_spline_integral(x: Tensor) -> Tensor:
 
 @lru_cache(maxsize=64)
 def footprint_filter(from_width: float, to_width: float) -> Tensor:
-    """The symmetric filter from box averages of one width to B-spline coefficients of box averages of another.
+    """The symmetric filter (2 r + 1,) float64 from box averages of one width to B-spline coefficients of another's.
 
     With f = sum_k c_k b3(x - k) and box_w the unit-area box of width w, the averages at the integers are
     A_w = (b3 * box_w)[k] convolved with c. So c = A_from^-1 (samples), and the coefficients that make a cubic spline
@@ -120,9 +111,6 @@ def footprint_filter(from_width: float, to_width: float) -> Tensor:
     Args:
         from_width: width of the box that the samples were averaged over, in cells; 0 for point samples.
         to_width: width of the box that a read should average over, in cells; 0 for point values.
-
-    Returns:
-        (2 r + 1,) float64, sums to 1.
     """
     omega = 2 * math.pi * torch.arange(256, dtype=torch.float64) / 256
 
@@ -165,15 +153,9 @@ def _filter_axis(grid: Tensor, taps: Tensor, dim: int) -> Tensor:
 
 
 def area_averages(picture: Tensor, rows: int, columns: int) -> Tensor:
-    """Exact means of a picture over the cells of a coarser grid laid over it; cells may cut pixels.
+    """Exact means of a picture over the cells of a coarser grid laid over it, which may cut pixels.
 
-    Args:
-        picture: (..., h, w), uint8 or float in [0, 1].
-        rows: cells down, at most h.
-        columns: cells across, at most w.
-
-    Returns:
-        (..., rows, columns) float.
+    From (..., h, w), uint8 or float in [0, 1], to (..., rows, columns) float, at most h and w of them.
     """
     # Rows first: most of the pixels are gone before the slower way across.
     return _average_axis(_average_axis(picture, rows, -2), columns, -1)
@@ -200,15 +182,16 @@ def _average_axis(picture: Tensor, cells: int, dim: int) -> Tensor:
 def spline_coefficients(
     samples: Tensor, from_width: tuple[float, float] = (0.0, 0.0), to_width: tuple[float, float] = (0.0, 0.0)
 ) -> Tensor:
-    """B-spline coefficients of a picture given by samples, optionally seen through another footprint.
+    """B-spline coefficients (..., h, w) of a picture given by samples, optionally seen through another footprint.
+
+    With equal widths, `sample_grid` at the integers returns the samples.
 
     Args:
         samples: (..., h, w).
         from_width: (y, x) widths, in cells, of the boxes that each sample is the mean over; 0 for point samples.
         to_width: (y, x) widths of the boxes that reads should be means over.
-
-    Returns:
-        (..., h, w). With equal widths, `sample_grid` at the integers returns the samples.
     """
-    rows = _filter_axis(samples, footprint_filter(round(from_width[0], 6), round(to_width[0], 6)), -2)
-    return _filter_axis(rows, footprint_filter(round(from_width[1], 6), round(to_width[1], 6)), -1)
+    down, across = (
+        footprint_filter(round(given, 6), round(wanted, 6)) for given, wanted in zip(from_width, to_width, strict=True)
+    )
+    return _filter_axis(_filter_axis(samples, down, -2), across, -1)

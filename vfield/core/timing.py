@@ -59,11 +59,11 @@ class Leg(NamedTuple):
         """The instant of the source that is shown at this time of the output."""
         if self.is_constant:
             return self.source_begin + (seconds - self.begin) * self.speed
+        # Hermite's form of the cubic.
         span = self.end - self.begin
         share = (seconds - self.begin) / span
-        rise = self.source_end - self.source_begin
         before, after = share * (1 - share) ** 2, share**2 * (1 - share)
-        eased = rise * share**2 * (3 - 2 * share)
+        eased = (self.source_end - self.source_begin) * share**2 * (3 - 2 * share)
         return self.source_begin + eased + span * (self.speeds[0] * before - self.speeds[1] * after)
 
     def output_at(self, source: Fraction) -> Fraction:
@@ -78,10 +78,8 @@ class Leg(NamedTuple):
         begin, end = self.begin, self.end
         for _ in range(_HALVINGS):
             middle = (begin + end) / 2
-            if (self.source_at(middle) < source) == (self.source_end > self.source_begin):
-                begin = middle
-            else:
-                end = middle
+            is_before = (self.source_at(middle) < source) == (self.source_end > self.source_begin)
+            begin, end = (middle, end) if is_before else (begin, middle)
             if end - begin < Fraction(1, 10**9):
                 break
         return begin
@@ -92,8 +90,8 @@ class TimeMap:
     """From the time of an output to the time of its source: legs, one after the other.
 
     Attributes:
-        legs: their times of the output follow each other without a gap. What is before the first (where a reversed
-            output's first frame is shown a little longer than the source lasts) shows nothing of the source's time.
+        legs: without a gap between them. What is before the first (where a reversed output's first frame is shown a
+            little longer than the source lasts) shows nothing of the source's time.
     """
 
     legs: tuple[Leg, ...]
@@ -107,17 +105,9 @@ class TimeMap:
         reverse: bool = False,
         delay: Fraction | int = 0,
     ) -> TimeMap:
-        """One speed from `first` to `last` of the source (seconds, half-open), or back.
+        """One speed from `first` to `last` of the source (seconds, half-open), or back; `delay` seconds come before.
 
-        Args:
-            first: where the part begins.
-            last: where it ends.
-            slowmo: how many times longer the output lasts.
-            reverse: play it backwards.
-            delay: seconds of the output before it begins.
-
-        Raises:
-            UserError: when the part is empty or the factor not positive.
+        A UserError where the part is empty, or the factor by which the output lasts longer is not positive.
         """
         if last <= first:
             raise UserError(f"a part must end after it starts, got {float(first):g} to {float(last):g} s")
@@ -145,16 +135,11 @@ class TimeMap:
 
     def source_at(self, seconds: Fraction) -> Fraction:
         """The instant of the source that is shown at a time of the output."""
-        leg = self.legs[
-            min(max(bisect_right(self.legs, seconds, key=lambda leg: leg.begin) - 1, 0), len(self.legs) - 1)
-        ]
+        leg = self.legs[max(0, bisect_right(self.legs, seconds, key=lambda leg: leg.begin) - 1)]
         return leg.source_at(min(max(seconds, leg.begin), leg.end))
 
     def shown(self, begin: Fraction, end: Fraction) -> list[tuple[Fraction, Fraction]]:
-        """When [begin, end) of the source is shown: spans (begin, end) of the output, in order, apart from each other.
-
-        There is none where the output does not show it, and several where it comes by more than once.
-        """
+        """When [begin, end) of the source is shown: spans (begin, end) of the output, in order and apart."""
         spans: list[tuple[Fraction, Fraction]] = []
         for leg in self.legs:
             if leg.source_begin == leg.source_end:
@@ -180,12 +165,9 @@ class SpeedCurve:
     """A speed that changes: which instant of the source is shown when.
 
     Attributes:
-        pairs: (seconds of the output, seconds of the clip after its first frame), two or more. The first is at 0 of the
-            output, the last at its end, and times of the output increase. The clip's may rise, stand still or fall:
-            where they fall it plays backwards.
-
-    Raises:
-        UserError: when the pairs are not that.
+        pairs: (seconds of the output, seconds of the clip after its first frame), two or more; others are UserErrors.
+            The first is at 0 of the output, the last at its end, and times of the output increase. The clip's may rise,
+            stand still or fall: where they fall it plays backwards.
     """
 
     pairs: tuple[tuple[Fraction, Fraction], ...]
@@ -197,37 +179,28 @@ class SpeedCurve:
             raise UserError(f"a speed curve begins at 0 s of the output, got {float(self.pairs[0][0]):g} s")
         for (before, start), (after, stop) in pairwise(self.pairs):
             if after <= before:
-                raise UserError(
-                    "a speed curve's times of the output must increase, "
-                    f"got {float(after):g} s after {float(before):g} s"
-                )
+                got = f"got {float(after):g} s after {float(before):g} s"
+                raise UserError(f"a speed curve's times of the output must increase, {got}")
             if min(start, stop) < 0:
-                raise UserError(
-                    f"a speed curve's times of the clip count from its first frame, got {float(min(start, stop)):g} s"
-                )
+                got = f"got {float(min(start, stop)):g} s"
+                raise UserError(f"a speed curve's times of the clip count from its first frame, {got}")
             if abs(stop - start) > _LARGEST_SPEED * (after - before):
-                raise UserError(
-                    f"a speed curve is at most {_LARGEST_SPEED} times as fast as the clip, "
-                    f"got {float(stop - start):g} s of the clip within {float(after - before):g} s"
-                )
+                got = f"got {float(stop - start):g} s of the clip within {float(after - before):g} s"
+                raise UserError(f"a speed curve is at most {_LARGEST_SPEED} times as fast as the clip, {got}")
 
     def on(self, facts: ClipFacts) -> TimeMap:
         """The curve on a clip's own clock: a monotone cubic between any two pairs, through all of them exactly.
 
         Slopes are by Fritsch and Butland (1984): harmonic means, weighted by the steps, which lie in the region where
         Fritsch and Carlson (1980) prove the cubic monotone; at both ends the three-point formula, cut off to stay in
-        it. Where a rise turns into a fall the slope is 0. All of it is rational, so nothing is rounded.
-
-        Raises:
-            UserError: when it reaches beyond the clip.
+        it. Where a rise turns into a fall the slope is 0. All of it is rational, so nothing is rounded. A UserError
+        where the curve reaches beyond the clip.
         """
         origin = facts.pts_seconds[0]
         source = [snapped(origin + at, facts) for _, at in self.pairs]
         if max(source) > facts.end_seconds:
-            raise UserError(
-                f"the speed curve shows {float(max(source) - origin):g} s, and the clip covers 0 to "
-                f"{float(facts.end_seconds - origin):g} s"
-            )
+            covered = f"the clip covers 0 to {float(facts.end_seconds - origin):g} s"
+            raise UserError(f"the speed curve shows {float(max(source) - origin):g} s, and {covered}")
         output = [at for at, _ in self.pairs]
         slopes = _monotone_slopes(output, source)
         legs = zip(pairwise(output), pairwise(source), pairwise(slopes), strict=True)
@@ -239,12 +212,10 @@ def _monotone_slopes(x: Sequence[Fraction], y: Sequence[Fraction]) -> list[Fract
     secants = [(later - earlier) / step for (earlier, later), step in zip(pairwise(y), steps, strict=True)]
     if len(secants) == 1:
         return [secants[0], secants[0]]
-    inner = [_inner_slope(*at) for at in zip(steps, steps[1:], secants, secants[1:], strict=False)]
-    return [
-        _end_slope(steps[0], steps[1], secants[0], secants[1]),
-        *inner,
-        _end_slope(steps[-1], steps[-2], secants[-1], secants[-2]),
-    ]
+    inner = [_inner_slope(*step, *secant) for step, secant in zip(pairwise(steps), pairwise(secants), strict=True)]
+    first = _end_slope(steps[0], steps[1], secants[0], secants[1])
+    last = _end_slope(steps[-1], steps[-2], secants[-1], secants[-2])
+    return [first, *inner, last]
 
 
 def _inner_slope(step: Fraction, next_step: Fraction, secant: Fraction, next_secant: Fraction) -> Fraction:
@@ -265,11 +236,11 @@ def _end_slope(step: Fraction, other_step: Fraction, secant: Fraction, other: Fr
 
 
 class Schedule(NamedTuple):
-    """When an exported video shows what.
+    """When an exported video shows what; all times are exact.
 
     Attributes:
-        source_seconds: the source's instant (on its own clock) that each output frame shows, exact.
-        output_seconds: when each output frame is shown, from 0, exact.
+        source_seconds: the source's instant (on its own clock) that each output frame shows.
+        output_seconds: when each output frame is shown, from 0.
         frame_rate: nominal output rate, frames per second.
         duration_seconds: length of what is shown; the last frame of a constant rate may reach beyond it.
         timing: the continuous map that the frames sample.
@@ -326,13 +297,12 @@ def schedule(
         UserError: when the range is empty or outside the clip, a rate is not positive, or there would be millions of
             frames.
     """
-    first = pts_seconds[0] if start is None else start
+    origin = pts_seconds[0]
+    first = origin if start is None else start
     last = end_seconds if end is None else end
-    if not pts_seconds[0] <= first < last <= end_seconds:
-        raise UserError(
-            f"cannot export {float(first - pts_seconds[0]):g} to {float(last - pts_seconds[0]):g} s: "
-            f"the clip covers 0 to {float(end_seconds - pts_seconds[0]):g} s"
-        )
+    if not origin <= first < last <= end_seconds:
+        covered = f"the clip covers 0 to {float(end_seconds - origin):g} s"
+        raise UserError(f"cannot export {float(first - origin):g} to {float(last - origin):g} s: {covered}")
     if slowmo <= 0 or (isinstance(output_rate, Fraction) and output_rate <= 0):
         raise UserError(f"rates must be positive, got fps={output_rate} and slowmo={slowmo}")
     duration = (last - first) * slowmo
@@ -360,13 +330,8 @@ def schedule(
 def schedule_curve(facts: ClipFacts, curve: SpeedCurve, output_rate: Fraction | None = None) -> Schedule:
     """Exact output times under a speed curve: output frame i is at i / rate, within the curve (half-open).
 
-    Args:
-        facts: the clip's.
-        curve: which instant to show when.
-        output_rate: frames per second of the output; None for the source's nominal rate.
-
-    Raises:
-        UserError: when the curve reaches beyond the clip, or there would be millions of frames.
+    The rate is frames per second of the output; None for the source's nominal rate. A UserError where the curve reaches
+    beyond the clip, or there would be millions of frames.
     """
     timing = curve.on(facts)
     rate = facts.frame_rate if output_rate is None else output_rate
@@ -376,11 +341,7 @@ def schedule_curve(facts: ClipFacts, curve: SpeedCurve, output_rate: Fraction | 
 
 
 def _frames_in(duration: Fraction, rate: Fraction) -> int:
-    """How many frames of a constant rate a result has.
-
-    Raises:
-        UserError: when they are more than anybody wants.
-    """
+    """How many frames of a constant rate a result has; a UserError where they are more than anybody wants."""
     count = math.ceil(duration * rate)
     _check_count(count, f"{float(duration):g} s at {float(rate):g} frames a second")
     return count
@@ -388,10 +349,8 @@ def _frames_in(duration: Fraction, rate: Fraction) -> int:
 
 def _check_count(count: int, what: str) -> None:
     if count > _MOST_FRAMES:
-        raise UserError(
-            f"{what} would be {count} frames, and at most {_MOST_FRAMES} are made in one go; choose a lower rate, less "
-            "slow motion or a shorter part"
-        )
+        advice = "choose a lower rate, less slow motion or a shorter part"
+        raise UserError(f"{what} would be {count} frames, and at most {_MOST_FRAMES} are made in one go; {advice}")
 
 
 def _own_instants(edges: tuple[Fraction, ...], first: Fraction, last: Fraction, parts: Fraction) -> list[Fraction]:

@@ -24,6 +24,10 @@ _TAG = "tag:yaml.org,2002:"
 _PLAIN = ("null", "bool", "int", "float", "str", "seq", "map")
 
 
+def _wrong(problem: str, mark: yaml.Mark) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
+
+
 class _PlainLoader(yaml.SafeLoader):
     """Knows null, truth, numbers, text, lists and mappings; raises YAMLErrors about all else."""
 
@@ -34,12 +38,10 @@ class _PlainLoader(yaml.SafeLoader):
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         """The next value, unless it lies too deep or is a reference to another."""
         if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()
-            raise yaml.MarkedYAMLError(None, None, "aliases (*name) are not read", event.start_mark)
+            raise _wrong("aliases (*name) are not read", self.peek_event().start_mark)
         self._depth += 1
         if self._depth > _DEEPEST:
-            mark = self.peek_event().start_mark
-            raise yaml.MarkedYAMLError(None, None, f"it is nested more than {_DEEPEST} deep", mark)
+            raise _wrong(f"it is nested more than {_DEEPEST} deep", self.peek_event().start_mark)
         try:
             return super().compose_node(parent, index)
         finally:
@@ -49,22 +51,22 @@ class _PlainLoader(yaml.SafeLoader):
         """A number; text that is marked as one may be none."""
         read = self.construct_yaml_int if node.tag == f"{_TAG}int" else self.construct_yaml_float
         if not isinstance(node, yaml.ScalarNode) or len(node.value) > _LONGEST_NUMBER:
-            raise yaml.MarkedYAMLError(None, None, f"{brief(node.value)} is too long for a number", node.start_mark)
+            raise _wrong(f"{brief(node.value)} is too long for a number", node.start_mark)
         try:
             return read(node)
         except (ValueError, IndexError, OverflowError):
-            raise yaml.MarkedYAMLError(None, None, f"{brief(node.value)} is not a number", node.start_mark) from None
+            raise _wrong(f"{brief(node.value)} is not a number", node.start_mark) from None
 
     def truth(self, node: yaml.ScalarNode) -> Any:
         """Yes or no; text that is marked as one may be neither."""
         try:
             return self.construct_yaml_bool(node)
         except KeyError:
-            raise yaml.MarkedYAMLError(None, None, f"{brief(node.value)} is not a bool", node.start_mark) from None
+            raise _wrong(f"{brief(node.value)} is not a bool", node.start_mark) from None
 
-    def foreign(self, node: yaml.Node) -> Any:
+    def other(self, node: yaml.Node) -> Any:
         """A value of any other kind, or of a kind that somebody made up."""
-        raise yaml.MarkedYAMLError(None, None, f"values of the kind {brief(node.tag)} are not read", node.start_mark)
+        raise _wrong(f"values of the kind {brief(node.tag)} are not read", node.start_mark)
 
 
 _PlainLoader.yaml_constructors = {
@@ -72,7 +74,7 @@ _PlainLoader.yaml_constructors = {
     f"{_TAG}int": _PlainLoader.number,
     f"{_TAG}float": _PlainLoader.number,
     f"{_TAG}bool": _PlainLoader.truth,
-    None: _PlainLoader.foreign,
+    None: _PlainLoader.other,
 }
 _PlainLoader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in known if tag.removeprefix(_TAG) in _PLAIN]
@@ -83,11 +85,7 @@ _PlainLoader.add_implicit_resolver(f"{_TAG}float", re.compile(r"[-+]?\d+(\.\d*)?
 
 
 def parse_yaml(text: str) -> Any:
-    """The value that a text describes.
-
-    Raises:
-        UserError: when it describes none, or one that is not plain.
-    """
+    """The value that a text describes; a UserError where it describes none, or one that is not plain."""
     if len(text) > _MOST_BYTES:
         raise UserError(f"it is longer than {_MOST_BYTES >> 10} kB")
     try:
@@ -107,15 +105,7 @@ def _told(error: yaml.YAMLError) -> str:
 
 
 def read_yaml(path: str | Path, what: str) -> Any:
-    """The value that a file describes.
-
-    Args:
-        path: of the file.
-        what: it is for, for messages: "config", say.
-
-    Raises:
-        UserError: when there is no such file, or it is not plain YAML of a bounded size.
-    """
+    """The value that a file describes; a UserError, which says `what` it is for ("config"), where it cannot be read."""
     text = read_text(path, what, _MOST_BYTES, "YAML")
     try:
         return parse_yaml(text)
@@ -124,16 +114,9 @@ def read_yaml(path: str | Path, what: str) -> Any:
 
 
 def read_text(path: str | Path, what: str, most_bytes: int, kind: str = "text") -> str:
-    """The text of a file; only of one that is a file on a disk, and not longer than that.
+    """The text of a file on a disk that holds no more than `most_bytes`; of any other a UserError.
 
-    Args:
-        path: of the file.
-        what: it is for, for messages.
-        most_bytes: that it may hold.
-        kind: of text, for messages.
-
-    Raises:
-        UserError: when there is none such.
+    Messages say `what` the file is for and what `kind` of text it should be.
     """
     named = f"{what} {path!s:.200}"
     try:
@@ -147,16 +130,15 @@ def read_text(path: str | Path, what: str, most_bytes: int, kind: str = "text") 
                 raise UserError(f"{named} is larger than {most_bytes >> 10} kB; it is hardly {kind} for vfield")
             return file.read(most_bytes).decode("utf-8")
     except UnicodeDecodeError as error:
-        raise UserError(
-            f"{named} is not {kind}: it is not UTF-8 text ({error.reason} at byte {error.start})"
-        ) from error
+        told = f"{named} is not {kind}: it is not UTF-8 text ({error.reason} at byte {error.start})"
+        raise UserError(told) from error
     except IsADirectoryError:
         raise UserError(f"{named} is not a file but a folder") from None
     except FileNotFoundError:
         raise UserError(f"{named} does not exist") from None
+    except UserError:
+        raise
     except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
-        if isinstance(error, UserError):
-            raise
         raise UserError(f"{named} cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
 

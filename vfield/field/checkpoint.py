@@ -18,13 +18,13 @@ from torch import Tensor
 from vfield.core.allowance import Allowance
 from vfield.core.clip import ClipFacts
 from vfield.core.coords import keyframe_t
-from vfield.core.described import config_from_json
 from vfield.core.devices import usable_device
 from vfield.core.errors import UserError, enough_memory, is_out_of_memory, shortened
 from vfield.core.facts import facts_from_json, facts_to_json, numbers_from_json, numbers_to_json, shots_from_json
 from vfield.core.folders import replaced
 from vfield.core.frames import Frames, MadeFrames
 from vfield.core.json_files import listed, mapping, parse_json, record
+from vfield.core.parsing import config_from_json
 from vfield.field.config import FieldConfig
 from vfield.field.expectation import Expectation, Stretch
 from vfield.field.latents import tensor_bytes

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from vfield.core.lazily import names_from
+from vfield.core.startup import names_from
 
 if TYPE_CHECKING:
     from vfield.learn.config import Config, TrainingConfig

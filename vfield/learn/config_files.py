@@ -9,8 +9,8 @@ from typing import Any
 
 import yaml
 
-from vfield.core.described import config_from_json
 from vfield.core.errors import UserError, brief
+from vfield.core.parsing import config_from_json
 from vfield.core.yaml_files import read_yaml
 from vfield.learn import Config
 

@@ -32,7 +32,7 @@ from vfield.learn.objective import Objective
 from vfield.learn.sampling import PatchSampler
 from vfield.learn.start import start_field
 from vfield.prepare.config import DenoiseConfig
-from vfield.prepare.denoise import Keep, denoise, gathered
+from vfield.prepare.denoise import Keep, denoise, keep_in_memory
 from vfield.prepare.fill import fill
 from vfield.prepare.scan import Scan, scan_frames
 
@@ -62,7 +62,7 @@ class Member:
         config: Config,
         *,
         scan: Scan | None = None,
-        keep: Keep = gathered,
+        keep: Keep = keep_in_memory,
         seed: int,
         like: VideoField | None,
         says: bool,

@@ -32,7 +32,7 @@ from vfield.learn.objective import JointObjective, Terms
 from vfield.learn.rehearsal import apply_forces, find_forces
 from vfield.learn.sampling import turn
 from vfield.learn.saves import fingerprint, read_resume, write_resume
-from vfield.prepare.denoise import gathered
+from vfield.prepare.denoise import keep_in_memory
 from vfield.prepare.opening import SCAN_NAME
 from vfield.prepare.scan import Scan
 
@@ -89,7 +89,7 @@ class Run:
             member = Member(
                 *(name, clip, config),
                 scan=task.scans.get(name),
-                keep=gathered if task.out is None else Kept(self._folder_of(task.out) / name),
+                keep=keep_in_memory if task.out is None else Kept(self._folder_of(task.out) / name),
                 seed=seed,
                 like=like,
                 says=says,

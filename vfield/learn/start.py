@@ -29,8 +29,7 @@ from vfield.field.video_field import VideoField
 from vfield.learn.enlarging import Enlarging, make_enlarging
 from vfield.learn.rehearsal import Rehearsal, divided
 from vfield.prepare.config import FlowConfig
-from vfield.prepare.repeats import MOST_CHANGE
-from vfield.prepare.scan import Scan, scan_frames
+from vfield.prepare.scan import MOST_CHANGE, Scan, scan_frames
 
 # Hidden keyframes that are learnt from, at most, and the memory for their neighbours' pixels.
 _MOST_HIDDEN = 64

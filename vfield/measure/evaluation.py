@@ -22,7 +22,7 @@ from vfield.core.clip import Clip, to_uint8
 from vfield.core.coords import keyframe_t
 from vfield.core.errors import UserError
 from vfield.core.frames import Frames, chosen_frames, in_memory
-from vfield.core.meter import meter
+from vfield.core.memory import meter
 from vfield.core.metrics import Scores, psnr, score
 from vfield.field.render import render
 from vfield.field.video_field import VideoField

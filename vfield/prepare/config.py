@@ -1,6 +1,6 @@
-"""What decides how a clip is prepared: its flow, and its noise. Nothing here loads torch, so options are known at once.
+"""What decides how a clip is prepared: its flow, and its noise. Values out of range are UserErrors.
 
-Whoever does the work holds the theory: `vfield.prepare.flow` and `vfield.prepare.denoise`.
+Nothing here loads torch, so options are known at once. The theory is in `vfield.prepare.flow` and `.denoise`.
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ from typing import Annotated, Literal
 
 from vfield.core.errors import UserError
 from vfield.core.ranges import Range, check_ranges
-
-_MOST_NOISE = 127.5  # grey levels: half of white
 
 
 @dataclass(frozen=True)
@@ -24,9 +22,6 @@ class FlowConfig:
         patch_size: side of the matched patches, pixels of the pyramid level.
         patch_stride: step between patches, 1 to patch_size.
         variational_iterations: rounds of variational refinement a level; 0 for none.
-
-    Raises:
-        UserError: when a value is out of range.
     """
 
     finest_scale: Annotated[int, Range(0, 10)] = 0
@@ -37,9 +32,8 @@ class FlowConfig:
     def __post_init__(self) -> None:
         check_ranges(self, "flow")
         if self.patch_stride > self.patch_size:
-            raise UserError(
-                f"flow.patch_stride must be at most flow.patch_size ({self.patch_size}), got {self.patch_stride}"
-            )
+            most = f"flow.patch_size ({self.patch_size})"
+            raise UserError(f"flow.patch_stride must be at most {most}, got {self.patch_stride}")
 
 
 @dataclass(frozen=True)
@@ -50,12 +44,9 @@ class DenoiseConfig:
         strength: standard deviation of the noise in grey levels (0 to 255); 0 leaves the frames as they are. "auto"
             measures it and leaves the shots alone where it finds less than `least`.
         least: grey levels under which noise counts as content: film grain, and what coding leaves.
-
-    Raises:
-        UserError: when a value is out of range.
     """
 
-    strength: Annotated[float | Literal["auto"], Range(0, _MOST_NOISE)] = "auto"
+    strength: Annotated[float | Literal["auto"], Range(0, 127.5)] = "auto"
     least: Annotated[float, Range(0, 255, open=True)] = 5.0
 
     def __post_init__(self) -> None:

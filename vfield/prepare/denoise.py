@@ -13,7 +13,7 @@ without grouping over space. Deterministic; on the CPU.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -49,7 +49,7 @@ Progress = Callable[[Iterable[int], int], Iterable[int]]
 Keep = Callable[[Iterator[Tensor], Frames], Frames]
 
 
-def gathered(pictures: Iterator[Tensor], _: Frames) -> Frames:
+def keep_in_memory(pictures: Iterator[Tensor], _: Frames) -> Frames:
     """Keep pictures in memory."""
     return torch.stack(list(pictures))
 
@@ -69,13 +69,11 @@ class Denoised(NamedTuple):
     removed: float
 
     def __str__(self) -> str:
-        if self.removed == 0:
-            return (
-                "no noise taken out"
-                if self.found is None
-                else f"noise of about {self.found:.1f} grey levels: kept as content"
-            )
-        return f"noise of about {self.removed:.0f} grey levels: taken out"
+        if self.removed != 0:
+            return f"noise of about {self.removed:.0f} grey levels: taken out"
+        if self.found is None:
+            return "no noise taken out"
+        return f"noise of about {self.found:.1f} grey levels: kept as content"
 
 
 def denoise(
@@ -84,13 +82,12 @@ def denoise(
     progress: Progress = lambda frames, _: frames,
     *,
     scan: Scan | None = None,
-    keep: Keep = gathered,
+    keep: Keep = keep_in_memory,
 ) -> Denoised:
-    """Take the noise out of a clip.
+    """Take the noise out of a clip; its frames keep their type.
 
     Nothing is read across a cut or a flash. A frame that repeats the one before is given the same result: noise that
-    is shown twice would be taken for content. Shots longer than memory is allowed for are cleaned piece by piece, with
-    what each piece looks at on either side.
+    is shown twice would be taken for content. Long shots are cleaned piece by piece.
 
     Args:
         clip: the frames, uint8 or float32.
@@ -98,9 +95,6 @@ def denoise(
         progress: wraps the loop over frames.
         scan: what a look through the clip has found; None looks now.
         keep: takes all frames of the clean clip, in order, and gives them by number.
-
-    Returns:
-        The clip with frames of the same type, and what was measured and taken out.
     """
     config = config or DenoiseConfig()
     if config.strength == 0:
@@ -125,8 +119,7 @@ def denoise(
     total = sum(map(len, removed)) * (_PASSES + 1)
     steps = iter(progress(range(total), total))
     frames = keep(_clean_frames(clip.frames, removed, repeats, steps), clip.frames)
-    # Let the display end.
-    next(steps, None)
+    next(steps, None)  # lets the display end
     return Denoised(replace(clip, frames=frames), level, max(noise.level for noise in removed.values()))
 
 
@@ -135,24 +128,20 @@ def _clean_frames(
 ) -> Iterator[Tensor]:
     """All frames of a clip in order, those of noisy shots without their noise."""
     noisy = {shot[0]: (shot, noise) for shot, noise in removed.items()}
-    treated: dict[int, Iterator[Tensor]] = {}
+    treated = set[int]()
+    pictures: Iterator[Tensor] = iter(())
     last: Tensor | None = None
-    last_number = -1
     for number in range(len(frames)):
         if number in noisy:
             shot, noise = noisy[number]
-            treated = dict.fromkeys(shot, _denoised(chosen_frames(frames, shot), noise, steps))
+            treated, pictures = set(shot), _denoised(chosen_frames(frames, shot), noise, steps)
         if number in treated:
-            made = next(treated[number]) / WHITE
+            made = next(pictures) / WHITE
             last = made.clamp(0, 1) if frames.dtype.is_floating_point else to_uint8(made)
-            last_number = number
-            yield last
-        elif number in repeats and number - 1 == last_number and last is not None:
+        elif number not in repeats:
             # A repeat within a shot that was left alone is left alone, too.
-            last_number = number
-            yield last
-        else:
-            yield frames[number]
+            last = None
+        yield frames[number] if last is None else last
 
 
 @torch.no_grad()
@@ -167,18 +156,15 @@ def _denoised(frames: Frames, noise: Noise, steps: Iterator[int]) -> Iterator[Te
     some = [frames[index] for index in range(0, len(frames), max(1, len(frames) // _LOOKED_AT))]
     looked_at = torch.stack([to_levels(picture) for picture in some])
     clipped = Clipped.of(looked_at, torch.stack([alone(picture) for picture in some]), noise.level)
-    reach = _PASSES * _REACH
     room = max(_LEAST_PIECE, _PIECE_BYTES // (4 * math.prod(frames.shape[1:])))
-    for start in range(0, len(frames), room):
-        stop = min(start + room, len(frames))
-        around = range(max(0, start - reach), min(len(frames), stop + reach))
-        piece = torch.stack([frames[index] for index in around])
-        estimate = torch.stack([alone(picture) for picture in piece])
-        _advance(steps, stop - start)
+    for piece, around in pieces(range(len(frames)), room, _PASSES * _REACH):
+        pictures = torch.stack([frames[index] for index in around])
+        estimate = torch.stack([alone(picture) for picture in pictures])
+        _advance(steps, len(piece))
         for number in range(_PASSES):
-            estimate = _pass(piece, estimate, clipped, variance, is_first=number == 0)
-            _advance(steps, stop - start)
-        yield from clipped.unbiased(estimate)[start - around.start : stop - around.start]
+            estimate = _pass(pictures, estimate, clipped, variance, is_first=number == 0)
+            _advance(steps, len(piece))
+        yield from clipped.unbiased(estimate)[piece.start - around.start : piece.stop - around.start]
 
 
 def _pass(frames: Tensor, estimate: Tensor, clipped: Clipped, variance: Tensor, *, is_first: bool) -> Tensor:
@@ -187,13 +173,12 @@ def _pass(frames: Tensor, estimate: Tensor, clipped: Clipped, variance: Tensor, 
     looks = torch.stack([to_uint8(clipped.unbiased(WHITE * picture) / WHITE) for picture in estimate])
     made = torch.empty_like(estimate)
     for frame in range(len(frames)):
-        near = range(max(0, frame - _REACH), min(len(frames), frame + _REACH + 1))
-        flows = {other: dense_flow(looks[frame], looks[other], MEDIUM) for other in near if other != frame}
-        stack = _aligned(frames, frame, near, flows)
+        flows = flows_around(looks, frame, _REACH)
+        stack = aligned(frames, flows)
         # The first estimate has no help from other frames: too little to weigh by.
-        pilot = None if is_first else _aligned(estimate, frame, near, flows)
+        pilot = None if is_first else aligned(estimate, flows)
         left = clipped.variance_left(WHITE * estimate[frame]).mean(dim=0)
-        made[frame] = _shrunk(stack, pilot, variance * left, near.index(frame))
+        made[frame] = _shrunk(stack, pilot, variance * left, list(flows).index(frame))
     return made
 
 
@@ -202,42 +187,46 @@ def _advance(steps: Iterator[int], count: int) -> None:
         next(steps, None)
 
 
-def _aligned(frames: Tensor, frame: int, near: Sequence[int], flows: dict[int, Tensor]) -> Tensor:
-    """(k, 3, h, w) grey levels: a frame and those near it, moved onto it."""
+def pieces(shot: range, room: int, margin: int) -> Iterator[tuple[range, range]]:
+    """A shot in pieces of at most `room` frames, and the frames each looks at: up to `margin` more on either side."""
+    for start in range(shot.start, shot.stop, room):
+        piece = range(start, min(start + room, shot.stop))
+        yield piece, range(max(shot.start, start - margin), min(piece.stop + margin, shot.stop))
+
+
+def flows_around(frames: Tensor, frame: int, reach: int) -> dict[int, Tensor | None]:
+    """The flows from one of (n, 3, h, w) frames to those up to `reach` away, in order; None for the frame itself."""
+    near = range(max(0, frame - reach), min(len(frames), frame + reach + 1))
+    return {other: None if other == frame else dense_flow(frames[frame], frames[other], MEDIUM) for other in near}
+
+
+def aligned(frames: Tensor, flows: Mapping[int, Tensor | None]) -> Tensor:
+    """A frame and those near it, moved onto it along `flows_around`: (k, 3, h, w), float32 grey levels."""
     return torch.stack(
         [
-            to_levels(frames[other]) if other == frame else WHITE * warp(frames[other], flows[other], "cubic")
-            for other in near
+            to_levels(frames[other]) if flow is None else WHITE * warp(frames[other], flow, "cubic")
+            for other, flow in flows.items()
         ]
     )
 
 
-def cut_off(stack: Tensor, threshold: float, centre: int) -> Tensor:
-    """One frame of an aligned stack from its large coefficients: what is too small to be told from error is left out.
+def hard_thresholded(stack: Tensor, threshold: float, centre: int) -> Tensor:
+    """One frame (3, h, w) of an aligned stack from its large coefficients; small ones cannot be told from error.
 
     Args:
         stack: (k, 3, h, w) frames, grey levels.
         threshold: what a coefficient must exceed, grey levels: the basis is orthonormal.
         centre: which frame of the stack to make.
-
-    Returns:
-        (3, h, w).
     """
     variance = torch.full_like(stack[0], (threshold / _CUT_OFF) ** 2)
     return _shrunk(stack, None, variance, centre)
 
 
 def _shrunk(stack: Tensor, pilot: Tensor | None, variance: Tensor, centre: int) -> Tensor:
-    """One frame of an aligned stack, from the coefficients that stand out of the noise.
+    """One frame (3, h, w) of an aligned stack (k, 3, h, w), from the coefficients that stand out of the noise.
 
-    Args:
-        stack: (k, 3, h, w) noisy frames, grey levels.
-        pilot: like `stack`, with less noise: coefficients are weighed by its; None cuts off those that are small.
-        variance: (3, h, w) of the noise in opponent channels.
-        centre: which frame of the stack to make.
-
-    Returns:
-        (3, h, w).
+    `pilot` is like `stack` with less noise: coefficients are weighed by its; None cuts off those that are small.
+    `variance` (3, h, w) is the noise's in opponent channels.
     """
     count, _, height, width = stack.shape
     over_time, over_side = _dct(count), _dct(_SIDE)

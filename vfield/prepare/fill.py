@@ -27,10 +27,9 @@ morphological component analysis", ACHA 2005 (the falling threshold). Determinis
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -38,8 +37,7 @@ from torch import Tensor
 
 from vfield.core.clip import Clip, to_float, to_uint8
 from vfield.core.frames import Frames, chosen_frames
-from vfield.prepare.denoise import Keep, cut_off, gathered
-from vfield.prepare.flow import MEDIUM, dense_flow, warp
+from vfield.prepare.denoise import Keep, Progress, aligned, flows_around, hard_thresholded, keep_in_memory, pieces
 from vfield.prepare.noise import WHITE
 from vfield.prepare.shots import ShotSearch
 from vfield.prepare.spread import spread
@@ -57,26 +55,20 @@ _LEAST_PIECE = 24
 _MARGIN_FRAMES = 12
 _MARGIN = 16  # pixels around scattered ones that are looked at
 
-# Wraps a loop of known length in a progress display.
-Progress = Callable[[Iterable[int], int], Iterable[int]]
-
 
 def fill(
-    clip: Clip, progress: Progress = lambda frames, _: frames, *, rough: bool = False, keep: Keep = gathered
+    clip: Clip, progress: Progress = lambda frames, _: frames, *, rough: bool = False, keep: Keep = keep_in_memory
 ) -> Clip:
-    """Fill what is hidden.
+    """Fill what is hidden; long shots piece by piece, with some frames more on either side.
 
-    Shots longer than memory is allowed for are filled piece by piece, with some frames more on either side.
+    `visible` and alpha are kept. Frames of which nothing is seen are left out; but the first one, which time is counted
+    from, then is a copy of the first that is seen.
 
     Args:
         clip: frames with `visible`; without it, or with everything visible, there is nothing to fill.
         progress: wraps the loop over frames.
         rough: stop at the membrane: for fields that neither keep colours nor follow motion.
         keep: takes all frames of the filled clip, in order, and gives them by number.
-
-    Returns:
-        The clip, its `visible` and alpha kept, without frames of which nothing is seen. Should that be so of the first
-        one, which time is counted from, it stays as a copy of the first that is seen.
     """
     visible = clip.visible
     if visible is None or bool(visible.all()):
@@ -84,79 +76,64 @@ def fill(
     kept = [frame for frame in range(len(clip)) if bool(visible[frame].any())]
     seen = clip.select(kept)
     hidden = ~visible[kept]
-    pieces = [] if rough else _pieces(seen.frames, hidden)
+    shots = [] if rough else _shots(seen.frames, hidden)
     total = len(seen) * (3 + len(_TOGETHER))
     steps = iter(() if rough else progress(range(total), total))
 
-    pictures, alpha = _made(seen.frames, hidden, pieces, rough, steps), seen.alpha
+    pictures, alpha = _filled_frames(seen.frames, hidden, shots, rough, steps), seen.alpha
     if kept[0] != 0:
         first = next(pictures)
         pictures = chain([first, first], pictures)
         seen = clip.select([0, *kept])
         alpha = None if alpha is None else chosen_frames(alpha, [0, *range(len(alpha))])
     frames = keep(pictures, seen.frames)
-    # Let the display end.
-    next(steps, None)
+    next(steps, None)  # lets the display end
     return replace(seen, frames=frames, alpha=alpha, end_seconds=clip.end_seconds, frame_rate=clip.frame_rate)
 
 
-class _Piece(NamedTuple):
-    """Frames of one shot that are filled together, and those that are looked at for it."""
-
-    frames: range
-    around: range
-
-
-def _roughly(picture: Tensor, hole: Tensor) -> Tensor:
+def _roughly_filled(picture: Tensor, hole: Tensor) -> Tensor:
     return spread(to_float(picture), ~hole)
 
 
-def _pieces(frames: Frames, hidden: Tensor) -> list[_Piece]:
-    """The shots of a clip, as its roughly filled frames tell them; long ones in pieces."""
+def _shots(frames: Frames, hidden: Tensor) -> list[range]:
+    """The shots of a clip, as its roughly filled frames tell them."""
     search = ShotSearch()
     for index, hole in enumerate(hidden):
-        search.add(to_uint8(_roughly(frames[index], hole))[None])
-    room = max(_LEAST_PIECE, _PIECE_BYTES // (4 * math.prod(frames.shape[1:])))
-    return [
-        _Piece(
-            range(start, min(start + room, shot.stop)),
-            range(max(shot.start, start - _MARGIN_FRAMES), min(start + room + _MARGIN_FRAMES, shot.stop)),
-        )
-        for shot in search.flashes_apart(search.cuts())
-        for start in range(shot.start, shot.stop, room)
-    ]
+        search.add(to_uint8(_roughly_filled(frames[index], hole))[None])
+    return search.flashes_apart(search.shots())
 
 
-def _made(
-    frames: Frames, hidden: Tensor, pieces: Sequence[_Piece], rough: bool, steps: Iterator[int]
+def _filled_frames(
+    frames: Frames, hidden: Tensor, shots: Sequence[range], rough: bool, steps: Iterator[int]
 ) -> Iterator[Tensor]:
     """All frames (3, h, w), of their type, in order, with what is hidden filled."""
     if rough:
         for index, hole in enumerate(hidden):
-            yield _laid_over(frames[index], hole, _roughly(frames[index], hole))
+            yield _seen_or_filled(frames[index], hole, _roughly_filled(frames[index], hole))
         return
-    for piece, around in pieces:
-        filled = torch.stack([_roughly(frames[index], hidden[index]) for index in around])
-        filled = _filled(filled, hidden[around.start : around.stop], steps)
+    room = max(_LEAST_PIECE, _PIECE_BYTES // (4 * math.prod(frames.shape[1:])))
+    for piece, around in chain.from_iterable(pieces(shot, room, _MARGIN_FRAMES) for shot in shots):
+        filled = torch.stack([_roughly_filled(frames[index], hidden[index]) for index in around])
+        filled = _filled_shot(filled, hidden[around.start : around.stop], steps)
         for index in piece:
-            yield _laid_over(frames[index], hidden[index], filled[index - around.start])
+            yield _seen_or_filled(frames[index], hidden[index], filled[index - around.start])
 
 
-def _laid_over(picture: Tensor, hole: Tensor, filled: Tensor) -> Tensor:
+def _seen_or_filled(picture: Tensor, hole: Tensor, filled: Tensor) -> Tensor:
     """What is seen of a picture (3, h, w), and what it was filled with elsewhere."""
     made = filled.clamp(0, 1) if picture.is_floating_point() else to_uint8(filled)
     return torch.where(hole, made, picture)
 
 
 @torch.no_grad()
-def _filled(frames: Tensor, hidden: Tensor, steps: Iterator[int]) -> Tensor:
+def _filled_shot(frames: Tensor, hidden: Tensor, steps: Iterator[int]) -> Tensor:
     """(n, 3, h, w) float frames of one shot, filled roughly before; `steps` is advanced."""
     holes = _opened(hidden)
     scattered = hidden & ~holes
-    frames = _interpolated(frames, hidden, scattered, steps) if bool(scattered.any()) else frames
+    frames = _from_sparsity(frames, hidden, scattered, steps) if bool(scattered.any()) else frames
     if bool(holes.any()):
-        frames = _brought(frames, holes, True, steps)
-        frames = _brought(frames, holes, False, steps)
+        frames = _from_other_frames(frames, holes, True, steps)
+        frames = _from_other_frames(frames, holes, False, steps)
     return frames
 
 
@@ -169,7 +146,7 @@ def _opened(hidden: Tensor) -> Tensor:
     return (F.max_pool2d(core, _HOLE, stride=1, padding=reach)[:, 0] > 0) & hidden
 
 
-def _interpolated(frames: Tensor, hidden: Tensor, scattered: Tensor, steps: Iterator[int]) -> Tensor:
+def _from_sparsity(frames: Tensor, hidden: Tensor, scattered: Tensor, steps: Iterator[int]) -> Tensor:
     """Scattered pixels among the hidden ones, made sparse in a DCT over space, then over time, too."""
     frames = frames.clone()
     windows = [_window(hidden) for hidden in scattered]
@@ -179,7 +156,7 @@ def _interpolated(frames: Tensor, hidden: Tensor, scattered: Tensor, steps: Iter
             continue
         picture, wanted = frames[frame][window], scattered[frame][window[1:]]
         for threshold in _ALONE:
-            picture = torch.where(wanted, cut_off(WHITE * picture[None], threshold, 0) / WHITE, picture)
+            picture = torch.where(wanted, hard_thresholded(WHITE * picture[None], threshold, 0) / WHITE, picture)
         frames[frame][window] = picture
     if len(frames) == 1:
         return frames
@@ -196,16 +173,8 @@ def _interpolated(frames: Tensor, hidden: Tensor, scattered: Tensor, steps: Iter
             next(steps, None)
             if window is None:
                 continue
-            near = range(max(0, frame - _REACH), min(len(frames), frame + _REACH + 1))
-            stack = torch.stack(
-                [
-                    before[other]
-                    if other == frame
-                    else warp(before[other], dense_flow(looks[frame], looks[other], MEDIUM), "cubic")
-                    for other in near
-                ]
-            )
-            made = cut_off(WHITE * stack[:, *window], threshold, near.index(frame)) / WHITE
+            flows = flows_around(looks, frame, _REACH)
+            made = hard_thresholded(aligned(before, flows)[:, *window], threshold, list(flows).index(frame)) / WHITE
             made = torch.lerp(before[frame][window], made, _FURTHER)
             frames[frame][window] = torch.where(scattered[frame][window[1:]], made, before[frame][window])
     return frames
@@ -215,15 +184,12 @@ def _window(hidden: Tensor) -> tuple[slice, slice, slice] | None:
     """The part of a picture (3, h, w) that holds these (h, w) pixels and what is around them; None for none."""
     if not bool(hidden.any()):
         return None
-    rows, columns = (hidden.any(dim=dim).nonzero()[:, 0] for dim in (1, 0))
-    first, last = (
-        [max(0, int(side[0]) - _MARGIN) for side in (rows, columns)],
-        [int(side[-1]) + _MARGIN + 1 for side in (rows, columns)],
-    )
-    return slice(None), slice(first[0], last[0]), slice(first[1], last[1])
+    inside = [hidden.any(dim=dim).nonzero()[:, 0] for dim in (1, 0)]
+    rows, columns = (slice(max(0, int(at[0]) - _MARGIN), int(at[-1]) + _MARGIN + 1) for at in inside)
+    return slice(None), rows, columns
 
 
-def _brought(frames: Tensor, holes: Tensor, smooth: bool, steps: Iterator[int]) -> Tensor:
+def _from_other_frames(frames: Tensor, holes: Tensor, smooth: bool, steps: Iterator[int]) -> Tensor:
     """Holes filled with what other frames show, and the rest of them from around."""
     motion = motion_around(frames, holes, smooth)
     made = frames.clone()

@@ -22,15 +22,11 @@ from vfield.prepare.config import FlowConfig
 
 # DIS refuses pictures of less than 1.5 patches a side; four leave it neighbours to propagate from, and a pyramid.
 _LEAST_PATCHES = 4
-
 _INTERPOLATIONS = {"linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC}
-
 _POINTS_ACROSS = 1 << 10
-
 # Each round shrinks the error by the flow's own gradient, which is well below one except at motion boundaries.
 _FIXED_POINT_ROUNDS = 8
 _MISMATCH_SIGMA = 2.5
-
 
 MEDIUM = FlowConfig(finest_scale=1, patch_size=8, patch_stride=3)
 """OpenCV's preset of that name."""
@@ -42,28 +38,20 @@ def dense_flow(source: Tensor, target: Tensor, config: FlowConfig | None = None)
     Method: Kroeger, Timofte, Dai and Van Gool, "Fast optical flow using dense inverse search", ECCV 2016, in
     OpenCV's implementation, on 8-bit grey pictures.
 
-    Pictures with a side under four patches (32 pixels by default) are first extended to it by repeating their border;
+    Pictures with a side under four patches (48 pixels by default) are first extended to it by repeating their border;
     a picture of one pixel is legal and its flow is zero.
 
     Args:
         source: (3, h, w), uint8 or float in [0, 1], RGB.
-        target: like `source`, of the same size.
+        target: like `source`, of the same size; other pictures are UserErrors.
         config: settings of the search; None for the defaults.
-
-    Returns:
-        (2, h, w) float32, pixels, on the CPU.
-
-    Raises:
-        UserError: when the pictures are not (3, h, w) or differ in size.
     """
     if source.ndim != 3 or source.shape[0] != 3 or source.shape != target.shape or min(source.shape) == 0:
-        raise UserError(
-            f"flow needs two (3, h, w) pictures of one size, got {tuple(source.shape)} and {tuple(target.shape)}"
-        )
+        got = f"{tuple(source.shape)} and {tuple(target.shape)}"
+        raise UserError(f"flow needs two (3, h, w) pictures of one size, got {got}")
     config = config or FlowConfig()
     height, width = source.shape[-2:]
-    least = _LEAST_PATCHES * config.patch_size
-    grey = [_extend(_grey(picture), max(height, least), max(width, least)) for picture in (source, target)]
+    grey = [_grey(picture, _LEAST_PATCHES * config.patch_size) for picture in (source, target)]
     # None: start from no motion. OpenCV's type stubs know only a flow to start from.
     flow: np.ndarray = _search(config).calc(*grey, None)  # type: ignore[call-overload]
     return rearrange(torch.from_numpy(flow[:height, :width]), "h w c -> c h w").contiguous()
@@ -81,35 +69,24 @@ def warp(frame: Tensor, flow: Tensor, mode: Literal["linear", "cubic"]) -> Tenso
         mode: "linear" or "cubic" (Keys' kernel with a = -0.75).
 
     Returns:
-        (c, h, w) float32, on the CPU, in [0, 1] for a picture, in the units of `frame` otherwise.
-
-    Raises:
-        UserError: when the sizes differ, the frame has more than 4 channels or the mode is unknown.
+        (c, h, w) float32, in [0, 1] for a picture, in the units of `frame` otherwise; other input is a UserError.
     """
     if frame.ndim != 3 or not 1 <= len(frame) <= 4 or flow.shape != (2, *frame.shape[1:]):
-        raise UserError(
-            f"warping needs a (c, h, w) frame of 1 to 4 channels and a (2, h, w) flow, "
-            f"got {tuple(frame.shape)} and {tuple(flow.shape)}"
-        )
+        got = f"{tuple(frame.shape)} and {tuple(flow.shape)}"
+        raise UserError(f"warping needs a (c, h, w) frame of 1 to 4 channels and a (2, h, w) flow, got {got}")
     if mode not in _INTERPOLATIONS:
         raise UserError(f"mode must be 'linear' or 'cubic', got {mode!r}")
     height, width = frame.shape[1:]
     x = np.arange(width, dtype=np.float32)[None, :] + flow[0].cpu().numpy()
     y = np.arange(height, dtype=np.float32)[:, None] + flow[1].cpu().numpy()
     read = cv2.remap(_to_hwc(to_float(frame)), x, y, _INTERPOLATIONS[mode], borderMode=cv2.BORDER_REPLICATE)
-    return _from_hwc(read)
+    # OpenCV drops the axis of a single channel.
+    with_channels = read[..., None] if read.ndim == 2 else read
+    return rearrange(torch.from_numpy(with_channels), "h w c -> c h w").contiguous()
 
 
 def read_points(frame: Tensor, xy: Tensor) -> Tensor:
-    """A picture read at scattered positions, as `warp` reads it with "cubic".
-
-    Args:
-        frame: (c, h, w), c at most 4, uint8 or float in [0, 1].
-        xy: (n, 2) positions in pixels, x and y.
-
-    Returns:
-        (n, c) float32, on the CPU.
-    """
+    """A picture (c, h, w) read at (n, 2) positions in pixels, as `warp` reads it with "cubic": (n, c) float32."""
     if len(xy) == 0:
         return torch.zeros(0, len(frame))
     # OpenCV takes no picture of more rows or columns than 16 bits count.
@@ -138,9 +115,6 @@ def flow_between(source: Tensor, target: Tensor, forward: Tensor, backward: Tens
 
     Returns:
         (2, h, w) float32: the displacement from source to target of the point seen at each pixel at the instant.
-
-    Raises:
-        UserError: when the instant is not in [0, 1] or the sizes differ.
     """
     if not 0 <= instant <= 1:
         raise UserError(f"the instant must be between the frames, in [0, 1], got {instant}")
@@ -169,20 +143,11 @@ def _search(config: FlowConfig) -> cv2.DISOpticalFlow:
     return search
 
 
-def _grey(picture: Tensor) -> np.ndarray:
-    return cv2.cvtColor(_to_hwc(to_uint8(picture)), cv2.COLOR_RGB2GRAY)
-
-
-def _extend(grey: np.ndarray, height: int, width: int) -> np.ndarray:
-    """The picture with its last row and column repeated up to a size."""
-    return np.pad(grey, ((0, height - grey.shape[0]), (0, width - grey.shape[1])), mode="edge")
+def _grey(picture: Tensor, least: int) -> np.ndarray:
+    """The picture in grey, with its last row and column repeated up to the least side."""
+    grey = cv2.cvtColor(_to_hwc(to_uint8(picture)), cv2.COLOR_RGB2GRAY)
+    return np.pad(grey, [(0, max(0, least - side)) for side in grey.shape], mode="edge")
 
 
 def _to_hwc(picture: Tensor) -> np.ndarray:
     return np.ascontiguousarray(rearrange(picture.detach().cpu(), "c h w -> h w c").numpy())
-
-
-def _from_hwc(picture: np.ndarray) -> Tensor:
-    # OpenCV drops the axis of a single channel.
-    with_channels = picture[..., None] if picture.ndim == 2 else picture
-    return rearrange(torch.from_numpy(with_channels), "h w c -> c h w").contiguous()

@@ -51,17 +51,13 @@ def with_mask(
             "channel, white where the clip is not to be believed and black elsewhere"
         )
     if len(mask) not in (1, len(clip)):
-        raise UserError(
-            f"the mask {path} has {len(mask)} frames and the clip {len(clip)}: give one picture for all of them, or a "
-            "video with a frame for each"
-        )
+        advice = "give one picture for all of them, or a video with a frame for each"
+        raise UserError(f"the mask {path} has {len(mask)} frames and the clip {len(clip)}: {advice}")
     shape = (clip.height, clip.width)
     # Sizes that were rounded to whole pixels still have one shape.
     if abs(mask.height * clip.width - mask.width * clip.height) > max(*shape, mask.height, mask.width):
-        raise UserError(
-            f"the mask {path} is of {mask.width}x{mask.height}, which is not the shape of the clip's "
-            f"{clip.width}x{clip.height}"
-        )
+        shapes = f"{mask.width}x{mask.height}, which is not the shape of the clip's {clip.width}x{clip.height}"
+        raise UserError(f"the mask {path} is of {shapes}")
     hidden = torch.cat([_resized(frame, shape) for frame in mask.pixels.split(1)])
     if not bool(hidden.any()):
         return clip
@@ -73,9 +69,9 @@ def with_mask(
 def _resized(frame: Tensor, size: tuple[int, int]) -> Tensor:
     """(1, 3, h, w) as (1, height, width) bool: what is lighter than half."""
     light = to_float(frame).mean(dim=1) >= _HALF
-    if light.shape[1:] == size:
-        return light
     height, width = light.shape[1:]
+    if (height, width) == size:
+        return light
     if height >= size[0] and width >= size[1]:
         return F.adaptive_max_pool2d(light.float(), size) > 0
     return F.interpolate(light[None].float(), size=size, mode="nearest-exact")[0] > 0

@@ -88,46 +88,36 @@ def estimate_noise(frames: Frames, most_pairs: int = 8) -> Noise:
     """The noise of a shot.
 
     Method: the operator of Immerkaer, "Fast noise variance estimation", CVIU 1996, on frames and on differences along
-    DIS flow rounded to whole pixels, which leaves noise white.
+    DIS flow rounded to whole pixels, which leaves noise white. It is zero for a single frame, or where the pictures are
+    too small or too dark to tell.
 
     Args:
         frames: t of (3, h, w), uint8 or float in [0, 1]: one shot, without frames that repeat the one before.
         most_pairs: of neighbouring frames that are looked at, spread over the shot.
-
-    Returns:
-        The noise; zero for a single frame, or where the pictures are too small or too dark to tell.
     """
     pairs = list(pairwise(range(len(frames))))
     step = max(1, len(pairs) // most_pairs)
-    fine: list[Tensor] = []
-    coarse: list[Tensor] = []
+    fine, coarse = list[Tensor](), list[Tensor]()
     for one, other in pairs[step // 2 :: step][:most_pairs]:
-        picture, moved = _aligned(to_levels(frames[one]), to_levels(frames[other]))
+        picture = to_levels(frames[one])
+        moved = _moved_onto(picture, to_levels(frames[other]))
         fine.append(_readings(picture, moved))
         # A mean of four has half the deviation.
         halves = F.avg_pool2d(torch.stack([picture, moved]), 2, ceil_mode=True)
         coarse.append(4 * _readings(halves[0], halves[1]))
-    level, opponent = _quantile(fine)
-    coarser = _quantile(coarse)[1]
-    first, second, third = (
-        rough if rough > _COARSE * exact else exact for exact, rough in zip(opponent, coarser, strict=True)
-    )
-    return Noise(level, (first, second, third))
+    noise = _quantile(fine)
+    both = zip(noise.opponent, _quantile(coarse).opponent, strict=True)
+    first, second, third = (rough if rough > _COARSE * exact else exact for exact, rough in both)
+    return Noise(noise.level, (first, second, third))
 
 
-def _aligned(picture: Tensor, following: Tensor) -> tuple[Tensor, Tensor]:
-    """A picture and the following one moved onto it by whole pixels: noise stays as it is."""
-    smooth = _smoothed(torch.stack([picture, following])) / WHITE
-    flow = dense_flow(smooth[0], smooth[1], MEDIUM).round()
-    return picture, WHITE * warp(following / WHITE, flow, "linear").to(picture)
-
-
-def _smoothed(pictures: Tensor) -> Tensor:
-    side = 2 * _SMOOTHING + 1
+def _moved_onto(picture: Tensor, following: Tensor) -> Tensor:
+    """The following picture moved onto one by whole pixels: noise stays as it is."""
+    smooth = torch.stack([picture, following])
     for _ in range(3):
-        padded = F.pad(pictures, (_SMOOTHING,) * 4, mode="replicate")
-        pictures = F.avg_pool2d(padded, side, stride=1)
-    return pictures
+        smooth = F.avg_pool2d(F.pad(smooth, (_SMOOTHING,) * 4, mode="replicate"), 2 * _SMOOTHING + 1, stride=1)
+    flow = dense_flow(smooth[0] / WHITE, smooth[1] / WHITE, MEDIUM).round()
+    return WHITE * warp(following / WHITE, flow, "linear").to(picture)
 
 
 def _readings(picture: Tensor, moved: Tensor) -> Tensor:
@@ -160,15 +150,14 @@ def _shifted(picture: Tensor) -> list[Tensor]:
     return [padded[:, y : y + height, x : x + width] for y, x in ((1, 1), (0, 1), (2, 1), (1, 0), (1, 2))]
 
 
-def _quantile(readings: list[Tensor]) -> tuple[float, tuple[float, float, float]]:
-    """Standard deviations over all channels and in each, from the variances of blocks."""
+def _quantile(readings: list[Tensor]) -> Noise:
+    """The noise by the variances of blocks, which space and time must both support."""
     blocks = torch.cat(readings, dim=2) if readings else torch.zeros(2, 3, 0)
     if blocks.shape[2] == 0:
-        return 0.0, (0.0, 0.0, 0.0)
-    # Both must support it.
+        return Noise.white(0.0)
     low = blocks.quantile(_QUANTILE, dim=2).amin(dim=0) / _BIAS**2
     first, second, third = low.sqrt().tolist()
-    return math.sqrt(float(low.mean())), (first, second, third)
+    return Noise(math.sqrt(float(low.mean())), (first, second, third))
 
 
 def _variance_left(clipped: Tensor) -> Tensor:
@@ -189,13 +178,7 @@ class Clipped:
     """
 
     def __init__(self, level: float, black: bool, white: bool) -> None:
-        """Tabulate it.
-
-        Args:
-            level: standard deviation of the noise before it was clipped, grey levels.
-            black: whether it was clipped at 0.
-            white: whether it was clipped at 255.
-        """
+        """Tabulate noise of a standard deviation in grey levels before it was clipped at 0, at 255, or at both."""
         true = torch.linspace(0, WHITE, 1021, dtype=torch.float64)
         low = -true / level if black else torch.full_like(true, -40.0)
         high = (WHITE - true) / level if white else torch.full_like(true, 40.0)
@@ -221,10 +204,7 @@ class Clipped:
     def of(frames: Tensor, smooth: Tensor, level: float) -> Clipped:
         """Clipped at those ends at which the shot has as many pixels as the noise would bring there.
 
-        Args:
-            frames: (n, 3, h, w) noisy frames, grey levels.
-            smooth: like `frames`, with less noise.
-            level: standard deviation of the noise, grey levels.
+        Of (n, 3, h, w) noisy frames, the same with less noise, and the noise's standard deviation, in grey levels.
         """
         true = Clipped(level, black=True, white=True).unbiased(smooth)
         expected = [torch.special.ndtr((each - _NEARLY) / -level).mean() for each in (true, WHITE - true)]

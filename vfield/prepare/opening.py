@@ -34,7 +34,7 @@ class OpenedClip(NamedTuple):
     Attributes:
         clip: the clip.
         scan: what a look through it has found.
-        kept: the same in words, to be kept in a file (`SCAN_NAME`) from which `open_clip` takes it again.
+        kept: the same as JSON, to be kept in a file (`SCAN_NAME`) from which `open_clip` takes it again.
     """
 
     clip: Clip
@@ -54,58 +54,34 @@ def open_clip(
 ) -> OpenedClip:
     """Look through a part of a file once: its times, cuts, flashes and held frames. No frame is kept.
 
-    Args:
-        path: the file; the other arguments are those of `vfield.video_io.read_clip`.
-        start_seconds: likewise.
-        end_seconds: likewise.
-        size: likewise.
-        deinterlace: likewise.
-        kept: a file that may hold what was found of the same part before, so that it is not looked through again.
-        progress: wraps the frames in a display.
-
-    Raises:
-        UserError: as `read_clip`.
+    The part is chosen, and refused, as by `vfield.video_io.read_clip`. `kept` is a file that may hold what was found of
+    it before, so that it is not looked through again; `progress` wraps the frames in a display.
     """
     # A frame's own instant, given as a decimal, is that frame's, for whoever reads the part again, too.
     start, end = as_seconds(start_seconds, "start_seconds"), as_seconds(end_seconds, "end_seconds")
     part = FilePart(Path(path), start, end, size, deinterlace)
     found = None if kept is None else _kept_scan(kept, part)
     if found is None:
-        found = scan_clip(
-            path,
-            lambda batches: scan_batches(progress(batches)),
-            longest_side=LOOKED_AT_SIDE,
-            start_seconds=start,
-            end_seconds=end,
-            size=size,
-            deinterlace=deinterlace,
-        )
+        options = {name: value for name, value in part._asdict().items() if name != "path"}
+        found = scan_clip(path, lambda batches: scan_batches(progress(batches)), longest_side=LOOKED_AT_SIDE, **options)
     facts = found.facts
     frames = FileFrames(part, facts, found.origin)
-    clip = Clip(
-        frames=frames.rgb,
-        alpha=frames.alpha,
-        pts_seconds=facts.pts_seconds,
-        end_seconds=facts.end_seconds,
-        frame_rate=facts.frame_rate,
-        color=facts.color,
-        pixel_aspect=facts.pixel_aspect,
-        source=facts.source,
-    )
-    return OpenedClip(clip, found.seen, _words_of(part, found))
+    times = (facts.pts_seconds, facts.end_seconds, facts.frame_rate)
+    clip = Clip(frames.rgb, *times, facts.color, facts.pixel_aspect, facts.source, alpha=frames.alpha)
+    return OpenedClip(clip, found.seen, _to_json(part, found))
 
 
-def _known_by(part: FilePart) -> dict[str, Any]:
+def _identity(part: FilePart) -> dict[str, Any]:
     """What tells a part of a file from another, and from the same after it was changed."""
     held = part.path.stat()
     plain = {name: None if value is None else str(value) for name, value in part._asdict().items()}
     return {**plain, "path": os.fspath(part.path.absolute()), "bytes": held.st_size, "modified_ns": held.st_mtime_ns}
 
 
-def _words_of(part: FilePart, found: FileScan[Scan]) -> str:
-    """What was found of a part, as JSON."""
+def _to_json(part: FilePart, found: FileScan[Scan]) -> str:
+    """What was found of a part, which `_kept_scan` reads."""
     described = {
-        "of": _known_by(part),
+        "of": _identity(part),
         "clip": facts_to_json(found.facts),
         "origin": str(found.origin),
         "shots": [[shot.start, shot.stop] for shot in found.seen.shots],
@@ -120,12 +96,11 @@ def _kept_scan(kept: Path, part: FilePart) -> FileScan[Scan] | None:
         return None
     try:
         described = mapping(read_json(kept, "scan"), "scan")
-        if described.get("of") != _known_by(part):
+        if described.get("of") != _identity(part):
             return None
         facts = facts_from_json(described.get("clip"))
-        count = len(facts.pts_seconds)
+        count, told = len(facts.pts_seconds), described.get("repeats")
         shots = shots_from_json(described.get("shots"), count)
-        told = described.get("repeats")
         repeats = [] if told == [] else numbers_from_json(told, count)
         return FileScan(facts, exact(described.get("origin"), "origin"), Scan(shots, repeats))
     except UserError as error:

@@ -26,7 +26,7 @@ What the rule does with special material:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
 
 import torch
@@ -64,14 +64,10 @@ _THRESHOLD_SLOPE = 2.5  # times the median score of the neighbours
 
 
 def find_shots(frames: Tensor) -> list[range]:
-    """The runs of frames between scene cuts.
+    """The runs of frames between scene cuts: ranges in order that together cover all frames.
 
     Args:
         frames: (t, 3, h, w) RGB, uint8 in 0..255 or float in [0, 1]; t of at least 1.
-
-    Returns:
-        Half-open ranges of frame indices, in order, without gaps, that together cover range(t). A clip without cuts
-        is one range.
 
     Raises:
         UserError: when `frames` is not of that shape or is empty.
@@ -83,31 +79,11 @@ def find_shots(frames: Tensor) -> list[range]:
 
 
 def shots_of(batches: Iterable[Tensor]) -> list[range]:
-    """As `find_shots`, of a clip that comes in pieces, of which only a few thumbnails are kept.
-
-    Args:
-        batches: (n, 3, h, w) each, RGB, uint8 or float in [0, 1], all of one size; n of at least 1.
-
-    Raises:
-        UserError: when there is none.
-    """
+    """As `find_shots`, of a clip that comes in pieces (n, 3, h, w) of one size, n of at least 1."""
     search = ShotSearch()
     for batch in batches:
         search.add(batch)
-    return search.cuts()
-
-
-def flashes_apart(frames: Tensor, shots: Sequence[range]) -> list[range]:
-    """The same shots with every flash of one or two frames, bright or dark, as a shot of its own.
-
-    Args:
-        frames: (t, 3, h, w) RGB, uint8 in 0..255 or float in [0, 1].
-        shots: runs of frames between cuts, that together cover range(t).
-    """
-    search = ShotSearch()
-    for batch in frames.split(_BATCH):
-        search.add(batch)
-    return search.flashes_apart(shots)
+    return search.shots()
 
 
 class ShotSearch:
@@ -116,7 +92,7 @@ class ShotSearch:
     def __init__(self) -> None:
         self._count = 0
         self._scores: list[Tensor] = []
-        self._on_the_way: list[Tensor] = []
+        self._half_way: list[Tensor] = []
         self._steps: list[Tensor] = []
         self._rises: dict[int, list[Tensor]] = {n: [] for n in _FLASH_FRAMES}
         # The thumbnails that the next piece's first ones are compared with.
@@ -130,7 +106,7 @@ class ShotSearch:
             thumbnails, held = torch.cat([self._last, thumbnails]), len(self._last)
         self._count += new
         self._scores.append(_cut_scores(thumbnails[max(0, held - 1) :]))
-        self._on_the_way.append(_on_the_way(thumbnails[max(0, held - 2) :]))
+        self._half_way.append(_half_way(thumbnails[max(0, held - 2) :]))
         luma = thumbnails[:, 0]
         self._steps.append(luma[max(0, held - 1) :].mean((1, 2)).diff().abs())
         for n, rises in self._rises.items():
@@ -138,7 +114,7 @@ class ShotSearch:
             rises.append(_rises(luma[max(0, held - n - 1) :], n))
         self._last = thumbnails[-(max(_FLASH_FRAMES) + 1) :]
 
-    def cuts(self) -> list[range]:
+    def shots(self) -> list[range]:
         """The runs of frames between cuts.
 
         Raises:
@@ -147,12 +123,12 @@ class ShotSearch:
         if self._count == 0:
             raise UserError("a clip without frames has no shots")
         found = torch.cat(self._scores)
-        is_cut = (found > _thresholds(found)) & ~_gradual(torch.cat(self._on_the_way), self._count)
+        is_cut = (found > _thresholds(found)) & ~_gradual(torch.cat(self._half_way), self._count)
         edges = [0, *(torch.nonzero(is_cut)[:, 0] + 1).tolist(), self._count]
         return [range(start, stop) for start, stop in pairwise(edges)]
 
-    def flashes_apart(self, shots: Sequence[range]) -> list[range]:
-        """Shots that together cover all frames, with every flash in them as a shot of its own."""
+    def flashes_apart(self, shots: Iterable[range]) -> list[range]:
+        """Shots that cover all frames, with every flash of one or two frames, bright or dark, as a shot of its own."""
         steps = torch.cat(self._steps)
         rises = {n: torch.cat(found) for n, found in self._rises.items()}
         apart: list[range] = []
@@ -166,15 +142,10 @@ class ShotSearch:
 
 
 def _rises(luma: Tensor, count: int) -> Tensor:
-    """How the picture rises to `count` frames from the frame before them, and from the one after.
+    """How luma (t, h, w) rises to `count` frames from the frame before them, and from the one after.
 
-    Args:
-        luma: (t, h, w) of thumbnails.
-        count: frames of a flash.
-
-    Returns:
-        (t - count - 1, 2, 3): for the flash that begins with frame i + 1, and brighter or darker than its surroundings:
-        the smaller mean rise, the smaller part of the picture that takes part, and the larger that goes against it.
+    (t - count - 1, 2, 3): for the flash that begins with frame i + 1, brighter or darker than its surroundings, the
+    smaller mean rise, the smaller part of the picture that takes part, and the larger that goes against it.
     """
     starts = len(luma) - count - 1
     if starts < 1:
@@ -192,37 +163,27 @@ def _rises(luma: Tensor, count: int) -> Tensor:
 def _flashes(shot: range, steps: Tensor, rises: Mapping[int, Tensor]) -> list[range]:
     """The flashes in one shot, in order, none at either end and none next to another.
 
-    Args:
-        shot: its frames.
-        steps: (t - 1,) changes of mean luma over the whole clip.
-        rises: by the number of a flash's frames, what `_rises` tells of the whole clip.
+    Of the whole clip: (t - 1,) changes of mean luma, and what `_rises` tells by the number of a flash's frames.
     """
     found: list[range] = []
     first = shot.start + 1
     while first < shot.stop - 1:
-        flash = next((range(first, first + n) for n in rises if _is_flash(shot, steps, rises[n], first, n)), None)
+        candidates = [range(first, first + count) for count in rises if first + count < shot.stop]
+        flash = next((each for each in candidates if _is_flash(each, shot, steps, rises[len(each)])), None)
         if flash is not None:
             found.append(flash)
         first = first + 1 if flash is None else flash.stop + 1
     return found
 
 
-def _is_flash(shot: range, steps: Tensor, rises: Tensor, first: int, count: int) -> bool:
-    """Whether `count` frames from `first` on are a flash."""
-    stop = first + count
-    if stop >= shot.stop:
-        return False
+def _is_flash(frames: range, shot: range, steps: Tensor, rises: Tensor) -> bool:
     # Changes within the shot alone: a cut at its end is none of the flicker around.
-    around = torch.cat(
-        [
-            steps[max(shot.start, first - 1 - _NEIGHBOURS) : first - 1],
-            steps[stop : min(stop + _NEIGHBOURS, shot.stop - 1)],
-        ]
-    )
+    before = steps[max(shot.start, frames.start - 1 - _NEIGHBOURS) : frames.start - 1]
+    around = torch.cat([before, steps[frames.stop : min(frames.stop + _NEIGHBOURS, shot.stop - 1)]])
     least = max(_FLASH_LEVEL, _FLASH_SLOPE * float(around.median()) if len(around) else 0.0)
     return any(
         level > least and share > _FLASH_SHARE and against < _FLASH_AGAINST
-        for level, share, against in rises[first - 1].tolist()
+        for level, share, against in rises[frames.start - 1].tolist()
     )
 
 
@@ -251,12 +212,9 @@ def _thumbnails(frames: Tensor) -> Tensor:
 
 
 def _structure_change(before: Tensor, after: Tensor) -> Tensor:
-    """(n, 3, h, w) thumbnails, twice, to (n,): the part of the picture that moving blocks leave unexplained.
-
-    0 for the same picture, moved in pieces or lit differently. Uncorrelated pictures would score 1 without the search;
-    with it, the best of many chance matches leaves 0.3 to 0.6.
-    """
+    """(n, 3, h, w) thumbnails, twice, to (n,): the part of the picture that moving blocks leave unexplained."""
     before, after = _normalised(before), _normalised(after)
+    # Uncorrelated pictures would score 1 without the search; with it, the best of chance matches leaves 0.3 to 0.6.
     # Both ways, since what is uncovered has nothing to be made of in one direction only when it is all of the picture.
     unexplained = torch.maximum(_unexplained(before, after), _unexplained(after, before))
     return (unexplained / 2).clamp(0, 1)
@@ -297,11 +255,8 @@ def _unexplained(source: Tensor, target: Tensor) -> Tensor:
 
 
 def _colour_change(before: Tensor, after: Tensor) -> Tensor:
-    """(n, 3, h, w) thumbnails, twice, to (n,): 1 minus the intersection of their colour histograms.
-
-    The bins are laid over the mean and contrast of both pictures together, so that a night scene is told apart as
-    finely as a bright one.
-    """
+    """(n, 3, h, w) thumbnails, twice, to (n,): 1 minus the intersection of their colour histograms."""
+    # The bins lie over the mean and contrast of both pictures: a night scene is told apart as finely as a bright one.
     mean = (before + after).mean((2, 3), keepdim=True) / 2
     variance = ((before - mean)[:, :1].square() + (after - mean)[:, :1].square()).mean((2, 3), keepdim=True) / 2
     spread = 2 * _BIN_RANGE * (variance + _NOISE**2).sqrt()
@@ -318,26 +273,25 @@ def _histogram(positions: Tensor) -> Tensor:
     return share.new_zeros(len(index), _LUMA_BINS * _CHROMA_BINS**2).scatter_add_(1, index, share)
 
 
-def _on_the_way(thumbnails: Tensor) -> Tensor:
+def _half_way(thumbnails: Tensor) -> Tensor:
     """(t, 3, h, w) thumbnails to (t - 2,) bool: whether each inner frame lies half-way between its neighbours."""
     if len(thumbnails) < 3:
         return torch.zeros(0, dtype=torch.bool)
     before, here, after = thumbnails[:-2], thumbnails[1:-1], thumbnails[2:]
-    off_the_way = (here - (before + after) / 2).square().mean((1, 2, 3)).sqrt()
-    half_the_way = ((after - before) / 2).square().mean((1, 2, 3)).sqrt()
-    return off_the_way < _DISSOLVE * half_the_way
+    from_their_mean = (here - (before + after) / 2).square().mean((1, 2, 3)).sqrt()
+    half_apart = ((after - before) / 2).square().mean((1, 2, 3)).sqrt()
+    return from_their_mean < _DISSOLVE * half_apart
 
 
-def _gradual(on_the_way: Tensor, count: int) -> Tensor:
-    """What `_on_the_way` says of t frames to (t - 1,) bool: whether frames i and i + 1 are steps of a fade or dissolve.
+def _gradual(half_way: Tensor, count: int) -> Tensor:
+    """What `_half_way` says of t frames to (t - 1,) bool: whether frames i and i + 1 are steps of a fade or dissolve.
 
-    In a dissolve each frame is about the mean of the one before and the one after. At a cut it is not: there the frame
-    equals the one before, so it is as far from that mean as can be. One such frame alone is not enough, because a
-    change of frame rate leaves a single blended frame at each cut.
+    There each frame is about the mean of its neighbours; at a cut it equals one of them. One such frame alone is not
+    enough: a change of frame rate leaves a single blended frame at each cut.
     """
     middle = torch.zeros(count + 2, dtype=torch.bool)  # with a frame of padding at either end
-    middle[2 : 2 + len(on_the_way)] = on_the_way
-    twice = middle[:-1] & middle[1:]  # twice[j]: frames j - 1 and j are both on the way
+    middle[2 : 2 + len(half_way)] = half_way
+    twice = middle[:-1] & middle[1:]  # twice[j]: frames j - 1 and j are both half-way
     return twice[:-2] | twice[1:-1] | twice[2:]
 
 

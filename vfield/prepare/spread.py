@@ -33,15 +33,9 @@ _LEAST_SIDE = 9  # pixels, of a picture that has edges
 
 
 def spread(values: Tensor, known: Tensor, *, edges: bool = False) -> Tensor:
-    """Fill in what is not known.
+    """Fill in what is not `known` (h, w) of (c, h, w) float values; with none known, zero everywhere.
 
-    Args:
-        values: (c, h, w) float, in [0, 1] with `edges`; what stands where nothing is known has no say.
-        known: (h, w) bool.
-        edges: carry edges through holes.
-
-    Returns:
-        (c, h, w): the values themselves where they are known; zero everywhere where none is.
+    `edges` carries edges through holes, of values in [0, 1].
     """
     return _filled(torch.where(known, values, 0), known, edges)
 

@@ -20,6 +20,7 @@ flow, and without propagation of gradients.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -31,8 +32,8 @@ from vfield.prepare.flow import MEDIUM, dense_flow, read_points
 from vfield.prepare.spread import spread
 
 _RIM = 4  # pixels around a hole in which flow has looked into it
-MOST_STEPS = 100
-_MISS_PX = 1.0
+_MOST_STEPS = 100  # frames that a path is followed
+_MISS_PX = 1.0  # s: a path that misses by so much counts 1 / e
 _MOST_MISS_PX = 1.0  # in all; beyond it what is around a pixel tells more
 
 
@@ -43,25 +44,10 @@ class Motion(NamedTuple):
     backward: Tensor
 
 
-class Traced(NamedTuple):
-    """What other frames show of hidden pixels.
-
-    Attributes:
-        colours: (m, 3) in [0, 1].
-        weight: (m,) how far they are to be believed; 0 where no frame shows the pixel.
-    """
-
-    colours: Tensor
-    weight: Tensor
-
-
 def motion_around(frames: Tensor, holes: Tensor, smooth: bool) -> Motion:
-    """The flows of one shot.
+    """The flows of one shot of (n, 3, h, w) float frames, whose holes (n, h, w) are filled somehow.
 
-    Args:
-        frames: (n, 3, h, w) float in [0, 1], their holes filled somehow.
-        holes: (n, h, w) bool.
-        smooth: whether the flow in holes is replaced by a membrane; False believes what they were filled with.
+    `smooth` replaces the flow in holes by a membrane; without it what they were filled with is believed.
     """
     forward = [_flow(frames, holes, k, k + 1, smooth) for k in range(len(frames) - 1)]
     backward = [_flow(frames, holes, k + 1, k, smooth) for k in range(len(frames) - 1)]
@@ -79,8 +65,8 @@ def _flow(frames: Tensor, holes: Tensor, source: int, target: int, smooth: bool)
 
 
 def trace(
-    frames: Tensor, holes: Tensor, motion: Motion, frame: int, wanted: Tensor, most_steps: int = MOST_STEPS
-) -> Traced:
+    frames: Tensor, holes: Tensor, motion: Motion, frame: int, wanted: Tensor, most_steps: int = _MOST_STEPS
+) -> tuple[Tensor, Tensor]:
     """Look for hidden pixels of one frame in the others of its shot.
 
     Args:
@@ -88,35 +74,38 @@ def trace(
         holes: (n, h, w) bool: where nothing can be taken from.
         motion: of the shot.
         frame: which one.
-        wanted: (h, w) bool, its pixels to look for; found in the order of `wanted.nonzero()`.
+        wanted: (h, w) bool, its m pixels to look for, in the order of `wanted.nonzero()`.
         most_steps: how many frames away, at most, to look.
+
+    Returns:
+        Colours (m, 3) in [0, 1], and how far they are to be believed (m,), 0 where no frame shows the pixel.
     """
     xy = wanted.nonzero().flip(-1).float()
     total, weights = torch.zeros(len(xy), 3), torch.zeros(len(xy))
-    for step in (-1, 1):
-        for found, colours, weight in _sightings(frames, holes, motion, (frame, step, most_steps), xy):
+    into_past = range(frame, max(-1, frame - most_steps - 1), -1)
+    into_future = range(frame, min(len(frames), frame + most_steps + 1))
+    for way in (into_past, into_future):
+        for found, colours, weight in _sightings(frames, holes, motion, way, xy):
             total[found] += weight[:, None] * colours
             weights[found] += weight
-    return Traced(total / weights.clamp(min=1e-12)[:, None], weights)
+    return total / weights.clamp(min=1e-12)[:, None], weights
 
 
 def _sightings(
-    frames: Tensor, holes: Tensor, motion: Motion, way: tuple[int, int, int], xy: Tensor
+    frames: Tensor, holes: Tensor, motion: Motion, way: range, xy: Tensor
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Which of the points (m, 2) each frame on one side is the first to show, their colours there and their weights.
+    """Which of the points (m, 2) of the way's first frame each of its others is the first to show.
 
-    The way is the frame to start from, -1 or 1, and the most steps.
+    Yields their indices, their colours there and their weights.
     """
-    frame, step, most_steps = way
     height, width = frames.shape[-2:]
     left = torch.arange(len(xy))
     miss = torch.zeros(len(xy))
-    for steps in range(1, most_steps + 1):
-        here, there = frame + step * (steps - 1), frame + step * steps
-        if not 0 <= there < len(frames) or len(left) == 0:
+    for steps, (here, there) in enumerate(pairwise(way), start=1):
+        if len(left) == 0:
             return
         on, back = motion.forward[min(here, there)], motion.backward[min(here, there)]
-        if step < 0:
+        if there < here:
             on, back = back, on
         moved = sample_bilinear(on, xy)
         xy = xy + moved

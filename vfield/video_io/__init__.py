@@ -9,7 +9,7 @@ with VideoWriter("out.mp4", height=360, width=640, frame_rate=clip.frame_rate, c
 
 from typing import TYPE_CHECKING
 
-from vfield.core.lazily import names_from
+from vfield.core.startup import names_from
 
 if TYPE_CHECKING:
     from vfield.video_io.audio import AudioPlan

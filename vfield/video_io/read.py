@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vfield.core.clip import Clip, ClipFacts
 from vfield.core.errors import UserError
-from vfield.core.meter import check_memory
+from vfield.core.memory import check_memory
 from vfield.video_io.graph import Deinterlacing
 from vfield.video_io.reading import opened
 from vfield.video_io.rgb import Picture

@@ -16,7 +16,7 @@ from av.video.stream import VideoStream
 
 from vfield.core.clip import LARGEST_SIDE, ClipFacts, reshaped_aspect
 from vfield.core.errors import UserError
-from vfield.core.meter import check_memory
+from vfield.core.memory import check_memory
 from vfield.video_io.clock import Clock, clock_of, picture_packets, told_jumps
 from vfield.video_io.color import tagged_color
 from vfield.video_io.files import missing_bytes, open_to_read

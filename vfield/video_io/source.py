@@ -20,7 +20,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from vfield.core.errors import UserError
-from vfield.core.meter import check_memory
+from vfield.core.memory import check_memory
 from vfield.core.timing import as_typed
 from vfield.video_io.files import open_to_read
 from vfield.video_io.tags import side_data

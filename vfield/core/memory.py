@@ -1,4 +1,4 @@
-"""How much memory a piece of work takes."""
+"""How much memory there is, and how much a piece of work takes."""
 
 from __future__ import annotations
 
@@ -74,18 +74,8 @@ def _left_of_container() -> float:
 
 
 def check_memory(needed_bytes: float, what: str, advice: str) -> None:
-    """Refuses what would take more memory than there is, before it is taken.
-
-    Args:
-        needed_bytes: what it takes at least.
-        what: what takes it, for the message.
-        advice: what to do, for the message.
-
-    Raises:
-        UserError: when there is less.
-    """
+    """Refuses, by a UserError, what would take more memory than there is; the message says what takes it and advice."""
     available = available_bytes()
     if needed_bytes > available:
-        raise UserError(
-            f"{what} takes {needed_bytes / 1e9:.1f} GB of memory, and {available / 1e9:.1f} GB are free; {advice}"
-        )
+        gigabytes = f"{needed_bytes / 1e9:.1f} GB of memory, and {available / 1e9:.1f} GB are free"
+        raise UserError(f"{what} takes {gigabytes}; {advice}")

@@ -1,4 +1,7 @@
-"""Dataclasses from what describes them in files: nested mappings of plain values, checked key by key."""
+"""Parsers of options and configs, which read values as `yaml_files` does, and what their errors mean, in a line.
+
+Configs are dataclasses, described in files by nested mappings of plain values, which are checked key by key.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,28 @@ from argparse import Action
 from dataclasses import is_dataclass
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import ArgumentParser, Namespace, set_loader
 
-from vfield.core.arguments import plain_parser
 from vfield.core.errors import UserError, brief, shortened
+from vfield.core.yaml_files import parse_yaml
 
 _MOST = 2000  # characters of either end of an error that are looked at
+_MODE = "plain_yaml"  # what jsonargparse is to call our way of reading values
+
+
+def plain_parser(**options: Any) -> ArgumentParser:
+    """A parser that raises what is wrong instead of printing and ending."""
+    return ArgumentParser(exit_on_error=False, parser_mode=_MODE, **options)
+
+
+def _load(text: str) -> Any:
+    value = parse_yaml(text)
+    # "{a, b}" and "a:" are mappings in YAML, to nothing, and words to people.
+    return text if isinstance(value, dict) and value and all(item is None for item in value.values()) else value
+
+
+# What cannot be read stays a word, which the option's type then judges.
+set_loader(_MODE, _load, exceptions=(UserError,))
 
 
 def config_from_json(kind: type, values: dict[str, Any]) -> Any:
@@ -32,13 +51,7 @@ def config_from_json(kind: type, values: dict[str, Any]) -> Any:
 
 
 def explained(parser: ArgumentParser, error: Exception, prefix: str = "") -> str:
-    """What a parser's error means, in a line: which value should have been what.
-
-    Args:
-        parser: whose error it is.
-        error: what it raised.
-        prefix: of the names of options, as they were typed.
-    """
+    """What a parser's error means, in a line: which value should have been what; `prefix` is that of options' names."""
     # A value is repeated for each kind that was tried; of many or long ones, the first words and the last tell enough.
     told = str(error)
     told = " ".join((told if len(told) <= 2 * _MOST else f"{told[:_MOST]} {told[-_MOST:]}").split())
@@ -48,7 +61,7 @@ def explained(parser: ArgumentParser, error: Exception, prefix: str = "") -> str
     action = None if found is None else next((each for each in parser._actions if each.dest == found["key"]), None)
     if found is None or action is None:
         return shortened(error)
-    name = _spelt(action, prefix)
+    name = _name_of(action, prefix)
     group = re.search(r"Unable to load config (['\"])(?P<value>.*?)\1", told)
     if group is not None:
         return f"{name} is a group of values, like {name}.x, or a file of them; {brief(group['value'])} does not exist"
@@ -58,7 +71,7 @@ def explained(parser: ArgumentParser, error: Exception, prefix: str = "") -> str
     return f"{name} must be {wanted}, got {brief(got['value'])}"
 
 
-def _spelt(action: Action, prefix: str) -> str:
+def _name_of(action: Action, prefix: str) -> str:
     """An option's name; of a positional word, the word."""
     named = max(action.option_strings, key=len, default=action.dest)
     return named if prefix else named.removeprefix("--")

@@ -4,7 +4,7 @@ import time
 
 import torch
 
-from vfield.core.meter import meter
+from vfield.core.memory import meter
 
 
 def test_a_large_tensor_is_seen_and_what_was_there_before_is_not() -> None:
