@@ -22,11 +22,9 @@ from vfield.core.clip import ColorInfo, to_uint8
 from vfield.core.errors import UserError
 from vfield.core.metrics import Scores, score
 from vfield.learn.config_files import load_config
-from vfield.measure.benchmark.cases import Case
-from vfield.measure.benchmark.interpolation import interpolation
+from vfield.measure.benchmark.cases import Case, judged_cases
 from vfield.measure.benchmark.suite import SUITE, read_suite
-from vfield.measure.benchmark.tables import case_table, figures, mean_tables, overview
-from vfield.measure.benchmark.upscaling import space_time, upscaling
+from vfield.measure.benchmark.tables import STABILITY, figures, mean_tables, overview, psnr_at, table
 from vfield.measure.evaluation import Row
 from vfield.measure.peers import INSTALL_ESRGAN, INSTALL_RIFE, blend_frames, reduce_frames
 from vfield.measure.stability import TrueMotion
@@ -62,7 +60,7 @@ def no_rife(monkeypatch: pytest.MonkeyPatch) -> None:
 def cases() -> list[tuple[Case, Tensor]]:
     clip = clip_of(to_uint8(translating(SIZE, FRAMES)))
     presets = {"tiny": TINY, "brief": replace(TINY, training=replace(TINY.training, steps=1))}
-    return list(interpolation({"texture": clip}, [2, 4], presets, ["blend"]))
+    return list(judged_cases("interpolation", {"texture": clip}, [2, 4], [], presets, ["blend"]))
 
 
 @pytest.fixture(scope="module")
@@ -99,13 +97,13 @@ def test_the_figures_are_those_of_the_frames_held_out(cases: list[tuple[Case, Te
 
 def test_instants_are_judged_apart(cases: list[tuple[Case, Tensor]]) -> None:
     (twice, _), (four_times, _) = cases
-    blend = figures(four_times.rows[-1], 4)
-    assert len(blend.at) == 3
-    assert blend.psnr == pytest.approx(fmean(blend.at), abs=1e-4)
+    blend = four_times.rows[-1]
+    early, half_way, late = psnr_at(blend, 4)
+    assert figures(four_times, blend)["PSNR dB"] == pytest.approx(fmean([early, half_way, late]), abs=1e-4)
     # Half-way lies furthest from both frames that are faded.
-    assert blend.at[1] < min(blend.at[0], blend.at[2])
-    assert [cell for cell in case_table(four_times)[0] if cell.startswith("t=")] == ["t=0.25", "t=0.5", "t=0.75"]
-    assert not [cell for cell in case_table(twice)[0] if cell.startswith("t=")]
+    assert half_way < min(early, late)
+    assert [cell for cell in table([four_times])[0] if cell.startswith("t=")] == ["t=0.25", "t=0.5", "t=0.75"]
+    assert not [cell for cell in table([twice])[0] if cell.startswith("t=")]
 
 
 def test_the_picture_shows_the_median_frame_above_its_errors(cases: list[tuple[Case, Tensor]]) -> None:
@@ -120,11 +118,13 @@ def test_the_picture_shows_the_median_frame_above_its_errors(cases: list[tuple[C
 
 def test_a_peer_that_is_not_there_says_so(no_rife: None) -> None:
     clip = clip_of(to_uint8(translating(SIZE, 3)))
-    ((case, _),) = interpolation({"texture": clip}, [2], {"tiny": START_ONLY}, ["RIFE", "minterpolate"])
+    ((case, _),) = judged_cases(
+        "interpolation", {"texture": clip}, [2], [], {"tiny": START_ONLY}, ["RIFE", "minterpolate"]
+    )
     absent, present = case.rows[-2:]
     assert (absent.held_out, absent.note) == (None, f"not installed: {INSTALL_RIFE}")
     assert present.held_out is not None
-    cells = case_table(case)
+    cells = table([case])
     assert cells[-2][0] == "RIFE"
     assert cells[-2][1:-1] == ["-"] * 5
     assert cells[-2][-1] == absent.note
@@ -137,7 +137,11 @@ def test_a_peer_that_is_not_there_says_so(no_rife: None) -> None:
 @pytest.fixture(scope="module")
 def larger() -> list[tuple[Case, Tensor]]:
     clip = clip_of(to_uint8(translating(SIZE, 3)))
-    return list(upscaling({"texture": clip}, [1.5, 2.0], ["area", "bicubic"], {"tiny": TINY}, ["bicubic", "Lanczos"]))
+    return list(
+        judged_cases(
+            "upscaling", {"texture": clip}, [1.5, 2.0], ["area", "bicubic"], {"tiny": TINY}, ["bicubic", "Lanczos"]
+        )
+    )
 
 
 def test_every_size_is_asked_for_after_every_reduction(larger: list[tuple[Case, Tensor]]) -> None:
@@ -162,7 +166,7 @@ def test_figures_of_larger_frames_are_those_of_all_frames(larger: list[tuple[Cas
 def test_a_single_frame_knows_nothing_of_its_neighbours() -> None:
     truth = to_uint8(translating(SIZE, 3))
     alone, among = (
-        next(upscaling({"a": clip_of(frames)}, [2.0], ["area"], {"tiny": TINY}, []))[0].rows[1]
+        next(judged_cases("upscaling", {"a": clip_of(frames)}, [2.0], ["area"], {"tiny": TINY}, []))[0].rows[1]
         for frames in (truth[:1], truth)
     )
     assert alone.name == among.name == "single"
@@ -175,7 +179,9 @@ def test_the_picture_shows_a_part_where_most_is_lost() -> None:
     # Plain but for a fine pattern at the lower right.
     frames = torch.full((1, 3, 128, 192), 90, dtype=torch.uint8)
     frames[..., 64:, 96:] = to_uint8(torch.rand(64, 96, generator=torch.Generator().manual_seed(0)))
-    ((case, picture),) = upscaling({"corner": clip_of(frames)}, [2.0], ["area"], {"tiny": START_ONLY}, ["bicubic"])
+    ((case, picture),) = judged_cases(
+        "upscaling", {"corner": clip_of(frames)}, [2.0], ["area"], {"tiny": START_ONLY}, ["bicubic"]
+    )
     cell = (picture.shape[2] - 8) // 4
     assert cell == 4 * 96 + 8
     true = picture[:, :, 8 : cell - 8]
@@ -186,9 +192,11 @@ def test_the_picture_shows_a_part_where_most_is_lost() -> None:
 
 def test_a_network_that_is_not_there_says_so(no_esrgan: None) -> None:
     clip = clip_of(to_uint8(translating(SIZE, 2)))
-    ((case, _),) = upscaling({"texture": clip}, [2.0], ["area"], {"tiny": START_ONLY}, ["Real-ESRGAN", "Lanczos"])
+    ((case, _),) = judged_cases(
+        "upscaling", {"texture": clip}, [2.0], ["area"], {"tiny": START_ONLY}, ["Real-ESRGAN", "Lanczos"]
+    )
     assert case.rows[2].note == f"not installed: {INSTALL_ESRGAN}"
-    cells = case_table(case)
+    cells = table([case])
     assert cells[0] == ["", "PSNR dB", "SSIM", "stability dB", "fit s", "render s", "peak MB", ""]
     assert cells[3] == ["Real-ESRGAN", *["-"] * 6, case.rows[2].note]
     assert cells[4][0] == "Lanczos"
@@ -196,19 +204,21 @@ def test_a_network_that_is_not_there_says_so(no_esrgan: None) -> None:
 
 def test_both_at_once_are_judged_on_what_was_never_seen_and_on_all() -> None:
     truth = to_uint8(translating(SIZE, 5))
-    ((case, _),) = space_time({"texture": clip_of(truth)}, [2], ["area"], {"tiny": TINY}, ["blend", "minterpolate"])
+    ((case, _),) = judged_cases(
+        "space-time", {"texture": clip_of(truth)}, [2], ["area"], {"tiny": TINY}, ["blend", "minterpolate"]
+    )
     names = ["vfield (tiny)", "start", "blend + Lanczos", "minterpolate + Lanczos"]
     assert [row.name for row in case.rows] == names
     small = blend_frames(reduce_frames(truth[::2], 24, 32, "area"), Fraction(25, 2), 2)
     made = resize(small, *SIZE, "lanczos")
     blend = case.rows[2]
     assert blend.held_out == score(made[1::2], truth[1::2])
-    assert figures(blend, 2, all_frames=True).psnr_all == pytest.approx(score(made, truth).psnr, abs=1e-4)
+    assert figures(case, blend)["all dB"] == pytest.approx(score(made, truth).psnr, abs=1e-4)
     assert blend.stability == TrueMotion(truth).stability(made)
     # minterpolate refuses pictures as small as these.
     assert case.rows[3].held_out is None
     head = ["", "PSNR dB", "SSIM", "all dB", "stability dB", "fit s", "render s", "peak MB", ""]
-    assert case_table(case)[0] == head
+    assert table([case])[0] == head
 
 
 # ------------------------------------------------------------------------------------------------ tables
@@ -219,7 +229,7 @@ def row(name: str, *each: float) -> Row:
 
 
 def test_means_are_over_clips_not_over_frames() -> None:
-    absent = Row("RIFE", None, None, 0.0, 0.0, 0.0, note="not installed")
+    absent = Row("RIFE", note="not installed")
     made = [
         Case("a", 9, 4, 6, 4, [row("field", 30, 20, 31, 32, 22, 33), row("RIFE", *[30.0] * 6)], 0),
         Case("b", 5, 4, 6, 4, [row("field", 40, 31, 41), absent], 0),
@@ -236,7 +246,7 @@ def test_means_are_over_clips_not_over_frames() -> None:
 def test_stability_has_an_overview_of_its_own() -> None:
     steady = [replace(row("field", 30.0), stability=value) for value in (40.0, 42.0)]
     made = [Case(name, 1, 4, 6, 1.5, [of], 0, "upscaling", "area") for name, of in zip("ab", steady, strict=True)]
-    assert overview(made, "stability") == [
+    assert overview(made, STABILITY) == [
         ["stability dB, 1.5x, area", "a", "b", "mean"],
         ["field", "40.00", "42.00", "41.00"],
     ]

@@ -8,12 +8,10 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from fractions import Fraction
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,32 +26,10 @@ from vfield.field.render import render
 from vfield.field.video_field import VideoField
 from vfield.learn import Config, FitResult, fit
 from vfield.learn.board import HeldOut
-from vfield.measure.peers import (
-    Reduction,
-    blend_frames,
-    dis_warp,
-    minterpolate,
-    real_esrgan,
-    reduce_frames,
-    repeat_frames,
-    rife,
-)
+from vfield.measure.peers import BETWEEN_PEERS, SCALE_PEERS, Reduction, reduce_frames
 from vfield.video_io import resize
 
 _LOG = logging.getLogger("vfield")
-
-BETWEEN_PEERS: dict[str, Callable[[Tensor, Fraction, int], Tensor]] = {
-    "repeat": repeat_frames,
-    "blend": blend_frames,
-    "minterpolate": minterpolate,
-    "DIS": dis_warp,
-    "RIFE": rife,
-}
-SCALE_PEERS: dict[str, Callable[[Tensor, int, int], Tensor]] = {
-    "bicubic": partial(resize, kernel="bicubic"),
-    "Lanczos": partial(resize, kernel="lanczos"),
-    "Real-ESRGAN": real_esrgan,
-}
 
 # RIFE and Real-ESRGAN take longer than all others together and are not everywhere: the benchmark has them.
 _EVALUATED = ("repeat", "blend", "minterpolate", "DIS")
@@ -79,27 +55,15 @@ class Row:
     """
 
     name: str
-    observed: Scores | None
-    held_out: Scores | None
-    fit_seconds: float
-    render_seconds: float
-    peak_megabytes: float
+    observed: Scores | None = None
+    held_out: Scores | None = None
+    fit_seconds: float = 0.0
+    render_seconds: float = 0.0
+    peak_megabytes: float = 0.0
     psnr_each: tuple[float, ...] = ()
     note: str = ""
     expected_psnr: float | None = None
     stability: float | None = None
-
-
-class Judged(NamedTuple):
-    """A row and the frames that it is about.
-
-    Attributes:
-        row: the figures.
-        frames: (n, 3, h, w) uint8, what the method made of `Split.everything`.
-    """
-
-    row: Row
-    frames: Tensor
 
 
 @dataclass(frozen=True)
@@ -206,28 +170,24 @@ def _pictures(field: VideoField, size: tuple[int, int], instants: list[float]) -
     return torch.stack([to_uint8(frame) for frame in render(field, size, instants, device=device)])
 
 
-def evaluate_between(
-    clip: Clip, holdout: int, config: Config, out: Path | None = None, records: Mapping[str, str] | None = None
+def evaluate(
+    parts: Split, config: Config, out: Path | None = None, records: Mapping[str, str] | None = None
 ) -> list[Row]:
-    """Fit to every `holdout`-th frame, judge on the others: vfield first, then the peers."""
-    parts = split(clip, holdout)
-    judged, fitted = judge_fit("vfield", parts, config, out, records)
-    if fitted.interrupted:
-        raise KeyboardInterrupt
-    rows = [judged.row]
-    if not fitted.is_main:
-        return rows
-    for name in _EVALUATED:
-        try:
-            rows.append(judge_peer(name, parts).row)
-        except UserError as error:
-            _LOG.warning("%s is left out: %s", name, error)
+    """Fit to what is given and judge on the rest: vfield first, then the peers that can work on such pictures."""
+    row, _, fitted = judge_fit("vfield", parts, config, out, records)
+    rows = [row]
+    if fitted.is_main:
+        for name in _EVALUATED if parts.holdout > 1 else _ENLARGED:
+            try:
+                rows.append(judge_peer(name, parts)[0])
+            except UserError as error:
+                _LOG.warning("%s is left out: %s", name, error)
     return rows
 
 
 def judge_fit(
     name: str, parts: Split, config: Config, out: Path | None = None, records: Mapping[str, str] | None = None
-) -> tuple[Judged, FitResult]:
+) -> tuple[Row, Tensor, FitResult]:
     """Fit to the observed frames, make what is asked for and judge it.
 
     Args:
@@ -236,11 +196,19 @@ def judge_fit(
         config: of the fit.
         out: run folder; None keeps everything in memory.
         records: texts to keep with the run, by file name.
+
+    Returns:
+        The figures; (n, 3, h, w) uint8, what was made of `Split.everything`; and the fit.
+
+    Raises:
+        KeyboardInterrupt: when the fit was stopped: half a fit is no result.
     """
     with meter() as memory:
         # The board shows held-out frames at the field's own size.
         held_out = None if parts.enlarges else parts.held_out
         fitted = fit(parts.observed, config, out=out, records=records, held_out=held_out)
+        if fitted.interrupted:
+            raise KeyboardInterrupt
         began = time.monotonic()
         instants = fitted.field.held(parts.t) if parts.holdout == 1 else parts.t
         frames = _pictures(fitted.field, parts.size, instants)
@@ -251,10 +219,10 @@ def judge_fit(
         row = replace(row, observed=score(_pictures(fitted.field, fitted.field.size, instants), given))
     if fitted.expectation is not None and not parts.enlarges:
         row = replace(row, expected_psnr=fitted.expectation.psnr)
-    return Judged(row, frames), fitted
+    return row, frames, fitted
 
 
-def judge_peer(name: str, parts: Split) -> Judged:
+def judge_peer(name: str, parts: Split) -> tuple[Row, Tensor]:
     """Let a peer make what is asked for from the observed frames, and judge it.
 
     Args:
@@ -262,6 +230,9 @@ def judge_peer(name: str, parts: Split) -> Judged:
             asked for, too, the peer makes the frames in between at the small size and Lanczos enlarges them all:
             that is the usual order, and the cheaper one.
         parts: the divided clip.
+
+    Returns:
+        The figures, and (n, 3, h, w) uint8, what was made of `Split.everything`.
 
     Raises:
         UserError: when the peer cannot work on such pictures, or is not installed.
@@ -276,7 +247,7 @@ def judge_peer(name: str, parts: Split) -> Judged:
             if parts.enlarges:
                 frames = resize(frames, *parts.size, "lanczos")
         seconds = time.monotonic() - began
-    return Judged(_row(name, frames, parts, 0.0, seconds, memory()), frames)
+    return _row(name, frames, parts, 0.0, seconds, memory()), frames
 
 
 def _row(name: str, made: Tensor, parts: Split, fit_seconds: float, seconds: float, megabytes: float) -> Row:
@@ -294,24 +265,10 @@ def _row(name: str, made: Tensor, parts: Split, fit_seconds: float, seconds: flo
     )
 
 
-def evaluate_scale(
-    clip: Clip, scale: float, config: Config, out: Path | None = None, records: Mapping[str, str] | None = None
-) -> list[Row]:
-    """Reduce by area averaging, fit to the small frames, ask for the large ones: vfield first, then the peers."""
-    parts = reduced(whole(clip), scale)
-    judged, fitted = judge_fit("vfield", parts, config, out, records)
-    if fitted.interrupted:
-        raise KeyboardInterrupt
-    if not fitted.is_main:
-        return [judged.row]
-    return [judged.row, *(judge_peer(name, parts).row for name in _ENLARGED)]
-
-
 def table(rows: list[Row]) -> str:
     """The rows as text, one line each."""
     head = ["", "observed dB", "SSIM", "MS-SSIM", "held out dB", "SSIM", "MS-SSIM", "expected dB", "fit s"]
-    head += ["render s", "peak MB"]
-    lines = [head]
+    lines = [[*head, "render s", "peak MB"]]
     for row in rows:
         cells = [row.name]
         for scores in (row.observed, row.held_out):
@@ -326,21 +283,14 @@ def table(rows: list[Row]) -> str:
 
 def aligned(lines: list[list[str]]) -> str:
     """Cells as text: the first column begins at the left, the others end at the right."""
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True))
-        )
-        for line in lines
-    )
+    first, *others = (max(map(len, column)) for column in zip(*lines, strict=True))
+    return "\n".join("  ".join([line[0].ljust(first), *map(str.rjust, line[1:], others)]) for line in lines)
 
 
 def as_json(rows: list[Row]) -> list[dict[str, Any]]:
     """The rows as plain dictionaries; a figure that a picture is too small for is None."""
 
-    def plain(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: plain(item) for key, item in value.items()}
-        return None if isinstance(value, float) and math.isnan(value) else value
+    def without_nan(values: list[tuple[str, Any]]) -> dict[str, Any]:
+        return {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in values}
 
-    return [plain(asdict(row)) for row in rows]
+    return [asdict(row, dict_factory=without_nan) for row in rows]

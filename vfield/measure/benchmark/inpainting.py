@@ -27,8 +27,7 @@ from vfield.field.render import render
 from vfield.learn import Config, fit
 from vfield.measure.benchmark.cases import untaught
 from vfield.measure.choices import Holes
-from vfield.measure.evaluation import BETWEEN_PEERS
-from vfield.measure.inpainters import inpaint, temporal_median
+from vfield.measure.peers import BETWEEN_PEERS, inpaint, temporal_median
 
 _BOX = 50 / 360  # of the picture's height
 # Middles of the boxes, down and across.

@@ -16,7 +16,7 @@ import torch
 from vfield.core.devices import usable_device
 from vfield.core.folders import replaced
 from vfield.measure.benchmark.cases import Case
-from vfield.measure.benchmark.tables import Cells, by_setting, case_figures, case_table, mean_tables, overview
+from vfield.measure.benchmark.tables import STABILITY, Cells, by_setting, mean_tables, overview, psnr_at, table
 from vfield.measure.choices import Benchmark
 from vfield.measure.evaluation import as_json
 
@@ -101,7 +101,7 @@ def write_results(folder: Path, cases: Sequence[Case], conditions: Conditions) -
     """
     texts = {
         RESULTS_NAME: json.dumps(results_document(cases, conditions), indent=1),
-        TABLE_NAME: markdown(cases, conditions),
+        TABLE_NAME: _markdown(cases, conditions),
     }
     for name, text in texts.items():
         with replaced(folder / name) as partial:
@@ -109,11 +109,14 @@ def write_results(folder: Path, cases: Sequence[Case], conditions: Conditions) -
 
 
 def _case_json(case: Case) -> dict[str, Any]:
-    rows = [{**row, "psnr_at": figures.at} for row, figures in zip(as_json(case.rows), case_figures(case), strict=True)]
+    rows = [
+        {**described, "psnr_at": psnr_at(row, case.holdout)}
+        for row, described in zip(case.rows, as_json(case.rows), strict=True)
+    ]
     return {**asdict(case), "rows": rows, "picture": f"{PICTURES_NAME}/{case.picture}"}
 
 
-def markdown(cases: Sequence[Case], conditions: Conditions) -> str:
+def _markdown(cases: Sequence[Case], conditions: Conditions) -> str:
     """The tables with what they depend on, as the body of a page."""
     where = f"{conditions.cpu}, {conditions.cores} cores, {conditions.threads} threads"
     if conditions.device != "cpu":
@@ -127,8 +130,8 @@ def markdown(cases: Sequence[Case], conditions: Conditions) -> str:
         if len(alike) > 1:
             parts.append(_markdown_table(overview(alike)))
             if conditions.benchmark != "interpolation":
-                parts.append(_markdown_table(overview(alike, "stability")))
-    shown = {str(case): case_table(case) for case in cases} | mean_tables(cases)
+                parts.append(_markdown_table(overview(alike, STABILITY)))
+    shown = {str(case): table([case]) for case in cases} | mean_tables(cases)
     for title, cells in shown.items():
         parts += [f"### {title}", _markdown_table(cells)]
     return "\n\n".join(parts) + "\n"

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from statistics import fmean
-from typing import Literal, NamedTuple
 
 from vfield.measure.benchmark.cases import Case
 from vfield.measure.evaluation import Row
@@ -13,143 +12,92 @@ from vfield.measure.evaluation import Row
 Cells = list[list[str]]
 """A table: its lines from the head on, all of the same number of cells."""
 
+Figures = dict[str, float | None]
+"""A line of a table, by the heads of its columns: one method on one clip, or its mean over clips.
 
-class Figures(NamedTuple):
-    """A line of a table: one method on one clip, or its mean over clips.
+None stands for a figure that the method does not have, or that the benchmark does not ask for.
+"""
 
-    Attributes:
-        name: the method.
-        psnr: dB on the judged frames; None where there are no figures.
-        ssim: likewise.
-        at: dB for each instant between two observed frames.
-        psnr_all: dB on all frames, judged or at instants that were given; None where only the judged ones count.
-        stability: dB, see `vfield.measure.stability`; None where it was not measured.
-        fit_seconds: time to prepare.
-        render_seconds: time to make every frame.
-        peak_megabytes: most memory used above what the process held before.
-        note: why there are no figures.
-    """
-
-    name: str
-    psnr: float | None
-    ssim: float | None
-    at: list[float]
-    psnr_all: float | None
-    stability: float | None
-    fit_seconds: float
-    render_seconds: float
-    peak_megabytes: float
-    note: str
+PSNR = "PSNR dB"
+STABILITY = "stability dB"
+_MEMORY = "peak MB"
+_DIGITS = {"SSIM": 4, "fit s": 1, "render s": 1, _MEMORY: 0}  # 2 of all others
 
 
-def figures(row: Row, holdout: int, *, all_frames: bool = False) -> Figures:
-    """What a table says about a row.
+def psnr_at(row: Row, holdout: int) -> list[float]:
+    """dB at each instant between two observed frames; none where there are no figures."""
+    # Held-out frames lie gap by gap, so that each instant comes back after holdout - 1 of them.
+    return [fmean(row.psnr_each[i :: holdout - 1]) for i in range(holdout - 1)] if row.held_out is not None else []
 
-    Args:
-        row: the method's result.
-        holdout: every so-manieth frame was given.
-        all_frames: also say how good all frames are, those at given instants included.
-    """
-    observed, held_out = row.observed, row.held_out
+
+def figures(case: Case, row: Row) -> Figures:
+    """What a table says about a method."""
+    observed, held_out, holdout = row.observed, row.held_out, case.holdout
+    if held_out is None:
+        return {PSNR: None}
+    # With one instant between two observed frames its column would repeat the first.
+    instants = psnr_at(row, holdout) if holdout > 2 else []
     psnr_all = None
-    if all_frames and observed is not None and held_out is not None:
+    if case.benchmark == "space-time" and observed is not None:
         total = observed.frames + held_out.frames
         psnr_all = (observed.psnr * observed.frames + held_out.psnr * held_out.frames) / total
-    return Figures(
-        row.name,
-        None if held_out is None else held_out.psnr,
-        None if held_out is None else held_out.ssim,
-        # Held-out frames lie gap by gap, so that each instant comes back after holdout - 1 of them.
-        [] if held_out is None else [fmean(row.psnr_each[i :: holdout - 1]) for i in range(holdout - 1)],
-        psnr_all,
-        row.stability,
-        row.fit_seconds,
-        row.render_seconds,
-        row.peak_megabytes,
-        row.note,
-    )
+    return {
+        PSNR: held_out.psnr,
+        "SSIM": held_out.ssim,
+        **{f"t={step / holdout:.3g}": psnr for step, psnr in enumerate(instants, 1)},
+        "all dB": psnr_all,
+        STABILITY: row.stability,
+        "fit s": row.fit_seconds,
+        "render s": row.render_seconds,
+        _MEMORY: row.peak_megabytes,
+    }
 
 
-def case_figures(case: Case) -> list[Figures]:
-    """What tables say about each row of a case."""
-    return [figures(row, case.holdout, all_frames=case.benchmark == "space-time") for row in case.rows]
+def _by_method(cases: Sequence[Case]) -> Iterator[tuple[str, list[Figures], str]]:
+    """Name, figures in each case and first note of every method."""
+    for rows in zip(*(case.rows for case in cases), strict=True):
+        lines = [figures(case, row) for case, row in zip(cases, rows, strict=True)]
+        yield rows[0].name, lines, next((row.note for row in rows if row.note), "")
 
 
-def mean_figures(cases: Sequence[Case]) -> list[Figures]:
-    """Each method's mean over clips at one setting; none for a method that a clip has no figures of."""
-    means = []
-    for over in zip(*(case_figures(case) for case in cases), strict=True):
-        whole = all(each.psnr is not None for each in over)
-        means.append(
-            Figures(
-                over[0].name,
-                _mean([each.psnr for each in over]),
-                _mean([each.ssim for each in over]),
-                [fmean(at) for at in zip(*(each.at for each in over), strict=True)] if whole else [],
-                _mean([each.psnr_all for each in over]),
-                _mean([each.stability for each in over]),
-                fmean(each.fit_seconds for each in over),
-                fmean(each.render_seconds for each in over),
-                max(each.peak_megabytes for each in over),
-                next((each.note for each in over if each.note), ""),
-            )
-        )
-    return means
+def _mean(lines: Sequence[Figures]) -> Figures:
+    """Means over clips, of memory the most; none of what a clip has no figure of."""
+    mean: Figures = {}
+    for head in lines[0]:
+        known = [value for line in lines if (value := line.get(head)) is not None]
+        average = max if head == _MEMORY else fmean
+        mean[head] = average(known) if len(known) == len(lines) else None
+    return mean
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
-    """The mean, where every clip has a value."""
-    known = [value for value in values if value is not None]
-    return fmean(known) if len(known) == len(values) else None
+def table(cases: Sequence[Case]) -> Cells:
+    """Every method on one clip at one setting, or its mean over several clips.
 
-
-def table(shown: Sequence[Figures], holdout: int) -> Cells:
-    """Figures with their head. Columns that only some benchmarks have are left out where no method has a figure."""
-    # With one instant between two observed frames its column would repeat the first.
-    instants = holdout - 1 if holdout > 2 else 0
-    with_all = any(line.psnr_all is not None for line in shown)
-    steady = any(line.stability is not None for line in shown)
-    noted = any(line.note for line in shown)
-    head = ["", "PSNR dB", "SSIM", *(f"t={step / holdout:.3g}" for step in range(1, instants + 1))]
-    head += ["all dB"] * with_all + ["stability dB"] * steady + ["fit s", "render s", "peak MB"] + [""] * noted
-    body = []
-    for line in shown:
-        at = line.at[:instants] if line.psnr is not None else [None] * instants
-        cells = [_cell(line.psnr), _cell(line.ssim, 4), *map(_cell, at)]
-        cells += [_cell(line.psnr_all)] * with_all + [_cell(line.stability)] * steady
-        costs = (line.fit_seconds, 1), (line.render_seconds, 1), (line.peak_megabytes, 0)
-        cells += [_cell(None if line.psnr is None else value, digits) for value, digits in costs]
-        body.append([line.name, *cells, *[line.note] * noted])
-    return [head, *body]
-
-
-def _cell(value: float | None, digits: int = 2) -> str:
-    """A figure as text; a dash where there is none, because the method or the metric could not work there."""
-    return "-" if value is None or math.isnan(value) else f"{value:.{digits}f}"
-
-
-def case_table(case: Case) -> Cells:
-    """Every method on one clip at one setting."""
-    return table(case_figures(case), case.holdout)
+    Columns in which no method has a figure are left out, and so are notes where there are none.
+    """
+    methods = [(name, _mean(lines), note) for name, lines, note in _by_method(cases)]
+    heads = [head for head in methods[0][1] if any(line.get(head) is not None for _, line, _ in methods)]
+    noted = any(note for _, _, note in methods)
+    body = [[name, *(_cell(line, head) for head in heads), *[note] * noted] for name, line, note in methods]
+    return [["", *heads, *[""] * noted], *body]
 
 
 def mean_tables(cases: Sequence[Case]) -> dict[str, Cells]:
     """By its title, a table for each setting of every method's mean over clips, where there are several clips."""
-    made = {}
-    for setting, alike in by_setting(cases).items():
-        if len(alike) > 1:
-            made[f"mean over {len(alike)} clips, {setting}"] = table(mean_figures(alike), alike[0].holdout)
-    return made
+    settings = by_setting(cases).items()
+    return {f"mean over {len(alike)} clips, {setting}": table(alike) for setting, alike in settings if len(alike) > 1}
 
 
-def overview(cases: Sequence[Case], figure: Literal["psnr", "stability"] = "psnr") -> Cells:
+def overview(cases: Sequence[Case], head: str = PSNR) -> Cells:
     """One figure of every method on every clip, of cases at one setting, and the mean over clips."""
-    title = {"psnr": "PSNR dB", "stability": "stability dB"}[figure]
-    head = [f"{title}, {cases[0].setting}", *(case.clip for case in cases), "mean"]
-    body = []
-    for over in zip(*(case_figures(case) for case in cases), mean_figures(cases), strict=True):
-        body.append([over[0].name, *(_cell(getattr(each, figure)) for each in over)])
-    return [head, *body]
+    body = [[name, *(_cell(line, head) for line in [*lines, _mean(lines)])] for name, lines, _ in _by_method(cases)]
+    return [[f"{head}, {cases[0].setting}", *(case.clip for case in cases), "mean"], *body]
+
+
+def _cell(line: Figures, head: str) -> str:
+    """A figure as text; a dash where there is none, because the method or the metric could not work there."""
+    value = line.get(head)
+    return "-" if value is None or math.isnan(value) else f"{value:.{_DIGITS.get(head, 2)}f}"
 
 
 def by_setting(cases: Sequence[Case]) -> dict[str, list[Case]]:
