@@ -12,19 +12,19 @@ from scenes import clip_of, translating
 
 from vfield.cli import main
 from vfield.core.errors import UserError
-from vfield.lab import conditioning
-from vfield.lab.curves import table
-from vfield.lab.race import course, marks, race
+from vfield.core.frames import in_memory
+from vfield.lab.entries import conditioning_entries
+from vfield.lab.race import course, marks, race, table
 
-ENTRIES = {(entry.group, entry.name): entry for entry in conditioning.entries(3000, 4, 5e-3, 0)}
+ENTRIES = {(entry.group, entry.name): entry for entry in conditioning_entries(3000, 4, 5e-3, 0)}
 
 
 def test_a_course_is_the_middle_of_what_is_seen() -> None:
     clip = clip_of(translating((24, 32), 6))
     on = course("texture", clip, (10, 12), holdout=2)
     assert torch.equal(on.observed.pixels, clip.pixels[[0, 2, 4], :, 7:17, 10:22])
-    assert torch.equal(on.held_out, clip.pixels[[1, 3], :, 7:17, 10:22])
-    assert on.held_out_t == pytest.approx([1 / 25, 3 / 25])
+    assert torch.equal(in_memory(on.held_out.frames), clip.pixels[[1, 3], :, 7:17, 10:22])
+    assert on.held_out.t == pytest.approx([1 / 25, 3 / 25])
     assert course("texture", clip, (100, 100)).observed.frames.shape == clip.frames.shape
     with pytest.raises(UserError, match="texture has 6 frames"):
         course("texture", clip, (10, 12), holdout=6)

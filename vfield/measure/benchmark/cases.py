@@ -25,29 +25,17 @@ _CROP = (64, 96)  # height and width of the part that is shown of large frames, 
 
 @dataclass(frozen=True)
 class Case:
-    """One clip at one setting.
-
-    Attributes:
-        clip: its name.
-        frames: how many it has.
-        height: pixels.
-        width: pixels.
-        factor: how many times as many frames, pixels a side, or both, are asked for as are given.
-        rows: one for each method.
-        shown: which of the judged frames is in the picture: the median one of the first row.
-        benchmark: what is asked for: frames in between, larger frames, or both.
-        reduction: by which the given frames were made small; None where they were not.
-    """
+    """One clip at one setting."""
 
     clip: str
-    frames: int
-    height: int
-    width: int
-    factor: float
-    rows: list[Row]
-    shown: int
+    frames: int  # how many the clip has
+    height: int  # pixels
+    width: int  # pixels
+    factor: float  # how many times as many frames, pixels a side, or both, are asked for as are given
+    rows: list[Row]  # one for each method
+    shown: int  # which of the judged frames is in the picture: the median one of the first row
     benchmark: Benchmark = "interpolation"
-    reduction: Reduction | None = None
+    reduction: Reduction | None = None  # by which the given frames were made small, where they were
 
     @property
     def holdout(self) -> int:

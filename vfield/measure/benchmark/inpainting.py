@@ -15,6 +15,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 
 import torch
 from torch import Tensor
@@ -25,7 +26,7 @@ from vfield.core.drawing import most_detailed, with_errors
 from vfield.core.metrics import psnr, psnr_within
 from vfield.field.render import render
 from vfield.learn import Config, fit
-from vfield.measure.benchmark.cases import untaught
+from vfield.measure.benchmark.cases import ERROR_GAIN, untaught
 from vfield.measure.choices import Holes
 from vfield.measure.peers import BETWEEN_PEERS, inpaint, temporal_median
 
@@ -34,28 +35,18 @@ _BOX = 50 / 360  # of the picture's height
 _PLACES = ((0.5, 0.5), (0.25, 0.25), (0.25, 0.75), (0.75, 0.25), (0.75, 0.75))
 _EVERY = 10
 _CROP = 128  # pixels of the part that is shown
-_GAIN = 5  # by which errors are amplified in pictures
 
 
 @dataclass(frozen=True)
 class InpaintingRow:
-    """One clip with one kind of holes, filled by one method.
-
-    Attributes:
-        clip: its name.
-        holes: their kind.
-        name: the method.
-        inside: PSNR in dB in RGB of what was hidden, mean over the frames that have holes.
-        whole: likewise of these frames as a whole.
-        seconds: time for the whole clip.
-    """
+    """One clip with one kind of holes, filled by one method."""
 
     clip: str
     holes: Holes
-    name: str
-    inside: float
-    whole: float
-    seconds: float
+    name: str  # the method
+    inside: float  # PSNR in dB in RGB of what was hidden, mean over the frames that have holes
+    whole: float  # likewise of these frames as a whole
+    seconds: float  # for the whole clip
 
 
 def visible_with(holes: Holes, frames: int, height: int, width: int, seed: int = 0) -> Tensor:
@@ -91,10 +82,8 @@ def inpainting(
     Raises:
         KeyboardInterrupt: when a fit was stopped: half a fit is no result.
     """
-    for name, clip in clips.items():
-        clean = replace(clip, frames=to_uint8(clip.pixels))
-        for kind in kinds:
-            yield _judged(name, clean, kind, config)
+    for (name, clip), kind in product(clips.items(), kinds):
+        yield _judged(name, replace(clip, frames=to_uint8(clip.pixels)), kind, config)
 
 
 def _judged(name: str, clip: Clip, kind: Holes, config: Config) -> tuple[list[InpaintingRow], Tensor]:
@@ -116,17 +105,13 @@ def _judged(name: str, clip: Clip, kind: Holes, config: Config) -> tuple[list[In
         rows.append(InpaintingRow(name, kind, method, float(each.mean()), float(whole.mean()), seconds))
         pictures.append((f"{method}, {float(each[shown]):.2f} dB", to_float(frames[judged[shown]])))
     frame = int(judged[shown])
-    part = _part(truth[frame], visible[frame], kind)
-    pictures.insert(0, ("what is given", to_float(holed.pixels[frame])))
-    made = [(label, picture[part]) for label, picture in pictures]
-    return rows, with_errors((f"{name}, frame {frame}", to_float(truth[frame][part])), made, _GAIN)
-
-
-def _part(frame: Tensor, visible: Tensor, kind: Holes) -> tuple[slice, slice, slice]:
-    """The square to show: with most detail, of what was hidden in boxes."""
-    detail = torch.where(visible, 0, frame) if kind == "boxes" else frame
+    # The square with most detail is shown, of what was hidden where that is in boxes.
+    detail = torch.where(visible[frame], 0, truth[frame]) if kind == "boxes" else truth[frame]
     y, x, side = most_detailed(detail, _CROP)
-    return slice(None), slice(y, y + side), slice(x, x + side)
+    pictures.insert(0, ("what is given", to_float(holed.pixels[frame])))
+    made = [(label, picture[:, y : y + side, x : x + side]) for label, picture in pictures]
+    true = to_float(truth[frame, :, y : y + side, x : x + side])
+    return rows, with_errors((f"{name}, frame {frame}", true), made, ERROR_GAIN)
 
 
 def _methods(kind: Holes) -> list[str]:

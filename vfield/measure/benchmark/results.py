@@ -47,29 +47,17 @@ _EXPLAINED: dict[Benchmark, str] = {
 
 @dataclass(frozen=True)
 class Conditions:
-    """What figures depend on besides the clips and the code.
-
-    Attributes:
-        benchmark: what was asked for.
-        date: when they were taken, ISO 8601.
-        command: what was run.
-        cpu: name of the processor.
-        cores: how many it has.
-        threads: how many of them PyTorch uses.
-        device: where the field was fitted: "cpu", or the name of the accelerator.
-        torch: version of PyTorch.
-        python: version of Python.
-    """
+    """What figures depend on besides the clips and the code."""
 
     benchmark: Benchmark
-    date: str
+    date: str  # when they were taken, ISO 8601
     command: str
-    cpu: str
-    cores: int
-    threads: int
-    device: str
-    torch: str
-    python: str
+    cpu: str  # name of the processor
+    cores: int  # how many it has
+    threads: int  # how many of them PyTorch uses
+    device: str  # where the field was fitted: "cpu", or the name of the accelerator
+    torch: str  # version
+    python: str  # version
 
     @staticmethod
     def here(benchmark: Benchmark, command: str, device: str) -> Conditions:
