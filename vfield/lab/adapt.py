@@ -23,7 +23,7 @@ from vfield.core.errors import UserError
 from vfield.field.codes import interpolated, sampled
 from vfield.field.render import render
 from vfield.field.video_field import VideoField
-from vfield.lab.plots import axes, check_plots, write_files
+from vfield.lab.plots import axes, check_plots, write_experiment
 from vfield.lab.race import mean_psnr
 from vfield.learn import Config, adapt, fit
 from vfield.learn.board import HeldOut
@@ -91,16 +91,7 @@ def _watching(course: Progress, clip: Clip, held_out: HeldOut | None, every: int
 
 
 def report(folder: Path, courses: dict[str, Progress], members: Sequence[VideoField]) -> None:
-    """Write the figures, their picture, and a picture of codes between the first two clips and drawn anew.
-
-    Args:
-        folder: an empty folder.
-        courses: of the three fits.
-        members: the fields of the run.
-
-    Raises:
-        UserError: when matplotlib is not there.
-    """
+    """Write a folder with the figures, their plot, and codes between a run's first two clips and drawn anew."""
     figure, (plot,) = axes(1, width=6.4, height=3.8)
     for number, (name, course) in enumerate(courses.items()):
         plot.plot(course.seconds, course.observed, color=f"C{number}", label=_NAMES[name])
@@ -116,7 +107,7 @@ def report(folder: Path, courses: dict[str, Progress], members: Sequence[VideoFi
     }
     if len(members) > 1:
         files["codes.png"] = _codes(members)
-    write_files(folder, files)
+    write_experiment(folder, files)
 
 
 def _codes(members: Sequence[VideoField]) -> Figure:

@@ -107,12 +107,7 @@ def empirical_kernel(network: nn.Module, points: Tensor) -> Tensor:
 
 
 def analytic_kernel(features: Tensor, depth: int) -> Tensor:
-    """The kernel (n, n) of a `TangentMLP` of infinite width.
-
-    Args:
-        features: (n, d), what the network sees.
-        depth: hidden layers.
-    """
+    """The kernel (n, n) of a `TangentMLP` of infinite width and so many hidden layers, of features (n, d)."""
     covariance = features @ features.T / features.shape[-1]
     kernel = covariance
     for _ in range(depth):
@@ -150,10 +145,10 @@ def unexplained_by_difference(kernel: Tensor, differences: Tensor) -> float:
 
 
 def predicted(kernel: Tensor, target: Tensor, rate: float, steps: Sequence[int]) -> Tensor:
-    """What the linearised network shows, from nothing, after steps of descent on 1/2 |f - y|^2: (len(steps), n).
+    """What the linearised network shows, from nothing, after each of s numbers of steps of descent: (s, n).
 
     Args:
-        kernel: (n, n).
+        kernel: (n, n), K.
         target: (n,), y.
         rate: eta.
         steps: t.
@@ -166,16 +161,9 @@ def predicted(kernel: Tensor, target: Tensor, rate: float, steps: Sequence[int])
 
 
 def descend(network: nn.Module, points: Tensor, target: Tensor, rate: float, steps: Sequence[int]) -> Tensor:
-    """What a real network shows after the same steps of plain gradient descent: (len(steps), n). Its weights change.
+    """What a real network, (n, d) -> (n,), shows after the same steps, increasing, of plain gradient descent: (s, n).
 
-    What it showed at first is taken off, so that it, too, starts from nothing.
-
-    Args:
-        network: (n, d) -> (n,).
-        points: (n, d).
-        target: (n,).
-        rate: eta.
-        steps: increasing; when to look.
+    Its weights change. What it showed at first is taken off, so that it, too, starts from nothing.
     """
     shown = []
     weights: list[Tensor] = list(network.parameters())

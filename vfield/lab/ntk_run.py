@@ -86,12 +86,7 @@ class NtkResult(NamedTuple):
 
 
 def run_ntk(picture: Tensor, config: NtkConfig) -> NtkResult:
-    """The whole experiment.
-
-    Args:
-        picture: (3, h, w) float32 in [0, 1]; what is learnt is the brightness of its middle row.
-        config: what to do.
-    """
+    """The whole experiment; what is learnt is the brightness of the middle row of a picture (3, h, w) in [0, 1]."""
     line_uv = rearrange(pixel_uv(1, config.line_points, (0.0, 0.5, 1.0, 0.5)), "h w c -> (h w) c")
     grid_uv = rearrange(pixel_uv(config.side, config.side), "h w c -> (h w) c")
     target = middle_row(picture, config.line_points)
@@ -143,29 +138,6 @@ def write_ntk(result: NtkResult, config: NtkConfig, image: str, folder: Path) ->
     Raises:
         UserError: when it cannot be written.
     """
-    write_experiment(
-        folder,
-        {
-            "kernels.png": _kernels(result),
-            "eigenvalues.png": _eigenvalues(result),
-            "training.png": _training(result),
-            FIGURES_NAME: _summary(result, config, image),
-        },
-    )
-
-
-def _described(kernel: Kernel) -> dict[str, Any]:
-    return {
-        "unexplained_by_difference": kernel.unexplained,
-        "unexplained_by_difference_analytic": kernel.unexplained_analytic,
-        "empirical_from_analytic": kernel.apart,
-        "eigenvalues_above_a_hundredth": kernel.count_above,
-        "eigenvalues_over_largest": kernel.decay.tolist(),
-    }
-
-
-def _summary(result: NtkResult, config: NtkConfig, image: str) -> dict[str, Any]:
-    """Every figure, for JSON."""
     training = {}
     for kind, made in result.training.items():
         foretold, real = (error.tolist() for error in made.errors)
@@ -175,12 +147,28 @@ def _summary(result: NtkResult, config: NtkConfig, image: str) -> dict[str, Any]
             "rms_error_real": real,
             "largest_distance_of_curves": made.apart,
         }
-    return {
+    figures = {
         "image": image,
         "config": asdict(config),
         "line": {kind: _described(kernel) for kind, kernel in result.line.items()},
         "picture": {kind: _described(kernel) for kind, kernel in result.grid.items()},
         "training": training,
+    }
+    plots = {
+        "kernels.png": _kernels(result),
+        "eigenvalues.png": _eigenvalues(result),
+        "training.png": _training(result),
+    }
+    write_experiment(folder, {**plots, FIGURES_NAME: figures})
+
+
+def _described(kernel: Kernel) -> dict[str, Any]:
+    return {
+        "unexplained_by_difference": kernel.unexplained,
+        "unexplained_by_difference_analytic": kernel.unexplained_analytic,
+        "empirical_from_analytic": kernel.apart,
+        "eigenvalues_above_a_hundredth": kernel.count_above,
+        "eigenvalues_over_largest": kernel.decay.tolist(),
     }
 
 

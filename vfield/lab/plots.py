@@ -41,25 +41,20 @@ def axes(columns: int, *, rows: int = 1, width: float = 4.5, height: float = 3.6
 
 
 def write_experiment(folder: Path, files: Mapping[str, Figure | bytes | dict[str, Any]]) -> None:
-    """As `write_files`, into a new folder, whole or not at all.
+    """Write a folder with plots as PNG, bytes as they are and figures as JSON, by their names; whole or not at all.
 
     Raises:
         UserError: when it cannot be written.
     """
     with replaced(folder) as partial:
         partial.mkdir()
-        write_files(partial, files)
-
-
-def write_files(folder: Path, files: Mapping[str, Figure | bytes | dict[str, Any]]) -> None:
-    """Write into a folder, by their names, plots as PNG, bytes as they are and figures as JSON."""
-    for name, made in files.items():
-        if isinstance(made, bytes):
-            (folder / name).write_bytes(made)
-        elif isinstance(made, dict):
-            (folder / name).write_text(json.dumps(made, indent=1))
-        else:
-            save_figure(made, folder / name)
+        for name, made in files.items():
+            if isinstance(made, bytes):
+                (partial / name).write_bytes(made)
+            elif isinstance(made, dict):
+                (partial / name).write_text(json.dumps(made, indent=1))
+            else:
+                save_figure(made, partial / name)
 
 
 def save_figure(figure: Figure, path: Path) -> None:

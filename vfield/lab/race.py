@@ -76,7 +76,7 @@ def course(name: str, clip: Clip, crop: tuple[int, int], holdout: int = 1) -> Co
     """The middle of a clip's pictures, and which of its frames are seen.
 
     Args:
-        name: what to call it.
+        name: of the clip.
         clip: its frames.
         crop: (height, width) of the middle, in pixels; at most the picture.
         holdout: every so-many-th frame is seen, and those between are judged, too.
@@ -182,6 +182,6 @@ def table(curves: Sequence[Curve]) -> str:
         quarter = min(range(len(curve.steps)), key=lambda i: abs(curve.steps[i] - curve.steps[-1] / 4))
         reached = (curve.psnr[quarter], curve.psnr[-1], curve.held_out_psnr[-1])
         numbers = (curve.width, curve.decoder_parameters, curve.code_parameters, curve.encoder_parameters)
-        cells = [*map(str, numbers), *("-" if math.isnan(psnr) else f"{psnr:.2f}" for psnr in reached)]
+        cells = [*map(str, numbers), *("-" if math.isnan(value) else f"{value:.2f}" for value in reached)]
         lines.append([f"{curve.clip} {curve.group} {curve.name}", *cells, f"{curve.seconds[-1]:.1f}"])
     return aligned(lines)

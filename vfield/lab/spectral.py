@@ -23,7 +23,7 @@ from dataclasses import asdict, replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from einops import rearrange
@@ -66,9 +66,9 @@ class Trace(NamedTuple):
 class Swept(NamedTuple):
     """PSNR by bandwidth, dB."""
 
-    sigmas: list[float]
-    seen_psnr: list[float]
-    held_out_psnr: list[float]
+    sigmas: tuple[float, ...]
+    seen_psnr: tuple[float, ...]
+    held_out_psnr: tuple[float, ...]
 
     @property
     def best(self) -> float:
@@ -172,13 +172,7 @@ def learnt_steps(trace: Trace) -> list[int | None]:
 
 
 def watch(picture: Tensor, fourier: FourierConfig, config: SpectralConfig) -> Trace:
-    """Fit a field to half of a picture's pixels, and look at it every 25 steps, the start included.
-
-    Args:
-        picture: (3, h, w) float32 in [0, 1].
-        fourier: the map.
-        config: the rest.
-    """
+    """Fit a field to half of the pixels of a picture (3, h, w) in [0, 1], and look at it every 25 steps from 0 on."""
     height, width = picture.shape[-2:]
     seen = chessboard(height, width).flatten()
     candidates = seen.nonzero()[:, 0]
@@ -221,13 +215,7 @@ def _psnr(error: Tensor) -> float:
 
 
 def run_spectral(picture: Tensor, config: SpectralConfig, told: Callable[[str, Trace], None]) -> SpectralResult:
-    """The whole experiment.
-
-    Args:
-        picture: (3, h, w) float32 in [0, 1].
-        config: what to do.
-        told: is given the name and the trace of each fit when it is done.
-    """
+    """The whole experiment on a picture (3, h, w) in [0, 1]; `told` hears of each fit when it is done."""
 
     def fitted(name: str, fourier: FourierConfig) -> Trace:
         trace = watch(picture, fourier, config)
@@ -241,11 +229,8 @@ def run_spectral(picture: Tensor, config: SpectralConfig, told: Callable[[str, T
             traces[kind] = fitted(kind, map_config(kind, 1.0, config.count))
             continue
         tried = [fitted(f"{kind}, sigma {sigma:g}", map_config(kind, sigma, config.count)) for sigma in config.sigmas]
-        seen_psnr, held_out_psnr = (
-            [trace.seen_psnr[-1] for trace in tried],
-            [trace.held_out_psnr[-1] for trace in tried],
-        )
-        sweeps[kind] = Swept(list(config.sigmas), seen_psnr, held_out_psnr)
+        seen, held_out = zip(*((trace.seen_psnr[-1], trace.held_out_psnr[-1]) for trace in tried), strict=True)
+        sweeps[kind] = Swept(config.sigmas, seen, held_out)
         traces[kind] = tried[config.sigmas.index(sweeps[kind].best)]
     learnt = replace(map_config("gaussian", sweeps["gaussian"].best, config.count), learnt=True)
     traces[LEARNT] = fitted(LEARNT, learnt)
@@ -261,21 +246,7 @@ def write_spectral(result: SpectralResult, config: SpectralConfig, image: str, f
     Raises:
         UserError: when it cannot be written.
     """
-    write_experiment(
-        folder,
-        {
-            "training.gif": encode_gif(_snapshots(result), _SNAPSHOTS_PER_SECOND),
-            "curves.png": _curves(result),
-            "spectrum.png": _spectra(result),
-            "sigma.png": _sweeps(result),
-            FIGURES_NAME: _summary(result, config, image),
-        },
-    )
-
-
-def _summary(result: SpectralResult, config: SpectralConfig, image: str) -> dict[str, Any]:
-    """Every figure, for JSON."""
-    return {
+    figures = {
         "image": image,
         "config": asdict(config),
         "band_edges_cycles": result.edges,
@@ -293,16 +264,17 @@ def _summary(result: SpectralResult, config: SpectralConfig, image: str) -> dict
         },
         "sweeps": {name: {**swept._asdict(), "best": swept.best} for name, swept in result.sweeps.items()},
     }
+    moving = encode_gif(_snapshots(result), _SNAPSHOTS_PER_SECOND)
+    plots = {"curves.png": _curves(result), "spectrum.png": _spectra(result), "sigma.png": _sweeps(result)}
+    write_experiment(folder, {"training.gif": moving, **plots, FIGURES_NAME: figures})
 
 
 def _snapshots(result: SpectralResult) -> Tensor:
     """Every map's picture beside the true one, at each snapshot: (s, 3, h', w') uint8."""
-    width = result.picture.shape[-1]
-    font_size = max(width // 11, 8)
-    steps = result.traces[KINDS[0]].steps
+    font_size = max(result.picture.shape[-1] // 11, 8)
     frames = []
     traces = [(kind, result.traces[kind]) for kind in KINDS]
-    for i, step in enumerate(steps):
+    for i, step in enumerate(result.traces[KINDS[0]].steps):
         made = [(f"{kind} {trace.held_out_psnr[i]:.1f} dB", trace.pictures[i]) for kind, trace in traces]
         pictures = [*made, (f"true, step {step}", result.picture)]
         cells = [captioned(to_uint8(picture), label, font_size) for label, picture in pictures]

@@ -38,32 +38,20 @@ _ENLARGED = ("bicubic", "Lanczos")
 
 @dataclass(frozen=True)
 class Row:
-    """One method's result.
-
-    Attributes:
-        name: the method.
-        observed: scores at the instants that it was given: of the frames that it was given, at their size, or where
-            also frames in between were asked for, of those at the size asked for. None where that makes no sense.
-        held_out: scores on what it never saw: frames in between, or the large frames.
-        fit_seconds: time to prepare; 0 for methods that have no preparation.
-        render_seconds: time to make every judged frame.
-        peak_megabytes: most memory used above what the process held before, sampled.
-        psnr_each: dB of each frame that `held_out` is the mean over.
-        note: why there are no figures; empty where there are.
-        expected_psnr: dB that the field expected of `held_out` before it was judged; None for what expects nothing.
-        stability: dB of `vfield.measure.stability`, over all frames in order; None where it was not measured.
-    """
+    """One method's result, or why there is none."""
 
     name: str
+    # At the instants that it was given: of the frames that it was given, at their size, or where also frames in between
+    # were asked for, of those at the size asked for. None where that makes no sense.
     observed: Scores | None = None
-    held_out: Scores | None = None
-    fit_seconds: float = 0.0
-    render_seconds: float = 0.0
-    peak_megabytes: float = 0.0
-    psnr_each: tuple[float, ...] = ()
-    note: str = ""
-    expected_psnr: float | None = None
-    stability: float | None = None
+    held_out: Scores | None = None  # of what it never saw: frames in between, or the large frames
+    fit_seconds: float = 0.0  # time to prepare; 0 for methods that have no preparation
+    render_seconds: float = 0.0  # time to make every judged frame
+    peak_megabytes: float = 0.0  # most memory used above what the process held before, sampled
+    psnr_each: tuple[float, ...] = ()  # dB of each frame that `held_out` is the mean over
+    note: str = ""  # why there are no figures
+    expected_psnr: float | None = None  # dB that a field expected of `held_out` before it was judged
+    stability: float | None = None  # dB of `vfield.measure.stability`, over all frames in order, where it was measured
 
 
 @dataclass(frozen=True)
@@ -71,18 +59,12 @@ class Split:
     """A clip divided into what a method is given and what it is asked for.
 
     Frames after the last observed one have nothing beyond them and are left out.
-
-    Attributes:
-        observed: every k-th frame, reduced where larger ones are asked for.
-        everything: n of (3, h, w), observed and held-out frames in order, at the clip's own size.
-        t: their instants, seconds since the first.
-        holdout: k; 1 where every frame is observed.
     """
 
-    observed: Clip
-    everything: Frames
-    t: list[float]
-    holdout: int
+    observed: Clip  # every k-th frame, reduced where larger ones are asked for
+    everything: Frames  # n of (3, h, w), observed and held-out frames in order, at the clip's own size
+    t: list[float]  # their instants, seconds since the first
+    holdout: int  # k; 1 where every frame is observed
 
     @property
     def size(self) -> tuple[int, int]:
@@ -139,12 +121,7 @@ def check_scale(scale: float) -> None:
 
 
 def reduced(parts: Split, scale: float, reduction: Reduction = "area") -> Split:
-    """The same question with the observed frames reduced, so that larger ones are asked for.
-
-    Args:
-        parts: frames at the clip's own size.
-        scale: how many times smaller, a side; the size is rounded to pixels.
-        reduction: how.
+    """The same question with the observed frames `scale` times smaller a side, rounded to pixels.
 
     Raises:
         UserError: when the scale is not above 1 or leaves nothing.
@@ -161,13 +138,12 @@ def reduced(parts: Split, scale: float, reduction: Reduction = "area") -> Split:
 
 def judge_held_out(field: VideoField, held_out: HeldOut) -> Scores:
     """The scores of a field on frames that it never saw."""
-    return score(_pictures(field, field.size, held_out.t), to_uint8(in_memory(held_out.frames)))
+    return score(pictures_of(field, field.size, held_out.t), to_uint8(in_memory(held_out.frames)))
 
 
-def _pictures(field: VideoField, size: tuple[int, int], instants: list[float]) -> Tensor:
+def pictures_of(field: VideoField, size: tuple[int, int], instants: list[float]) -> Tensor:
     """What a viewer would see at these instants: (n, 3, h, w) uint8."""
-    device = field.device
-    return torch.stack([to_uint8(frame) for frame in render(field, size, instants, device=device)])
+    return torch.stack([to_uint8(frame) for frame in render(field, size, instants, device=field.device)])
 
 
 def evaluate(
@@ -211,12 +187,12 @@ def judge_fit(
             raise KeyboardInterrupt
         began = time.monotonic()
         instants = fitted.field.held(parts.t) if parts.holdout == 1 else parts.t
-        frames = _pictures(fitted.field, parts.size, instants)
+        frames = pictures_of(fitted.field, parts.size, instants)
         seconds = time.monotonic() - began
-    row = _row(name, frames, parts, fitted.seconds, seconds, memory())
+    row = _row(name, frames, parts, (fitted.seconds, seconds, memory()))
     if parts.holdout == 1:
         given = to_uint8(parts.observed.pixels)
-        row = replace(row, observed=score(_pictures(fitted.field, fitted.field.size, instants), given))
+        row = replace(row, observed=score(pictures_of(fitted.field, fitted.field.size, instants), given))
     if fitted.expectation is not None and not parts.enlarges:
         row = replace(row, expected_psnr=fitted.expectation.psnr)
     return row, frames, fitted
@@ -225,11 +201,9 @@ def judge_fit(
 def judge_peer(name: str, parts: Split) -> tuple[Row, Tensor]:
     """Let a peer make what is asked for from the observed frames, and judge it.
 
-    Args:
-        name: in `SCALE_PEERS` where every frame is observed, in `BETWEEN_PEERS` otherwise. Where larger frames are
-            asked for, too, the peer makes the frames in between at the small size and Lanczos enlarges them all:
-            that is the usual order, and the cheaper one.
-        parts: the divided clip.
+    It is one of `SCALE_PEERS` where every frame is observed, of `BETWEEN_PEERS` otherwise. Where larger frames are
+    asked for, too, it makes the frames in between at the small size and Lanczos enlarges them all: that is the usual
+    order, and the cheaper one.
 
     Returns:
         The figures, and (n, 3, h, w) uint8, what was made of `Split.everything`.
@@ -247,22 +221,18 @@ def judge_peer(name: str, parts: Split) -> tuple[Row, Tensor]:
             if parts.enlarges:
                 frames = resize(frames, *parts.size, "lanczos")
         seconds = time.monotonic() - began
-    return _row(name, frames, parts, 0.0, seconds, memory()), frames
+    return _row(name, frames, parts, (0.0, seconds, memory())), frames
 
 
-def _row(name: str, made: Tensor, parts: Split, fit_seconds: float, seconds: float, megabytes: float) -> Row:
+def _row(name: str, made: Tensor, parts: Split, costs: tuple[float, float, float]) -> Row:
+    """The figures of frames; costs are seconds to fit and to render, and megabytes."""
     truth = to_uint8(in_memory(parts.everything))
     judged = parts.judged_indices
-    seen = list(range(0, len(truth), parts.holdout))
-    return Row(
-        name,
-        score(made[seen], truth[seen]) if parts.holdout > 1 else None,
-        score(made[judged], truth[judged]),
-        fit_seconds,
-        seconds,
-        megabytes,
-        tuple(psnr(made[judged], truth[judged]).tolist()),
-    )
+    observed = None
+    if parts.holdout > 1:
+        observed = score(made[:: parts.holdout], truth[:: parts.holdout])
+    each = tuple(psnr(made[judged], truth[judged]).tolist())
+    return Row(name, observed, score(made[judged], truth[judged]), *costs, each)
 
 
 def table(rows: list[Row]) -> str:

@@ -192,9 +192,6 @@ def real_esrgan(frames: Tensor, height: int, width: int) -> Tensor:
     comes less near: on a frame at twice the size, carphone 28.59 and bigbuckbunny 25.72 dB, where this one has 28.93
     and 29.90. The package's own models for twice and three times the size are this one with a bicubic reduction that
     aliases (28.63 and 29.81).
-
-    Returns:
-        (t, 3, height, width) uint8 of frames (t, 3, h, w) uint8.
     """
     _check_size(frames, height, width)
     network = _esrgan_network()
@@ -243,17 +240,10 @@ SCALE_PEERS: dict[str, Callable[[Tensor, int, int], Tensor]] = {
 
 
 def reduce_frames(frames: Tensor, height: int, width: int, reduction: Reduction) -> Tensor:
-    """The small frames that enlarging is judged on.
+    """The small frames that enlarging is judged on: (t, 3, height, width) uint8 of (t, 3, h, w) uint8, not larger.
 
-    Args:
-        frames: (t, 3, h, w) uint8.
-        height: of the result, pixels, at most h.
-        width: of the result, pixels, at most w.
-        reduction: "area", the mean over each pixel's share of the picture, as a sensor would see it; or "bicubic",
-            Keys' kernel (a = -0.5) widened to the new pixels, which is what most programs and published tables do.
-
-    Returns:
-        (t, 3, height, width) uint8.
+    By "area" each is the mean over a pixel's share of the picture, as a sensor would see it; by "bicubic" Keys' kernel
+    (a = -0.5) is widened to the new pixels, which is what most programs and published tables do.
     """
     _check_size(frames, height, width)
     if height > frames.shape[2] or width > frames.shape[3]:
@@ -269,19 +259,11 @@ def reduce_frames(frames: Tensor, height: int, width: int, reduction: Reduction)
 
 
 def non_local_means(frames: Tensor, luma: float, chroma: float) -> Tensor:
-    """OpenCV's non-local means over space and five frames.
+    """OpenCV's non-local means over space and five of at least three frames (t, 3, h, w) uint8, of that shape again.
 
     Method: Buades, Coll and Morel, "Denoising image sequences does not require motion estimation", AVSS 2005, as
-    `cv2.fastNlMeansDenoisingColoredMulti`. It refuses frames that have no two neighbours on each side: the clip is
-    reflected at its ends for them.
-
-    Args:
-        frames: (t, 3, h, w) uint8, t of at least 3.
-        luma: its `h`, the strength, grey levels.
-        chroma: its `hColor`, likewise.
-
-    Returns:
-        (t, 3, h, w) uint8.
+    `cv2.fastNlMeansDenoisingColoredMulti` with these strengths in grey levels as `h` and `hColor`. It refuses frames
+    that have no two neighbours on each side: the clip is reflected at its ends for them.
     """
     _check(frames)
     if len(frames) < 3:
@@ -303,12 +285,9 @@ def inpaint(frames: Tensor, visible: Tensor, method: Literal["Telea", "Navier-St
     Bertalmio, Bertozzi and Sapiro, "Navier-Stokes, fluid dynamics, and image and video inpainting", CVPR 2001.
 
     Args:
-        frames: (t, 3, h, w) uint8.
+        frames: (t, 3, h, w) uint8; so is what is returned.
         visible: (t, h, w) bool; a frame of which nothing is visible comes back black.
         method: which one.
-
-    Returns:
-        (t, 3, h, w) uint8.
     """
     _check(frames, visible)
     made = []
@@ -324,12 +303,9 @@ def temporal_median(frames: Tensor, visible: Tensor, fallback: bool) -> Tensor:
     """The median of what nearby frames show at the same place; nothing moves.
 
     Args:
-        frames: (t, 3, h, w) uint8.
+        frames: (t, 3, h, w) uint8; so is what is returned.
         visible: (t, h, w) bool.
         fallback: whether what no nearby frame shows is filled by Telea's method; grey otherwise.
-
-    Returns:
-        (t, 3, h, w) uint8.
     """
     _check(frames, visible)
     made = frames.clone()

@@ -44,14 +44,10 @@ def with_noise(frames: Tensor, level: float, seed: int = 0) -> Tensor:
 
 
 def denoising(clips: Mapping[str, Clip], levels: Sequence[float]) -> Iterator[DenoisingRow]:
-    """Judge every clip at every level.
-
-    Args:
-        clips: clean ones, by name.
-        levels: standard deviations of the noise, grey levels.
+    """Judge clean clips, by name, with noise of each level: the noisy frames, vfield, and non-local means.
 
     Yields:
-        Figures of the noisy frames, of vfield and of non-local means, as soon as each is done.
+        Their figures, as soon as each is done.
     """
     for (name, clip), level in product(clips.items(), levels):
         yield from _rows(name, replace(clip, frames=to_uint8(clip.pixels)), level)
@@ -61,8 +57,8 @@ def _rows(name: str, clip: Clip, level: float) -> Iterator[DenoisingRow]:
     noisy = with_noise(clip.pixels, level)
 
     def row(method: str, frames: Tensor, seconds: float, note: str = "") -> DenoisingRow:
-        to_clean = float(psnr(frames, clip.pixels).mean())
-        return DenoisingRow(name, level, method, to_clean, float(ssim(frames, clip.pixels).mean()), seconds, note)
+        to_clean, alike = float(psnr(frames, clip.pixels).mean()), float(ssim(frames, clip.pixels).mean())
+        return DenoisingRow(name, level, method, to_clean, alike, seconds, note)
 
     yield row("noisy", noisy, 0.0)
     began = time.monotonic()

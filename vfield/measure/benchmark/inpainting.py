@@ -13,8 +13,9 @@ it learns nothing. The third is asked for in between, after a whole fit.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 
 import torch
@@ -24,10 +25,10 @@ from vfield.core.clip import Clip, to_float, to_uint8
 from vfield.core.coords import keyframe_t
 from vfield.core.drawing import most_detailed, with_errors
 from vfield.core.metrics import psnr, psnr_within
-from vfield.field.render import render
 from vfield.learn import Config, fit
 from vfield.measure.benchmark.cases import ERROR_GAIN, untaught
 from vfield.measure.choices import Holes
+from vfield.measure.evaluation import pictures_of
 from vfield.measure.peers import BETWEEN_PEERS, inpaint, temporal_median
 
 _BOX = 50 / 360  # of the picture's height
@@ -94,9 +95,9 @@ def _judged(name: str, clip: Clip, kind: Holes, config: Config) -> tuple[list[In
     rows: list[InpaintingRow] = []
     pictures = []
     shown = 0
-    for method in _methods(kind):
+    for method, fill in _methods(kind, holed, config).items():
         began = time.monotonic()
-        frames = _made(method, holed, config if kind == "frames" else untaught(config))
+        frames = fill()
         seconds = time.monotonic() - began
         each = psnr_within(frames[judged], truth[judged], ~visible[judged])
         whole = psnr(frames[judged], truth[judged])
@@ -114,34 +115,37 @@ def _judged(name: str, clip: Clip, kind: Holes, config: Config) -> tuple[list[In
     return rows, with_errors((f"{name}, frame {frame}", true), made, ERROR_GAIN)
 
 
-def _methods(kind: Holes) -> list[str]:
+def _methods(kind: Holes, holed: Clip, config: Config) -> dict[str, Callable[[], Tensor]]:
+    """What fills holes of a kind, by name; each gives all frames (t, 3, h, w) uint8."""
     if kind == "frames":
-        return ["vfield", "DIS", "blend"]
-    return ["vfield", "Telea", "Navier-Stokes", "median", "median, then Telea"]
-
-
-def _made(method: str, holed: Clip, config: Config) -> Tensor:
-    """(t, 3, h, w) uint8: all frames by one method."""
+        peers = {name: partial(_between, name, holed) for name in ("DIS", "blend")}
+        return {"vfield": partial(_fitted, holed, config), **peers}
     assert holed.visible is not None
-    frames, visible = holed.pixels, holed.visible
-    if method == "vfield":
-        fitted = fit(holed, config, progress=False)
-        if fitted.interrupted:
-            raise KeyboardInterrupt
-        # Frames that were given are shown as they are, those that repeat the one before, too.
-        t = keyframe_t(holed.pts_seconds).tolist()
-        held = fitted.field.held(t)
-        instants = [t[k] if k in holed.missing else held[k] for k in range(len(t))]
-        device = fitted.field.device
-        pictures = render(fitted.field, (holed.height, holed.width), instants, device=device)
-        return torch.stack([to_uint8(picture).cpu() for picture in pictures])
-    if method in ("Telea", "Navier-Stokes"):
-        return inpaint(frames, visible, "Telea" if method == "Telea" else "Navier-Stokes")
-    if method.startswith("median"):
-        return temporal_median(frames, visible, fallback=method != "median")
-    made = frames.clone()
+    given = (holed.pixels, holed.visible)
+    return {
+        "vfield": partial(_fitted, holed, untaught(config)),
+        "Telea": partial(inpaint, *given, "Telea"),
+        "Navier-Stokes": partial(inpaint, *given, "Navier-Stokes"),
+        "median": partial(temporal_median, *given, fallback=False),
+        "median, then Telea": partial(temporal_median, *given, fallback=True),
+    }
+
+
+def _fitted(holed: Clip, config: Config) -> Tensor:
+    fitted = fit(holed, config, progress=False)
+    if fitted.interrupted:
+        raise KeyboardInterrupt
+    # Frames that were given are shown as they are, those that repeat the one before, too.
+    t = keyframe_t(holed.pts_seconds).tolist()
+    held = fitted.field.held(t)
+    instants = [t[k] if k in holed.missing else held[k] for k in range(len(t))]
+    return pictures_of(fitted.field, (holed.height, holed.width), instants)
+
+
+def _between(peer: str, holed: Clip) -> Tensor:
+    made = holed.pixels.clone()
     for frame in holed.missing:
-        made[frame] = BETWEEN_PEERS[method](frames[[frame - 1, frame + 1]], holed.frame_rate / 2, 2)[1]
+        made[frame] = BETWEEN_PEERS[peer](holed.pixels[[frame - 1, frame + 1]], holed.frame_rate / 2, 2)[1]
     return made
 
 
