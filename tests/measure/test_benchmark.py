@@ -23,8 +23,8 @@ from vfield.core.errors import UserError
 from vfield.core.metrics import Scores, score
 from vfield.learn.config_files import load_config
 from vfield.measure.benchmark.cases import Case, judged_cases
+from vfield.measure.benchmark.results import STABILITY, figures, mean_tables, overview, psnr_at, table
 from vfield.measure.benchmark.suite import SUITE, read_suite
-from vfield.measure.benchmark.tables import STABILITY, figures, mean_tables, overview, psnr_at, table
 from vfield.measure.evaluation import Row
 from vfield.measure.peers import INSTALL_ESRGAN, INSTALL_RIFE, blend_frames, reduce_frames
 from vfield.measure.stability import TrueMotion

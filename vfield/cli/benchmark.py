@@ -27,11 +27,12 @@ from vfield.measure.benchmark.results import (
     RESULTS_NAME,
     TABLE_NAME,
     Conditions,
+    mean_tables,
     results_document,
+    table,
     write_results,
 )
 from vfield.measure.benchmark.suite import read_suite
-from vfield.measure.benchmark.tables import mean_tables, table
 from vfield.measure.choices import REDUCTIONS, Benchmark, Reduction
 from vfield.measure.evaluation import aligned
 

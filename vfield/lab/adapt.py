@@ -48,16 +48,11 @@ class Progress:
 
 
 def compare(
-    shared: VideoField, clip: Clip, held_out: HeldOut | None, config: Config, every: int = 20
+    shared: VideoField, clip: Clip, held_out: HeldOut | None, config: Config, every: int
 ) -> dict[str, Progress]:
-    """Fit a clip in three ways, with the same steps.
+    """Fit a new clip in three ways, with the same steps, and look at it after each `every` of them.
 
-    Args:
-        shared: a field of the run to adapt from.
-        clip: the observed frames of the new clip.
-        held_out: frames to judge on, too; None without.
-        config: of each fit; the parts of the field are those of `shared`.
-        every: steps between looks.
+    `shared` is a field of the run to adapt from: the parts of the field are those that it has, whatever `config` says.
     """
     config = replace(config, field=shared.config)
     courses = {name: Progress() for name in _NAMES}

@@ -58,13 +58,9 @@ _KINDS: tuple[ConditioningKind, ...] = ("none", "concatenate", "film", "batchnor
 
 
 def conditioning_entries(parameters: int, rank: int, learning_rate: float, seed: int) -> list[Entry]:
-    """Every way to steer, each with a decoder of about so many parameters.
+    """Every way to steer, each with a decoder of about so many parameters, what steers it included.
 
-    Args:
-        parameters: of each decoder, what steers it included. The codes come on top; they are the same for all.
-        rank: of the hypernetwork's weights.
-        learning_rate: of everything, at the start.
-        seed: of everything random.
+    The codes come on top; they are the same for all. `rank` is that of the hypernetwork's weights.
 
     Raises:
         UserError: when so few parameters are not enough for one of them.
@@ -81,12 +77,7 @@ def conditioning_entries(parameters: int, rank: int, learning_rate: float, seed:
 
 
 def latent_entries(width: int, learning_rate: float, seed: int) -> list[Entry]:
-    """Every kind of latent.
-
-    Args:
-        width: units in a hidden layer of each decoder.
-        learning_rate: of everything, at the start; half of it where there is an encoder.
-        seed: of everything random.
+    """Every kind of latent, with decoders of so many units in a hidden layer.
 
     Raises:
         UserError: when the width is not positive.

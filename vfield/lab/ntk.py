@@ -129,12 +129,8 @@ def eigenvalues(kernel: Tensor) -> Tensor:
 def unexplained_by_difference(kernel: Tensor, differences: Tensor) -> float:
     """How far a kernel is from stationary: 0 for a function of the difference of positions, at most 1.
 
-    It is the share of the variance of K's entries that is left when each entry's difference p - q is known: one minus
-    the correlation ratio.
-
-    Args:
-        kernel: (n, n).
-        differences: (n, n, d) whole numbers, p - q in steps of the grid that the points lie on.
+    It is the share of the variance of the entries of K (n, n) that is left when each entry's difference p - q is known:
+    one minus the correlation ratio. `differences` (n, n, d) are whole numbers, steps of the points' grid.
     """
     _, group = torch.unique(differences.reshape(-1, differences.shape[-1]), dim=0, return_inverse=True)
     values = kernel.double().flatten()

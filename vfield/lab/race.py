@@ -73,13 +73,9 @@ class Curve:
 
 
 def course(name: str, clip: Clip, crop: tuple[int, int], holdout: int = 1) -> Course:
-    """The middle of a clip's pictures, and which of its frames are seen.
+    """The middle of a clip's pictures, `crop` (height, width) pixels of it or what there is.
 
-    Args:
-        name: of the clip.
-        clip: its frames.
-        crop: (height, width) of the middle, in pixels; at most the picture.
-        holdout: every so-many-th frame is seen, and those between are judged, too.
+    Every `holdout`-th frame is seen, and those between are judged, too.
 
     Raises:
         UserError: when the clip is too short for the holdout.

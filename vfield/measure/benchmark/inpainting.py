@@ -70,12 +70,7 @@ def visible_with(holes: Holes, frames: int, height: int, width: int, seed: int =
 def inpainting(
     clips: Mapping[str, Clip], kinds: Sequence[Holes], config: Config
 ) -> Iterator[tuple[list[InpaintingRow], Tensor]]:
-    """Judge every clip with every kind of holes.
-
-    Args:
-        clips: whole ones, by name.
-        kinds: of holes.
-        config: of the fit.
+    """Judge every clip, by name, with every kind of holes.
 
     Yields:
         Figures of every method, and a picture (3, h, w) uint8 of a part of the frame that is the field's median one.
