@@ -14,7 +14,7 @@ from vfield.cli.commands import Group
 from vfield.cli.completion import SCRIPTS
 from vfield.cli.forms import SHELLS
 from vfield.measure.choices import BETWEEN, SCALE, Benchmark
-from vfield.measure.evaluation import BETWEEN_PEERS, SCALE_PEERS
+from vfield.measure.peers import BETWEEN_PEERS, SCALE_PEERS
 
 ROOT = Path(__file__).parents[2]
 HEAVY = {"torch", "torchvision", "av", "cv2", "accelerate", "tensorboard", "torchmetrics", "matplotlib", "fastapi"}

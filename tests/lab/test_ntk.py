@@ -24,7 +24,7 @@ from vfield.lab.ntk import (
     predicted,
     unexplained_by_difference,
 )
-from vfield.lab.ntk_run import NtkConfig, kernel_of, middle_row
+from vfield.lab.ntk_run import kernel_of, middle_row
 from vfield.lab.spectral import PictureField, map_config
 
 
@@ -96,7 +96,7 @@ def test_a_wide_network_learns_as_the_kernel_foretells() -> None:
     rate = 0.1 / float(torch.linalg.eigvalsh(kernel)[-1])
     steps = [0, 1, 3, 10, 30, 100, 200]
     foretold = predicted(kernel, target, rate, steps)
-    real = descend(field.mlp, list(field.mlp.parameters()), features, target, rate, steps)
+    real = descend(field.mlp, features, target, rate, steps)
     assert not foretold[0].any()
     assert not real[0].any()
     assert (foretold - real).norm(dim=-1).max() < 0.04 * target.norm()
@@ -129,8 +129,8 @@ def test_stationarity_of_known_kernels() -> None:
 
 
 def test_features_make_the_kernel_stationary_and_slow_its_decay() -> None:
-    config = NtkConfig(line_points=24, side=6, width=1024, depth=1, count=256)
-    bare, mapped = (kernel_of(map_config(kind, 4.0, 256), line(24), (1, 24), config) for kind in ("none", "gaussian"))
+    fields = (TangentField(map_config(kind, 4.0, 256), 1024, 1, 0) for kind in ("none", "gaussian"))
+    bare, mapped = (kernel_of(field, line(24), (1, 24), 1) for field in fields)
     # In the limit of infinite width it is so exactly; a sampled kernel comes near.
     assert mapped.unexplained_analytic == pytest.approx(0, abs=1e-6)
     assert mapped.unexplained < 0.05

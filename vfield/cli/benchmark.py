@@ -21,19 +21,18 @@ from vfield.core.drawing import save_png
 from vfield.core.errors import UserError
 from vfield.learn import Config, check_device
 from vfield.learn.config_files import load_config
-from vfield.measure.benchmark import interpolation as between
-from vfield.measure.benchmark import upscaling as enlarging
-from vfield.measure.benchmark.cases import Case
+from vfield.measure.benchmark.cases import Case, judged_cases
 from vfield.measure.benchmark.results import (
     PICTURES_NAME,
     RESULTS_NAME,
     TABLE_NAME,
     Conditions,
+    mean_tables,
     results_document,
+    table,
     write_results,
 )
 from vfield.measure.benchmark.suite import read_suite
-from vfield.measure.benchmark.tables import case_table, mean_tables
 from vfield.measure.choices import REDUCTIONS, Benchmark, Reduction
 from vfield.measure.evaluation import aligned
 
@@ -73,11 +72,7 @@ def _judge(name: Benchmark, words: list[str]) -> int:
     clips = read_suite(parsed.clips, [_DATA, Path(parsed.clip_folder)], kind.frames)
     for clip_name, clip in clips.items():
         _check_clip(kind, max(factors), clip_name, clip)
-    made = {
-        "interpolation": lambda: between.interpolation(clips, factors, presets, peers),
-        "upscaling": lambda: enlarging.upscaling(clips, factors, reductions, presets, peers),
-        "space-time": lambda: enlarging.space_time(clips, factors, reductions, presets, peers),
-    }[name]()
+    made = judged_cases(name, clips, factors, reductions, presets, peers)
     command = shlex.join(["python", "scripts/benchmark.py", name, *words])
     _keep(folder, made, Conditions.here(name, command, parsed.device))
     return 0
@@ -95,7 +90,7 @@ def _keep(folder: Path, made: Iterable[tuple[Case, Tensor]], conditions: Conditi
         cases.append(case)
         save_png(picture, folder / PICTURES_NAME / case.picture)
         write_results(folder, cases, conditions)
-        print(f"\n{case}\n{aligned(case_table(case))}", flush=True)
+        print(f"\n{case}\n{aligned(table([case]))}", flush=True)
     parts = [f"\n{title}\n{aligned(cells)}" for title, cells in mean_tables(cases).items()]
     files = f"{folder / TABLE_NAME}, {folder / RESULTS_NAME} and a picture of each in {folder / PICTURES_NAME}"
     say("\n".join([*parts, "", files]), {"folder": folder, **results_document(cases, conditions)})

@@ -14,7 +14,7 @@ from vfield.core.errors import UserError
 from vfield.core.folders import replaced
 from vfield.learn import check_device
 from vfield.learn.config_files import CONFIG_NAME, config_text
-from vfield.measure.evaluation import as_json, check_scale, evaluate_between, evaluate_scale, table
+from vfield.measure.evaluation import as_json, check_scale, evaluate, reduced, split, table, whole
 from vfield.video_io import read_clip
 
 
@@ -45,10 +45,8 @@ def run(words: list[str]) -> int:
     records = {CONFIG_NAME: config_text(config)}
     is_main = folder is not None and is_main_process()
     with run_held(folder or Path(), is_main=is_main, resume=False, overwrite=parsed.overwrite):
-        if parsed.holdout is not None:
-            rows = evaluate_between(clip, parsed.holdout, config, folder, records)
-        else:
-            rows = evaluate_scale(clip, parsed.scale, config, folder, records)
+        parts = reduced(whole(clip), parsed.scale) if parsed.holdout is None else split(clip, parsed.holdout)
+        rows = evaluate(parts, config, folder, records)
     if is_main_process():
         document = {
             "clip": parsed.clip,

@@ -11,7 +11,7 @@ from vfield.cli.options import config_of, parse
 from vfield.cli.says import say
 from vfield.cli.sources import source_of
 from vfield.core.errors import UserError
-from vfield.core.folders import check_folder, replaced
+from vfield.core.folders import check_folder
 from vfield.field.checkpoint import load_field
 from vfield.lab import adapt as adapting
 from vfield.learn import check_device
@@ -36,9 +36,7 @@ def run(words: list[str]) -> int:
     members = [load_field(path).field for path in fields]
     courses = adapting.compare(members[0], seen.observed, seen.held_out, config, parsed.look_every)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with replaced(folder) as partial:
-        partial.mkdir()
-        adapting.report(partial, courses, members)
+    adapting.report(folder, courses, members)
     say(
         f"{adapting.table(courses)}\nfigures and pictures: {folder}",
         {"folder": folder, "courses": courses},

@@ -8,9 +8,8 @@ from pathlib import Path
 from vfield.cli import lab_forms as forms
 from vfield.cli.options import check_folder, parse
 from vfield.cli.says import say
-from vfield.lab.ntk_figures import FIGURES_NAME, write_ntk
-from vfield.lab.ntk_run import run_ntk
-from vfield.lab.plots import check_plots
+from vfield.lab.ntk_run import run_ntk, write_ntk
+from vfield.lab.plots import FIGURES_NAME, check_plots
 from vfield.lab.settings import NtkConfig
 from vfield.lab.spectral import square_picture
 from vfield.video_io import read_clip

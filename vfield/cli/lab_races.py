@@ -16,11 +16,9 @@ from vfield.cli.says import say
 from vfield.cli.values import parse_size
 from vfield.core.errors import UserError
 from vfield.core.folders import replaced
-from vfield.lab import conditioning as steering
-from vfield.lab import latents as codes
-from vfield.lab.curves import draw, table
+from vfield.lab.entries import conditioning_entries, latent_entries
 from vfield.lab.plots import check_plots
-from vfield.lab.race import Curve, Entry, course, race
+from vfield.lab.race import Curve, Entry, course, draw, race, table
 from vfield.measure.benchmark.suite import read_suite
 
 RESULTS_NAME = "races.json"
@@ -31,14 +29,14 @@ def conditioning(words: list[str]) -> int:
     parsed = parse(forms.conditioning(), words)
     if parsed.rank < 1 or parsed.every < 1:
         raise UserError(f"--rank and --every must be at least 1, got {parsed.rank} and {parsed.every}")
-    entries = steering.entries(parsed.parameters, parsed.rank, parsed.learning_rate, parsed.seed)
+    entries = conditioning_entries(parsed.parameters, parsed.rank, parsed.learning_rate, parsed.seed)
     return _run(parsed, entries, parsed.every, holdout=1, command=["conditioning", *words])
 
 
 def latents(words: list[str]) -> int:
     """Compare no, global, local and both kinds of latents, and learnt codes with predicted ones."""
     parsed = parse(forms.latents(), words)
-    entries = codes.entries(parsed.width, parsed.learning_rate, parsed.seed)
+    entries = latent_entries(parsed.width, parsed.learning_rate, parsed.seed)
     return _run(parsed, entries, every=1, holdout=2, command=["latents", *words])
 
 

@@ -8,10 +8,9 @@ from pathlib import Path
 from vfield.cli import lab_forms as forms
 from vfield.cli.options import check_folder, parse
 from vfield.cli.says import say
-from vfield.lab.plots import check_plots
+from vfield.lab.plots import FIGURES_NAME, check_plots
 from vfield.lab.settings import SpectralConfig
-from vfield.lab.spectral import Trace, run_spectral, square_picture
-from vfield.lab.spectral_figures import FIGURES_NAME, write_spectral
+from vfield.lab.spectral import Trace, run_spectral, square_picture, write_spectral
 from vfield.video_io import read_clip
 
 

@@ -7,27 +7,29 @@ which leaves out what the asking took and what other programs took away.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 from einops import rearrange
-from torch import Tensor
 
 from vfield.core.clip import Clip
 from vfield.core.coords import keyframe_t
 from vfield.core.errors import UserError
-from vfield.core.frames import in_memory
-from vfield.core.metrics import psnr
 from vfield.field.codes import interpolated, sampled
 from vfield.field.render import render
 from vfield.field.video_field import VideoField
-from vfield.lab.plots import check_plots, new_figure, save_figure
+from vfield.lab.plots import axes, check_plots, write_experiment
+from vfield.lab.race import mean_psnr
 from vfield.learn import Config, adapt, fit
 from vfield.learn.board import HeldOut
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 FILES = ("adapt.json", "adapt.png", "codes.png")
 _JUDGED = 5  # frames of each kind
@@ -36,36 +38,24 @@ _NAMES = {"nothing": "from nothing", "codes": "codes alone", "tuned": "codes, an
 
 
 @dataclass
-class Course:
-    """How a fit went.
-
-    Attributes:
-        steps: done so far, at each look.
-        seconds: of the processor, the start of the motion included.
-        observed: PSNR in dB of frames that it learnt from, mean over up to five.
-        held_out: likewise of frames that it never saw; empty without.
-    """
+class Progress:
+    """How a fit went, at each look."""
 
     steps: list[int] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)
-    observed: list[float] = field(default_factory=list)
-    held_out: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)  # of the processor, the start of the motion included
+    observed: list[float] = field(default_factory=list)  # PSNR in dB of up to five frames that it learnt from
+    held_out: list[float] = field(default_factory=list)  # likewise of frames that it never saw; empty without
 
 
 def compare(
-    shared: VideoField, clip: Clip, held_out: HeldOut | None, config: Config, every: int = 20
-) -> dict[str, Course]:
-    """Fit a clip in three ways, with the same steps.
+    shared: VideoField, clip: Clip, held_out: HeldOut | None, config: Config, every: int
+) -> dict[str, Progress]:
+    """Fit a new clip in three ways, with the same steps, and look at it after each `every` of them.
 
-    Args:
-        shared: a field of the run to adapt from.
-        clip: the observed frames of the new clip.
-        held_out: frames to judge on, too; None without.
-        config: of each fit; the parts of the field are those of `shared`.
-        every: steps between looks.
+    `shared` is a field of the run to adapt from: the parts of the field are those that it has, whatever `config` says.
     """
     config = replace(config, field=shared.config)
-    courses = {name: Course() for name in _NAMES}
+    courses = {name: Progress() for name in _NAMES}
     fit(clip, config, progress=False, watch=_watching(courses["nothing"], clip, held_out, every))
     for name in ("codes", "tuned"):
         watch = _watching(courses[name], clip, held_out, every)
@@ -73,7 +63,7 @@ def compare(
     return courses
 
 
-def _watching(course: Course, clip: Clip, held_out: HeldOut | None, every: int) -> Callable[[VideoField, int], None]:
+def _watching(course: Progress, clip: Clip, held_out: HeldOut | None, every: int) -> Callable[[VideoField, int], None]:
     """Fills a course while a fit runs."""
     t = keyframe_t(clip.pts_seconds).tolist()
     spent = -time.process_time()
@@ -86,51 +76,36 @@ def _watching(course: Course, clip: Clip, held_out: HeldOut | None, every: int) 
         made.eval()
         course.steps.append(step)
         course.seconds.append(now + spent)
-        course.observed.append(_psnr(made, clip.pixels, t))
+        course.observed.append(mean_psnr(made, clip.pixels, t, _JUDGED))
         if held_out is not None:
-            course.held_out.append(_psnr(made, in_memory(held_out.frames), held_out.t))
+            course.held_out.append(mean_psnr(made, held_out.frames, held_out.t, _JUDGED))
         made.train()
         spent -= time.process_time() - now
 
     return watch
 
 
-def _psnr(made: VideoField, frames: Tensor, t: Sequence[float]) -> float:
-    chosen = sorted({round(i * (len(t) - 1) / (_JUDGED - 1)) for i in range(_JUDGED)})
-    device = made.device
-    pictures = torch.stack(list(render(made, made.size, [t[i] for i in chosen], device=device)))
-    return float(psnr(pictures, frames[chosen]).mean())
-
-
-def report(folder: Path, courses: dict[str, Course], members: Sequence[VideoField]) -> None:
-    """Write the figures, their picture, and a picture of codes between the first two clips and drawn anew.
-
-    Args:
-        folder: an empty folder.
-        courses: of the three fits.
-        members: the fields of the run.
-
-    Raises:
-        UserError: when matplotlib is not there.
-    """
-    (folder / "adapt.json").write_text(json.dumps({name: asdict(course) for name, course in courses.items()}, indent=1))
-    figure = new_figure(6.4, 3.8)
-    axes = figure.subplots()
+def report(folder: Path, courses: dict[str, Progress], members: Sequence[VideoField]) -> None:
+    """Write a folder with the figures, their plot, and codes between a run's first two clips and drawn anew."""
+    figure, (plot,) = axes(1, width=6.4, height=3.8)
     for number, (name, course) in enumerate(courses.items()):
-        axes.plot(course.seconds, course.observed, color=f"C{number}", label=_NAMES[name])
+        plot.plot(course.seconds, course.observed, color=f"C{number}", label=_NAMES[name])
         if course.held_out:
-            axes.plot(course.seconds, course.held_out, "--", color=f"C{number}")
+            plot.plot(course.seconds, course.held_out, "--", color=f"C{number}")
     held_out = any(course.held_out for course in courses.values())
-    axes.set_xlabel("processor seconds")
-    axes.set_ylabel("PSNR, dB" + (" (dashed: frames never seen)" if held_out else ""))
-    axes.grid(alpha=0.3)
-    axes.legend()
-    save_figure(figure, folder / "adapt.png")
+    plot.set(xlabel="processor seconds", ylabel="PSNR, dB" + (" (dashed: frames never seen)" if held_out else ""))
+    plot.grid(alpha=0.3)
+    plot.legend()
+    files: dict[str, Any] = {
+        "adapt.json": {name: asdict(course) for name, course in courses.items()},
+        "adapt.png": figure,
+    }
     if len(members) > 1:
-        _picture_codes(folder / "codes.png", members)
+        files["codes.png"] = _codes(members)
+    write_experiment(folder, files)
 
 
-def _picture_codes(path: Path, members: Sequence[VideoField]) -> None:
+def _codes(members: Sequence[VideoField]) -> Figure:
     """Rows: all codes, then only the global ones, from the first clip to the second; then draws from the Gaussian."""
     one, other = members[:2]
     generator = torch.Generator().manual_seed(0)
@@ -141,18 +116,17 @@ def _picture_codes(path: Path, members: Sequence[VideoField]) -> None:
         + [(f"drawn, global code, {i + 1}", sampled(members, generator, local=False)) for i in range(3)],
     ]
     height, width = one.size
-    figure = new_figure(2.2 * len(_SHARES), 3 * (2.2 * height / width + 0.25))
-    grid = figure.subplots(len(rows), len(_SHARES))
-    for axes, (title, made) in zip(grid.flat, (cell for row in rows for cell in row), strict=True):
+    figure, plots = axes(len(_SHARES), rows=len(rows), width=2.2, height=2.2 * height / width + 0.25)
+    for plot, (title, made) in zip(plots, chain(*rows), strict=True):
         instant = float(made.timeline.t[len(made.timeline.t) // 2])
         picture = next(render(made, made.size, [instant])).clamp(0, 1)
-        axes.imshow(rearrange(picture, "c h w -> h w c"))
-        axes.set_title(title, fontsize=8)
-        axes.axis("off")
-    save_figure(figure, path)
+        plot.imshow(rearrange(picture, "c h w -> h w c"))
+        plot.set_title(title, fontsize=8)
+        plot.axis("off")
+    return figure
 
 
-def table(courses: dict[str, Course]) -> str:
+def table(courses: dict[str, Progress]) -> str:
     """The courses as text: PSNR by time, and how long each took to be where the fit from nothing ended."""
     goal = courses["nothing"].observed[-1] if courses["nothing"].observed else 0.0
     lines = []

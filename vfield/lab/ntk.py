@@ -27,7 +27,7 @@ et al., 2020, section 4).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -47,14 +47,7 @@ class TangentMLP(nn.Module):
     """
 
     def __init__(self, inputs: int, width: int, depth: int, generator: torch.Generator) -> None:
-        """Draw the weights.
-
-        Args:
-            inputs: numbers a point.
-            width: units in each hidden layer.
-            depth: hidden layers.
-            generator: source of the weights.
-        """
+        """Draw the weights for so many numbers a point, units in each hidden layer, and hidden layers."""
         super().__init__()
         sizes = [inputs, *[width] * depth, 1]
         self.layers = nn.ParameterList(torch.randn(b, a, generator=generator) for a, b in pairwise(sizes))
@@ -74,32 +67,19 @@ class TangentField(nn.Module):
         super().__init__()
         generator = torch.Generator().manual_seed(seed)
         self.features = FourierFeatures(fourier, 1.0, generator)
-        self.mlp = TangentMLP(inputs_of(self.features), width, depth, generator)
+        # Bare coordinates get a constant beside them instead of biases: without it a ReLU network is blind to lengths.
+        self.bare = len(self.features.matrix) == 0
+        self.mlp = TangentMLP(self.features.width + self.bare, width, depth, generator)
 
     def encode(self, uv: Tensor) -> Tensor:
-        """What the network sees of points (n, 2)."""
-        return encode(self.features, uv)
+        """What the network sees of points (n, 2), scaled to a mean square of about one."""
+        made = self.features(with_t(uv, 0.0), Footprint())
+        return torch.cat([made, torch.ones_like(made[:, :1])], dim=-1) if self.bare else math.sqrt(2) * made
 
     def forward(self, uv: Tensor) -> Tensor:
         """The values (n,) at points (n, 2)."""
         values: Tensor = self.mlp(self.encode(uv))
         return values
-
-
-def inputs_of(features: FourierFeatures) -> int:
-    """How many numbers `encode` gives a point."""
-    return features.width + (len(features.matrix) == 0)
-
-
-def encode(features: FourierFeatures, uv: Tensor) -> Tensor:
-    """Features of points (n, 2), scaled to a mean square of about one.
-
-    Bare coordinates get a constant beside them, in place of biases: without one a ReLU network is blind to lengths.
-    """
-    made = features(with_t(uv, 0.0), Footprint())
-    if len(features.matrix) == 0:
-        return torch.cat([made, torch.ones_like(made[:, :1])], dim=-1)
-    return math.sqrt(2) * made
 
 
 def empirical_kernel(network: nn.Module, points: Tensor) -> Tensor:
@@ -127,12 +107,7 @@ def empirical_kernel(network: nn.Module, points: Tensor) -> Tensor:
 
 
 def analytic_kernel(features: Tensor, depth: int) -> Tensor:
-    """The kernel (n, n) of a `TangentMLP` of infinite width.
-
-    Args:
-        features: (n, d), what the network sees.
-        depth: hidden layers.
-    """
+    """The kernel (n, n) of a `TangentMLP` of infinite width and so many hidden layers, of features (n, d)."""
     covariance = features @ features.T / features.shape[-1]
     kernel = covariance
     for _ in range(depth):
@@ -154,12 +129,8 @@ def eigenvalues(kernel: Tensor) -> Tensor:
 def unexplained_by_difference(kernel: Tensor, differences: Tensor) -> float:
     """How far a kernel is from stationary: 0 for a function of the difference of positions, at most 1.
 
-    It is the share of the variance of K's entries that is left when each entry's difference p - q is known: one minus
-    the correlation ratio.
-
-    Args:
-        kernel: (n, n).
-        differences: (n, n, d) whole numbers, p - q in steps of the grid that the points lie on.
+    It is the share of the variance of the entries of K (n, n) that is left when each entry's difference p - q is known:
+    one minus the correlation ratio. `differences` (n, n, d) are whole numbers, steps of the points' grid.
     """
     _, group = torch.unique(differences.reshape(-1, differences.shape[-1]), dim=0, return_inverse=True)
     values = kernel.double().flatten()
@@ -170,10 +141,10 @@ def unexplained_by_difference(kernel: Tensor, differences: Tensor) -> float:
 
 
 def predicted(kernel: Tensor, target: Tensor, rate: float, steps: Sequence[int]) -> Tensor:
-    """What the linearised network shows, from nothing, after steps of descent on 1/2 |f - y|^2: (len(steps), n).
+    """What the linearised network shows, from nothing, after each of s numbers of steps of descent: (s, n).
 
     Args:
-        kernel: (n, n).
+        kernel: (n, n), K.
         target: (n,), y.
         rate: eta.
         steps: t.
@@ -185,33 +156,19 @@ def predicted(kernel: Tensor, target: Tensor, rate: float, steps: Sequence[int])
     return ((done * along) @ vectors.T).to(target.dtype)
 
 
-def descend(
-    network: Callable[[Tensor], Tensor],
-    weights: Sequence[Tensor],
-    points: Tensor,
-    target: Tensor,
-    rate: float,
-    steps: Sequence[int],
-) -> Tensor:
-    """What a real network shows after the same steps of plain gradient descent: (len(steps), n). Its weights change.
+def descend(network: nn.Module, points: Tensor, target: Tensor, rate: float, steps: Sequence[int]) -> Tensor:
+    """What a real network, (n, d) -> (n,), shows after the same steps, increasing, of plain gradient descent: (s, n).
 
-    What it showed at first is taken off, so that it, too, starts from nothing.
-
-    Args:
-        network: (n, d) -> (n,).
-        weights: what is learnt.
-        points: (n, d).
-        target: (n,).
-        rate: eta.
-        steps: increasing; when to look.
+    Its weights change. What it showed at first is taken off, so that it, too, starts from nothing.
     """
     shown = []
-    start = network(points).detach()
+    weights: list[Tensor] = list(network.parameters())
+    start: Tensor = network(points).detach()
     for step in range(steps[-1] + 1):
         made = network(points) - start
         if step in steps:
             shown.append(made.detach().clone())
-        gradients = torch.autograd.grad(0.5 * (made - target).square().sum(), list(weights))
+        gradients = torch.autograd.grad(0.5 * (made - target).square().sum(), weights)
         with torch.no_grad():
             for weight, gradient in zip(weights, gradients, strict=True):
                 weight -= rate * gradient

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from vfield.core.folders import replaced
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+FIGURES_NAME = "figures.json"
 _DOTS_PER_INCH = 100
 
 
@@ -36,6 +38,23 @@ def axes(columns: int, *, rows: int = 1, width: float = 4.5, height: float = 3.6
     """A figure of rows x columns plots, each `width` x `height` inches: the figure, and its plots row by row."""
     figure = new_figure(columns * width, rows * height)
     return figure, [figure.add_subplot(rows, columns, i + 1) for i in range(rows * columns)]
+
+
+def write_experiment(folder: Path, files: Mapping[str, Figure | bytes | dict[str, Any]]) -> None:
+    """Write a folder with plots as PNG, bytes as they are and figures as JSON, by their names; whole or not at all.
+
+    Raises:
+        UserError: when it cannot be written.
+    """
+    with replaced(folder) as partial:
+        partial.mkdir()
+        for name, made in files.items():
+            if isinstance(made, bytes):
+                (partial / name).write_bytes(made)
+            elif isinstance(made, dict):
+                (partial / name).write_text(json.dumps(made, indent=1))
+            else:
+                save_figure(made, partial / name)
 
 
 def save_figure(figure: Figure, path: Path) -> None:

@@ -14,27 +14,16 @@ _MOST_GRADIENT_NUMBERS = 1 << 28  # of the tangent kernel's points together: a g
 
 @dataclass(frozen=True)
 class NtkConfig:
-    """The experiment.
+    """The experiment on tangent kernels."""
 
-    Attributes:
-        line_points: on the line across the middle of the picture.
-        side: points along each side of the grid over the picture.
-        width: units in each of the `depth` hidden layers.
-        depth: hidden layers.
-        count: frequencies of the Gaussian map; half as many on each axis for the positional one.
-        sigma: bandwidth of both, cycles across the picture.
-        steps: of gradient descent on the line.
-        seed: of the weights and frequencies.
-    """
-
-    line_points: Annotated[int, Range(4, 65536)] = 64
-    side: Annotated[int, Range(4, 4096)] = 14
-    width: Annotated[int, Range(1, 1 << 20)] = 2048
-    depth: Annotated[int, Range(1, 64)] = 1
-    count: Annotated[int, Range(1, 65536)] = 128
-    sigma: Annotated[float, Range(0, 1e5, open=True)] = 4.0
-    steps: Annotated[int, Range(10, 10**9)] = 2000
-    seed: Annotated[int, Range(0, (1 << 31) - 1)] = 0
+    line_points: Annotated[int, Range(4, 65536)] = 64  # on the line across the middle of the picture
+    side: Annotated[int, Range(4, 4096)] = 14  # points along each side of the grid over the picture
+    width: Annotated[int, Range(1, 1 << 20)] = 2048  # units in each hidden layer
+    depth: Annotated[int, Range(1, 64)] = 1  # hidden layers
+    count: Annotated[int, Range(1, 65536)] = 128  # Gaussian frequencies; half as many on each axis for positional ones
+    sigma: Annotated[float, Range(0, 1e5, open=True)] = 4.0  # bandwidth of both, cycles across the picture
+    steps: Annotated[int, Range(10, 10**9)] = 2000  # of gradient descent on the line
+    seed: Annotated[int, Range(0, (1 << 31) - 1)] = 0  # of the weights and frequencies
 
     def __post_init__(self) -> None:
         check_ranges(self, "")
@@ -48,29 +37,18 @@ class NtkConfig:
 
 @dataclass(frozen=True)
 class SpectralConfig:
-    """The experiment.
+    """The experiment on spectral bias."""
 
-    Attributes:
-        size: side of the square picture, pixels.
-        steps: of Adam, for each map.
-        points: seen pixels drawn for each step.
-        learning_rate: at the start; it falls to zero along a cosine.
-        width: units in each of the `depth` hidden layers.
-        depth: hidden layers.
-        count: frequencies of the Gaussian map; half as many on each axis for the positional one, so it is as wide.
-        sigmas: bandwidths to try with both, cycles across the picture.
-        seed: of everything random.
-    """
-
-    size: Annotated[int, Range(8, 512)] = 128
-    steps: Annotated[int, Range(SNAPSHOT_STEPS, 10**7)] = 400
-    points: Annotated[int, Range(1, 1 << 20)] = 2048
-    learning_rate: Annotated[float, Range(0, 10)] = 2e-3
-    width: Annotated[int, Range(1, 8192)] = 128
-    depth: Annotated[int, Range(1, 64)] = 3
-    count: Annotated[int, Range(2, 65536)] = 128
+    size: Annotated[int, Range(8, 512)] = 128  # side of the square picture, pixels
+    steps: Annotated[int, Range(SNAPSHOT_STEPS, 10**7)] = 400  # of Adam, for each map
+    points: Annotated[int, Range(1, 1 << 20)] = 2048  # seen pixels drawn for each step
+    learning_rate: Annotated[float, Range(0, 10)] = 2e-3  # at the start; it falls to zero along a cosine
+    width: Annotated[int, Range(1, 8192)] = 128  # units in each hidden layer
+    depth: Annotated[int, Range(1, 64)] = 3  # hidden layers
+    count: Annotated[int, Range(2, 65536)] = 128  # Gaussian frequencies; half as many on each axis for positional ones
+    # Bandwidths to try with both, cycles across the picture.
     sigmas: Annotated[tuple[float, ...], Range(0, 1e5, open=True)] = (2.0, 4.0, 6.0, 8.0, 16.0, 32.0, 64.0)
-    seed: Annotated[int, Range(0, (1 << 31) - 1)] = 0
+    seed: Annotated[int, Range(0, (1 << 31) - 1)] = 0  # of everything random
 
     def __post_init__(self) -> None:
         check_ranges(self, "")

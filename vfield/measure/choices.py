@@ -9,7 +9,7 @@ Reduction = Literal["area", "bicubic"]
 Holes = Literal["boxes", "half", "frames"]
 Layout = Literal["side-by-side", "wipe", "difference"]
 
-# Peers, as `vfield.measure.evaluation` has them: of frames in between, and of larger ones.
+# Peers, as `vfield.measure.peers` has them: of frames in between, and of larger ones.
 BETWEEN = ("repeat", "blend", "minterpolate", "DIS", "RIFE")
 SCALE = ("bicubic", "Lanczos", "Real-ESRGAN")
 REDUCTIONS: tuple[Reduction, ...] = ("area", "bicubic")

@@ -26,30 +26,19 @@ _COARSEST_TICK = Fraction(1, 1000)
 
 @dataclass(frozen=True)
 class FrameScore:
-    """How close one frame is.
+    """How close one frame is."""
 
-    Attributes:
-        seconds: from the first frame.
-        psnr: dB; infinite for identical frames.
-        ssim: nan for pictures too small for its window.
-    """
-
-    seconds: Fraction
-    psnr: float
-    ssim: float
+    seconds: Fraction  # from the first frame
+    psnr: float  # dB; infinite for identical frames
+    ssim: float  # nan for pictures too small for its window
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What came of it.
+    """What came of it."""
 
-    Attributes:
-        frames: the frames that were compared, in the order of time.
-        left_out: how many frames of the first and of the second have no counterpart.
-    """
-
-    frames: tuple[FrameScore, ...]
-    left_out: tuple[int, int]
+    frames: tuple[FrameScore, ...]  # those that were compared, in the order of time
+    left_out: tuple[int, int]  # how many frames of the first and of the second have no counterpart
 
     @property
     def identical(self) -> int:
@@ -79,47 +68,36 @@ class _Pair(NamedTuple):
     second: ShownFrame
 
 
-class _Paired:
+def _pairs(first: Path, second: Path, tolerance: Fraction, left_out: list[int]) -> Iterator[_Pair]:
     """Frames of two files that show the same instant, counted from the first frame of each; counts the others.
 
     There is at least one pair, the first frames.
     """
-
-    def __init__(self, first: Path, second: Path) -> None:
-        self._paths = (first, second)
-        rate = max(probe(path).frame_rate for path in self._paths)
-        self._tolerance = max(_SAME_INSTANT / rate, _COARSEST_TICK)
-        self.left_out = [0, 0]
-
-    def __iter__(self) -> Iterator[_Pair]:
-        ones, others = (read_frames(path) for path in self._paths)
-        one, other = next(ones, None), next(others, None)
-        if one is None or other is None:
-            return  # `read_frames` refuses a file without frames.
-        begin, other_begin = one.pts_seconds, other.pts_seconds
-        self._check_sizes(one, other)
-        while one is not None and other is not None:
-            seconds = one.pts_seconds - begin
-            apart = seconds - (other.pts_seconds - other_begin)
-            if abs(apart) <= self._tolerance:
-                yield _Pair(seconds, one, other)
-                one, other = next(ones, None), next(others, None)
-            elif apart < 0:
-                self.left_out[0] += 1
-                one = next(ones, None)
-            else:
-                self.left_out[1] += 1
-                other = next(others, None)
-        self.left_out[0] += (one is not None) + sum(1 for _ in ones)
-        self.left_out[1] += (other is not None) + sum(1 for _ in others)
-
-    def _check_sizes(self, first: ShownFrame, second: ShownFrame) -> None:
-        (height, width), (other_height, other_width) = first.pixels.shape[1:], second.pixels.shape[1:]
-        if (height, width) != (other_height, other_width):
-            raise UserError(
-                f"{self._paths[0]} is {width}x{height} and {self._paths[1]} {other_width}x{other_height}: only "
-                "pictures of one size can be compared; render one at the size of the other"
-            )
+    ones, others = read_frames(first), read_frames(second)
+    one, other = next(ones, None), next(others, None)
+    if one is None or other is None:
+        return  # `read_frames` refuses a file without frames.
+    (height, width), (other_height, other_width) = one.pixels.shape[1:], other.pixels.shape[1:]
+    if (height, width) != (other_height, other_width):
+        raise UserError(
+            f"{first} is {width}x{height} and {second} {other_width}x{other_height}: only pictures of one size can be "
+            "compared; render one at the size of the other"
+        )
+    begin, other_begin = one.pts_seconds, other.pts_seconds
+    while one is not None and other is not None:
+        seconds = one.pts_seconds - begin
+        apart = seconds - (other.pts_seconds - other_begin)
+        if abs(apart) <= tolerance:
+            yield _Pair(seconds, one, other)
+            one, other = next(ones, None), next(others, None)
+        elif apart < 0:
+            left_out[0] += 1
+            one = next(ones, None)
+        else:
+            left_out[1] += 1
+            other = next(others, None)
+    left_out[0] += (one is not None) + sum(1 for _ in ones)
+    left_out[1] += (other is not None) + sum(1 for _ in others)
 
 
 def compare(
@@ -150,12 +128,11 @@ def compare(
     still = output is not None and output.suffix.lower() == ".png"
     if still != (at is not None):
         raise UserError(f"a .png shows one instant: give -o NAME.png and --at SECONDS together, got -o {output}")
-    pairs = _Paired(first, second)
-    if output is None:
-        scores = [_score(pair) for pair in pairs]
-    else:
-        scores = _written(pairs, first, output, layout, at, overwrite)
-    return Comparison(tuple(scores), (pairs.left_out[0], pairs.left_out[1]))
+    rate = max(probe(path).frame_rate for path in (first, second))
+    left_out = [0, 0]
+    pairs = _pairs(first, second, max(_SAME_INSTANT / rate, _COARSEST_TICK), left_out)
+    scores = map(_score, pairs) if output is None else _written(pairs, first, output, layout, at, overwrite)
+    return Comparison(tuple(scores), (left_out[0], left_out[1]))
 
 
 def _score(pair: _Pair) -> FrameScore:
@@ -165,7 +142,7 @@ def _score(pair: _Pair) -> FrameScore:
 
 
 def _written(
-    pairs: _Paired, source: Path, output: Path, layout: Layout, at: Fraction | None, overwrite: bool
+    pairs: Iterator[_Pair], source: Path, output: Path, layout: Layout, at: Fraction | None, overwrite: bool
 ) -> list[FrameScore]:
     """Score the pairs, and show them on the way."""
     info = probe(source)

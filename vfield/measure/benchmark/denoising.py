@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 
 import torch
 from torch import Tensor
@@ -25,25 +26,15 @@ _NLM_CHROMA = 0.7
 
 @dataclass(frozen=True)
 class DenoisingRow:
-    """One clip at one level of noise by one method.
-
-    Attributes:
-        clip: its name.
-        level: standard deviation of the noise that was added, grey levels.
-        name: the method.
-        psnr: dB to the clean frames in RGB, mean over frames.
-        ssim: likewise.
-        seconds: time for all frames; for the peer, of one strength.
-        note: what it found out, or was told.
-    """
+    """One clip at one level of noise by one method."""
 
     clip: str
-    level: float
-    name: str
-    psnr: float
-    ssim: float
-    seconds: float
-    note: str = ""
+    level: float  # standard deviation of the noise that was added, grey levels
+    name: str  # the method
+    psnr: float  # dB to the clean frames in RGB, mean over frames
+    ssim: float  # likewise
+    seconds: float  # for all frames; for the peer, at one strength
+    note: str = ""  # what it found out, or was told
 
 
 def with_noise(frames: Tensor, level: float, seed: int = 0) -> Tensor:
@@ -53,27 +44,21 @@ def with_noise(frames: Tensor, level: float, seed: int = 0) -> Tensor:
 
 
 def denoising(clips: Mapping[str, Clip], levels: Sequence[float]) -> Iterator[DenoisingRow]:
-    """Judge every clip at every level.
-
-    Args:
-        clips: clean ones, by name.
-        levels: standard deviations of the noise, grey levels.
+    """Judge clean clips, by name, with noise of each level: the noisy frames, vfield, and non-local means.
 
     Yields:
-        Figures of the noisy frames, of vfield and of non-local means, as soon as each is done.
+        Their figures, as soon as each is done.
     """
-    for name, clip in clips.items():
-        clean = replace(clip, frames=to_uint8(clip.pixels))
-        for level in levels:
-            yield from _rows(name, clean, level)
+    for (name, clip), level in product(clips.items(), levels):
+        yield from _rows(name, replace(clip, frames=to_uint8(clip.pixels)), level)
 
 
 def _rows(name: str, clip: Clip, level: float) -> Iterator[DenoisingRow]:
     noisy = with_noise(clip.pixels, level)
 
     def row(method: str, frames: Tensor, seconds: float, note: str = "") -> DenoisingRow:
-        to_clean = float(psnr(frames, clip.pixels).mean())
-        return DenoisingRow(name, level, method, to_clean, float(ssim(frames, clip.pixels).mean()), seconds, note)
+        to_clean, alike = float(psnr(frames, clip.pixels).mean()), float(ssim(frames, clip.pixels).mean())
+        return DenoisingRow(name, level, method, to_clean, alike, seconds, note)
 
     yield row("noisy", noisy, 0.0)
     began = time.monotonic()

@@ -13,8 +13,10 @@ it learns nothing. The third is asked for in between, after a whole fit.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import product
 
 import torch
 from torch import Tensor
@@ -23,40 +25,29 @@ from vfield.core.clip import Clip, to_float, to_uint8
 from vfield.core.coords import keyframe_t
 from vfield.core.drawing import most_detailed, with_errors
 from vfield.core.metrics import psnr, psnr_within
-from vfield.field.render import render
 from vfield.learn import Config, fit
-from vfield.measure.benchmark.cases import untaught
+from vfield.measure.benchmark.cases import ERROR_GAIN, untaught
 from vfield.measure.choices import Holes
-from vfield.measure.evaluation import BETWEEN_PEERS
-from vfield.measure.inpainters import inpaint, temporal_median
+from vfield.measure.evaluation import pictures_of
+from vfield.measure.peers import BETWEEN_PEERS, inpaint, temporal_median
 
 _BOX = 50 / 360  # of the picture's height
 # Middles of the boxes, down and across.
 _PLACES = ((0.5, 0.5), (0.25, 0.25), (0.25, 0.75), (0.75, 0.25), (0.75, 0.75))
 _EVERY = 10
 _CROP = 128  # pixels of the part that is shown
-_GAIN = 5  # by which errors are amplified in pictures
 
 
 @dataclass(frozen=True)
 class InpaintingRow:
-    """One clip with one kind of holes, filled by one method.
-
-    Attributes:
-        clip: its name.
-        holes: their kind.
-        name: the method.
-        inside: PSNR in dB in RGB of what was hidden, mean over the frames that have holes.
-        whole: likewise of these frames as a whole.
-        seconds: time for the whole clip.
-    """
+    """One clip with one kind of holes, filled by one method."""
 
     clip: str
     holes: Holes
-    name: str
-    inside: float
-    whole: float
-    seconds: float
+    name: str  # the method
+    inside: float  # PSNR in dB in RGB of what was hidden, mean over the frames that have holes
+    whole: float  # likewise of these frames as a whole
+    seconds: float  # for the whole clip
 
 
 def visible_with(holes: Holes, frames: int, height: int, width: int, seed: int = 0) -> Tensor:
@@ -79,12 +70,7 @@ def visible_with(holes: Holes, frames: int, height: int, width: int, seed: int =
 def inpainting(
     clips: Mapping[str, Clip], kinds: Sequence[Holes], config: Config
 ) -> Iterator[tuple[list[InpaintingRow], Tensor]]:
-    """Judge every clip with every kind of holes.
-
-    Args:
-        clips: whole ones, by name.
-        kinds: of holes.
-        config: of the fit.
+    """Judge every clip, by name, with every kind of holes.
 
     Yields:
         Figures of every method, and a picture (3, h, w) uint8 of a part of the frame that is the field's median one.
@@ -92,10 +78,8 @@ def inpainting(
     Raises:
         KeyboardInterrupt: when a fit was stopped: half a fit is no result.
     """
-    for name, clip in clips.items():
-        clean = replace(clip, frames=to_uint8(clip.pixels))
-        for kind in kinds:
-            yield _judged(name, clean, kind, config)
+    for (name, clip), kind in product(clips.items(), kinds):
+        yield _judged(name, replace(clip, frames=to_uint8(clip.pixels)), kind, config)
 
 
 def _judged(name: str, clip: Clip, kind: Holes, config: Config) -> tuple[list[InpaintingRow], Tensor]:
@@ -106,9 +90,9 @@ def _judged(name: str, clip: Clip, kind: Holes, config: Config) -> tuple[list[In
     rows: list[InpaintingRow] = []
     pictures = []
     shown = 0
-    for method in _methods(kind):
+    for method, fill in _methods(kind, holed, config).items():
         began = time.monotonic()
-        frames = _made(method, holed, config if kind == "frames" else untaught(config))
+        frames = fill()
         seconds = time.monotonic() - began
         each = psnr_within(frames[judged], truth[judged], ~visible[judged])
         whole = psnr(frames[judged], truth[judged])
@@ -117,47 +101,46 @@ def _judged(name: str, clip: Clip, kind: Holes, config: Config) -> tuple[list[In
         rows.append(InpaintingRow(name, kind, method, float(each.mean()), float(whole.mean()), seconds))
         pictures.append((f"{method}, {float(each[shown]):.2f} dB", to_float(frames[judged[shown]])))
     frame = int(judged[shown])
-    part = _part(truth[frame], visible[frame], kind)
-    pictures.insert(0, ("what is given", to_float(holed.pixels[frame])))
-    made = [(label, picture[part]) for label, picture in pictures]
-    return rows, with_errors((f"{name}, frame {frame}", to_float(truth[frame][part])), made, _GAIN)
-
-
-def _part(frame: Tensor, visible: Tensor, kind: Holes) -> tuple[slice, slice, slice]:
-    """The square to show: with most detail, of what was hidden in boxes."""
-    detail = torch.where(visible, 0, frame) if kind == "boxes" else frame
+    # The square with most detail is shown, of what was hidden where that is in boxes.
+    detail = torch.where(visible[frame], 0, truth[frame]) if kind == "boxes" else truth[frame]
     y, x, side = most_detailed(detail, _CROP)
-    return slice(None), slice(y, y + side), slice(x, x + side)
+    pictures.insert(0, ("what is given", to_float(holed.pixels[frame])))
+    made = [(label, picture[:, y : y + side, x : x + side]) for label, picture in pictures]
+    true = to_float(truth[frame, :, y : y + side, x : x + side])
+    return rows, with_errors((f"{name}, frame {frame}", true), made, ERROR_GAIN)
 
 
-def _methods(kind: Holes) -> list[str]:
+def _methods(kind: Holes, holed: Clip, config: Config) -> dict[str, Callable[[], Tensor]]:
+    """What fills holes of a kind, by name; each gives all frames (t, 3, h, w) uint8."""
     if kind == "frames":
-        return ["vfield", "DIS", "blend"]
-    return ["vfield", "Telea", "Navier-Stokes", "median", "median, then Telea"]
-
-
-def _made(method: str, holed: Clip, config: Config) -> Tensor:
-    """(t, 3, h, w) uint8: all frames by one method."""
+        peers = {name: partial(_between, name, holed) for name in ("DIS", "blend")}
+        return {"vfield": partial(_fitted, holed, config), **peers}
     assert holed.visible is not None
-    frames, visible = holed.pixels, holed.visible
-    if method == "vfield":
-        fitted = fit(holed, config, progress=False)
-        if fitted.interrupted:
-            raise KeyboardInterrupt
-        # Frames that were given are shown as they are, those that repeat the one before, too.
-        t = keyframe_t(holed.pts_seconds).tolist()
-        held = fitted.field.held(t)
-        instants = [t[k] if k in holed.missing else held[k] for k in range(len(t))]
-        device = fitted.field.device
-        pictures = render(fitted.field, (holed.height, holed.width), instants, device=device)
-        return torch.stack([to_uint8(picture).cpu() for picture in pictures])
-    if method in ("Telea", "Navier-Stokes"):
-        return inpaint(frames, visible, "Telea" if method == "Telea" else "Navier-Stokes")
-    if method.startswith("median"):
-        return temporal_median(frames, visible, fallback=method != "median")
-    made = frames.clone()
+    given = (holed.pixels, holed.visible)
+    return {
+        "vfield": partial(_fitted, holed, untaught(config)),
+        "Telea": partial(inpaint, *given, "Telea"),
+        "Navier-Stokes": partial(inpaint, *given, "Navier-Stokes"),
+        "median": partial(temporal_median, *given, fallback=False),
+        "median, then Telea": partial(temporal_median, *given, fallback=True),
+    }
+
+
+def _fitted(holed: Clip, config: Config) -> Tensor:
+    fitted = fit(holed, config, progress=False)
+    if fitted.interrupted:
+        raise KeyboardInterrupt
+    # Frames that were given are shown as they are, those that repeat the one before, too.
+    t = keyframe_t(holed.pts_seconds).tolist()
+    held = fitted.field.held(t)
+    instants = [t[k] if k in holed.missing else held[k] for k in range(len(t))]
+    return pictures_of(fitted.field, (holed.height, holed.width), instants)
+
+
+def _between(peer: str, holed: Clip) -> Tensor:
+    made = holed.pixels.clone()
     for frame in holed.missing:
-        made[frame] = BETWEEN_PEERS[method](frames[[frame - 1, frame + 1]], holed.frame_rate / 2, 2)[1]
+        made[frame] = BETWEEN_PEERS[peer](holed.pixels[[frame - 1, frame + 1]], holed.frame_rate / 2, 2)[1]
     return made
 
 

@@ -15,17 +15,11 @@ _LOG = logging.getLogger("vfield")
 
 @dataclass(frozen=True)
 class SuiteClip:
-    """A clip of the suite, and the part of it that is used.
+    """A clip of the suite, and the part of it that is used."""
 
-    Attributes:
-        file: its name.
-        most_frames: never more than so many, from the first on; None leaves it to the benchmark.
-        size: (height, width) to reduce the frames to; None keeps theirs.
-    """
-
-    file: str
-    most_frames: int | None = None
-    size: tuple[int, int] | None = None
+    file: str  # its name
+    most_frames: int | None = None  # never more than so many, from the first on; None leaves it to the benchmark
+    size: tuple[int, int] | None = None  # (height, width) to reduce the frames to; None keeps theirs
 
 
 SUITE = {
