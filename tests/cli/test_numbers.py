@@ -9,15 +9,11 @@ from pathlib import Path
 import pytest
 from jsonargparse import ArgumentParser
 
-from vfield.cli import COMMANDS, GROUPS, main
-from vfield.cli.options import parser_of
+from vfield.cli import main
+from vfield.cli.commands import parsers
 from vfield.cli.values import NUMBERS
 
-PARSERS: dict[str, ArgumentParser] = {
-    f"{name} {part}".strip(): parser_of(run, [part] if part else [])
-    for name, run in COMMANDS.items()
-    for part in GROUPS.get(name, [""])
-}
+PARSERS = parsers()
 # Numbers in words, which have readers of their own.
 IN_WORDS = {"size", "fit_size", "fps", "slowmo", "crop", "middle", "denoise", "at", "speed_curve"}
 

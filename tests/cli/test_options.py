@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
 from dataclasses import fields
 from fractions import Fraction
 from importlib.metadata import version
@@ -14,9 +13,9 @@ from typing import Any
 import pytest
 from jsonargparse import ArgumentParser
 
-from vfield.cli import COMMANDS, GROUPS, evaluate_main, main
-from vfield.cli.options import parser_of
-from vfield.cli.says import plain
+from vfield.cli import COMMANDS, evaluate_main, main
+from vfield.cli.commands import parsers
+from vfield.cli.printing import plain
 from vfield.field.checkpoint import FIELD_NAME
 from vfield.field.expectation import Stretch
 from vfield.learn import Config
@@ -25,14 +24,7 @@ TINY = ["--config", str(Path(__file__).parents[2] / "configs" / "tiny.yaml"), "-
 FEW = ["--end", "0.12", "--size", "48x28"]  # three frames of the demo clip
 
 
-def parsers() -> Iterator[tuple[str, ArgumentParser]]:
-    """Every command and part of a command, by the words that name it."""
-    for name, run in COMMANDS.items():
-        for part in GROUPS.get(name, [""]):
-            yield f"{name} {part}".strip(), parser_of(run, [part] if part else [])
-
-
-PARSERS = dict(parsers())
+PARSERS = parsers()
 # Those of jsonargparse, and the groups and keys of the config, which are described where the keys are.
 FOREIGN = {"help", "print_config", *(field.name for field in fields(Config))}
 

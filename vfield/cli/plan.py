@@ -8,7 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from vfield.cli.says import say
+from vfield.cli.printing import say
 from vfield.cli.sources import Source
 from vfield.cli.values import parse_size
 from vfield.core.clip import Clip, ClipFacts

@@ -18,7 +18,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from vfield.cli.values import parse_size
-from vfield.core.clip import Clip
+from vfield.core.clip import Clip, ClipFacts
 from vfield.core.errors import UserError
 from vfield.core.folders import LOCK_NAME
 from vfield.core.json_files import read_json, record
@@ -32,6 +32,7 @@ from vfield.output.config import Picture
 from vfield.prepare.masks import with_mask
 from vfield.prepare.opening import SCAN_NAME, open_clip
 from vfield.prepare.scan import Scan
+from vfield.show.view.source import SourceFrames, frames_of
 from vfield.video_io import Deinterlacing, clips_in, probe
 
 RUN_NAME = "run.json"
@@ -207,6 +208,25 @@ def recorded_source(folder: Path) -> Source:
         return record(Source, read_json(folder / RUN_NAME, "record"), RUN_NAME)
     except UserError as error:
         raise UserError(f"{folder / RUN_NAME} is damaged ({error}); start anew with --overwrite") from error
+
+
+def clip_frames(folder: Path, facts: ClipFacts) -> SourceFrames:
+    """The frames of the clip that a run was fitted to, for fields that hold none.
+
+    Raises:
+        UserError: when the run does not name its clip, or it is not there any more.
+    """
+    nothing = "no source to show: the field holds no frames, and"
+    top = folder if (folder / RUN_NAME).is_file() else folder.parent
+    if not (top / RUN_NAME).is_file():
+        raise UserError(f"{nothing} {folder} has no {RUN_NAME} to name the clip")
+    try:
+        clips = recorded_source(top).read_all()
+        # A run of several clips has a folder for each.
+        seen = next(iter(clips.values())) if len(clips) == 1 else clips[folder.name]
+        return frames_of(seen.observed, facts.pts_seconds[0])
+    except UserError as error:
+        raise UserError(f"{nothing} its clip cannot be read: {error}") from error
 
 
 def expanded(videos: Sequence[str]) -> str | list[str]:
