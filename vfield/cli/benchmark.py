@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from jsonargparse import ArgumentParser
 
-from vfield.cli.options import DEVICE, command_parser, option, parse, result_folder, suite_options
+from vfield.cli.options import DEVICE, new_parser, option, parse, result_folder, suite_options
 from vfield.cli.printing import say
 from vfield.core.devices import DeviceName
 from vfield.core.errors import UserError
@@ -40,7 +40,7 @@ class Kind:
     """What tells one benchmark of frames from another.
 
     Attributes:
-        about: a line for its help.
+        about: what it judges, for its help.
         frames: how many of each clip, at most.
         factors: the default.
         factor_help: what a factor means.
@@ -56,23 +56,21 @@ class Kind:
     factor_help: str
     peers: list[str]
     known_peers: Collection[str]
-    reductions: list[Reduction] | None
-    hides_frames: bool
+    reductions: list[Reduction] | None = None
+    hides_frames: bool = True
 
 
 KINDS: dict[Benchmark, Kind] = {
     "interpolation": Kind(
-        about="Judge frames in between, from the root of the repository.",
+        about="Judge frames in between",
         frames=49,
         factors=[2, 4],
         factor_help="see every K-th frame, judge on the others",
         peers=["blend", "minterpolate", "DIS", "RIFE"],
         known_peers=BETWEEN,
-        reductions=None,
-        hides_frames=True,
     ),
     "upscaling": Kind(
-        about="Judge larger frames, from the root of the repository.",
+        about="Judge larger frames",
         frames=33,
         factors=[1.5, 2.0, 3.0, 4.0],
         factor_help="see frames a K-th as high and wide, judge at their own size; any number above 1",
@@ -82,14 +80,13 @@ KINDS: dict[Benchmark, Kind] = {
         hides_frames=False,
     ),
     "space-time": Kind(
-        about="Judge larger frames together with frames in between, from the root of the repository.",
+        about="Judge larger frames together with frames in between",
         frames=33,
         factors=[2],
         factor_help="see every K-th frame at a K-th of its height and width, judge on the others at their own size",
         peers=["minterpolate", "RIFE"],
         known_peers=BETWEEN,
         reductions=["area"],
-        hides_frames=True,
     ),
 }
 
@@ -99,7 +96,7 @@ KINDS: dict[Benchmark, Kind] = {
 def frames_parser(name: Benchmark) -> ArgumentParser:
     """What a benchmark of frames in between, of larger ones, or of both may be told."""
     kind = KINDS[name]
-    parser = command_parser(f"benchmark {name}", kind.about)
+    parser = new_parser(f"benchmark {name}", f"{kind.about}, from the root of the repository.")
     suite_options(parser)
     number, told = int if kind.hides_frames else float, f"{kind.factor_help}, for example 2"
     option(parser, "--factors", told, number, nargs="+", default=kind.factors, metavar="K")
@@ -146,30 +143,25 @@ def frames(name: Benchmark, words: list[str]) -> int:
 def _keep_cases(folder: Path, made: Iterable[tuple[Case, Tensor]], conditions: Conditions) -> None:
     """Write and print every case as soon as it is there."""
     from vfield.core.drawing import save_png
-    from vfield.measure.benchmark.results import (
-        PICTURES_NAME,
-        RESULTS_NAME,
-        TABLE_NAME,
-        results_document,
-        write_results,
-    )
+    from vfield.measure.benchmark import results
     from vfield.measure.benchmark.tables import case_table, mean_tables
     from vfield.measure.evaluation import aligned
 
     cases: list[Case] = []
+    pictures = folder / results.PICTURES_NAME
     folder.mkdir(parents=True, exist_ok=True)
     # Written before the first case, so that the folder is known for what it is however early a run ends.
-    write_results(folder, cases, conditions)
-    shutil.rmtree(folder / PICTURES_NAME, ignore_errors=True)
-    (folder / PICTURES_NAME).mkdir()
+    results.write_results(folder, cases, conditions)
+    shutil.rmtree(pictures, ignore_errors=True)
+    pictures.mkdir()
     for case, picture in made:
         cases.append(case)
-        save_png(picture, folder / PICTURES_NAME / case.picture)
-        write_results(folder, cases, conditions)
+        save_png(picture, pictures / case.picture)
+        results.write_results(folder, cases, conditions)
         print(f"\n{case}\n{aligned(case_table(case))}", flush=True)
     parts = [f"\n{title}\n{aligned(cells)}" for title, cells in mean_tables(cases).items()]
-    files = f"{folder / TABLE_NAME}, {folder / RESULTS_NAME} and a picture of each in {folder / PICTURES_NAME}"
-    say("\n".join([*parts, "", files]), {"folder": folder, **results_document(cases, conditions)})
+    files = f"{folder / results.TABLE_NAME}, {folder / results.RESULTS_NAME} and a picture of each in {pictures}"
+    say("\n".join([*parts, "", files]), {"folder": folder, **results.results_document(cases, conditions)})
 
 
 def _check_factors(kind: Kind, factors: Sequence[float]) -> None:
@@ -214,7 +206,7 @@ def _one_of(known: Collection[Name], option: str, word: str) -> Name:
 
 def denoising_parser() -> ArgumentParser:
     """What the benchmark of denoising may be told."""
-    parser = command_parser("benchmark denoising", "Judge denoising, from the root of the repository.")
+    parser = new_parser("benchmark denoising", "Judge denoising, from the root of the repository.")
     suite_options(parser, frames=9)
     told = "grey levels of 255 of noise to add, for example 25"
     option(parser, "--levels", told, float, nargs="+", default=[0, 10, 25, 50], metavar="S")
@@ -245,7 +237,7 @@ def denoising(words: list[str]) -> int:
 
 def inpainting_parser() -> ArgumentParser:
     """What the benchmark of filled holes may be told."""
-    parser = command_parser("benchmark inpainting", "Judge filled holes, from the root of the repository.")
+    parser = new_parser("benchmark inpainting", "Judge filled holes, from the root of the repository.")
     suite_options(parser, frames=25)
     told = f"kinds of holes, of {', '.join(HOLES)}, for example {next(iter(HOLES))}"
     option(parser, "--holes", told, str, nargs="+", default=list(HOLES), metavar="KIND")

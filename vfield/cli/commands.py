@@ -16,7 +16,7 @@ from jsonargparse import ArgumentParser
 
 from vfield.cli import benchmark, info, judge, lab, render, run, train
 from vfield.cli.completion import SCRIPTS, Option, Words
-from vfield.cli.options import command_parser, option, parse
+from vfield.cli.options import new_parser, option, parse
 from vfield.cli.printing import say
 from vfield.core.errors import UserError
 
@@ -69,7 +69,7 @@ class Group:
 
 def completion_parser() -> ArgumentParser:
     """What `vfield completion` may be told."""
-    parser = command_parser(
+    parser = new_parser(
         "completion",
         "Print a script that completes vfield's commands and options. For bash: vfield completion bash > "
         "~/.local/share/bash-completion/completions/vfield; for fish: vfield completion fish > "

@@ -145,16 +145,7 @@ def _noted(done: Done, wanted: ExportConfig) -> Done:
 
 
 def fit_and_export_each(jobs: Mapping[str, Job], config: Config, wanted: ExportConfig) -> dict[str, Ended]:
-    """Do so with one clip after the other; a bad clip is told in one line, and Ctrl-C ends it all.
-
-    Args:
-        jobs: by the names of their clips.
-        config: of the fits.
-        wanted: of the exports.
-
-    Returns:
-        How it ended with each clip.
-    """
+    """How it ended with each of several clips; a bad clip is told in one line, and Ctrl-C ends it all."""
     outcomes = dict.fromkeys(jobs, Ended("not begun", ""))
     for number, (clip, job) in enumerate(jobs.items(), start=1):
         tell(f"\n{number}/{len(jobs)}  {printable(clip)}")
@@ -187,11 +178,7 @@ def _fit_and_export_once(job: Job, config: Config, wanted: ExportConfig) -> Ende
 
 
 def _known(job: Job, config: Config) -> tuple[Known, str]:
-    """What a folder holds of the run that is asked for, and what tells another run from it.
-
-    Raises:
-        UserError: when its summary is damaged.
-    """
+    """What a folder holds of the run that is asked for, and what tells another run from it."""
     there = [name for name in (CONFIG_NAME, RUN_NAME) if (job.folder / name).is_file()]
     if not there or is_begun_at_most(job.folder):
         return "nothing", ""

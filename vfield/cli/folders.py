@@ -67,8 +67,7 @@ def run_held(
         option: that named the folder, for the message.
 
     Raises:
-        UserError: when it holds something that may not be replaced, another process holds it, or it cannot be written
-            to.
+        UserError: when it may not be replaced, another process holds it, or it cannot be written to.
     """
     if not is_main_process():
         yield
@@ -119,15 +118,12 @@ def _check_contents(folder: Path, overwrite: bool, mark: str, kept: str, also: s
 
 
 def check_not_read(output: str, read: Mapping[str, str | None], option: str = "-o") -> None:
-    """Refuse an output that would replace something that is read, or a folder that it lies in.
+    """Refuse an output, named by an option, that would replace what is read, or a folder that this lies in.
 
     Args:
         output: where a result goes.
         read: files that the command reads, by what they are; None where none was given.
         option: that named the output, for the message.
-
-    Raises:
-        UserError: then.
     """
     target = Path(os.path.realpath(output))
     for what, given in read.items():
@@ -139,11 +135,7 @@ def check_not_read(output: str, read: Mapping[str, str | None], option: str = "-
 
 
 def check_not_of_run(output: str, folder: Path) -> None:
-    """Refuse an output that takes the place of a run folder, or of what a run keeps there.
-
-    Raises:
-        UserError: then.
-    """
+    """Refuse an output that takes the place of a run folder, or of what a run keeps there."""
     target, run = (Path(os.path.realpath(path)) for path in (output, folder))
     if target in (run, *run.parents) or (
         target.parent == run and (target.name in _RECORDS | _BESIDE or is_kept_name(target.name))
@@ -152,12 +144,7 @@ def check_not_of_run(output: str, folder: Path) -> None:
 
 
 def files_read(parsed: Namespace, videos: Sequence[str] = ()) -> dict[str, str | None]:
-    """What the words of a command have it read besides a run, for `check_not_read`.
-
-    Args:
-        parsed: the words. A speed curve may also be no file.
-        videos: clips, or parts of them.
-    """
+    """What the words of a command have it read besides a run, for `check_not_read`; a speed curve may be no file."""
     read: dict[str, str | None] = {f"the clip {video}": str(file_of(video)) for video in videos}
     read |= {f"the config {config}": str(config) for config in getattr(parsed, "config", None) or ()}
     for name in ("mask", "path", "speed_curve"):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser
 
-from vfield.cli.options import command_parser, flag, parse, run_of, run_options
+from vfield.cli.options import flag, new_parser, parse, run_of, run_options
 from vfield.cli.printing import say
 from vfield.core.printable import printable
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def info_parser() -> ArgumentParser:
     """What `vfield info` may be told."""
-    parser = command_parser("info", "Say what a video, a picture or a fitted run holds, and what vfield makes of it.")
+    parser = new_parser("info", "Say what a video, a picture or a fitted run holds, and what vfield makes of it.")
     run_options(parser, "a video, picture, run folder or field file", "clip.mp4")
     flag(parser, "--cuts", "find scene cuts, too: decodes the whole clip")
     return parser

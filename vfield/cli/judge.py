@@ -10,16 +10,7 @@ from typing import TYPE_CHECKING, get_args
 
 from jsonargparse import ArgumentParser
 
-from vfield.cli.options import (
-    command_parser,
-    config_of,
-    fit_options,
-    flag,
-    frames_option,
-    option,
-    parse,
-    source_options,
-)
+from vfield.cli.options import config_of, fit_options, flag, frames_option, new_parser, option, parse, source_options
 from vfield.cli.printing import is_main_process, say
 from vfield.cli.values import exact_number, parse_size
 from vfield.core.errors import UserError
@@ -31,7 +22,7 @@ if TYPE_CHECKING:
 
 def evaluate_parser() -> ArgumentParser:
     """What `vfield evaluate` may be told."""
-    parser = command_parser("evaluate", "Judge a fit on what it never saw.", json_file=True)
+    parser = new_parser("evaluate", "Judge a fit on what it never saw.", json_file=True)
     source_options(parser, "clip")
     told = "judge enlarging by this factor instead of in-between frames, for example 2; default off"
     option(parser, "--scale", told, float | None)
@@ -90,7 +81,7 @@ def evaluate(words: list[str]) -> int:
 
 def compare_parser() -> ArgumentParser:
     """What `vfield compare` may be told."""
-    parser = command_parser(
+    parser = new_parser(
         "compare",
         "Judge two videos of one size against each other: PSNR and SSIM of each frame, paired by their times.",
     )

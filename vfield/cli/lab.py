@@ -15,9 +15,9 @@ from jsonargparse import ArgumentParser, Namespace
 from vfield.cli.options import (
     SEED,
     STEPS,
-    command_parser,
     config_of,
     fit_options,
+    new_parser,
     option,
     parse,
     result_folder,
@@ -48,7 +48,7 @@ def _image_option(parser: ArgumentParser, about: str) -> None:
 
 def spectral_parser() -> ArgumentParser:
     """What `vfield lab spectral` may be told."""
-    parser = command_parser(
+    parser = new_parser(
         "lab spectral",
         "Fit the same MLP to half of a picture's pixels with each map of (u, v), and judge it on the others. Writes "
         "training.gif, curves.png, spectrum.png, sigma.png and figures.json.",
@@ -97,7 +97,7 @@ def spectral(words: list[str]) -> int:
 
 def ntk_parser() -> ArgumentParser:
     """What `vfield lab ntk` may be told."""
-    parser = command_parser(
+    parser = new_parser(
         "lab ntk",
         "The tangent kernel of a wide field f(u, v) with each map of (u, v), on a line and on a grid over the picture, "
         "and the training that it foretells. Writes kernels.png, eigenvalues.png, training.png and figures.json.",
@@ -191,7 +191,7 @@ def latents(words: list[str]) -> int:
 
 
 def _race_parser(name: str, about: str, frames: int) -> ArgumentParser:
-    parser = command_parser(f"lab {name}", about)
+    parser = new_parser(f"lab {name}", about)
     suite_options(parser, frames)
     told = "only the middle of the pictures, pixels, for example 64x64"
     option(parser, "--middle", told, str, default="80x64", metavar="WxH")
@@ -239,7 +239,7 @@ def _race(parsed: Namespace, entries: Sequence[Entry], every: int, holdout: int,
 
 def adapt_parser() -> ArgumentParser:
     """What `vfield lab adapt` may be told."""
-    parser = command_parser("lab adapt", "Fit a new clip from nothing, by its codes alone, and tuned: PSNR by seconds.")
+    parser = new_parser("lab adapt", "Fit a new clip from nothing, by its codes alone, and tuned: PSNR by seconds.")
     told = "run folder to adapt from, of several clips for a picture of codes, for example runs/many; required"
     option(parser, "run", told, str)
     source_options(parser, "video")

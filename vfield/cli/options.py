@@ -19,7 +19,6 @@ from vfield.learn.config_files import config_from_values, load_values
 from vfield.measure.benchmark.suite import SUITE
 
 # Parts of help texts that several options share.
-CLIP = "for example clip.mp4"
 STEPS = "optimisation steps, for example 400"
 SEED = "seed of everything random, for example 1"
 DEVICE = "where to compute: auto, cpu, cuda or mps, for example cuda"
@@ -34,7 +33,7 @@ class _HelpFormatter(DefaultHelpFormatter):
         return super()._get_help_string(action)
 
 
-def command_parser(name: str, description: str, json_file: bool = False) -> ArgumentParser:
+def new_parser(name: str, description: str, json_file: bool = False) -> ArgumentParser:
     """A parser that raises what is wrong instead of printing and ending, and guesses nothing.
 
     Args:
@@ -131,11 +130,6 @@ def run_of(parsed: Namespace) -> str:
     return str(parsed.run if parsed.input is None else parsed.input)
 
 
-def output_option(parser: ArgumentParser, about: str, metavar: str = "FILE") -> None:
-    """Where a command's result goes."""
-    option(parser, "-o --output", f"{about}; required", str, required=True, metavar=metavar)
-
-
 def render_device(parser: ArgumentParser) -> None:
     """Where a fitted field is asked."""
     option(parser, "--device", DEVICE, str, default="cpu", metavar="NAME")
@@ -154,7 +148,7 @@ def source_options(parser: ArgumentParser, video: str, several: bool = False) ->
         )
         option(parser, names, told, str, dest=video, nargs="+", metavar="FILE")
     else:
-        option(parser, names, f"the clip, {CLIP}; required", str, dest=video, metavar="FILE")
+        option(parser, names, "the clip, for example clip.mp4; required", str, dest=video, metavar="FILE")
     told = "see every K-th frame and judge on the others, for example 2; default off, every frame is seen"
     option(parser, "--holdout", told, int | None, metavar="K")
     part_options(parser)

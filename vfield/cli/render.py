@@ -11,17 +11,7 @@ from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser, Namespace
 
-from vfield.cli.options import (
-    command_parser,
-    flag,
-    option,
-    output_option,
-    parse,
-    render_device,
-    run_of,
-    run_options,
-    span_options,
-)
+from vfield.cli.options import flag, new_parser, option, parse, render_device, run_of, run_options, span_options
 from vfield.cli.printing import is_main_process, say
 from vfield.cli.values import exact_number, parse_crop, parse_output_rate, parse_rate, parse_size, parse_speed_curve
 from vfield.core.devices import usable_device
@@ -40,7 +30,7 @@ if TYPE_CHECKING:
 
 def render_parser() -> ArgumentParser:
     """What `vfield render` may be told."""
-    parser = command_parser("render", "Export a video or a picture from a fitted field.")
+    parser = new_parser("render", "Export a video or a picture from a fitted field.")
     run_options(parser)
     export_options(parser, "video, .gif, one .png, or a folder for PNGs, for example slow.mp4")
     span_options(parser)
@@ -51,7 +41,7 @@ def render_parser() -> ArgumentParser:
 
 def export_options(parser: ArgumentParser, output: str) -> None:
     """What to make of a field, how it is coded, and where it goes, which is told."""
-    output_option(parser, output)
+    option(parser, "-o --output", f"{output}; required", str, required=True, metavar="FILE")
     option(parser, "--scale", "enlarge by this factor, for example 2; default 1", float | None)
     option(parser, "--size", "output size, pixels, for example 1920x1080; default the clip's", metavar="WxH")
     told = "frames per second, same duration, for example 60, 30000/1001 or source; default the clip's nominal rate"
@@ -160,13 +150,14 @@ def line_of(report: ExportReport) -> str:
 
 def flow_parser() -> ArgumentParser:
     """What `vfield flow` may be told."""
-    parser = command_parser(
+    parser = new_parser(
         "flow",
         "Write the motion of a fitted field: how far each pixel moves from one instant to the next, in pixels of the "
         "size asked for, x right and y down. File 000007 starts at frame 7 of a video rendered with the same rates.",
     )
     run_options(parser)
-    output_option(parser, "a folder, for one file a step of each format, for example motion", metavar="DIR")
+    told = "a folder, for one file a step of each format, for example motion; required"
+    option(parser, "-o --output", told, str, required=True, metavar="DIR")
     told = "so many instants a second, as in render, for example 60 or 30000/1001; default the source's own instants"
     option(parser, "--fps", told)
     option(parser, "--slowmo", "so many times as many instants, as in render, for example 4", str, default="1")
@@ -215,9 +206,10 @@ def flow(words: list[str]) -> int:
 
 def snapshot_parser() -> ArgumentParser:
     """What `vfield snapshot` may be told."""
-    parser = command_parser("snapshot", "Picture what a fitted field adds.")
+    parser = new_parser("snapshot", "Picture what a fitted field adds.")
     run_options(parser)
-    output_option(parser, "a .png file, for example snapshot.png")
+    told = "a .png file, for example snapshot.png; required"
+    option(parser, "-o --output", told, str, required=True, metavar="FILE")
     render_device(parser)
     flag(parser, "--overwrite", "replace an earlier picture")
     return parser
@@ -239,7 +231,7 @@ def snapshot(words: list[str]) -> int:
 
 def view_parser() -> ArgumentParser:
     """What `vfield view` may be told."""
-    parser = command_parser(
+    parser = new_parser(
         "view", "Open a local page to look at a fitted field: any instant, any part, beside the source."
     )
     run_options(parser)

@@ -10,17 +10,7 @@ from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser, Namespace
 
-from vfield.cli.options import (
-    CLIP,
-    command_parser,
-    config_of,
-    config_options,
-    flag,
-    mask_option,
-    option,
-    parse,
-    part_options,
-)
+from vfield.cli.options import config_of, config_options, flag, mask_option, new_parser, option, parse, part_options
 from vfield.cli.printing import is_main_process, say
 from vfield.cli.render import export_config, export_options
 from vfield.core.errors import UserError
@@ -33,12 +23,12 @@ if TYPE_CHECKING:
 
 def run_parser() -> ArgumentParser:
     """What `vfield run` may be told."""
-    parser = command_parser(
+    parser = new_parser(
         "run",
         "Fit a clip and export from it in one go. The fit is kept and used again: another export of the same clip "
         "takes only the rendering. Of several clips, or a folder of them, each is fitted and exported on its own.",
     )
-    about = f"{CLIP}, or clip.mp4#t=2,5.5 for a part (seconds); several, or a folder"
+    about = "for example clip.mp4, or clip.mp4#t=2,5.5 for a part (seconds); several, or a folder"
     option(parser, "clips", f"{about}; required, here or after -i", str, nargs="*", metavar="CLIP")
     option(parser, "-i --input", f"{about}; default the first words", str, nargs="+", metavar="FILE")
     told = (

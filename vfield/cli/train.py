@@ -7,14 +7,14 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from vfield.cli.options import command_parser, config_of, fit_options, flag, mask_option, option, parse, source_options
+from vfield.cli.options import config_of, fit_options, flag, mask_option, new_parser, option, parse, source_options
 from vfield.core.errors import UserError
 from vfield.learn.config_files import CONFIG_NAME, config_from_values, load_values
 
 
 def train_parser() -> ArgumentParser:
     """What `vfield train` may be told."""
-    parser = command_parser("train", "Fit a neural field to a video clip.")
+    parser = new_parser("train", "Fit a neural field to a video clip.")
     source_options(parser, "video", several=True)
     mask_option(parser)
     flag(parser, "--resume", "go on from the last save in --out")
@@ -95,7 +95,7 @@ def _resumable(parsed: Namespace) -> Path:
 
 def adapt_parser() -> ArgumentParser:
     """What `vfield adapt` may be told."""
-    parser = command_parser(
+    parser = new_parser(
         "adapt",
         "Fit a new clip by its codes alone, with the decoder and whatever else a run's clips share held. The run's own "
         "config is the default, its steps divided by the number of its clips.",
