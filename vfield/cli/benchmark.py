@@ -94,19 +94,19 @@ KINDS: dict[Benchmark, Kind] = {
 
 
 def frames_parser(name: Benchmark) -> ArgumentParser:
-    """What a benchmark of frames in between, of larger ones, or of both may be told."""
+    """The options of a benchmark of frames in between, of larger ones, or of both."""
     kind = KINDS[name]
     parser = new_parser(f"benchmark {name}", f"{kind.about}, from the root of the repository.")
     suite_options(parser)
-    number, told = int if kind.hides_frames else float, f"{kind.factor_help}, for example 2"
-    option(parser, "--factors", told, number, nargs="+", default=kind.factors, metavar="K")
+    number, about = int if kind.hides_frames else float, f"{kind.factor_help}, for example 2"
+    option(parser, "--factors", about, number, nargs="+", default=kind.factors, metavar="K")
     if kind.reductions is not None:
-        told = f"how frames are made smaller, of {', '.join(REDUCTIONS)}, for example area"
-        option(parser, "--reductions", told, str, nargs="+", default=kind.reductions, metavar="HOW")
-    told = "presets in configs/, or files, for example fast"
-    option(parser, "--preset", told, str, nargs="+", default=["balanced"], metavar="NAME")
-    told = f"what else is judged, of {', '.join(kind.known_peers)}, for example {kind.peers[0]}"
-    option(parser, "--peers", told, str, nargs="*", default=kind.peers, metavar="PEER")
+        about = f"how frames are made smaller, of {', '.join(REDUCTIONS)}, for example area"
+        option(parser, "--reductions", about, str, nargs="+", default=kind.reductions, metavar="HOW")
+    about = "presets in configs/, or files, for example fast"
+    option(parser, "--preset", about, str, nargs="+", default=["balanced"], metavar="NAME")
+    about = f"what else is judged, of {', '.join(kind.known_peers)}, for example {kind.peers[0]}"
+    option(parser, "--peers", about, str, nargs="*", default=kind.peers, metavar="PEER")
     option(parser, "--device", DEVICE, DeviceName, default="cpu", metavar="NAME")
     result_folder(parser, f"runs/benchmark-{name}")
     return parser
@@ -205,11 +205,11 @@ def _one_of(known: Collection[Name], option: str, word: str) -> Name:
 
 
 def denoising_parser() -> ArgumentParser:
-    """What the benchmark of denoising may be told."""
+    """The options of the benchmark of denoising."""
     parser = new_parser("benchmark denoising", "Judge denoising, from the root of the repository.")
     suite_options(parser, frames=9)
-    told = "grey levels of 255 of noise to add, for example 25"
-    option(parser, "--levels", told, float, nargs="+", default=[0, 10, 25, 50], metavar="S")
+    about = "grey levels of 255 of noise to add, for example 25"
+    option(parser, "--levels", about, float, nargs="+", default=[0, 10, 25, 50], metavar="S")
     result_folder(parser, "runs/benchmark-denoising")
     return parser
 
@@ -236,11 +236,11 @@ def denoising(words: list[str]) -> int:
 
 
 def inpainting_parser() -> ArgumentParser:
-    """What the benchmark of filled holes may be told."""
+    """The options of the benchmark of filled holes."""
     parser = new_parser("benchmark inpainting", "Judge filled holes, from the root of the repository.")
     suite_options(parser, frames=25)
-    told = f"kinds of holes, of {', '.join(HOLES)}, for example {next(iter(HOLES))}"
-    option(parser, "--holes", told, str, nargs="+", default=list(HOLES), metavar="KIND")
+    about = f"kinds of holes, of {', '.join(HOLES)}, for example {next(iter(HOLES))}"
+    option(parser, "--holes", about, str, nargs="+", default=list(HOLES), metavar="KIND")
     option(parser, "--preset", "a preset in configs/, for example fast", str, default="balanced", metavar="NAME")
     option(parser, "--device", DEVICE, DeviceName, default="cpu", metavar="NAME")
     result_folder(parser, "runs/benchmark-inpainting")

@@ -1,4 +1,4 @@
-"""All commands: what is said of them, what they may be told, and what does them.
+"""All commands: what is said of them, their options, and what does them.
 
 A command is a function that makes its parser and one that does its work, side by side in a module. The work imports
 what it needs after its words were parsed: torch and the like take seconds, and whoever asks for help, or misspells a
@@ -68,7 +68,7 @@ class Group:
 
 
 def completion_parser() -> ArgumentParser:
-    """What `vfield completion` may be told."""
+    """The options of `vfield completion`."""
     parser = new_parser(
         "completion",
         "Print a script that completes vfield's commands and options. For bash: vfield completion bash > "

@@ -100,22 +100,21 @@ def _summed_up(
     return scores
 
 
-def exit_code_of(fitted: Sequence[Fitted]) -> int:
-    """How a command ends that has fitted: 0, or as after any Ctrl-C."""
-    return exit_code() if any(clip.result.interrupted for clip in fitted) else 0
-
-
-def say_fitted(fitted: Sequence[Fitted], folder: Path, go_on: str) -> None:
+def say_fitted(fitted: Sequence[Fitted], folder: Path, go_on: str) -> int:
     """Say what was reached and what to do with it; nothing in processes other than the first.
 
     Args:
         fitted: what came of it.
         folder: of the run.
         go_on: how to go on with a fit that was stopped.
+
+    Returns:
+        How the command ends: with 0, or as after any Ctrl-C.
     """
     first = fitted[0]
+    code = exit_code() if first.result.interrupted else 0
     if not first.result.is_main:
-        return
+        return code
     ask = "--scale 2 -o large.png" if len(first.result.field.timeline.t) == 1 else "--slowmo 4 -o slow.mp4"
     lines = [
         *lines_of(fitted, folder),
@@ -125,6 +124,7 @@ def say_fitted(fitted: Sequence[Fitted], folder: Path, go_on: str) -> None:
         f"export: vfield render {first.folder} {ask}",
     ]
     say("\n".join(lines), {"run": folder, **figures_of(fitted)})
+    return code
 
 
 def lines_of(fitted: Sequence[Fitted], folder: Path) -> list[str]:

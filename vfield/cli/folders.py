@@ -26,10 +26,10 @@ _RECORDS = {CONFIG_NAME, RUN_NAME}
 _BESIDE = {EVENTS_NAME, SCAN_NAME, *SUMMARY_NAMES}
 
 
-def run_folder(parsed: Namespace, video: str | list[str]) -> Path:
-    """Where a run lies: `--out`, or in `runs` a folder of the clip's name; of several clips, "many"."""
-    name = as_text(Path(video.partition("#t=")[0]).stem) if isinstance(video, str) else "many"
-    return Path(parsed.out) if parsed.out else Path("runs") / name
+def run_folder(given: str | None, video: str | list[str]) -> Path:
+    """Where a run lies: where it was given, or in `runs` a folder of the clip's name; of several clips, "many"."""
+    name = as_text(file_of(video).stem) if isinstance(video, str) else "many"
+    return Path(given) if given else Path("runs") / name
 
 
 def is_begun_at_most(folder: Path) -> bool:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def info_parser() -> ArgumentParser:
-    """What `vfield info` may be told."""
+    """The options of `vfield info`."""
     parser = new_parser("info", "Say what a video, a picture or a fitted run holds, and what vfield makes of it.")
     run_options(parser, "a video, picture, run folder or field file", "clip.mp4")
     flag(parser, "--cuts", "find scene cuts, too: decodes the whole clip")

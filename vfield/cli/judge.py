@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 
 def evaluate_parser() -> ArgumentParser:
-    """What `vfield evaluate` may be told."""
+    """The options of `vfield evaluate`."""
     parser = new_parser("evaluate", "Judge a fit on what it never saw.", json_file=True)
     source_options(parser, "clip")
-    told = "judge enlarging by this factor instead of in-between frames, for example 2; default off"
-    option(parser, "--scale", told, float | None)
+    about = "judge enlarging by this factor instead of in-between frames, for example 2; default off"
+    option(parser, "--scale", about, float | None)
     frames_option(parser, None)
     fit_options(parser)
     return parser
@@ -80,19 +80,19 @@ def evaluate(words: list[str]) -> int:
 
 
 def compare_parser() -> ArgumentParser:
-    """What `vfield compare` may be told."""
+    """The options of `vfield compare`."""
     parser = new_parser(
         "compare",
         "Judge two videos of one size against each other: PSNR and SSIM of each frame, paired by their times.",
     )
     option(parser, "first", "a video or picture, for example slow.mp4; required", str)
     option(parser, "second", "another, for example truth.mp4; required", str)
-    told = "a video that shows both, or a .png of one instant, for example side.mp4; default none"
-    option(parser, "-o --output", told, metavar="FILE")
-    told = f"of {', '.join(get_args(Layout))} ({DIFFERENCE_GAIN:g} times as large), for example wipe"
-    option(parser, "--layout", told, str, default="side-by-side", metavar="NAME")
-    told = "the instant of a .png, seconds from the first frame, for example 1.5; default none"
-    option(parser, "--at", told, metavar="SECONDS")
+    about = "a video that shows both, or a .png of one instant, for example side.mp4; default none"
+    option(parser, "-o --output", about, metavar="FILE")
+    about = f"of {', '.join(get_args(Layout))} ({DIFFERENCE_GAIN:g} times as large), for example wipe"
+    option(parser, "--layout", about, str, default="side-by-side", metavar="NAME")
+    about = "the instant of a .png, seconds from the first frame, for example 1.5; default none"
+    option(parser, "--at", about, metavar="SECONDS")
     flag(parser, "--overwrite", "replace an earlier output")
     return parser
 

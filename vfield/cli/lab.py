@@ -39,15 +39,15 @@ _NTK_SIZE = 128  # pixels: side of the picture that the kernels are of
 
 
 def _image_option(parser: ArgumentParser, about: str) -> None:
-    told, default = f"{about}, for example photo.png", "data/bigbuckbunny.mp4"
-    option(parser, "-i --input --image", told, str, dest="image", default=default, metavar="FILE")
+    about, default = f"{about}, for example photo.png", "data/bigbuckbunny.mp4"
+    option(parser, "-i --input --image", about, str, dest="image", default=default, metavar="FILE")
 
 
 # ------------------------------------------------------------------------------------------- maps of a picture
 
 
 def spectral_parser() -> ArgumentParser:
-    """What `vfield lab spectral` may be told."""
+    """The options of `vfield lab spectral`."""
     parser = new_parser(
         "lab spectral",
         "Fit the same MLP to half of a picture's pixels with each map of (u, v), and judge it on the others. Writes "
@@ -55,11 +55,11 @@ def spectral_parser() -> ArgumentParser:
     )
     _image_option(parser, "a picture, or a video for its first frame")
     default = SpectralConfig()
-    told = "side of the square that the picture is reduced to, pixels, for example 64"
-    option(parser, "--pixels", told, int, default=default.size, metavar="N")
+    about = "side of the square that the picture is reduced to, pixels, for example 64"
+    option(parser, "--pixels", about, int, default=default.size, metavar="N")
     option(parser, "--steps", f"{STEPS}, of each fit", int, default=default.steps, metavar="N")
-    told = "bandwidths to try, cycles across the picture, for example 4 16"
-    option(parser, "--sigmas", told, float, nargs="+", default=list(default.sigmas), metavar="CYCLES")
+    about = "bandwidths to try, cycles across the picture, for example 4 16"
+    option(parser, "--sigmas", about, float, nargs="+", default=list(default.sigmas), metavar="CYCLES")
     option(parser, "--seed", SEED, int, default=default.seed, metavar="N")
     result_folder(parser, "runs/lab-spectral")
     return parser
@@ -96,7 +96,7 @@ def spectral(words: list[str]) -> int:
 
 
 def ntk_parser() -> ArgumentParser:
-    """What `vfield lab ntk` may be told."""
+    """The options of `vfield lab ntk`."""
     parser = new_parser(
         "lab ntk",
         "The tangent kernel of a wide field f(u, v) with each map of (u, v), on a line and on a grid over the picture, "
@@ -129,8 +129,8 @@ def ntk(words: list[str]) -> int:
     from vfield.video_io import read_clip
 
     folder = Path(parsed.out)
-    told = {field.name: getattr(parsed, field.name) for field in fields(NtkConfig) if field.name in parsed}
-    config = NtkConfig(**told)
+    given = {field.name: getattr(parsed, field.name) for field in fields(NtkConfig) if field.name in parsed}
+    config = NtkConfig(**given)
     check_plots()
     check_result_folder(folder, parsed.overwrite, FIGURES_NAME, "finished experiment")
     picture = square_picture(read_clip(parsed.image, max_frames=1), _NTK_SIZE)
@@ -154,11 +154,11 @@ def ntk(words: list[str]) -> int:
 
 
 def conditioning_parser() -> ArgumentParser:
-    """What `vfield lab conditioning` may be told."""
+    """The options of `vfield lab conditioning`."""
     parser = _race_parser("conditioning", "Compare ways to steer a decoder at equal parameter count.", 9)
     option(parser, "--every", "take every K-th frame, for example 2", int, default=4, metavar="K")
-    told = "how many parameters each decoder has, for example 6000"
-    option(parser, "--parameters", told, int, default=12000, metavar="N")
+    about = "how many parameters each decoder has, for example 6000"
+    option(parser, "--parameters", about, int, default=12000, metavar="N")
     option(parser, "--rank", "of the hypernetwork's weights, for example 4", int, default=8, metavar="N")
     return parser
 
@@ -175,7 +175,7 @@ def conditioning(words: list[str]) -> int:
 
 
 def latents_parser() -> ArgumentParser:
-    """What `vfield lab latents` may be told."""
+    """The options of `vfield lab latents`."""
     parser = _race_parser("latents", "Compare kinds of latents, and where codes come from.", 17)
     option(parser, "--width", "units in each hidden layer, for example 24", int, default=48, metavar="N")
     return parser
@@ -193,8 +193,8 @@ def latents(words: list[str]) -> int:
 def _race_parser(name: str, about: str, frames: int) -> ArgumentParser:
     parser = new_parser(f"lab {name}", about)
     suite_options(parser, frames)
-    told = "only the middle of the pictures, pixels, for example 64x64"
-    option(parser, "--middle", told, str, default="80x64", metavar="WxH")
+    about = "only the middle of the pictures, pixels, for example 64x64"
+    option(parser, "--middle", about, str, default="80x64", metavar="WxH")
     option(parser, "--steps", STEPS, int, default=400, metavar="N")
     option(parser, "--learning-rate", "learning rate at the start, for example 0.005", float, default=1e-2)
     option(parser, "--seed", SEED, int, default=0, metavar="N")
@@ -238,10 +238,10 @@ def _race(parsed: Namespace, entries: Sequence[Entry], every: int, holdout: int,
 
 
 def adapt_parser() -> ArgumentParser:
-    """What `vfield lab adapt` may be told."""
+    """The options of `vfield lab adapt`."""
     parser = new_parser("lab adapt", "Fit a new clip from nothing, by its codes alone, and tuned: PSNR by seconds.")
-    told = "run folder to adapt from, of several clips for a picture of codes, for example runs/many; required"
-    option(parser, "run", told, str)
+    about = "run folder to adapt from, of several clips for a picture of codes, for example runs/many; required"
+    option(parser, "run", about, str)
     source_options(parser, "video")
     option(parser, "--look-every", "steps between looks, for example 10", int, default=20, metavar="N")
     fit_options(parser)

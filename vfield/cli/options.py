@@ -113,8 +113,8 @@ def run_options(parser: ArgumentParser, kind: str = "run folder or field file", 
     about = f"{kind}, for example {example}"
     option(parser, "run", f"{about}; required, here or after -i", nargs="?")
     option(parser, "-i --input", f"{about}; default the first word", metavar="FILE")
-    told = "where the clip lies now that the run reads its frames from, for example moved.mp4; default where it was"
-    option(parser, "--source", told, metavar="FILE")
+    about = "where the clip lies now that the run reads its frames from, for example moved.mp4; default where it was"
+    option(parser, "--source", about, metavar="FILE")
 
 
 def run_of(parsed: Namespace) -> str:
@@ -142,15 +142,15 @@ def source_options(parser: ArgumentParser, video: str, several: bool = False) ->
     """Which part of which clip, at which size; the clip, or several, is the option `-i`, `--input` or `--{video}`."""
     names = f"-i --input --{video}"
     if several:
-        told = (
+        about = (
             "the clip: for example clip.mp4, or clip.mp4#t=2,5.5 for a part (seconds); several, or a folder, for one "
             "field of all; required unless resumed"
         )
-        option(parser, names, told, str, dest=video, nargs="+", metavar="FILE")
+        option(parser, names, about, str, dest=video, nargs="+", metavar="FILE")
     else:
         option(parser, names, "the clip, for example clip.mp4; required", str, dest=video, metavar="FILE")
-    told = "see every K-th frame and judge on the others, for example 2; default off, every frame is seen"
-    option(parser, "--holdout", told, int | None, metavar="K")
+    about = "see every K-th frame and judge on the others, for example 2; default off, every frame is seen"
+    option(parser, "--holdout", about, int | None, metavar="K")
     part_options(parser)
 
 
@@ -158,31 +158,33 @@ def part_options(parser: ArgumentParser, size: str = "size") -> None:
     """Which part of a clip, at which size: the option `--{size}`."""
     span_options(parser)
     option(parser, f"--{size}", "reduce the frames first, for example 640x360; default theirs", metavar="WxH")
-    told = "make interlaced video progressive first, at its frame rate or at twice that, for example field; default off"
-    option(parser, "--deinterlace", told, metavar="frame|field")
+    about = (
+        "make interlaced video progressive first, at its frame rate or at twice that, for example field; default off"
+    )
+    option(parser, "--deinterlace", about, metavar="frame|field")
 
 
 def span_options(parser: ArgumentParser) -> None:
     """From when to when, in seconds of the clip."""
-    told = "from here on, seconds from the first frame, for example 2; default the beginning"
-    option(parser, "--start", told, float | None, metavar="SECONDS")
-    told = "up to here (without what is shown then), seconds from the first frame, for example 5.5; default the end"
-    option(parser, "--end", told, float | None, metavar="SECONDS")
+    about = "from here on, seconds from the first frame, for example 2; default the beginning"
+    option(parser, "--start", about, float | None, metavar="SECONDS")
+    about = "up to here (without what is shown then), seconds from the first frame, for example 5.5; default the end"
+    option(parser, "--end", about, float | None, metavar="SECONDS")
 
 
 def mask_option(parser: ArgumentParser) -> None:
     """What of the clip is not to be believed."""
-    told = (
+    about = (
         "a picture, or a video with a frame for each of the clip's: white pixels are not believed but filled; for "
         "example mask.png; default none"
     )
-    option(parser, "--mask", told, metavar="FILE")
+    option(parser, "--mask", about, metavar="FILE")
 
 
 def frames_option(parser: ArgumentParser, default: int | None) -> None:
     """How many frames of each clip are used."""
-    told = f"use only the first N frames of a clip, for example 9; default {'all' if default is None else default}"
-    option(parser, "--frames", told, int | None, default=default, metavar="N")
+    about = f"use only the first N frames of a clip, for example 9; default {'all' if default is None else default}"
+    option(parser, "--frames", about, int | None, default=default, metavar="N")
 
 
 # ------------------------------------------------------------------------------------------- fits
@@ -190,21 +192,21 @@ def frames_option(parser: ArgumentParser, default: int | None) -> None:
 
 def fit_options(parser: ArgumentParser) -> None:
     """How to fit and where to keep it, and every value of the config."""
-    told = "run folder, for example runs/x; default runs/NAME of the clip, none for evaluate"
-    option(parser, "-o --output --out", told, dest="out", metavar="DIR")
+    about = "run folder, for example runs/x; default runs/NAME of the clip, none for evaluate"
+    option(parser, "-o --output --out", about, dest="out", metavar="DIR")
     flag(parser, "--overwrite", "replace an earlier run in the folder")
     config_options(parser)
 
 
 def config_options(parser: ArgumentParser) -> None:
     """How to fit: the options that people change most, and every value of the config."""
-    told = "a preset, for example configs/fast.yaml; default the built-in values"
-    parser.add_argument("--config", action=ActionConfigFile, metavar="FILE", help=told)
+    about = "a preset, for example configs/fast.yaml; default the built-in values"
+    parser.add_argument("--config", action=ActionConfigFile, metavar="FILE", help=about)
     option(parser, "--steps", f"{STEPS}; default the config's", int | None, metavar="N")
-    told = "time budget of the whole fit, instead of steps, minutes, for example 10; default none"
-    option(parser, "--minutes", told, float | None)
-    told = "take out noise of so many grey levels of 255 first, for example 8; default the config's, auto"
-    option(parser, "--denoise", told, metavar="auto|off|LEVELS")
+    about = "time budget of the whole fit, instead of steps, minutes, for example 10; default none"
+    option(parser, "--minutes", about, float | None)
+    about = "take out noise of so many grey levels of 255 first, for example 8; default the config's, auto"
+    option(parser, "--denoise", about, metavar="auto|off|LEVELS")
     option(parser, "--seed", f"{SEED}; default the config's, 0", int | None, metavar="N")
     option(parser, "--device", f"{DEVICE}; default auto, an accelerator where there is one", metavar="NAME")
     option(parser, "--mixed-precision", "no, bf16 or fp16, for example bf16; default as Accelerate is set")
@@ -244,16 +246,16 @@ def _strength(text: str) -> float | str:
 
 def result_folder(parser: ArgumentParser, default: str) -> None:
     """Where an experiment or a benchmark leaves its results, and whether it may replace earlier ones."""
-    told = "folder for the results, for example runs/mine"
-    option(parser, "-o --output --out", told, str, dest="out", default=default, metavar="DIR")
+    about = "folder for the results, for example runs/mine"
+    option(parser, "-o --output --out", about, str, dest="out", default=default, metavar="DIR")
     flag(parser, "--overwrite", "replace earlier results in the folder")
 
 
 def suite_options(parser: ArgumentParser, frames: int | None = None) -> None:
     """Which clips a benchmark or an experiment uses, and how much of each where `frames` is the default."""
-    told = "names in the suite, or files, for example bear or clip.mp4"
-    option(parser, "--clips", told, str, nargs="+", default=list(SUITE), metavar="CLIP")
-    told = "folder of suite clips that are not in data/, for example clips"
-    option(parser, "--clip-folder", told, str, default="../shared/clips", metavar="DIR")
+    about = "names in the suite, or files, for example bear or clip.mp4"
+    option(parser, "--clips", about, str, nargs="+", default=list(SUITE), metavar="CLIP")
+    about = "folder of suite clips that are not in data/, for example clips"
+    option(parser, "--clip-folder", about, str, default="../shared/clips", metavar="DIR")
     if frames is not None:
         frames_option(parser, frames)

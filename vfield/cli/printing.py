@@ -54,14 +54,12 @@ def guarded(command: Callable[[list[str]], int], argv: Sequence[str] | None = No
             return command(words)
         except UserError as error:
             return _fail(str(error))
-        except OSError as error:
+        except Exception as error:
             if is_out_of_memory(error):
                 return _fail(out_of_memory_told("this", error))
-            return _fail(f"{error.filename or 'the system'}: {error.strerror or error}")
-        except Exception as error:
-            if not is_out_of_memory(error):
-                raise
-            return _fail(out_of_memory_told("this", error))
+            if isinstance(error, OSError):
+                return _fail(f"{error.filename or 'the system'}: {error.strerror or error}")
+            raise
         except KeyboardInterrupt:
             _say_error(told(), told())
             return exit_code()

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def render_parser() -> ArgumentParser:
-    """What `vfield render` may be told."""
+    """The options of `vfield render`."""
     parser = new_parser("render", "Export a video or a picture from a fitted field.")
     run_options(parser)
     export_options(parser, "video, .gif, one .png, or a folder for PNGs, for example slow.mp4")
@@ -40,38 +40,38 @@ def render_parser() -> ArgumentParser:
 
 
 def export_options(parser: ArgumentParser, output: str) -> None:
-    """What to make of a field, how it is coded, and where it goes, which is told."""
+    """What to make of a field, how it is coded, and where it goes: `output` says what may be named."""
     option(parser, "-o --output", f"{output}; required", str, required=True, metavar="FILE")
     option(parser, "--scale", "enlarge by this factor, for example 2; default 1", float | None)
     option(parser, "--size", "output size, pixels, for example 1920x1080; default the clip's", metavar="WxH")
-    told = "frames per second, same duration, for example 60, 30000/1001 or source; default the clip's nominal rate"
-    option(parser, "--fps", told)
+    about = "frames per second, same duration, for example 60, 30000/1001 or source; default the clip's nominal rate"
+    option(parser, "--fps", about)
     option(parser, "--slowmo", "how many times longer it lasts, a number or fraction, for example 4", str, default="1")
     flag(parser, "--reverse", "play it backwards")
-    told = (
+    about = (
         "seconds of the output:seconds of the clip, or a file of such pairs, for example 0:0,1:1,4:2; default an even "
         "speed"
     )
-    option(parser, "--speed-curve", told, metavar="PAIRS")
-    told = "part of the picture, source pixels, for example 100,50,640,360; default all of it"
-    option(parser, "--crop", told, metavar="x,y,w,h")
-    told = "YAML of crops over time, for pan and zoom, for example zoom.yaml; default none"
-    option(parser, "--path", told, metavar="FILE")
-    told = (
+    option(parser, "--speed-curve", about, metavar="PAIRS")
+    about = "part of the picture, source pixels, for example 100,50,640,360; default all of it"
+    option(parser, "--crop", about, metavar="x,y,w,h")
+    about = "YAML of crops over time, for pan and zoom, for example zoom.yaml; default none"
+    option(parser, "--path", about, metavar="FILE")
+    about = (
         "h264, hevc, av1, vp9, prores, ffv1 or an FFmpeg encoder such as hevc_nvenc (replaced in software where it "
         "does not work), for example av1; default by file name, depth and alpha"
     )
-    option(parser, "--codec", told)
-    told = (
+    option(parser, "--codec", about)
+    about = (
         "constant quality on the encoder's own scale, 0 best, for example 20; default 16 for H.264 and H.265 (looks "
         "lossless), 30 for VP9 and AV1"
     )
-    option(parser, "--crf", told, int | None)
-    told = (
+    option(parser, "--crf", about, int | None)
+    about = (
         "FFmpeg pixel format, for example yuv444p; default 4:2:0 of 8 bits, of 10 for sources beyond 8, with alpha "
         "where the source and the file have it"
     )
-    option(parser, "--pix-fmt", told)
+    option(parser, "--pix-fmt", about)
     option(parser, "--audio", "auto, copy, stretch, varispeed or drop, for example stretch", str, default="auto")
 
 
@@ -149,28 +149,28 @@ def line_of(report: ExportReport) -> str:
 
 
 def flow_parser() -> ArgumentParser:
-    """What `vfield flow` may be told."""
+    """The options of `vfield flow`."""
     parser = new_parser(
         "flow",
         "Write the motion of a fitted field: how far each pixel moves from one instant to the next, in pixels of the "
         "size asked for, x right and y down. File 000007 starts at frame 7 of a video rendered with the same rates.",
     )
     run_options(parser)
-    told = "a folder, for one file a step of each format, for example motion; required"
-    option(parser, "-o --output", told, str, required=True, metavar="DIR")
-    told = "so many instants a second, as in render, for example 60 or 30000/1001; default the source's own instants"
-    option(parser, "--fps", told)
+    about = "a folder, for one file a step of each format, for example motion; required"
+    option(parser, "-o --output", about, str, required=True, metavar="DIR")
+    about = "so many instants a second, as in render, for example 60 or 30000/1001; default the source's own instants"
+    option(parser, "--fps", about)
     option(parser, "--slowmo", "so many times as many instants, as in render, for example 4", str, default="1")
-    told = "these instants instead, two or more, seconds from the first frame, for example 0.5 1; default none"
-    option(parser, "--at", told, str, nargs="+", metavar="SECONDS")
+    about = "these instants instead, two or more, seconds from the first frame, for example 0.5 1; default none"
+    option(parser, "--at", about, str, nargs="+", metavar="SECONDS")
     option(parser, "--size", "picture size, pixels, for example 640x360; default the source's", metavar="WxH")
-    told = "forward (to the next instant) or backward, for example backward"
-    option(parser, "--direction", told, str, default="forward")
-    told = (
+    about = "forward (to the next instant) or backward, for example backward"
+    option(parser, "--direction", about, str, default="forward")
+    about = (
         "flo (Middlebury, 1e10 where unknown), npz (flow, valid, t_seconds, to_seconds, units), png (colours, black "
         "where unknown), for example flo npz; default flo png"
     )
-    option(parser, "--format", told, str, nargs="+", default=["flo", "png"], metavar="FORMAT")
+    option(parser, "--format", about, str, nargs="+", default=["flo", "png"], metavar="FORMAT")
     render_device(parser)
     flag(parser, "--overwrite", "replace an earlier folder of such files")
     return parser
@@ -192,12 +192,12 @@ def flow(words: list[str]) -> int:
         overwrite=parsed.overwrite,
     )
     report = write_motion(load_field(run_of(parsed), parsed.device, parsed.source), parsed.output, config)
-    told = (
+    line = (
         f"{report.path}: {report.steps} steps of {report.width}x{report.height}, "
         f"{100 * report.unknown_share:.1f} % unknown, colours full at {report.full_colour_pixels:.2f} px, "
         f"made in {report.seconds_taken:.0f} s"
     )
-    say(told, report)
+    say(line, report)
     return 0
 
 
@@ -205,11 +205,11 @@ def flow(words: list[str]) -> int:
 
 
 def snapshot_parser() -> ArgumentParser:
-    """What `vfield snapshot` may be told."""
+    """The options of `vfield snapshot`."""
     parser = new_parser("snapshot", "Picture what a fitted field adds.")
     run_options(parser)
-    told = "a .png file, for example snapshot.png; required"
-    option(parser, "-o --output", told, str, required=True, metavar="FILE")
+    about = "a .png file, for example snapshot.png; required"
+    option(parser, "-o --output", about, str, required=True, metavar="FILE")
     render_device(parser)
     flag(parser, "--overwrite", "replace an earlier picture")
     return parser
@@ -230,7 +230,7 @@ def snapshot(words: list[str]) -> int:
 
 
 def view_parser() -> ArgumentParser:
-    """What `vfield view` may be told."""
+    """The options of `vfield view`."""
     parser = new_parser(
         "view", "Open a local page to look at a fitted field: any instant, any part, beside the source."
     )
@@ -259,14 +259,14 @@ def view(words: list[str]) -> int:
     saved = load_field(path, parsed.device, parsed.source)
     device = usable_device(parsed.device)
     app = make_app(saved, folder.absolute().name, lambda: clip_frames(folder, saved.facts), device)
-    if not serve(app, parsed.port, not parsed.no_browser, _say_address):
+
+    def say_address(address: str) -> None:
+        say(f"{address} (Ctrl-C ends it)", {"address": address})
+
+    if not serve(app, parsed.port, not parsed.no_browser, say_address):
         # A clip that is being read, or the last frames of one that are being coded, cannot be interrupted. Python may
         # crash when such work comes back while it ends; nothing is left to tidy up.
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(exit_code())
     return exit_code()
-
-
-def _say_address(address: str) -> None:
-    say(f"{address} (Ctrl-C ends it)", {"address": address})

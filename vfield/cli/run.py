@@ -15,14 +15,13 @@ from vfield.cli.printing import is_main_process, say
 from vfield.cli.render import export_config, export_options
 from vfield.core.errors import UserError
 from vfield.core.interrupts import exit_code
-from vfield.core.printable import as_text
 
 if TYPE_CHECKING:
     from vfield.cli.sources import Source
 
 
 def run_parser() -> ArgumentParser:
-    """What `vfield run` may be told."""
+    """The options of `vfield run`."""
     parser = new_parser(
         "run",
         "Fit a clip and export from it in one go. The fit is kept and used again: another export of the same clip "
@@ -31,16 +30,16 @@ def run_parser() -> ArgumentParser:
     about = "for example clip.mp4, or clip.mp4#t=2,5.5 for a part (seconds); several, or a folder"
     option(parser, "clips", f"{about}; required, here or after -i", str, nargs="*", metavar="CLIP")
     option(parser, "-i --input", f"{about}; default the first words", str, nargs="+", metavar="FILE")
-    told = (
+    about = (
         "video, .gif, one .png, or a folder for PNGs, for example slow.mp4; of several clips, a folder for the videos"
     )
-    export_options(parser, told)
+    export_options(parser, about)
     part_options(parser, size="fit-size")
     mask_option(parser)
-    told = "run folder, of several clips the folder of theirs, for example runs/x; default runs/NAME of the clip"
-    option(parser, "--run", told, metavar="DIR")
-    told = "replace an earlier output, and a run that was fitted to something else or in another way"
-    flag(parser, "--overwrite", told)
+    about = "run folder, of several clips the folder of theirs, for example runs/x; default runs/NAME of the clip"
+    option(parser, "--run", about, metavar="DIR")
+    about = "replace an earlier output, and a run that was fitted to something else or in another way"
+    flag(parser, "--overwrite", about)
     flag(parser, "--dry-run", "say what the fit and the export will be, and end, writing nothing")
     config_options(parser)
     return parser
@@ -50,9 +49,9 @@ def run(words: list[str]) -> int:
     """Fit or take the earlier fit, export, and say what was done."""
     parsed = parse(run_parser(), words)
     from vfield.cli.fit_and_export import Job, fit_and_export, fit_and_export_each
-    from vfield.cli.folders import check_not_of_run, check_not_read, files_read
+    from vfield.cli.folders import check_not_of_run, check_not_read, files_read, run_folder
     from vfield.cli.plan import show_plan
-    from vfield.cli.sources import expanded, file_of, names_apart
+    from vfield.cli.sources import expanded, names_apart
     from vfield.learn import check_device
 
     config, wanted = config_of(parsed), export_config(parsed)
@@ -62,7 +61,7 @@ def run(words: list[str]) -> int:
         raise UserError("no clip given; name it, for example clip.mp4")
     found = expanded(clips)
     if isinstance(found, str) and not Path(clips[0]).is_dir():
-        folder = Path(parsed.run) if parsed.run else Path("runs") / as_text(file_of(found).stem)
+        folder = run_folder(parsed.run, found)
         check_not_read(parsed.output, files_read(parsed, clips))
         check_not_of_run(parsed.output, folder)
         if parsed.dry_run:

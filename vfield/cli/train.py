@@ -13,7 +13,7 @@ from vfield.learn.config_files import CONFIG_NAME, config_from_values, load_valu
 
 
 def train_parser() -> ArgumentParser:
-    """What `vfield train` may be told."""
+    """The options of `vfield train`."""
     parser = new_parser("train", "Fit a neural field to a video clip.")
     source_options(parser, "video", several=True)
     mask_option(parser)
@@ -27,7 +27,7 @@ def train(words: list[str]) -> int:
     """Fit, save, and say what was reached on frames held out."""
     parser = train_parser()
     parsed = parse(parser, words)
-    from vfield.cli.fits import exit_code_of, fit_source, say_fitted
+    from vfield.cli.fits import fit_source, say_fitted
     from vfield.cli.folders import run_folder, run_held
     from vfield.cli.plan import show_plan
     from vfield.cli.sources import SOURCE_OPTIONS, expanded, recorded_source, source_of
@@ -52,7 +52,7 @@ def train(words: list[str]) -> int:
         raise UserError("no clip given; add --video clip.mp4")
     else:
         source = source_of(parsed)
-        folder = run_folder(parsed, source.video)
+        folder = run_folder(parsed.out, source.video)
     config = config_of(parsed)
     check_device(config.training)
     if parsed.dry_run:
@@ -63,8 +63,7 @@ def train(words: list[str]) -> int:
     with run_held(folder, parsed.overwrite, resume=parsed.resume, also=also), meter() as peak_megabytes:
         clips = source.read_all(folder)
         fitted = fit_source(source, clips, config, folder, peak_megabytes, resume=parsed.resume)
-    say_fitted(fitted, folder, go_on=f"vfield train --resume --out {folder}")
-    return exit_code_of(fitted)
+    return say_fitted(fitted, folder, go_on=f"vfield train --resume --out {folder}")
 
 
 def _recorded_values(path: Path) -> dict[str, Any]:
@@ -85,7 +84,7 @@ def _resumable(parsed: Namespace) -> Path:
         raise UserError("--resume and --overwrite contradict each other; choose one")
     if parsed.out is None and parsed.video is None:
         raise UserError("--resume needs --out DIR, the run to go on with")
-    folder = run_folder(parsed, parsed.video or "")
+    folder = run_folder(parsed.out, parsed.video or "")
     for name in (CONFIG_NAME, RUN_NAME):
         if not (folder / name).is_file():
             anew = "without --resume" if not folder.is_dir() or is_begun_at_most(folder) else "anew with --overwrite"
@@ -94,14 +93,14 @@ def _resumable(parsed: Namespace) -> Path:
 
 
 def adapt_parser() -> ArgumentParser:
-    """What `vfield adapt` may be told."""
+    """The options of `vfield adapt`."""
     parser = new_parser(
         "adapt",
         "Fit a new clip by its codes alone, with the decoder and whatever else a run's clips share held. The run's own "
         "config is the default, its steps divided by the number of its clips.",
     )
-    told = "run folder of one clip or several, or field file, to take the rest from, for example runs/many; required"
-    option(parser, "run", told, str)
+    about = "run folder of one clip or several, or field file, to take the rest from, for example runs/many; required"
+    option(parser, "run", about, str)
     source_options(parser, "video")
     mask_option(parser)
     flag(parser, "--tune", "let what is shared learn, too, at a tenth of the rate")
@@ -113,7 +112,7 @@ def adapt(words: list[str]) -> int:
     """Adapt, save, and say what was reached on frames held out."""
     parser = adapt_parser()
     parsed = parse(parser, words)
-    from vfield.cli.fits import exit_code_of, fit_source, say_fitted
+    from vfield.cli.fits import fit_source, say_fitted
     from vfield.cli.folders import run_folder, run_held
     from vfield.cli.sources import source_of
     from vfield.core.meter import meter
@@ -131,12 +130,11 @@ def adapt(words: list[str]) -> int:
     if config.field != shared.config:
         raise UserError(f"the field's parts are those of {parsed.run}; leave out --config and options of --field")
     source = source_of(parsed, adapted=parsed.run)
-    folder = run_folder(parsed, parsed.video)
+    folder = run_folder(parsed.out, parsed.video)
     with run_held(folder, parsed.overwrite), meter() as peak_megabytes:
         clips = source.read_all()
         fitted = fit_source(source, clips, config, folder, peak_megabytes, shared=shared, tune=parsed.tune)
-    say_fitted(fitted, folder, go_on="the same command with --overwrite, from the beginning")
-    return exit_code_of(fitted)
+    return say_fitted(fitted, folder, go_on="the same command with --overwrite, from the beginning")
 
 
 def fields_of(path: Path) -> list[Path]:
