@@ -118,11 +118,7 @@ def run_options(parser: ArgumentParser, kind: str = "run folder or field file", 
 
 
 def run_of(parsed: Namespace) -> str:
-    """The run that `run_options` named.
-
-    Raises:
-        UserError: when none is named, or two are.
-    """
+    """The run that `run_options` named; a UserError when none is named, or two are."""
     if parsed.run is None and parsed.input is None:
         raise UserError("nothing to read given; name it, for example runs/clip")
     if parsed.run is not None and parsed.input is not None:

@@ -35,9 +35,6 @@ def show_plan(source: Source, config: Config, folder: Path, wanted: tuple[str, E
         config: of the fit.
         folder: of the run.
         wanted: where an export goes, and what it is to be; None for none.
-
-    Raises:
-        UserError: when the clip, the config or the export is no good.
     """
     if not isinstance(source.video, str):
         raise UserError(f"--dry-run is for one clip, got {len(source.video)}")

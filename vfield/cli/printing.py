@@ -118,12 +118,7 @@ def say(text: str, report: Any) -> None:
 
 
 def tell(text: str, file: TextIO | None = None) -> None:
-    """Print lines for people, among them names and tags of files, which no terminal is to obey.
-
-    Args:
-        text: the lines.
-        file: where to; None for stdout.
-    """
+    """Print lines for people (to stdout by default), among them names of files, which no terminal is to obey."""
     print(printable(text, lines=True), file=file or sys.stdout, flush=True)
 
 

@@ -76,13 +76,7 @@ def export_options(parser: ArgumentParser, output: str) -> None:
 
 
 def export_config(parsed: Namespace, start: float | None = None, end: float | None = None) -> ExportConfig:
-    """What the words of `export_options` and `--overwrite` ask for.
-
-    Args:
-        parsed: the words.
-        start: seconds after the first frame of what was fitted at which to begin.
-        end: likewise, at which to stop.
-    """
+    """What `export_options` and `--overwrite` ask for; from `start` to `end`, seconds of what was fitted."""
     from vfield.output.config import ExportConfig
     from vfield.output.zoom import read_path
 

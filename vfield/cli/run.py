@@ -6,18 +6,14 @@ import mimetypes
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import ArgumentParser
 
 from vfield.cli.options import config_of, config_options, flag, mask_option, new_parser, option, parse, part_options
 from vfield.cli.printing import is_main_process, say
 from vfield.cli.render import export_config, export_options
 from vfield.core.errors import UserError
 from vfield.core.interrupts import exit_code
-
-if TYPE_CHECKING:
-    from vfield.cli.sources import Source
 
 
 def run_parser() -> ArgumentParser:
@@ -51,7 +47,7 @@ def run(words: list[str]) -> int:
     from vfield.cli.fit_and_export import Job, fit_and_export, fit_and_export_each
     from vfield.cli.folders import check_not_of_run, check_not_read, files_read, run_folder
     from vfield.cli.plan import show_plan
-    from vfield.cli.sources import expanded, names_apart
+    from vfield.cli.sources import Source, expanded, names_apart
     from vfield.learn import check_device
 
     config, wanted = config_of(parsed), export_config(parsed)
@@ -60,28 +56,31 @@ def run(words: list[str]) -> int:
     if not clips:
         raise UserError("no clip given; name it, for example clip.mp4")
     found = expanded(clips)
+    videos = [found] if isinstance(found, str) else found
+
+    def job_of(video: str, folder: Path, output: str) -> Job:
+        check_not_read(output, files_read(parsed, videos))
+        check_not_of_run(output, folder)
+        part = (parsed.start, parsed.end, parsed.fit_size)
+        return Job(Source(video, *part, mask=parsed.mask, deinterlace=parsed.deinterlace), folder, output)
+
     if isinstance(found, str) and not Path(clips[0]).is_dir():
-        folder = run_folder(parsed.run, found)
-        check_not_read(parsed.output, files_read(parsed, clips))
-        check_not_of_run(parsed.output, folder)
+        job = job_of(found, run_folder(parsed.run, found), parsed.output)
         if parsed.dry_run:
-            return show_plan(_source(parsed, found), config, folder, (parsed.output, wanted))
-        done = fit_and_export(Job(_source(parsed, found), folder, parsed.output), config, wanted)
+            return show_plan(job.source, config, job.folder, (job.output, wanted))
+        done = fit_and_export(job, config, wanted)
         if is_main_process():
             say("\n".join(done.lines()), done.figures())
         return exit_code() if done.fit == "stopped" else 0
-    videos = [found] if isinstance(found, str) else found
     if parsed.dry_run:
         raise UserError(f"--dry-run is for one clip, got {clips[0] if isinstance(found, str) else len(videos)}")
     if parsed.mask is not None and len(videos) > 1:
         raise UserError(f"--mask is for one clip, got {len(videos)}; run the masked clip alone")
-    jobs = {}
-    with _output_folder(parsed.output, clips) as folder:
-        for video, name in zip(videos, names_apart(videos), strict=True):
-            output = folder / f"{name}{suffix_for(video, parsed.codec)}"
-            jobs[video] = Job(_source(parsed, video), Path(parsed.run or "runs") / name, str(output))
-            check_not_read(str(output), files_read(parsed, videos))
-            check_not_of_run(str(output), jobs[video].folder)
+    with _output_folder(parsed.output, clips) as into:
+        jobs = {
+            video: job_of(video, Path(parsed.run or "runs") / name, f"{into / name}{suffix_for(video, parsed.codec)}")
+            for video, name in zip(videos, names_apart(videos), strict=True)
+        }
         outcomes = fit_and_export_each(jobs, config, wanted)
     across = max(map(len, outcomes))
     lines = [f"{clip:<{across}}  {ended.how:<9}  {ended.what}".rstrip() for clip, ended in outcomes.items()]
@@ -90,24 +89,11 @@ def run(words: list[str]) -> int:
     return exit_code() if "stopped" in ways else 2 if "failed" in ways else 0
 
 
-def _source(parsed: Namespace, video: str) -> Source:
-    """Which part of a clip the words ask for."""
-    from vfield.cli.sources import Source
-
-    part = (parsed.start, parsed.end, parsed.fit_size)
-    return Source(video, *part, mask=parsed.mask, deinterlace=parsed.deinterlace)
-
-
 @contextmanager
 def _output_folder(output: str, inputs: Sequence[str]) -> Iterator[Path]:
     """The folder for the results of several clips, made where it is missing, and gone again if nothing came into it.
 
-    Args:
-        output: its name.
-        inputs: files and folders that the clips come from.
-
-    Raises:
-        UserError: when it cannot be that.
+    It must be none of those that the clips come from, which are among `inputs`.
     """
     from vfield.video_io import CONTAINERS
 
