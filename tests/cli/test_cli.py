@@ -29,6 +29,8 @@ TINY = ["--config", str(CONFIGS / "tiny.yaml"), "--device", "cpu"]
 FEW = ["--end", "0.2", "--size", "96x54"]  # five frames of the demo clip
 FILES = {SCAN_NAME, CONFIG_NAME, RUN_NAME, FIELD_NAME, RESUME_NAME, "tensorboard", *SUMMARY_NAMES}
 
+pytestmark = pytest.mark.usefixtures("own_folder")
+
 
 def contents(folder: Path) -> dict[str, bytes | None]:
     """Everything below a folder."""
@@ -38,12 +40,6 @@ def contents(folder: Path) -> dict[str, bytes | None]:
 def settings(run: Path) -> Config:
     """The config that was saved with a run."""
     return load_config(run / CONFIG_NAME)
-
-
-@pytest.fixture(autouse=True)
-def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Relative paths, such as the default run folder, lie in the test's own folder."""
-    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture(scope="module")

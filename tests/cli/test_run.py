@@ -32,13 +32,7 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 TINY = ["--config", str(CONFIGS / "tiny.yaml"), "--device", "cpu"]
 PLAIN = ["--config", str(CONFIGS / "fast.yaml"), "--device", "cpu"]  # Takes no steps.
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-@pytest.fixture(autouse=True)
-def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Relative paths, such as the default run folder, lie in the test's own folder."""
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("one_thread", "own_folder")
 
 
 def film(path: Path, *, shift: int = 2, count: int = 4, height: int = 32, width: int = 48) -> Path:
