@@ -31,6 +31,12 @@ def shared_clip() -> Callable[[str], Path]:
     return find
 
 
+@pytest.fixture
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Relative paths, such as the default run folder, lie in the test's own folder."""
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.fixture(scope="module")
 def one_thread() -> Iterator[None]:
     """Small work on one thread: threads wait for each other longer than they compute, and sums have one order."""

@@ -22,11 +22,14 @@ from vfield.prepare.opening import SCAN_NAME
 from vfield.video_io import read_clip
 
 Command = Callable[[Sequence[str]], int]
+Refused = Callable[[Command, Sequence[str]], str]
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 TINY = ["--config", str(CONFIGS / "tiny.yaml"), "--device", "cpu"]
 FEW = ["--end", "0.2", "--size", "96x54"]  # five frames of the demo clip
 FILES = {SCAN_NAME, CONFIG_NAME, RUN_NAME, FIELD_NAME, RESUME_NAME, "tensorboard", *SUMMARY_NAMES}
+
+pytestmark = pytest.mark.usefixtures("own_folder")
 
 
 def contents(folder: Path) -> dict[str, bytes | None]:
@@ -37,12 +40,6 @@ def contents(folder: Path) -> dict[str, bytes | None]:
 def settings(run: Path) -> Config:
     """The config that was saved with a run."""
     return load_config(run / CONFIG_NAME)
-
-
-@pytest.fixture(autouse=True)
-def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Relative paths, such as the default run folder, lie in the test's own folder."""
-    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +56,7 @@ def run(video: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def refused(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[[Command, Sequence[str]], str]:
+def refused(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Refused:
     """Runs a command that must be refused: exit code 2, one line, nothing written. The function gives the line."""
 
     def check(command: Command, words: Sequence[str]) -> str:
@@ -251,9 +248,7 @@ def test_no_command_prints_usage_and_fails(capfd: pytest.CaptureFixture[str]) ->
 # ------------------------------------------------------------------------------------------------ runs that are there
 
 
-def test_a_run_is_replaced_only_when_told(
-    video: list[str], run: Path, refused: Callable[[Command, Sequence[str]], str]
-) -> None:
+def test_a_run_is_replaced_only_when_told(video: list[str], run: Path, refused: Refused) -> None:
     words = [*TINY, *video, "--out", "run"]
     assert train_main([*words, "--steps", "2"]) == 0
     assert "--overwrite" in refused(train_main, words)
@@ -265,9 +260,7 @@ def test_a_run_is_replaced_only_when_told(
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
-def test_a_fit_that_cannot_begin_leaves_the_earlier_one(
-    video: list[str], refused: Callable[[Command, Sequence[str]], str]
-) -> None:
+def test_a_fit_that_cannot_begin_leaves_the_earlier_one(video: list[str], refused: Refused) -> None:
     words = [*TINY, *video, "--steps", "1", "--out", "run"]
     assert train_main(words) == 0
     assert "cuda" in refused(train_main, [*words, "--overwrite", "--device", "cuda"])
@@ -298,9 +291,7 @@ def test_a_run_that_has_not_saved_yet_starts_again(video: list[str], capfd: pyte
     assert "done after 2 steps" in capfd.readouterr().out
 
 
-def test_a_resume_that_contradicts_the_run_is_refused(
-    video: list[str], refused: Callable[[Command, Sequence[str]], str]
-) -> None:
+def test_a_resume_that_contradicts_the_run_is_refused(video: list[str], refused: Refused) -> None:
     assert train_main([*TINY, *video, "--steps", "1", "--out", "run"]) == 0
     go_on = ["--resume", "--out", "run"]
     assert "--overwrite" in refused(train_main, [*go_on, "--overwrite"])
@@ -342,7 +333,7 @@ def bad_clips(tmp_path: Path, demo_clip: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", ["nowhere.mp4", "folder.mp4", "text.mp4", "empty.mp4", "truncated.mp4", "sound.mp4"])
-def test_files_that_are_no_clips(bad_clips: Path, name: str, refused: Callable[[Command, Sequence[str]], str]) -> None:
+def test_files_that_are_no_clips(bad_clips: Path, name: str, refused: Refused) -> None:
     path = str(bad_clips / name)
     assert name in refused(train_main, [*TINY, "--video", path])
     assert name in refused(evaluate_main, [*TINY, "--clip", path, "--holdout", "2"])
@@ -353,7 +344,7 @@ def test_the_audio_only_file_is_a_real_one(bad_clips: Path) -> None:
         assert (len(container.streams.audio), len(container.streams.video)) == (1, 0)
 
 
-def test_a_name_too_long_for_the_system(refused: Callable[[Command, Sequence[str]], str], video: list[str]) -> None:
+def test_a_name_too_long_for_the_system(refused: Refused, video: list[str]) -> None:
     long = "a" * 300
     refused(train_main, [*TINY, "--video", f"{long}.mp4"])
     refused(train_main, [*TINY, *video, "--out", long])
@@ -404,9 +395,7 @@ def test_a_name_too_long_for_the_system(refused: Callable[[Command, Sequence[str
         (["--resume", "--out", "mine"], "cannot be resumed"),
     ],
 )
-def test_words_that_make_no_fit(
-    video: list[str], words: list[str], told: str, refused: Callable[[Command, Sequence[str]], str]
-) -> None:
+def test_words_that_make_no_fit(video: list[str], words: list[str], told: str, refused: Refused) -> None:
     Path("file").write_text("keep me")
     Path("mine").mkdir()
     Path("mine", "diary.txt").write_text("keep me, too")
@@ -426,14 +415,12 @@ def test_words_that_make_no_fit(
         ("training:\n  accumulation: 0", "accumulation"),
     ],
 )
-def test_config_files_that_are_wrong(
-    video: list[str], text: str, told: str, refused: Callable[[Command, Sequence[str]], str]
-) -> None:
+def test_config_files_that_are_wrong(video: list[str], text: str, told: str, refused: Refused) -> None:
     Path("mine.yaml").write_text(text)
     assert told in refused(train_main, [*TINY, *video, "--config", "mine.yaml"])
 
 
-def test_a_fit_needs_a_clip(refused: Callable[[Command, Sequence[str]], str]) -> None:
+def test_a_fit_needs_a_clip(refused: Refused) -> None:
     assert "--video" in refused(train_main, TINY)
     assert "--video" in refused(train_main, [])
     assert "--out" in refused(train_main, ["--resume"])
@@ -442,9 +429,7 @@ def test_a_fit_needs_a_clip(refused: Callable[[Command, Sequence[str]], str]) ->
 
 
 @pytest.mark.parametrize("device", ["cuda", "abacus"])
-def test_a_device_that_is_not_there(
-    video: list[str], run: Path, device: str, refused: Callable[[Command, Sequence[str]], str]
-) -> None:
+def test_a_device_that_is_not_there(video: list[str], run: Path, device: str, refused: Refused) -> None:
     if device == "cuda" and torch.cuda.is_available():
         pytest.skip("there is a CUDA device")
     assert device in refused(train_main, [*TINY, *video, "--device", device])
@@ -490,9 +475,7 @@ def test_a_device_that_is_not_there(
         (["--surprise"], "--surprise"),
     ],
 )
-def test_words_that_make_no_video(
-    run: Path, words: list[str], told: str, refused: Callable[[Command, Sequence[str]], str]
-) -> None:
+def test_words_that_make_no_video(run: Path, words: list[str], told: str, refused: Refused) -> None:
     assert told in refused(render_main, [str(run), "-o", "out.mp4", *words])
 
 
@@ -525,9 +508,7 @@ def test_a_path_pans_and_zooms(run: Path, capfd: pytest.CaptureFixture[str]) -> 
         (PATH, ["--scale", "0.001"], "0x0"),
     ],
 )
-def test_paths_that_make_no_video(
-    run: Path, text: str | None, words: list[str], told: str, refused: Callable[[Command, Sequence[str]], str]
-) -> None:
+def test_paths_that_make_no_video(run: Path, text: str | None, words: list[str], told: str, refused: Refused) -> None:
     if text is not None:
         Path("zoom.yaml").write_text(text)
     assert told in refused(render_main, [str(run), "-o", "out.mp4", "--path", "zoom.yaml", *words])
@@ -544,16 +525,14 @@ def test_paths_that_make_no_video(
         ("a" * 300 + ".mp4", "name"),
     ],
 )
-def test_outputs_that_cannot_be_written(
-    run: Path, output: str, told: str, refused: Callable[[Command, Sequence[str]], str]
-) -> None:
+def test_outputs_that_cannot_be_written(run: Path, output: str, told: str, refused: Refused) -> None:
     Path("there.mp4").write_text("keep me")
     Path("full.mp4").mkdir()
     Path("full.mp4", "diary.txt").write_text("keep me, too")
     assert told in refused(render_main, [str(run), "-o", output])
 
 
-def test_an_export_needs_a_run_and_an_output(run: Path, refused: Callable[[Command, Sequence[str]], str]) -> None:
+def test_an_export_needs_a_run_and_an_output(run: Path, refused: Refused) -> None:
     Path("empty").mkdir()
     Path("text.safetensors").write_text("not weights")
     for path in ("nowhere", "empty", "text.safetensors"):
@@ -562,7 +541,7 @@ def test_an_export_needs_a_run_and_an_output(run: Path, refused: Callable[[Comma
     assert "run" in refused(render_main, ["-o", "out.mp4"])
 
 
-def test_a_damaged_field_is_refused(run: Path, refused: Callable[[Command, Sequence[str]], str]) -> None:
+def test_a_damaged_field_is_refused(run: Path, refused: Refused) -> None:
     Path("run").mkdir()
     for damaged in ((run / FIELD_NAME).read_bytes()[:-100], b"", b"\x00" * 5000):
         Path("run", FIELD_NAME).write_bytes(damaged)
@@ -586,9 +565,7 @@ def test_a_damaged_field_is_refused(run: Path, refused: Callable[[Command, Seque
         (["--holdout", "2", "--out", "mine"], "mine"),
     ],
 )
-def test_words_that_make_no_evaluation(
-    video: list[str], words: list[str], told: str, refused: Callable[[Command, Sequence[str]], str]
-) -> None:
+def test_words_that_make_no_evaluation(video: list[str], words: list[str], told: str, refused: Refused) -> None:
     Path("mine").mkdir()
     Path("mine", "diary.txt").write_text("keep me")
     assert told in refused(evaluate_main, [*TINY, "--steps", "1", "--clip", *video[1:], *words])

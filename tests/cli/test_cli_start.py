@@ -10,9 +10,6 @@ from pathlib import Path
 from typing import get_args
 
 from vfield.cli import COMMANDS, GROUPS
-from vfield.cli.commands import Group
-from vfield.cli.completion import SCRIPTS
-from vfield.cli.forms import SHELLS
 from vfield.measure.choices import BETWEEN, SCALE, Benchmark
 from vfield.measure.peers import BETWEEN_PEERS, SCALE_PEERS
 
@@ -85,13 +82,4 @@ def test_it_is_a_module_to_run() -> None:
 def test_names_that_options_know_are_those_that_there_are() -> None:
     assert list(BETWEEN) == list(BETWEEN_PEERS)
     assert list(SCALE) == list(SCALE_PEERS)
-    assert list(SHELLS) == list(SCRIPTS)
     assert GROUPS["benchmark"] == list(get_args(Benchmark))
-
-
-def test_every_command_has_its_module() -> None:
-    parts = [part for command in COMMANDS.values() if isinstance(command, Group) for part in command.parts.values()]
-    for command in [*parts, *(command for command in COMMANDS.values() if not isinstance(command, Group))]:
-        for place in (command.form, command.work):
-            module, _, name = place.partition(":")
-            assert f"def {name}(" in (ROOT / "vfield" / "cli" / f"{module}.py").read_text()

@@ -9,15 +9,12 @@ from pathlib import Path
 import pytest
 from jsonargparse import ArgumentParser
 
-from vfield.cli import COMMANDS, GROUPS, main
-from vfield.cli.options import parser_of
+from vfield.cli import main
+from vfield.cli.commands import parsers
 from vfield.cli.values import NUMBERS
 
-PARSERS: dict[str, ArgumentParser] = {
-    f"{name} {part}".strip(): parser_of(run, [part] if part else [])
-    for name, run in COMMANDS.items()
-    for part in GROUPS.get(name, [""])
-}
+PARSERS = parsers()
+pytestmark = pytest.mark.usefixtures("own_folder")
 # Numbers in words, which have readers of their own.
 IN_WORDS = {"size", "fit_size", "fps", "slowmo", "crop", "middle", "denoise", "at", "speed_curve"}
 
@@ -73,15 +70,8 @@ def test_ranges_are_ranges(name: str) -> None:
     ids=[f"{case[0]} {case[1]}" for case in CASES],
 )
 def test_absurd_numbers_are_refused_at_once(
-    command: str,
-    option: str,
-    dest: str,
-    value: str,
-    capfd: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
+    command: str, option: str, dest: str, value: str, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     beside = BESIDE.get(command, [])
     if command == "evaluate" and dest not in ("holdout", "scale"):
         beside = [*beside, "--holdout", "2"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
 from dataclasses import fields
 from fractions import Fraction
 from importlib.metadata import version
@@ -14,9 +13,9 @@ from typing import Any
 import pytest
 from jsonargparse import ArgumentParser
 
-from vfield.cli import COMMANDS, GROUPS, evaluate_main, main
-from vfield.cli.options import parser_of
-from vfield.cli.says import plain
+from vfield.cli import COMMANDS, evaluate_main, main
+from vfield.cli.commands import parsers
+from vfield.cli.printing import plain
 from vfield.field.checkpoint import FIELD_NAME
 from vfield.field.expectation import Stretch
 from vfield.learn import Config
@@ -24,15 +23,10 @@ from vfield.learn import Config
 TINY = ["--config", str(Path(__file__).parents[2] / "configs" / "tiny.yaml"), "--device", "cpu"]
 FEW = ["--end", "0.12", "--size", "48x28"]  # three frames of the demo clip
 
-
-def parsers() -> Iterator[tuple[str, ArgumentParser]]:
-    """Every command and part of a command, by the words that name it."""
-    for name, run in COMMANDS.items():
-        for part in GROUPS.get(name, [""]):
-            yield f"{name} {part}".strip(), parser_of(run, [part] if part else [])
+pytestmark = pytest.mark.usefixtures("own_folder")
 
 
-PARSERS = dict(parsers())
+PARSERS = parsers()
 # Those of jsonargparse, and the groups and keys of the config, which are described where the keys are.
 FOREIGN = {"help", "print_config", *(field.name for field in fields(Config))}
 
@@ -135,10 +129,7 @@ def test_what_json_has_no_form_for() -> None:
         plain({"z": 1j})
 
 
-def test_scripts_can_fit_and_render(
-    demo_clip: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_scripts_can_fit_and_render(demo_clip: Path, capfd: pytest.CaptureFixture[str]) -> None:
     words = [*TINY, "-i", str(demo_clip), "-o", "run", *FEW, "--steps", "2", "--json"]
     assert main(["train", *words]) == 0
     fitted = json.loads(capfd.readouterr().out)
@@ -160,10 +151,7 @@ def test_scripts_can_fit_and_render(
         assert told.err.splitlines()[-1] == f"error: {json.loads(told.out)['error']}"
 
 
-def test_scripts_can_run(
-    demo_clip: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_scripts_can_run(demo_clip: Path, capfd: pytest.CaptureFixture[str]) -> None:
     words = [*TINY, "-i", str(demo_clip), "--end", "0.12", "--fit-size", "48x28", "--steps", "2", "--json"]
     assert main(["run", *words, "-o", "out.mp4", "--scale", "2"]) == 0
     done = json.loads(capfd.readouterr().out)
@@ -177,10 +165,7 @@ def test_scripts_can_run(
     assert (second["clip"], second["how"]) == (str(demo_clip), "done")
 
 
-def test_evaluate_takes_a_file_as_well(
-    demo_clip: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_evaluate_takes_a_file_as_well(demo_clip: Path, capfd: pytest.CaptureFixture[str]) -> None:
     words = [*TINY, "-i", str(demo_clip), *FEW, "--steps", "1", "--holdout", "2", "--json"]
     assert main(["evaluate", *words]) == 0
     shown = json.loads(capfd.readouterr().out)

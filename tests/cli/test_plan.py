@@ -16,7 +16,7 @@ from vfield.core.clip import ColorInfo
 from vfield.video_io import VideoWriter, read_clip
 
 OPTIONS = ["--config", str(ROOT / "configs" / "fast.yaml"), "--device", "cpu"]
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "own_folder")
 
 
 @pytest.fixture(scope="module")
@@ -27,11 +27,6 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for frame in translating((24, 32), 11, (0.7, -0.4)):
             writer.write(frame)
     return path
-
-
-@pytest.fixture(autouse=True)
-def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
 
 
 def refusal(words: list[str], capfd: pytest.CaptureFixture[str]) -> str:

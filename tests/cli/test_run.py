@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn.modules.module import register_module_forward_hook
 
 from vfield.cli import main
-from vfield.cli.run_batch import suffix_for
+from vfield.cli.run import suffix_for
 from vfield.cli.sources import RUN_NAME, names_apart
 from vfield.core.clip import Clip
 from vfield.field.checkpoint import FIELD_NAME
@@ -26,17 +26,13 @@ from vfield.learn.objective import JointObjective
 from vfield.show.summary import SUMMARY_NAME
 from vfield.video_io import VideoWriter, read_clip
 
+Refused = Callable[[Sequence[str]], str]
+
 CONFIGS = Path(__file__).parents[2] / "configs"
 TINY = ["--config", str(CONFIGS / "tiny.yaml"), "--device", "cpu"]
 PLAIN = ["--config", str(CONFIGS / "fast.yaml"), "--device", "cpu"]  # Takes no steps.
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-@pytest.fixture(autouse=True)
-def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Relative paths, such as the default run folder, lie in the test's own folder."""
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("one_thread", "own_folder")
 
 
 def film(path: Path, *, shift: int = 2, count: int = 4, height: int = 32, width: int = 48) -> Path:
@@ -63,7 +59,7 @@ def field_of(run: str) -> bytes:
 
 
 @pytest.fixture
-def refused(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[[Sequence[str]], str]:
+def refused(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Refused:
     """Runs a command that must be refused: exit code 2, and nothing written. The function gives the last line."""
 
     def check(words: Sequence[str]) -> str:
@@ -134,9 +130,7 @@ def test_a_fit_made_by_train_is_used_again(capfd: pytest.CaptureFixture[str]) ->
     assert "used again" in capfd.readouterr().out
 
 
-def test_another_clip_or_config_is_told_and_not_used(
-    refused: Callable[[Sequence[str]], str], capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_another_clip_or_config_is_told_and_not_used(refused: Refused, capfd: pytest.CaptureFixture[str]) -> None:
     film(Path("clip.mp4"))
     assert main(["run", "clip.mp4", *PLAIN, "-o", "a.mkv"]) == 0
     assert "training.steps 0, not 2" in refused(["clip.mp4", *PLAIN, "--steps", "2", "-o", "b.mkv"])
@@ -184,9 +178,7 @@ def test_another_clip_or_config_is_told_and_not_used(
         ([], "output"),
     ],
 )
-def test_what_is_wrong_with_the_export_is_found_before_the_fit(
-    words: list[str], told: str, refused: Callable[[Sequence[str]], str]
-) -> None:
+def test_what_is_wrong_with_the_export_is_found_before_the_fit(words: list[str], told: str, refused: Refused) -> None:
     film(Path("clip.mp4"), count=2)
     Path("there.mp4").write_text("keep me")
     Path("mine").mkdir()
@@ -246,7 +238,7 @@ def test_a_run_without_anything_to_go_on_with_is_fitted_anew(capfd: pytest.Captu
     assert "done after 0 steps" in capfd.readouterr().out
 
 
-def test_a_masked_clip_is_filled_and_a_changed_mask_is_another_run(refused: Callable[[Sequence[str]], str]) -> None:
+def test_a_masked_clip_is_filled_and_a_changed_mask_is_another_run(refused: Refused) -> None:
     film(Path("clip.mkv"))
     mask = torch.zeros(3, 32, 48)
     mask[:, 10:16, 20:30] = 1
@@ -367,7 +359,7 @@ def test_what_cannot_be_is_refused_before_the_clip_is_read(
     def read(*_: object, **__: object) -> None:
         raise AssertionError("the clip was read")
 
-    for reader in ("vfield.cli.sources.open_clip", "vfield.cli.evaluate.read_clip"):
+    for reader in ("vfield.cli.sources.open_clip", "vfield.video_io.read_clip"):
         monkeypatch.setattr(reader, read)
     assert main(words) == 2
     assert told in capfd.readouterr().err
@@ -385,9 +377,7 @@ def test_what_cannot_be_is_refused_before_the_clip_is_read(
         (["empty", "-o", "out"], "without clips"),
     ],
 )
-def test_batches_that_make_no_sense(
-    clips: Path, words: list[str], told: str, refused: Callable[[Sequence[str]], str]
-) -> None:
+def test_batches_that_make_no_sense(clips: Path, words: list[str], told: str, refused: Refused) -> None:
     Path("empty").mkdir()
     assert told in refused([*words, *PLAIN])
 

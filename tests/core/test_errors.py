@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from vfield.cli.options import guarded
+from vfield.cli.printing import guarded
 from vfield.core.errors import UserError, brief, enough_memory, is_out_of_memory
 
 ENDLESS = 1 << 45  # numbers

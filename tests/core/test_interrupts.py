@@ -18,7 +18,7 @@ from torch import nn
 from torch.nn.modules.module import register_module_forward_hook
 
 from vfield.cli import main
-from vfield.cli.options import guarded
+from vfield.cli.printing import guarded
 from vfield.core.clip import Clip
 from vfield.core.folders import held
 from vfield.core.interrupts import interrupts

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from vfield.cli import main
-from vfield.cli.says import tell
+from vfield.cli.printing import tell
 from vfield.core.errors import UserError
 from vfield.core.printable import PrintableFormatter, as_text, printable
 from vfield.learn import Config, fit

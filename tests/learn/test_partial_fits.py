@@ -15,7 +15,7 @@ from torch.utils.tensorboard import SummaryWriter
 from torchvision.transforms.functional import to_pil_image
 
 from vfield.cli import render_main, train_main
-from vfield.cli.train import RUN_NAME
+from vfield.cli.sources import RUN_NAME
 from vfield.core.clip import Clip, ColorInfo, to_uint8
 from vfield.core.coords import keyframe_t
 from vfield.core.errors import UserError

@@ -26,8 +26,7 @@ from torch import Tensor
 from torchvision.transforms.functional import pil_to_tensor
 
 from vfield.cli import main
-from vfield.cli.train import RUN_NAME
-from vfield.cli.view import clip_frames
+from vfield.cli.sources import RUN_NAME, clip_frames
 from vfield.core.clip import ColorInfo, to_float, to_uint8
 from vfield.core.drawing import magnify, motion_colours
 from vfield.core.errors import UserError

@@ -1,4 +1,4 @@
-"""The command line: parse, call one function, say the result (`vfield.cli.says`).
+"""The command line: parse, call one function, say the result (`vfield.cli.printing`).
 
 Every command ends with 0, or prints one line that says what was wrong and ends with 2 (bad input), 130 (Ctrl-C),
 143 (SIGTERM) or 129 (SIGHUP).
@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 
 from vfield.cli.commands import COMMANDS, GROUPS
-from vfield.cli.options import guarded
-from vfield.cli.says import say
+from vfield.cli.printing import guarded, say
 from vfield.core.errors import UserError
 
 __all__ = [
@@ -25,6 +25,13 @@ __all__ = [
     "snapshot_main",
     "train_main",
 ]
+
+# Commands that have a script or a caller of their own; they take words, or the process's own.
+train_main = partial(guarded, COMMANDS["train"])
+render_main = partial(guarded, COMMANDS["render"])
+snapshot_main = partial(guarded, COMMANDS["snapshot"])
+evaluate_main = partial(guarded, COMMANDS["evaluate"], json_file=True)
+benchmark_main = partial(guarded, COMMANDS["benchmark"])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -53,28 +60,3 @@ def _usage() -> str:
     lines = [f"  {name:{width}}  {command.about}" for name, command in COMMANDS.items()]
     head = f"usage: vfield {{{','.join(COMMANDS)}}} ..."
     return "\n".join([head, "", *lines, "", "Add --help after a command for its options; vfield --version."])
-
-
-def train_main(argv: Sequence[str] | None = None) -> int:
-    """Fit a field to a clip: `scripts/train.py` and `vfield train`."""
-    return guarded(COMMANDS["train"], argv)
-
-
-def render_main(argv: Sequence[str] | None = None) -> int:
-    """Export a video from a fitted field: `scripts/render.py` and `vfield render`."""
-    return guarded(COMMANDS["render"], argv)
-
-
-def snapshot_main(argv: Sequence[str] | None = None) -> int:
-    """Write one picture of what a fitted field adds: `vfield snapshot`."""
-    return guarded(COMMANDS["snapshot"], argv)
-
-
-def evaluate_main(argv: Sequence[str] | None = None) -> int:
-    """Judge on what was held out, beside peers: `scripts/evaluate.py` and `vfield evaluate`."""
-    return guarded(COMMANDS["evaluate"], argv, json_file=True)
-
-
-def benchmark_main(argv: Sequence[str] | None = None) -> int:
-    """Run the open suite beside peers: `scripts/benchmark.py` and `vfield benchmark`."""
-    return guarded(COMMANDS["benchmark"], argv)

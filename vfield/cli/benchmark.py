@@ -1,40 +1,33 @@
-"""Run the open suite beside what people use today."""
+"""`vfield benchmark`: the open suite beside what people use today."""
 
 from __future__ import annotations
 
+import json
 import math
 import shlex
 import shutil
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from torch import Tensor
+from jsonargparse import ArgumentParser
 
-from vfield.cli import benchmark_forms as forms
-from vfield.cli.options import check_folder, parse
-from vfield.cli.says import say
-from vfield.core.clip import Clip
+from vfield.cli.options import DEVICE, new_parser, option, parse, result_folder, suite_options
+from vfield.cli.printing import say
 from vfield.core.devices import DeviceName
-from vfield.core.drawing import save_png
 from vfield.core.errors import UserError
-from vfield.learn import Config, check_device
 from vfield.learn.config_files import load_config
-from vfield.measure.benchmark.cases import Case, judged_cases
-from vfield.measure.benchmark.results import (
-    PICTURES_NAME,
-    RESULTS_NAME,
-    TABLE_NAME,
-    Conditions,
-    mean_tables,
-    results_document,
-    table,
-    write_results,
-)
 from vfield.measure.benchmark.suite import read_suite
-from vfield.measure.choices import REDUCTIONS, Benchmark, Reduction
-from vfield.measure.evaluation import aligned
+from vfield.measure.choices import BETWEEN, HOLES, REDUCTIONS, SCALE, Benchmark, Reduction
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from vfield.core.clip import Clip
+    from vfield.learn import Config
+    from vfield.measure.benchmark.cases import Case
+    from vfield.measure.benchmark.results import Conditions
 
 Name = TypeVar("Name", bound=str)
 
@@ -42,25 +35,91 @@ _DATA = Path("data")
 _PRESETS = Path("configs")
 
 
-def interpolation(words: list[str]) -> int:
-    """Judge frames in between."""
-    return _judge("interpolation", words)
+@dataclass(frozen=True)
+class Kind:
+    """What tells one benchmark of frames from another.
+
+    Attributes:
+        about: what it judges, for its help.
+        frames: how many of each clip, at most.
+        factors: the default.
+        factor_help: what a factor means.
+        peers: the default.
+        known_peers: all that there are.
+        reductions: the default; None where nothing is reduced.
+        hides_frames: whether a factor says which frames are seen.
+    """
+
+    about: str
+    frames: int
+    factors: list[float] | list[int]
+    factor_help: str
+    peers: list[str]
+    known_peers: Collection[str]
+    reductions: list[Reduction] | None = None
+    hides_frames: bool = True
 
 
-def upscaling(words: list[str]) -> int:
-    """Judge larger frames."""
-    return _judge("upscaling", words)
+KINDS: dict[Benchmark, Kind] = {
+    "interpolation": Kind(
+        about="Judge frames in between",
+        frames=49,
+        factors=[2, 4],
+        factor_help="see every K-th frame, judge on the others",
+        peers=["blend", "minterpolate", "DIS", "RIFE"],
+        known_peers=BETWEEN,
+    ),
+    "upscaling": Kind(
+        about="Judge larger frames",
+        frames=33,
+        factors=[1.5, 2.0, 3.0, 4.0],
+        factor_help="see frames a K-th as high and wide, judge at their own size; any number above 1",
+        peers=["bicubic", "Lanczos", "Real-ESRGAN"],
+        known_peers=SCALE,
+        reductions=["area", "bicubic"],
+        hides_frames=False,
+    ),
+    "space-time": Kind(
+        about="Judge larger frames together with frames in between",
+        frames=33,
+        factors=[2],
+        factor_help="see every K-th frame at a K-th of its height and width, judge on the others at their own size",
+        peers=["minterpolate", "RIFE"],
+        known_peers=BETWEEN,
+        reductions=["area"],
+    ),
+}
+
+# ------------------------------------------------------------------------------------------- frames
 
 
-def space_time(words: list[str]) -> int:
-    """Judge larger frames together with frames in between."""
-    return _judge("space-time", words)
+def frames_parser(name: Benchmark) -> ArgumentParser:
+    """The options of a benchmark of frames in between, of larger ones, or of both."""
+    kind = KINDS[name]
+    parser = new_parser(f"benchmark {name}", f"{kind.about}, from the root of the repository.")
+    suite_options(parser)
+    number, about = int if kind.hides_frames else float, f"{kind.factor_help}, for example 2"
+    option(parser, "--factors", about, number, nargs="+", default=kind.factors, metavar="K")
+    if kind.reductions is not None:
+        about = f"how frames are made smaller, of {', '.join(REDUCTIONS)}, for example area"
+        option(parser, "--reductions", about, str, nargs="+", default=kind.reductions, metavar="HOW")
+    about = "presets in configs/, or files, for example fast"
+    option(parser, "--preset", about, str, nargs="+", default=["balanced"], metavar="NAME")
+    about = f"what else is judged, of {', '.join(kind.known_peers)}, for example {kind.peers[0]}"
+    option(parser, "--peers", about, str, nargs="*", default=kind.peers, metavar="PEER")
+    option(parser, "--device", DEVICE, DeviceName, default="cpu", metavar="NAME")
+    result_folder(parser, f"runs/benchmark-{name}")
+    return parser
 
 
-def _judge(name: Benchmark, words: list[str]) -> int:
-    kind = forms.KINDS[name]
-    parsed = parse(forms.judged(name), words)
-    folder = Path(parsed.out)
+def frames(name: Benchmark, words: list[str]) -> int:
+    """Judge frames in between, larger ones, or both."""
+    parsed = parse(frames_parser(name), words)
+    from vfield.cli.folders import check_result_folder
+    from vfield.measure.benchmark.cases import judged_cases
+    from vfield.measure.benchmark.results import RESULTS_NAME, Conditions
+
+    kind, folder = KINDS[name], Path(parsed.out)
     presets = {word: _preset(word, parsed.device) for word in parsed.preset}
     peers = [_one_of(kind.known_peers, "peers", word) for word in parsed.peers]
     factors = list(dict.fromkeys(parsed.factors))
@@ -68,35 +127,39 @@ def _judge(name: Benchmark, words: list[str]) -> int:
     reductions: list[Reduction] = []
     if kind.reductions is not None:
         reductions = list(dict.fromkeys(_one_of(REDUCTIONS, "reductions", word) for word in parsed.reductions))
-    check_folder(folder, parsed.overwrite, mark=RESULTS_NAME, kept="benchmark")
+    check_result_folder(folder, parsed.overwrite, RESULTS_NAME, "benchmark")
     clips = read_suite(parsed.clips, [_DATA, Path(parsed.clip_folder)], kind.frames)
     for clip_name, clip in clips.items():
         _check_clip(kind, max(factors), clip_name, clip)
     made = judged_cases(name, clips, factors, reductions, presets, peers)
-    command = shlex.join(["python", "scripts/benchmark.py", name, *words])
-    _keep(folder, made, Conditions.here(name, command, parsed.device))
+    _keep_cases(folder, made, Conditions.here(name, _command(name, words), parsed.device))
     return 0
 
 
-def _keep(folder: Path, made: Iterable[tuple[Case, Tensor]], conditions: Conditions) -> None:
+def _keep_cases(folder: Path, made: Iterable[tuple[Case, Tensor]], conditions: Conditions) -> None:
     """Write and print every case as soon as it is there."""
+    from vfield.core.drawing import save_png
+    from vfield.measure.benchmark import results
+    from vfield.measure.evaluation import aligned
+
     cases: list[Case] = []
+    pictures = folder / results.PICTURES_NAME
     folder.mkdir(parents=True, exist_ok=True)
     # Written before the first case, so that the folder is known for what it is however early a run ends.
-    write_results(folder, cases, conditions)
-    shutil.rmtree(folder / PICTURES_NAME, ignore_errors=True)
-    (folder / PICTURES_NAME).mkdir()
+    results.write_results(folder, cases, conditions)
+    shutil.rmtree(pictures, ignore_errors=True)
+    pictures.mkdir()
     for case, picture in made:
         cases.append(case)
-        save_png(picture, folder / PICTURES_NAME / case.picture)
-        write_results(folder, cases, conditions)
-        print(f"\n{case}\n{aligned(table([case]))}", flush=True)
-    parts = [f"\n{title}\n{aligned(cells)}" for title, cells in mean_tables(cases).items()]
-    files = f"{folder / TABLE_NAME}, {folder / RESULTS_NAME} and a picture of each in {folder / PICTURES_NAME}"
-    say("\n".join([*parts, "", files]), {"folder": folder, **results_document(cases, conditions)})
+        save_png(picture, pictures / case.picture)
+        results.write_results(folder, cases, conditions)
+        print(f"\n{case}\n{aligned(results.table([case]))}", flush=True)
+    parts = [f"\n{title}\n{aligned(cells)}" for title, cells in results.mean_tables(cases).items()]
+    files = f"{folder / results.TABLE_NAME}, {folder / results.RESULTS_NAME} and a picture of each in {pictures}"
+    say("\n".join([*parts, "", files]), {"folder": folder, **results.results_document(cases, conditions)})
 
 
-def _check_factors(kind: forms.Kind, factors: Sequence[float]) -> None:
+def _check_factors(kind: Kind, factors: Sequence[float]) -> None:
     if kind.hides_frames and min(factors) < 2:
         raise UserError(f"--factors must be at least 2 (every second frame seen), got {min(factors)}")
     for factor in factors:
@@ -104,14 +167,21 @@ def _check_factors(kind: forms.Kind, factors: Sequence[float]) -> None:
             raise UserError(f"--factors must be more than 1, got {factor:g}")
 
 
-def _check_clip(kind: forms.Kind, most: float, name: str, clip: Clip) -> None:
+def _check_clip(kind: Kind, most: float, name: str, clip: Clip) -> None:
     if kind.hides_frames and len(clip) <= most:
         raise UserError(f"--factors {most} needs at least {most + 1} frames, {name} has {len(clip)}")
     if kind.reductions is not None and round(min(clip.height, clip.width) / most) < 1:
         raise UserError(f"--factors {most:g} leaves nothing of {name}, {clip.width}x{clip.height}")
 
 
+def _command(name: str, words: Sequence[str]) -> str:
+    """The command that repeats a benchmark, which is kept with its figures."""
+    return shlex.join(["python", "scripts/benchmark.py", name, *words])
+
+
 def _preset(word: str, device: DeviceName) -> Config:
+    from vfield.learn import check_device
+
     config = load_config(word if word.endswith((".yaml", ".yml")) else _PRESETS / f"{word}.yaml")
     config = replace(config, training=replace(config.training, device=device))
     check_device(config.training)
@@ -124,3 +194,111 @@ def _one_of(known: Collection[Name], option: str, word: str) -> Name:
         if name.lower() == word.lower():
             return name
     raise UserError(f"--{option} knows {', '.join(known)}, got {word!r}")
+
+
+# ------------------------------------------------------------------------------------------- denoising and inpainting
+
+
+def denoising_parser() -> ArgumentParser:
+    """The options of the benchmark of denoising."""
+    parser = new_parser("benchmark denoising", "Judge denoising, from the root of the repository.")
+    suite_options(parser, frames=9)
+    about = "grey levels of 255 of noise to add, for example 25"
+    option(parser, "--levels", about, float, nargs="+", default=[0, 10, 25, 50], metavar="S")
+    result_folder(parser, "runs/benchmark-denoising")
+    return parser
+
+
+def denoising(words: list[str]) -> int:
+    """Judge, print each figure as it comes and leave all in a folder."""
+    parsed = parse(denoising_parser(), words)
+    from vfield.cli.folders import check_result_folder
+    from vfield.measure.benchmark import denoising as judging
+    from vfield.measure.benchmark.results import RESULTS_NAME, TABLE_NAME, Conditions
+
+    if min(parsed.levels) < 0:
+        raise UserError(f"--levels must not be negative, got {min(parsed.levels):g}")
+    if parsed.frames < 3:
+        raise UserError(f"--frames must be at least 3, got {parsed.frames}")
+    folder = Path(parsed.out)
+    check_result_folder(folder, parsed.overwrite, RESULTS_NAME, "benchmark")
+    clips = read_suite(parsed.clips, [_DATA, Path(parsed.clip_folder)], parsed.frames)
+    conditions = Conditions.here("denoising", _command("denoising", words), "cpu")
+    made = (([row], None) for row in judging.denoising(clips, parsed.levels))
+    files = f"{folder / TABLE_NAME} and {folder / RESULTS_NAME}"
+    _keep_rows(folder, made, judging.denoising_table, conditions, files)
+    return 0
+
+
+def inpainting_parser() -> ArgumentParser:
+    """The options of the benchmark of filled holes."""
+    parser = new_parser("benchmark inpainting", "Judge filled holes, from the root of the repository.")
+    suite_options(parser, frames=25)
+    about = f"kinds of holes, of {', '.join(HOLES)}, for example {next(iter(HOLES))}"
+    option(parser, "--holes", about, str, nargs="+", default=list(HOLES), metavar="KIND")
+    option(parser, "--preset", "a preset in configs/, for example fast", str, default="balanced", metavar="NAME")
+    option(parser, "--device", DEVICE, DeviceName, default="cpu", metavar="NAME")
+    result_folder(parser, "runs/benchmark-inpainting")
+    return parser
+
+
+def inpainting(words: list[str]) -> int:
+    """Judge, print the figures as they come and leave all in a folder."""
+    parsed = parse(inpainting_parser(), words)
+    from vfield.cli.folders import check_result_folder
+    from vfield.measure.benchmark import inpainting as judging
+    from vfield.measure.benchmark.results import PICTURES_NAME, RESULTS_NAME, TABLE_NAME, Conditions
+
+    kinds = [kind for kind in HOLES if kind in parsed.holes]
+    unknown = [word for word in parsed.holes if word not in HOLES]
+    if unknown:
+        raise UserError(f"--holes knows {', '.join(HOLES)}, got {unknown[0]!r}")
+    if parsed.frames < 7:
+        raise UserError(f"--frames must be at least 7, got {parsed.frames}")
+    config = _preset(parsed.preset, parsed.device)
+    folder = Path(parsed.out)
+    check_result_folder(folder, parsed.overwrite, RESULTS_NAME, "benchmark")
+    clips = read_suite(parsed.clips, [_DATA, Path(parsed.clip_folder)], parsed.frames)
+    for name, clip in clips.items():
+        if len(clip) < 7:
+            raise UserError(f"{name} has {len(clip)} frames; the benchmark needs at least 7")
+    conditions = Conditions.here("inpainting", _command("inpainting", words), parsed.device)
+    (folder / PICTURES_NAME).mkdir(parents=True, exist_ok=True)
+    files = f"{folder / TABLE_NAME}, {folder / RESULTS_NAME} and {PICTURES_NAME}"
+    _keep_rows(folder, judging.inpainting(clips, kinds, config), judging.inpainting_table, conditions, files)
+    return 0
+
+
+def _keep_rows(
+    folder: Path,
+    made: Iterable[tuple[list[Any], Tensor | None]],
+    table: Callable[[Sequence[Any]], list[list[str]]],
+    conditions: Conditions,
+    files: str,
+) -> None:
+    """Write and print rows of figures as soon as they are there, each with its picture where it has one."""
+    from vfield.core.drawing import save_png
+    from vfield.core.folders import replaced
+    from vfield.measure.benchmark.results import PICTURES_NAME, RESULTS_NAME, TABLE_NAME
+    from vfield.measure.evaluation import aligned
+
+    rows: list[Any] = []
+    document: dict[str, Any] = {}
+
+    def write() -> None:
+        document.update({**asdict(conditions), "rows": [asdict(row) for row in rows]})
+        texts = {RESULTS_NAME: json.dumps(document, indent=1), TABLE_NAME: aligned(table(rows)) + "\n"}
+        for name, text in texts.items():
+            with replaced(folder / name) as partial:
+                partial.write_text(text, encoding="utf-8")
+
+    folder.mkdir(parents=True, exist_ok=True)
+    # Written before the first case, so that the folder is known for what it is however early a run ends.
+    write()
+    for some, picture in made:
+        rows += some
+        print("\n".join("  ".join(line) for line in table(some)[1:]), flush=True)
+        if picture is not None:
+            save_png(picture, folder / PICTURES_NAME / f"{some[0].clip}-{some[0].holes}.png")
+        write()
+    say(f"\n{aligned(table(rows))}\n\n{files}", {"folder": folder, **document})

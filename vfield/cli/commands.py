@@ -1,40 +1,43 @@
-"""All commands: what is said of them, what they may be told, and where they are done.
+"""All commands: what is said of them, their options, and what does them.
 
-Modules are named and not imported, since those that do the work load torch and more, which takes seconds: whoever asks
-for help, or misspells a word, waits for none of that. A command has a line here, a parser in `vfield.cli.forms`, and a
-module whose function `run` takes it from its words to its exit code.
+A command is a function that makes its parser and one that does its work, side by side in a module. The work imports
+what it needs after its words were parsed: torch and the like take seconds, and whoever asks for help, or misspells a
+word, waits for none of that.
 """
 
 from __future__ import annotations
 
-import importlib
+import argparse
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
-from vfield.cli.options import parse
+from jsonargparse import ArgumentParser
+
+from vfield.cli import benchmark, info, judge, lab, render, run, train
+from vfield.cli.completion import SCRIPTS, Option, Words
+from vfield.cli.options import new_parser, option, parse
+from vfield.cli.printing import say
 from vfield.core.errors import UserError
 
 
 @dataclass(frozen=True)
 class Command:
-    """A command, or a part of one; called with its words it gives the exit code.
+    """A command, or a part of one.
 
     Attributes:
-        about: what `vfield --help` says of it.
-        form: the function that makes its parser, as "module:function" below `vfield.cli`.
-        work: the function that does it, likewise.
+        parser: makes its parser.
+        work: does it, from its words to its exit code.
+        about: what `vfield --help` says of it; that says nothing of parts.
     """
 
-    about: str
-    form: str
-    work: str
+    parser: Callable[[], ArgumentParser]
+    work: Callable[[list[str]], int]
+    about: str = ""
 
     def __call__(self, words: list[str]) -> int:
-        """Do it. What is wrong with the words is said before the work is loaded."""
-        parse(_found(self.form)(), words)
-        code: int = _found(self.work)(words)
-        return code
+        """Do it."""
+        return self.work(words)
 
 
 @dataclass(frozen=True)
@@ -42,14 +45,14 @@ class Group:
     """A command whose first word names a part with options of its own.
 
     Attributes:
-        about: what `vfield --help` says of it.
         name: of the command.
+        about: as of a command.
         asked: what the first word names.
         parts: by their names.
     """
 
-    about: str
     name: str
+    about: str
     asked: str
     parts: Mapping[str, Command]
 
@@ -64,52 +67,105 @@ class Group:
         return self.parts[words[0]](words[1:])
 
 
-def _found(place: str) -> Callable[..., Any]:
-    module, _, name = place.partition(":")
-    found: Callable[..., Any] = getattr(importlib.import_module(f"vfield.cli.{module}"), name)
-    return found
+def completion_parser() -> ArgumentParser:
+    """The options of `vfield completion`."""
+    parser = new_parser(
+        "completion",
+        "Print a script that completes vfield's commands and options. For bash: vfield completion bash > "
+        "~/.local/share/bash-completion/completions/vfield; for fish: vfield completion fish > "
+        "~/.config/fish/completions/vfield.fish; for zsh into a file _vfield in a folder of its fpath. The script "
+        "knows this version's options: print it anew after an update.",
+    )
+    option(parser, "shell", f"{', '.join(SCRIPTS)}, for example bash; required", str)
+    return parser
 
 
-def _command(name: str, about: str) -> Command:
-    return Command(about, f"forms:{name}", f"{name}:run")
+def completion(words: list[str]) -> int:
+    """Print the script of a shell."""
+    shell = parse(completion_parser(), words).shell
+    if shell not in SCRIPTS:
+        raise UserError(f"completion knows {', '.join(SCRIPTS)}, got {shell!r}")
+    top = [Option(["-h", "--help"], "Show help"), Option(["--version"], "Show the version")]
+    known = {"": Words(list(COMMANDS), top)}
+    for name, parser in parsers().items():
+        group = name.partition(" ")[0]
+        if group in GROUPS:
+            known.setdefault(group, Words(GROUPS[group], []))
+        options = [
+            Option(action.option_strings, " ".join(str(action.help).split()[:8]))
+            for action in parser._actions
+            if action.option_strings and action.help != argparse.SUPPRESS
+        ]
+        known[name] = Words(list(SCRIPTS) if name == "completion" else [], options)
+    script = SCRIPTS[shell](known, list(GROUPS))
+    say(script, {"shell": shell, "script": script})
+    return 0
 
-
-_BENCHMARKS = {
-    "interpolation": Command("Judge frames in between.", "benchmark_forms:interpolation", "benchmark:interpolation"),
-    "upscaling": Command("Judge larger frames.", "benchmark_forms:upscaling", "benchmark:upscaling"),
-    "space-time": Command("Judge both together.", "benchmark_forms:space_time", "benchmark:space_time"),
-    "denoising": Command("Judge denoising.", "benchmark_forms:denoising", "benchmark_denoising:run"),
-    "inpainting": Command("Judge filled holes.", "benchmark_forms:inpainting", "benchmark_inpainting:run"),
-}
-_EXPERIMENTS = {
-    "spectral": Command("Spectral bias.", "lab_forms:spectral", "lab_spectral:run"),
-    "ntk": Command("The tangent kernel.", "lab_forms:ntk", "lab_ntk:run"),
-    "conditioning": Command("Ways to steer a decoder.", "lab_forms:conditioning", "lab_races:conditioning"),
-    "latents": Command("Kinds of latents.", "lab_forms:latents", "lab_races:latents"),
-    "adapt": Command("A new clip by its codes alone.", "lab_forms:adapt", "lab_adapt:run"),
-}
 
 COMMANDS: dict[str, Command | Group] = {
-    "run": _command(
-        "run", "Fit a clip and export from it in one go; several clips, or a folder of them, one after the other."
+    "run": Command(
+        *(run.run_parser, run.run),
+        about="Fit a clip and export from it in one go; several clips, or a folder of them, one after the other.",
     ),
-    "info": _command("info", "Say what a video, a picture, or a fitted run holds."),
-    "train": _command("train", "Fit a field to a clip, or one field to several."),
-    "adapt": _command("adapt", "Fit a new clip with what other clips have taught: only its codes are learnt."),
-    "render": _command("render", "Export a video or a picture from a fitted field."),
-    "flow": _command("flow", "Write the motion of a fitted field: optical flow from each instant to the next."),
-    "snapshot": _command("snapshot", "Write one picture of what a fitted field adds."),
-    "view": _command("view", "Open a local page to look at a fitted field."),
-    "evaluate": _command("evaluate", "Judge a fit on what was held out, beside peers."),
-    "compare": _command("compare", "Judge two videos against each other, frame by frame, and show where they differ."),
-    "benchmark": Group("Run the open suite beside what people use today.", "benchmark", "what to judge", _BENCHMARKS),
+    "info": Command(info.info_parser, info.info, "Say what a video, a picture, or a fitted run holds."),
+    "train": Command(train.train_parser, train.train, "Fit a field to a clip, or one field to several."),
+    "adapt": Command(
+        *(train.adapt_parser, train.adapt),
+        about="Fit a new clip with what other clips have taught: only its codes are learnt.",
+    ),
+    "render": Command(render.render_parser, render.render, "Export a video or a picture from a fitted field."),
+    "flow": Command(
+        *(render.flow_parser, render.flow),
+        about="Write the motion of a fitted field: optical flow from each instant to the next.",
+    ),
+    "snapshot": Command(render.snapshot_parser, render.snapshot, "Write one picture of what a fitted field adds."),
+    "view": Command(render.view_parser, render.view, "Open a local page to look at a fitted field."),
+    "evaluate": Command(judge.evaluate_parser, judge.evaluate, "Judge a fit on what was held out, beside peers."),
+    "compare": Command(
+        *(judge.compare_parser, judge.compare),
+        about="Judge two videos against each other, frame by frame, and show where they differ.",
+    ),
+    "benchmark": Group(
+        name="benchmark",
+        about="Run the open suite beside what people use today.",
+        asked="what to judge",
+        parts={
+            **{
+                kind: Command(partial(benchmark.frames_parser, kind), partial(benchmark.frames, kind))
+                for kind in benchmark.KINDS
+            },
+            "denoising": Command(benchmark.denoising_parser, benchmark.denoising),
+            "inpainting": Command(benchmark.inpainting_parser, benchmark.inpainting),
+        },
+    ),
     "lab": Group(
-        "Run experiments that show the theory of neural fields at work.", "lab", "an experiment", _EXPERIMENTS
+        name="lab",
+        about="Run experiments that show the theory of neural fields at work.",
+        asked="an experiment",
+        parts={
+            "spectral": Command(lab.spectral_parser, lab.spectral),
+            "ntk": Command(lab.ntk_parser, lab.ntk),
+            "conditioning": Command(lab.conditioning_parser, lab.conditioning),
+            "latents": Command(lab.latents_parser, lab.latents),
+            "adapt": Command(lab.adapt_parser, lab.adapt),
+        },
     ),
-    "completion": _command("completion", "Print a script that completes vfield's commands and options in a shell."),
+    "completion": Command(
+        *(completion_parser, completion),
+        about="Print a script that completes vfield's commands and options in a shell.",
+    ),
 }
 
 # Names of the parts of those that have any.
-GROUPS: dict[str, list[str]] = {
-    name: list(command.parts) for name, command in COMMANDS.items() if isinstance(command, Group)
-}
+GROUPS = {name: list(command.parts) for name, command in COMMANDS.items() if isinstance(command, Group)}
+
+
+def parsers() -> dict[str, ArgumentParser]:
+    """The parser of every command and of every part of one, by the words that name it."""
+    found = {}
+    for name, command in COMMANDS.items():
+        if isinstance(command, Command):
+            found[name] = command.parser()
+        else:
+            found |= {f"{name} {part}": of.parser() for part, of in command.parts.items()}
+    return found

@@ -1,17 +1,10 @@
-"""Print a script that completes vfield's commands and options in a shell."""
+"""Scripts that complete vfield's commands and options in a shell."""
 
 from __future__ import annotations
 
-import argparse
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
-
-from vfield.cli import forms
-from vfield.cli.commands import COMMANDS, GROUPS, Command, Group
-from vfield.cli.options import parse, parser_of
-from vfield.cli.says import say
-from vfield.core.errors import UserError
 
 
 class Option(NamedTuple):
@@ -36,34 +29,6 @@ class Words(NamedTuple):
     def all(self) -> list[str]:
         """All of them."""
         return [*self.parts, *(name for option in self.options for name in option.names)]
-
-
-def run(words: list[str]) -> int:
-    """Print the script of a shell."""
-    shell = parse(forms.completion(), words).shell
-    if shell not in SCRIPTS:
-        raise UserError(f"completion knows {', '.join(SCRIPTS)}, got {shell!r}")
-    script = SCRIPTS[shell](_known(COMMANDS, GROUPS), list(GROUPS))
-    say(script, {"shell": shell, "script": script})
-    return 0
-
-
-def _known(commands: Mapping[str, Command | Group], groups: Mapping[str, Sequence[str]]) -> dict[str, Words]:
-    """What may follow each command and each part of one, by the words that name it; "" names none."""
-    top = [Option(["-h", "--help"], "Show help"), Option(["--version"], "Show the version")]
-    known = {"": Words(list(commands), top)}
-    for name, command in commands.items():
-        if name in groups:
-            known[name] = Words(groups[name], [])
-        for part in groups.get(name, [""]):
-            parser = parser_of(command, [part] if part else [])
-            options = [
-                Option(action.option_strings, " ".join(str(action.help).split()[:8]))
-                for action in parser._actions
-                if action.option_strings and action.help != argparse.SUPPRESS
-            ]
-            known[f"{name} {part}".strip()] = Words(list(SCRIPTS) if name == "completion" else [], options)
-    return known
 
 
 def _cases(known: Mapping[str, Words], setting: Callable[[str], str]) -> str:

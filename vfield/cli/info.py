@@ -1,29 +1,41 @@
-"""Say what a video, a picture, or a fitted run holds."""
+"""`vfield info`: what a video, a picture, or a fitted run holds."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from vfield.cli import forms
-from vfield.cli.options import parse, run_of
-from vfield.cli.says import say
+from jsonargparse import ArgumentParser
+
+from vfield.cli.options import flag, new_parser, parse, run_of, run_options
+from vfield.cli.printing import say
 from vfield.core.printable import printable
-from vfield.video_io import FileDetails, inspect_file, told_jumps
+
+if TYPE_CHECKING:
+    from vfield.video_io import FileDetails
 
 
-def run(words: list[str]) -> int:
+def info_parser() -> ArgumentParser:
+    """The options of `vfield info`."""
+    parser = new_parser("info", "Say what a video, a picture or a fitted run holds, and what vfield makes of it.")
+    run_options(parser, "a video, picture, run folder or field file", "clip.mp4")
+    flag(parser, "--cuts", "find scene cuts, too: decodes the whole clip")
+    return parser
+
+
+def info(words: list[str]) -> int:
     """Look at the file or the run, and say what it is."""
-    parsed = parse(forms.info(), words)
+    parsed = parse(info_parser(), words)
     path = Path(run_of(parsed))
     if path.is_dir() or path.suffix == ".safetensors":
-        from vfield.cli import info_runs  # loads torch, which a file is looked at without
-
-        report = info_runs.report_of(path, parsed.source)
-        say("\n\n".join(_lines(info_runs.told(one)) for one in report.get("runs", [report])), report)
+        report = _report_of_runs(path, parsed.source)
+        say("\n\n".join(_lines(_told_of_run(one)) for one in report.get("runs", [report])), report)
         return 0
+    from vfield.video_io import inspect_file
+
     details = inspect_file(path)
     cuts = _cuts(path) if parsed.cuts else None
     say(_lines(_told_of_file(path, details, cuts)), _of_file(path, details, cuts))
@@ -40,7 +52,7 @@ def _lines(told: Mapping[str, str]) -> str:
 
 def _cuts(path: Path) -> list[Fraction]:
     """Seconds from the first frame at which another scene begins."""
-    from vfield.prepare.shots import shots_of  # these load torch
+    from vfield.prepare.shots import shots_of
     from vfield.video_io import scan_clip
 
     scan = scan_clip(path, shots_of)
@@ -83,6 +95,8 @@ def _of_file(path: Path, details: FileDetails, cuts: list[Fraction] | None) -> d
 
 
 def _told_of_file(path: Path, details: FileDetails, cuts: list[Fraction] | None) -> dict[str, str]:
+    from vfield.video_io import told_jumps
+
     info, times, color = details.info, details.timestamps, details.color
     picture = times.frames <= 1 and info.duration_seconds is None
     declared = info.frame_count not in (None, times.frames)
@@ -142,3 +156,67 @@ def _told_of_hdr(details: FileDetails) -> str:
         light = color.content_light
         told.append(f"at most {light.most} cd/m2, {light.most_average} as the mean of a frame")
     return ", ".join(told)
+
+
+# ------------------------------------------------------------------------------------------- runs
+
+
+def _report_of_runs(path: Path, source: str | None) -> dict[str, Any]:
+    """What a field file or run folder holds; of a run of several clips, what each of them does."""
+    from vfield.field.checkpoint import FIELD_NAME, clip_folders
+
+    several = clip_folders(path) if path.is_dir() and not (path / FIELD_NAME).is_file() else []
+    if several:
+        return {"kind": "runs", "runs": [_report_of_run(folder, source) for folder in several]}
+    return {"kind": "run", **_report_of_run(path, source)}
+
+
+def _report_of_run(path: Path, source: str | None) -> dict[str, Any]:
+    from vfield.cli.sources import RUN_NAME, recorded_source
+    from vfield.field.checkpoint import FIELD_NAME, load_field
+    from vfield.learn.config_files import CONFIG_NAME, differences, load_config
+
+    folder = path if path.is_dir() else path.parent
+    file = path / FIELD_NAME if path.is_dir() else path
+    saved = load_field(file, source=source)
+    facts = saved.facts
+    top = next((place for place in (folder, folder.parent) if (place / CONFIG_NAME).is_file()), None)
+    return {
+        "path": path,
+        "file_bytes": file.stat().st_size,
+        "parameters": sum(parameter.numel() for parameter in saved.field.parameters()),
+        "source": facts.source,
+        "made_from": asdict(recorded_source(top)) if top is not None and (top / RUN_NAME).is_file() else None,
+        "frames": len(facts.pts_seconds),
+        "width": facts.width,
+        "height": facts.height,
+        "frame_rate": facts.frame_rate,
+        "start_seconds": facts.pts_seconds[0],
+        "end_seconds": facts.end_seconds,
+        "pixel_aspect": facts.pixel_aspect,
+        "colour": facts.color,
+        "alpha": facts.has_alpha,
+        "shots": len(saved.field.timeline.shots),
+        "expected_psnr": None if saved.expectation is None else saved.expectation.psnr,
+        "warning": None if saved.expectation is None else saved.expectation.warning,
+        "config_differences": None if top is None else differences(load_config(top / CONFIG_NAME)),
+    }
+
+
+def _told_of_run(report: dict[str, Any]) -> dict[str, str]:
+    """What a report says, in names and values."""
+    changed = report["config_differences"]
+    lasting = float(report["end_seconds"] - report["start_seconds"])
+    shots = f"{report['shots']} {'shot' if report['shots'] == 1 else 'shots'}"
+    alpha = ", with alpha" if report["alpha"] else ""
+    return {
+        "run": f"{report['path']}, {report['file_bytes'] / 1e6:.2f} MB, {report['parameters']} parameters",
+        "clip": report["source"] or "made in memory",
+        "frames": f"{report['frames']} of {report['width']}x{report['height']}, {float(report['frame_rate']):g} "
+        f"a second, {lasting:.3f} s, {shots}{alpha}",
+        "expected": "" if report["expected_psnr"] is None else f"PSNR {report['expected_psnr']:.1f} dB in between",
+        "warning": report["warning"] or "",
+        "config": ""
+        if changed is None
+        else ", ".join(f"{name} {value}" for name, value in changed.items()) or "the defaults",
+    }

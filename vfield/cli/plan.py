@@ -6,15 +6,14 @@ import time
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from vfield.cli.says import say
+from vfield.cli.printing import say
 from vfield.cli.sources import Source
 from vfield.cli.values import parse_size
 from vfield.core.clip import Clip, ClipFacts
 from vfield.core.devices import usable_device
 from vfield.core.errors import UserError
-from vfield.field.checkpoint import SavedField
 from vfield.field.render import render
 from vfield.learn import Config
 from vfield.learn.start import start_field
@@ -24,18 +23,6 @@ from vfield.video_io import inspect_file, read_clip
 
 # Of the clip, that are read to see how long things take; and of the result, that are made.
 _READ_FRAMES, _MADE_FRAMES = 6, 3
-
-
-class _Tried(NamedTuple):
-    """What a handful of frames took.
-
-    Attributes:
-        clip: the frames.
-        read_seconds: to read one of them.
-    """
-
-    clip: Clip
-    read_seconds: float
 
 
 def show_plan(source: Source, config: Config, folder: Path, wanted: tuple[str, ExportConfig] | None = None) -> int:
@@ -48,16 +35,23 @@ def show_plan(source: Source, config: Config, folder: Path, wanted: tuple[str, E
         config: of the fit.
         folder: of the run.
         wanted: where an export goes, and what it is to be; None for none.
-
-    Raises:
-        UserError: when the clip, the config or the export is no good.
     """
     if not isinstance(source.video, str):
         raise UserError(f"--dry-run is for one clip, got {len(source.video)}")
-    tried = _try(source)
-    facts = _facts_of(source, tried.clip)
+    path, start, end = source.part(source.video)
+    began = time.monotonic()
+    clip = read_clip(
+        path,
+        start_seconds=start,
+        end_seconds=end,
+        size=None if source.size is None else parse_size(source.size),
+        deinterlace=source.deinterlace,
+        max_frames=_READ_FRAMES,
+    )
+    read_seconds = (time.monotonic() - began) / len(clip)
+    facts = _facts_of_all(path, start, end, clip)
     frames = len(facts.pts_seconds)
-    looked_seconds = frames * tried.read_seconds
+    looked_seconds = frames * read_seconds
     learning = f"{config.training.steps} steps" if config.training.steps is not None else "as long as it may"
     lines = [
         f"clip:   about {frames} frames of {facts.width}x{facts.height}, looked through in about "
@@ -67,7 +61,7 @@ def show_plan(source: Source, config: Config, folder: Path, wanted: tuple[str, E
     report: dict[str, Any] = {"run": folder, "frames": frames, "scan_seconds": looked_seconds, "export": None}
     if wanted is not None:
         prepared = prepare_export(config.kept(facts), *wanted)
-        seconds = _render_seconds(tried.clip, config, prepared)
+        seconds = _render_seconds(clip, config, prepared)
         made, (height, width) = len(prepared.plan.output_seconds), prepared.size
         lasts = prepared.plan.edges_seconds[-1]
         lines.append(
@@ -79,29 +73,9 @@ def show_plan(source: Source, config: Config, folder: Path, wanted: tuple[str, E
     return 0
 
 
-def _try(source: Source) -> _Tried:
-    """The first frames of a clip, and how long one takes to be read."""
-    assert isinstance(source.video, str)
-    path, start, end = source.part(source.video)
-    size = None if source.size is None else parse_size(source.size)
-    began = time.monotonic()
-    clip = read_clip(
-        *(path,),
-        start_seconds=start,
-        end_seconds=end,
-        size=size,
-        deinterlace=source.deinterlace,
-        max_frames=_READ_FRAMES,
-    )
-    return _Tried(clip, (time.monotonic() - began) / len(clip))
-
-
-def _facts_of(source: Source, clip: Clip) -> ClipFacts:
+def _facts_of_all(path: str, start: float | None, end: float | None, clip: Clip) -> ClipFacts:
     """The facts of all of a clip, taken for one of even times: what its header says, and its first frames."""
-    assert isinstance(source.video, str)
-    path, start, end = source.part(source.video)
-    details = inspect_file(path)
-    rate = clip.frame_rate
+    details, rate = inspect_file(path), clip.frame_rate
     lasts = Fraction(details.timestamps.frames) / details.info.frame_rate
     until = lasts if end is None else min(lasts, Fraction(end))
     count = max(len(clip), round((until - Fraction(start or 0)) * rate))
@@ -114,11 +88,10 @@ def _render_seconds(clip: Clip, config: Config, prepared: PreparedExport) -> flo
     """How long all frames of an export take, by some of them from a field that has learnt nothing."""
     device = usable_device(config.training.device)
     field = start_field(clip, config.field, config.flow, config.training.seed, rehearse=False).field.to(device).eval()
-    saved = SavedField(field, clip.facts)
     last = float(clip.pts_seconds[-1] - clip.pts_seconds[0])
     instants = [last * (number + 1) / (_MADE_FRAMES + 1) for number in range(_MADE_FRAMES)]
     began = time.monotonic()
-    for _ in render(saved.field, prepared.size, instants, region=prepared.region, device=device):
+    for _ in render(field, prepared.size, instants, region=prepared.region, device=device):
         pass
     return (time.monotonic() - began) / _MADE_FRAMES * len(prepared.plan.output_seconds)
 

@@ -8,7 +8,7 @@ import logging
 import math
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -18,7 +18,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from vfield.cli.values import parse_size
-from vfield.core.clip import Clip
+from vfield.core.clip import Clip, ClipFacts
 from vfield.core.errors import UserError
 from vfield.core.folders import LOCK_NAME
 from vfield.core.json_files import read_json, record
@@ -32,6 +32,7 @@ from vfield.output.config import Picture
 from vfield.prepare.masks import with_mask
 from vfield.prepare.opening import SCAN_NAME, open_clip
 from vfield.prepare.scan import Scan
+from vfield.show.view.source import SourceFrames, frames_of_clip
 from vfield.video_io import Deinterlacing, clips_in, probe
 
 RUN_NAME = "run.json"
@@ -44,7 +45,6 @@ _FRAGMENT = re.compile(r"(?P<path>.+)#t=(?P<start>\d+(\.\d+)?)?(,(?P<end>\d+(\.\
 # Names in a run folder that no clip may take.
 _TAKEN = {"config.yaml", "field.safetensors", "resume.safetensors", "exports", "tensorboard"}
 _TAKEN |= {RUN_NAME, SCAN_NAME, LOCK_NAME, *SUMMARY_NAMES}
-
 
 # Options of a command that say what is learnt from; `--mask` is not one of every command's.
 SOURCE_OPTIONS = ("video", "start", "end", "size", "holdout", "mask", "deinterlace")
@@ -111,11 +111,7 @@ class Source:
         return replace(self, digest=sha.hexdigest())
 
     def read(self, folder: Path | None = None) -> Seen:
-        """Look through the one clip, and at what its mask leaves of it.
-
-        Args:
-            folder: of the run, which may have kept what was found before; None for none.
-        """
+        """Look through the one clip, and at what its mask leaves; `folder` of the run may hold an earlier look."""
         if self.mask is not None and self.holdout is not None:
             raise UserError("--mask and --holdout cannot go together: what is hidden of held-out frames has no truth")
         assert isinstance(self.video, str)
@@ -152,20 +148,16 @@ class Source:
         return probe(self.part(self.video)[0]) if self.size is None else PictureSize(*parse_size(self.size))
 
     def read_all(self, folder: Path | None = None) -> dict[str, Seen]:
-        """Look through the clips of a run, each by its name there; `folder` is as in `read`, for one clip."""
+        """As `read`, of each clip of a run, by its name there."""
         videos = [self.video] if isinstance(self.video, str) else self.video
         if self.mask is not None and len(videos) > 1:
             raise UserError(f"--mask is for one clip, got {len(videos)}; fit the masked clip alone, or adapt to it")
-        names = clip_names(videos)
+        names = _numbered([as_text(file_of(video).stem) for video in videos], _TAKEN)
         kept = folder if len(videos) == 1 else None
         return {name: replace(self, video=video).read(kept) for name, video in zip(names, videos, strict=True)}
 
     def part(self, video: str) -> tuple[str, float | None, float | None]:
-        """A file, and from when to when it is read.
-
-        Raises:
-            UserError: when the part is said twice, or is no part of any clip.
-        """
+        """A file, and from when to when it is read; a UserError when that is said twice, or is no part of any clip."""
         path, start, end = video, self.start, self.end
         found = _FRAGMENT.fullmatch(video)
         if found is not None and not Path(video).exists():
@@ -198,48 +190,51 @@ def source_of(parsed: Namespace, adapted: str | None = None) -> Source:
 
 
 def recorded_source(folder: Path) -> Source:
-    """The source that was kept with a run.
-
-    Raises:
-        UserError: when its record is damaged.
-    """
+    """The source that was kept with a run; a UserError when its record is damaged."""
     try:
         return record(Source, read_json(folder / RUN_NAME, "record"), RUN_NAME)
     except UserError as error:
         raise UserError(f"{folder / RUN_NAME} is damaged ({error}); start anew with --overwrite") from error
 
 
+def clip_frames(folder: Path, facts: ClipFacts) -> SourceFrames:
+    """The frames of the clip that a run was fitted to; a UserError when it names none, or one that is gone."""
+    nothing = "no source to show: the field holds no frames, and"
+    top = folder if (folder / RUN_NAME).is_file() else folder.parent
+    if not (top / RUN_NAME).is_file():
+        raise UserError(f"{nothing} {folder} has no {RUN_NAME} to name the clip")
+    try:
+        clips = recorded_source(top).read_all()
+        # A run of several clips has a folder for each.
+        seen = next(iter(clips.values())) if len(clips) == 1 else clips[folder.name]
+        return frames_of_clip(seen.observed, facts.pts_seconds[0])
+    except UserError as error:
+        raise UserError(f"{nothing} its clip cannot be read: {error}") from error
+
+
 def expanded(videos: Sequence[str]) -> str | list[str]:
     """The clips that were named, folders replaced by the clips in them: the one, or a list of several.
 
-    What else a folder holds is named in the log.
-
-    Raises:
-        UserError: when a folder holds no clip, or cannot be read.
+    What else a folder holds is named in the log. A folder that holds no clip, or cannot be read, is a UserError.
     """
     found: list[str] = []
     for video in videos:
-        if not Path(video).is_dir():
-            found.append(video)
-            continue
-        try:
-            inside = clips_in(Path(video))
-        except OSError as error:
-            raise UserError(f"cannot read folder {video}: {error.strerror}; name the clips") from error
-        others = ", ".join(inside.left_out[:_NAMED])
-        if len(inside.left_out) > _NAMED:
-            others += f" and {len(inside.left_out) - _NAMED} more"
-        if not inside.clips:
-            raise UserError(f"{video} is a folder without clips{others and f', only {others}'}; name a video file")
-        if others:
-            _LOG.warning("of folder %s this is no video, and left out: %s", video, others)
-        found += map(str, inside.clips)
+        found += _clips_in(video) if Path(video).is_dir() else [video]
     return found[0] if len(found) == 1 else found
 
 
-def clip_names(videos: Sequence[str]) -> list[str]:
-    """A name for each clip of a run, after its file: different ones, also where case does not count."""
-    return _numbered([as_text(file_of(video).stem) for video in videos], _TAKEN)
+def _clips_in(folder: str) -> list[str]:
+    try:
+        inside = clips_in(Path(folder))
+    except OSError as error:
+        raise UserError(f"cannot read folder {folder}: {error.strerror}; name the clips") from error
+    others, more = ", ".join(inside.left_out[:_NAMED]), len(inside.left_out) - _NAMED
+    others += f" and {more} more" if more > 0 else ""
+    if not inside.clips:
+        raise UserError(f"{folder} is a folder without clips{others and f', only {others}'}; name a video file")
+    if others:
+        _LOG.warning("of folder %s this is no video, and left out: %s", folder, others)
+    return [str(clip) for clip in inside.clips]
 
 
 def names_apart(videos: Sequence[str]) -> list[str]:
@@ -250,7 +245,7 @@ def names_apart(videos: Sequence[str]) -> list[str]:
     files = [Path(as_text(str(file_of(video)))) for video in videos]
     count = Counter(file.stem.casefold() for file in files)
     wished = [f.stem if count[f.stem.casefold()] == 1 else f"{f.stem}-{f.suffix.removeprefix('.')}" for f in files]
-    return _numbered(wished, ())
+    return _numbered(wished, set())
 
 
 def file_of(video: str) -> Path:
@@ -259,15 +254,14 @@ def file_of(video: str) -> Path:
     return Path(video if found is None or Path(video).exists() else found["path"])
 
 
-def _numbered(wished: Sequence[str], reserved: Collection[str]) -> list[str]:
+def _numbered(wished: Sequence[str], taken: Set[str]) -> list[str]:
     """Different names, also where case does not count: a number after those that are taken."""
     names: list[str] = []
-    taken = set(reserved)
     for stem in wished:
         name, number = stem, 1
         while name.casefold() in taken:
             number += 1
             name = f"{stem}-{number}"
-        taken.add(name.casefold())
+        taken = {*taken, name.casefold()}
         names.append(name)
     return names

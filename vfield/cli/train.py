@@ -1,30 +1,39 @@
-"""Fit a field to a clip, or one field to several."""
+"""`vfield train`: one field for a clip, or for several together; `vfield adapt`: a new clip with what those taught."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import Namespace
+from jsonargparse import ArgumentParser, Namespace
 
-from vfield.cli import forms
-from vfield.cli.options import config_of, is_main_process, parse, run_folder
-from vfield.cli.outcomes import conclude, exit_code, report
-from vfield.cli.places import is_begun_at_most, run_held
-from vfield.cli.plan import show_plan
-from vfield.cli.sources import RUN_NAME, SOURCE_OPTIONS, Seen, Source, expanded, recorded_source, source_of
+from vfield.cli.options import config_of, fit_options, flag, mask_option, new_parser, option, parse, source_options
 from vfield.core.errors import UserError
-from vfield.core.memory import meter
-from vfield.learn import RESUME_NAME, Config, FitResult, check_device, fit, fit_many
-from vfield.learn.config_files import CONFIG_NAME, config_from_values, config_text, load_values
-from vfield.prepare.opening import SCAN_NAME
+from vfield.learn.config_files import CONFIG_NAME, config_from_values, load_values
 
 
-def run(words: list[str]) -> int:
+def train_parser() -> ArgumentParser:
+    """The options of `vfield train`."""
+    parser = new_parser("train", "Fit a neural field to a video clip.")
+    source_options(parser, "video", several=True)
+    mask_option(parser)
+    flag(parser, "--resume", "go on from the last save in --out")
+    flag(parser, "--dry-run", "say what the fit will be, and end, writing nothing")
+    fit_options(parser)
+    return parser
+
+
+def train(words: list[str]) -> int:
     """Fit, save, and say what was reached on frames held out."""
-    parser = forms.train()
+    parser = train_parser()
     parsed = parse(parser, words)
+    from vfield.cli.fits import fit_source, say_fitted
+    from vfield.cli.folders import run_folder, run_held
+    from vfield.cli.plan import show_plan
+    from vfield.cli.sources import SOURCE_OPTIONS, expanded, recorded_source, source_of
+    from vfield.core.memory import meter
+    from vfield.learn import check_device
+
     if parsed.video is not None:
         parsed.video = expanded(parsed.video)
     if parsed.resume:
@@ -43,55 +52,18 @@ def run(words: list[str]) -> int:
         raise UserError("no clip given; add --video clip.mp4")
     else:
         source = source_of(parsed)
-        folder = run_folder(parsed, source.video)
+        folder = run_folder(parsed.out, source.video)
     config = config_of(parsed)
     check_device(config.training)
     if parsed.dry_run:
         if parsed.resume:
             raise UserError("--dry-run and --resume contradict each other; leave one out")
         return show_plan(source, config, folder)
-    main, also = is_main_process(), "--resume to go on or "
-    with run_held(folder, is_main=main, resume=parsed.resume, overwrite=parsed.overwrite, also=also):
-        with meter() as peak_megabytes:
-            clips = source.read_all(folder)
-            results = fit_source(source, clips, config, folder, resume=parsed.resume)
-            megabytes = peak_megabytes()
-        fitted = conclude(source, clips, config, results, folder, megabytes)
-    report(fitted, folder, go_on=f"vfield train --resume --out {folder}")
-    return exit_code(results)
-
-
-def fit_source(
-    source: Source, clips: Mapping[str, Seen], config: Config, folder: Path, *, resume: bool
-) -> dict[str, FitResult]:
-    """Fit one field to a clip, or to several together, and keep it.
-
-    Args:
-        source: which clips they are; kept with the run.
-        clips: what was read, by the clips' names.
-        config: of the fit.
-        folder: of the run.
-        resume: go on from the last save, where there is one.
-    """
-    records = {CONFIG_NAME: config_text(config), RUN_NAME: source.with_digest().text()}
-    # A run that was stopped before its first save has nothing to lose by starting again.
-    resume = resume and (folder / RESUME_NAME).is_file()
-    if isinstance(source.video, str):
-        ((name, seen),) = clips.items()
-        records |= {} if seen.kept is None else {SCAN_NAME: seen.kept}
-        fitted = fit(
-            *(seen.observed, config),
-            scan=seen.scan,
-            out=folder,
-            records=records,
-            held_out=seen.held_out,
-            resume=resume,
-        )
-        return {name: fitted}
-    observed = {name: seen.observed for name, seen in clips.items()}
-    held_out = {name: seen.held_out for name, seen in clips.items()}
-    scans = {name: seen.scan for name, seen in clips.items() if seen.scan is not None}
-    return fit_many(observed, config, scans=scans, out=folder, records=records, held_out=held_out, resume=resume)
+    also = "--resume to go on or "
+    with run_held(folder, parsed.overwrite, resume=parsed.resume, also=also), meter() as peak_megabytes:
+        clips = source.read_all(folder)
+        fitted = fit_source(source, clips, config, folder, peak_megabytes, resume=parsed.resume)
+    return say_fitted(fitted, folder, go_on=f"vfield train --resume --out {folder}")
 
 
 def _recorded_values(path: Path) -> dict[str, Any]:
@@ -105,13 +77,80 @@ def _recorded_values(path: Path) -> dict[str, Any]:
 
 
 def _resumable(parsed: Namespace) -> Path:
+    from vfield.cli.folders import is_begun_at_most, run_folder
+    from vfield.cli.sources import RUN_NAME
+
     if parsed.overwrite:
         raise UserError("--resume and --overwrite contradict each other; choose one")
     if parsed.out is None and parsed.video is None:
         raise UserError("--resume needs --out DIR, the run to go on with")
-    folder = run_folder(parsed, parsed.video or "")
+    folder = run_folder(parsed.out, parsed.video or "")
     for name in (CONFIG_NAME, RUN_NAME):
         if not (folder / name).is_file():
             anew = "without --resume" if not folder.is_dir() or is_begun_at_most(folder) else "anew with --overwrite"
             raise UserError(f"{folder} cannot be resumed: it has no {name}; start {anew}")
     return folder
+
+
+def adapt_parser() -> ArgumentParser:
+    """The options of `vfield adapt`."""
+    parser = new_parser(
+        "adapt",
+        "Fit a new clip by its codes alone, with the decoder and whatever else a run's clips share held. The run's own "
+        "config is the default, its steps divided by the number of its clips.",
+    )
+    about = "run folder of one clip or several, or field file, to take the rest from, for example runs/many; required"
+    option(parser, "run", about, str)
+    source_options(parser, "video")
+    mask_option(parser)
+    flag(parser, "--tune", "let what is shared learn, too, at a tenth of the rate")
+    fit_options(parser)
+    return parser
+
+
+def adapt(words: list[str]) -> int:
+    """Adapt, save, and say what was reached on frames held out."""
+    parser = adapt_parser()
+    parsed = parse(parser, words)
+    from vfield.cli.fits import fit_source, say_fitted
+    from vfield.cli.folders import run_folder, run_held
+    from vfield.cli.sources import source_of
+    from vfield.core.memory import meter
+    from vfield.field.checkpoint import load_field
+    from vfield.learn import check_device
+
+    if parsed.video is None:
+        raise UserError("no clip given; add --video new.mp4")
+    fields = fields_of(Path(parsed.run))
+    parser.set_defaults(run_values(Path(parsed.run), len(fields)))
+    parsed = parse(parser, words)
+    config = config_of(parsed)
+    check_device(config.training)
+    shared = load_field(fields[0]).field
+    if config.field != shared.config:
+        raise UserError(f"the field's parts are those of {parsed.run}; leave out --config and options of --field")
+    source = source_of(parsed, adapted=parsed.run)
+    folder = run_folder(parsed.out, parsed.video)
+    with run_held(folder, parsed.overwrite), meter() as peak_megabytes:
+        clips = source.read_all()
+        fitted = fit_source(source, clips, config, folder, peak_megabytes, shared=shared, tune=parsed.tune)
+    return say_fitted(fitted, folder, go_on="the same command with --overwrite, from the beginning")
+
+
+def fields_of(path: Path) -> list[Path]:
+    """The field of a run, or those of a run of several clips."""
+    from vfield.field.checkpoint import clip_folders
+
+    return (clip_folders(path) if path.is_dir() else []) or [path]
+
+
+def run_values(path: Path, clips: int) -> dict[str, dict[str, object]]:
+    """The values of a run's config, for one of its clips; none where there is no config."""
+    for folder in (path, path.parent):
+        if (folder / CONFIG_NAME).is_file():
+            values = load_values(folder / CONFIG_NAME)
+            training = values.get("training", {})
+            if training.get("steps") is not None:
+                training["steps"] = -(-training["steps"] // clips)
+            return values
+    return {}

@@ -1,4 +1,4 @@
-"""What people type: sizes, rates and crops."""
+"""What people type: sizes, rates, crops and numbers. What is none of its kind is a UserError."""
 
 from __future__ import annotations
 
@@ -22,11 +22,7 @@ _LARGEST_TEXT = 1 << 20  # bytes: tens of thousands of pairs
 
 
 def parse_size(text: str) -> tuple[int, int]:
-    """(height, width) from "WIDTHxHEIGHT".
-
-    Raises:
-        UserError: when the text is not that.
-    """
+    """(height, width) from "WIDTHxHEIGHT"."""
     found = re.fullmatch(r"\s*(\d{1,9})\s*[xX]\s*(\d{1,9})\s*", text)
     if found is None:
         raise UserError(f"size must be WIDTHxHEIGHT, like 1280x720, got {brief(text)}")
@@ -39,9 +35,6 @@ def parse_rate(text: str) -> Fraction:
     """An exact rate from "30000/1001", "23.976" or "60".
 
     The rounded names of the NTSC rates stand for the rates themselves: 23.976 (or 23.98) is 24000/1001.
-
-    Raises:
-        UserError: when the text is not a positive number.
     """
     found = re.fullmatch(r"\s*(\d{1,9}(?:\.\d{1,9})?|\.\d{1,9}|\d{1,9}/\d{1,9})\s*", text)
     if found is None or ("/" in text and int(found[1].split("/")[1]) == 0) or Fraction(found[1]) == 0:
@@ -55,11 +48,7 @@ def parse_rate(text: str) -> Fraction:
 
 
 def parse_crop(text: str) -> tuple[Fraction, Fraction, Fraction, Fraction]:
-    """(x, y, width, height) in source pixels from "X,Y,WIDTH,HEIGHT".
-
-    Raises:
-        UserError: when the text is not four numbers.
-    """
+    """(x, y, width, height) in source pixels from "X,Y,WIDTH,HEIGHT"."""
     parts = [part.strip() for part in text.split(",")]
     if len(parts) != 4 or not all(re.fullmatch(r"\d{1,9}(\.\d{1,9})?|\.\d{1,9}", part) for part in parts):
         raise UserError(f"crop must be X,Y,WIDTH,HEIGHT in source pixels, like 100,50,640,360, got {brief(text)}")
@@ -76,11 +65,7 @@ def exact_number(name: str, text: str) -> Fraction:
 
 
 def parse_output_rate(text: str) -> Fraction | Literal["source"]:
-    """A rate as for `parse_rate`, or the word "source".
-
-    Raises:
-        UserError: when the text is neither.
-    """
+    """A rate as for `parse_rate`, or the word "source"."""
     return "source" if text.strip() == "source" else parse_rate(text)
 
 
@@ -88,9 +73,6 @@ def parse_speed_curve(text: str) -> SpeedCurve:
     """A curve from "0:0, 1:1, 4:2" (seconds of the output : seconds of the clip), or from a file of such pairs.
 
     In a file, pairs may also stand on lines of their own, and what follows a # is left out.
-
-    Raises:
-        UserError: when there is no such file, or the pairs are none.
     """
     if not text.strip():
         raise UserError(f"a speed curve must be pairs like 0:0,1:1,4:2, or a file of such, got {brief(text)}")
@@ -156,8 +138,7 @@ _FILES = ("run", "input", "output", "out", "clips", "video", "clip", "first", "s
 def check_words(parsed: Namespace) -> None:
     """Refuse words that no command could make sense of, before any is begun: loading what does the work takes seconds.
 
-    Raises:
-        UserError: when a value is none of its kind, or a number out of its range.
+    That is values that are none of their kind, and numbers out of their range.
     """
     values = vars(parsed)
     for name, allowed in NUMBERS.items():

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from jsonargparse import Namespace
 
-from vfield.cli.options import check_contents
+from vfield.cli.printing import is_main_process
 from vfield.cli.sources import RUN_NAME, file_of
 from vfield.core.errors import UserError
 from vfield.core.folders import held, is_own_name
+from vfield.core.printable import as_text
 from vfield.learn.config_files import CONFIG_NAME
 from vfield.learn.kept import is_kept_name
 from vfield.learn.run import EVENTS_NAME
@@ -22,6 +24,12 @@ from vfield.prepare.opening import SCAN_NAME
 _RECORDS = {CONFIG_NAME, RUN_NAME}
 # What else a run has without a field: its own names, which nothing else may have.
 _BESIDE = {EVENTS_NAME, SCAN_NAME, *SUMMARY_NAMES}
+
+
+def run_folder(given: str | None, video: str | list[str]) -> Path:
+    """Where a run lies: where it was given, or in `runs` a folder of the clip's name; of several clips, "many"."""
+    name = as_text(file_of(video).stem) if isinstance(video, str) else "many"
+    return Path(given) if given else Path("runs") / name
 
 
 def is_begun_at_most(folder: Path) -> bool:
@@ -47,23 +55,21 @@ def _holds_only(folder: Path, taken: set[str]) -> bool:
 
 @contextmanager
 def run_held(
-    folder: Path, *, is_main: bool, resume: bool, overwrite: bool, also: str = "", option: str = "--out"
+    folder: Path, overwrite: bool, *, resume: bool = False, also: str = "", option: str = "--out"
 ) -> Iterator[None]:
-    """Hold the folder of a run, which is to be begun or gone on with, against other processes.
+    """Hold the folder of a run, which is to be begun or gone on with; of several processes the main one does.
 
     Args:
         folder: the folder.
-        is_main: whether this process is the one of several that writes; the others hold nothing.
-        resume: whether the run is gone on with.
         overwrite: whether an earlier run may be replaced.
+        resume: whether the run is gone on with.
         also: another way to go on with what is there, for the message.
         option: that named the folder, for the message.
 
     Raises:
-        UserError: when it holds something that may not be replaced, another process holds it, or it cannot be written
-            to.
+        UserError: when it may not be replaced, another process holds it, or it cannot be written to.
     """
-    if not is_main:
+    if not is_main_process():
         yield
         return
 
@@ -71,7 +77,7 @@ def run_held(
         if resume or (folder.is_dir() and is_begun_at_most(folder)):
             return
         mark = next((name for name in sorted(_RECORDS) if (folder / name).is_file()), CONFIG_NAME)
-        check_contents(folder, overwrite, mark=mark, also=also, option=option)
+        _check_contents(folder, overwrite, mark, "run", also, option)
 
     check()
     with held(folder):
@@ -79,16 +85,45 @@ def run_held(
         yield
 
 
+def check_result_folder(folder: Path, overwrite: bool, mark: str, kept: str) -> None:
+    """Refuse a folder for the results of a benchmark or an experiment.
+
+    Args:
+        folder: what `--out` named.
+        overwrite: whether what this command left there earlier may be replaced.
+        mark: name of the file by which a folder that this command made is known.
+        kept: what such a folder holds, for the messages.
+
+    Raises:
+        UserError: when it holds something else, or cannot be made or written to.
+    """
+    _check_contents(folder, overwrite, mark, kept)
+    there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    try:
+        # Tried, because permissions do not tell everything: read-only disks, and file systems of the kernel's own.
+        tempfile.TemporaryDirectory(prefix=".vfield-", dir=there).cleanup()
+    except OSError as error:
+        raise UserError(f"--out {folder} cannot be written to ({error.strerror}); name another folder") from error
+
+
+def _check_contents(folder: Path, overwrite: bool, mark: str, kept: str, also: str = "", option: str = "--out") -> None:
+    """Refuse a folder that holds something which may not be replaced."""
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{option} {folder} is a file; name a folder")
+    if folder.is_dir() and any(folder.iterdir()):
+        if not (folder / mark).is_file():
+            raise UserError(f"{option} {folder} holds something that is not a {kept}; name another folder")
+        if not overwrite:
+            raise UserError(f"{option} {folder} holds a {kept}; add {also}--overwrite to start anew")
+
+
 def check_not_read(output: str, read: Mapping[str, str | None], option: str = "-o") -> None:
-    """Refuse an output that would replace something that is read, or a folder that it lies in.
+    """Refuse an output, named by an option, that would replace what is read, or a folder that this lies in.
 
     Args:
         output: where a result goes.
         read: files that the command reads, by what they are; None where none was given.
         option: that named the output, for the message.
-
-    Raises:
-        UserError: then.
     """
     target = Path(os.path.realpath(output))
     for what, given in read.items():
@@ -100,11 +135,7 @@ def check_not_read(output: str, read: Mapping[str, str | None], option: str = "-
 
 
 def check_not_of_run(output: str, folder: Path) -> None:
-    """Refuse an output that takes the place of a run folder, or of what a run keeps there.
-
-    Raises:
-        UserError: then.
-    """
+    """Refuse an output that takes the place of a run folder, or of what a run keeps there."""
     target, run = (Path(os.path.realpath(path)) for path in (output, folder))
     if target in (run, *run.parents) or (
         target.parent == run and (target.name in _RECORDS | _BESIDE or is_kept_name(target.name))
@@ -113,12 +144,7 @@ def check_not_of_run(output: str, folder: Path) -> None:
 
 
 def files_read(parsed: Namespace, videos: Sequence[str] = ()) -> dict[str, str | None]:
-    """What the words of a command have it read besides a run, for `check_not_read`.
-
-    Args:
-        parsed: the words. A speed curve may also be no file.
-        videos: clips, or parts of them.
-    """
+    """What the words of a command have it read besides a run, for `check_not_read`; a speed curve may be no file."""
     read: dict[str, str | None] = {f"the clip {video}": str(file_of(video)) for video in videos}
     read |= {f"the config {config}": str(config) for config in getattr(parsed, "config", None) or ()}
     for name in ("mask", "path", "speed_curve"):
