@@ -63,7 +63,7 @@ def commands(task: str, python: Path, arguments: Sequence[str] = ()) -> list[lis
         [run, "-m", "ruff", "check", "."],
         [run, "-m", "ruff", "format", "--check", "."],
         [run, "-m", "mypy"],
-        [run, "-m", "pytest"],
+        [run, "-m", "pytest", "-n", "logical", "--dist", "worksteal"],
     ]
 
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Tests run beside each other, one on each core; before torch is loaded, which reads this.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch

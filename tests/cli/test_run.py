@@ -393,3 +393,12 @@ def test_the_kind_of_a_result_is_one_that_can_hold_it() -> None:
     kinds = {None: ".mp4", "hevc": ".mp4", "prores": ".mov", "ffv1": ".mp4", "nonsense": ".mp4"}
     assert {codec: suffix_for("a.mkv", codec) for codec in kinds} == kinds
     assert [suffix_for(name, None) for name in ("a.jpg", "a.PNG", "a.gif", "a")] == [".png", ".png", ".mp4", ".mp4"]
+
+
+def test_a_run_that_is_packed_needs_its_clip_no_more(capfd: pytest.CaptureFixture[str]) -> None:
+    clip = film(Path("a.mp4"))
+    assert main(["run", str(clip), "-o", "slow.mp4", "--slowmo", "2", "--pack", *PLAIN]) == 0
+    assert "packed: " in capfd.readouterr().out
+    clip.unlink()
+    assert main(["render", "runs/a", "-o", "again.mp4", "--slowmo", "2"]) == 0
+    assert Path("again.mp4").read_bytes() == Path("slow.mp4").read_bytes()

@@ -466,16 +466,11 @@ def test_the_shares_of_two_processes_are_the_batch_of_one(clip: Clip) -> None:
 # ------------------------------------------------------------------------------------------------ precision and parts
 
 
-def test_bf16_runs_and_stays_close(clip: Clip, plain: VideoField) -> None:
-    field = fit(clip, trained(mixed_precision="bf16"), progress=False).field
-    assert all(value.dtype == torch.float32 and value.isfinite().all() for value in learnt(field).values())
-    instants = [0.02, 0.06, 0.1]
-    half, full = (torch.stack(list(render(f, (48, 64), instants))) for f in (field, plain))
-    assert float((half - full).abs().max()) < 0.02
-
-
-def test_fits_of_different_precision_follow_one_another(clip: Clip, plain: VideoField) -> None:
+def test_bf16_stays_close_and_fits_of_different_precision_follow_one_another(clip: Clip, plain: VideoField) -> None:
     half = fit(clip, trained(mixed_precision="bf16"), progress=False).field
+    assert all(value.dtype == torch.float32 and value.isfinite().all() for value in learnt(half).values())
+    shown = [torch.stack(list(render(field, (48, 64), [0.02, 0.06, 0.1]))) for field in (half, plain)]
+    assert float((shown[0] - shown[1]).abs().max()) < 0.02
     assert apart(half, plain) > 0
     assert apart(fit(clip, trained(mixed_precision="no"), progress=False).field, plain) == 0
     assert apart(fit(clip, trained(mixed_precision="bf16"), progress=False).field, half) == 0

@@ -104,9 +104,9 @@ def test_packing_again_replaces_what_was_packed(tmp_path: Path) -> None:
     pack(run)
     source.unlink()
     assert pack(run) == [run / "field.source.mkv"]  # where it lies already
-    assert pack(run, crf=30) == [run / "field.source.mp4"]
+    assert pack(run, crf=30) == [run / "field.source.1.mp4"]
     assert not (run / "field.source.mkv").exists()
-    told = probe(run / "field.source.mp4")
+    told = probe(run / "field.source.1.mp4")
     assert (told.frame_count, told.audio_codecs) == (12, ("aac",))
 
 

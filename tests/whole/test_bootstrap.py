@@ -74,7 +74,7 @@ def test_check_runs_lint_format_types_and_tests_in_this_order(bootstrap: ModuleT
         ["-m", "ruff", "check", "."],
         ["-m", "ruff", "format", "--check", "."],
         ["-m", "mypy"],
-        ["-m", "pytest"],
+        ["-m", "pytest", "-n", "logical", "--dist", "worksteal"],
     ]
 
 

@@ -51,9 +51,9 @@ def peaks(folder: Path, count: int) -> tuple[float, float]:
 
 
 def test_ten_times_as_many_frames_take_the_same_memory(tmp_path: Path) -> None:
-    """600 frames of 37 kB: 22 MB as bytes, 88 MB in floating point, which neither fit nor export may hold."""
-    short, long = peaks(tmp_path, 60), peaks(tmp_path, 600)
+    """400 frames of 37 kB: 15 MB as bytes, 59 MB in floating point, which neither fit nor export may hold."""
+    short, long = peaks(tmp_path, 40), peaks(tmp_path, 400)
     for few, many in zip(short, long, strict=True):
         assert many < 1.1 * few + 10
-    held = [path for path in (tmp_path / "run600").rglob("*") if path.is_file() and EVENTS_NAME not in path.parts]
+    held = [path for path in (tmp_path / "run400").rglob("*") if path.is_file() and EVENTS_NAME not in path.parts]
     assert sum(path.stat().st_size for path in held) < _MEGABYTE

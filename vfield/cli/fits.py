@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vfield.cli.printing import say
+from jsonargparse import Namespace
+
+from vfield.cli.printing import is_main_process, say, tell
 from vfield.cli.sources import RUN_NAME, SOURCE_OPTIONS, Seen, Source
 from vfield.core.interrupts import exit_code
 from vfield.core.metrics import Scores
@@ -16,6 +18,7 @@ from vfield.field.video_field import VideoField
 from vfield.learn import RESUME_NAME, Config, FitResult, adapt, fit, fit_many
 from vfield.learn.config_files import CONFIG_NAME, config_text
 from vfield.measure.evaluation import judge_held_out
+from vfield.output.packing import pack
 from vfield.prepare.opening import SCAN_NAME
 from vfield.show.pictures import pictures
 from vfield.show.summary import PAGE_NAME, summed_up, write_summary
@@ -99,6 +102,20 @@ def _summed_up(
     summary = summed_up(result, facts, config, part, held_out=scores, peak_megabytes=megabytes)
     write_summary(folder, summary, rows)
     return scores
+
+
+def pack_fitted(fitted: Sequence[Fitted], folder: Path, parsed: Namespace) -> None:
+    """Put the clips of a run into its folder where `--pack` or `--pack-crf` asks for it.
+
+    Args:
+        fitted: what was just fitted there; nothing where it was fitted before.
+        folder: of the run.
+        parsed: the words of the command.
+    """
+    stopped = any(one.result.interrupted for one in fitted)
+    if (parsed.pack or parsed.pack_crf is not None) and not stopped and is_main_process():
+        for path in pack(folder, parsed.pack_crf):
+            tell(f"packed: {path} ({path.stat().st_size:,} bytes)")
 
 
 def say_fitted(fitted: Sequence[Fitted], folder: Path, go_on: str) -> int:

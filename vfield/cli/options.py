@@ -208,6 +208,13 @@ def config_options(parser: ArgumentParser) -> None:
     parser.add_class_arguments(Config)
 
 
+def pack_options(parser: ArgumentParser) -> None:
+    """Whether the clip goes into the run folder, so that this stands alone."""
+    flag(parser, "--pack", "copy the clip, or the packets of the part that is used, into the run folder")
+    about = "put its frames there coded anew (AV1), smaller and not exact, at this quality, for example 30; default not"
+    option(parser, "--pack-crf", about, int | None, metavar="N")
+
+
 def config_of(parsed: Namespace) -> Config:
     """The config that was parsed, with the short options laid over it."""
     groups = {name: getattr(parsed, name) for name in Config.__dataclass_fields__}

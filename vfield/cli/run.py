@@ -9,7 +9,17 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser
 
-from vfield.cli.options import config_of, config_options, flag, mask_option, new_parser, option, parse, part_options
+from vfield.cli.options import (
+    config_of,
+    config_options,
+    flag,
+    mask_option,
+    new_parser,
+    option,
+    pack_options,
+    parse,
+    part_options,
+)
 from vfield.cli.printing import is_main_process, say
 from vfield.cli.render import export_config, export_options
 from vfield.core.errors import UserError
@@ -37,6 +47,7 @@ def run_parser() -> ArgumentParser:
     about = "replace an earlier output, and a run that was fitted to something else or in another way"
     flag(parser, "--overwrite", about)
     flag(parser, "--dry-run", "say what the fit and the export will be, and end, writing nothing")
+    pack_options(parser)
     config_options(parser)
     return parser
 
@@ -45,9 +56,11 @@ def run(words: list[str]) -> int:
     """Fit or take the earlier fit, export, and say what was done."""
     parsed = parse(run_parser(), words)
     from vfield.cli.fit_and_export import Job, fit_and_export, fit_and_export_each
+    from vfield.cli.fits import pack_fitted
     from vfield.cli.folders import check_not_of_run, check_not_read, files_read, run_folder
     from vfield.cli.plan import show_plan
     from vfield.cli.sources import Source, expanded, names_apart
+    from vfield.core.folders import held
     from vfield.learn import check_device
 
     config, wanted = config_of(parsed), export_config(parsed)
@@ -69,6 +82,8 @@ def run(words: list[str]) -> int:
         if parsed.dry_run:
             return show_plan(job.source, config, job.folder, (job.output, wanted))
         done = fit_and_export(job, config, wanted)
+        with held(job.folder):
+            pack_fitted(done.fitted, job.folder, parsed)
         if is_main_process():
             say("\n".join(done.lines()), done.figures())
         return exit_code() if done.fit == "stopped" else 0
@@ -82,6 +97,10 @@ def run(words: list[str]) -> int:
             for video, name in zip(videos, names_apart(videos), strict=True)
         }
         outcomes = fit_and_export_each(jobs, config, wanted)
+        for video, ended in outcomes.items():
+            if ended.how == "done":
+                with held(jobs[video].folder):
+                    pack_fitted((), jobs[video].folder, parsed)
     across = max(map(len, outcomes))
     lines = [f"{clip:<{across}}  {ended.how:<9}  {ended.what}".rstrip() for clip, ended in outcomes.items()]
     say("\n".join(["", *lines]), {"clips": [{"clip": clip, **ended._asdict()} for clip, ended in outcomes.items()]})

@@ -7,7 +7,17 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from vfield.cli.options import config_of, fit_options, flag, mask_option, new_parser, option, parse, source_options
+from vfield.cli.options import (
+    config_of,
+    fit_options,
+    flag,
+    mask_option,
+    new_parser,
+    option,
+    pack_options,
+    parse,
+    source_options,
+)
 from vfield.core.errors import UserError
 from vfield.learn.config_files import CONFIG_NAME, config_from_values, load_values
 
@@ -19,6 +29,7 @@ def train_parser() -> ArgumentParser:
     mask_option(parser)
     flag(parser, "--resume", "go on from the last save in --out")
     flag(parser, "--dry-run", "say what the fit will be, and end, writing nothing")
+    pack_options(parser)
     fit_options(parser)
     return parser
 
@@ -27,7 +38,7 @@ def train(words: list[str]) -> int:
     """Fit, save, and say what was reached on frames held out."""
     parser = train_parser()
     parsed = parse(parser, words)
-    from vfield.cli.fits import fit_source, say_fitted
+    from vfield.cli.fits import fit_source, pack_fitted, say_fitted
     from vfield.cli.folders import run_folder, run_held
     from vfield.cli.plan import show_plan
     from vfield.cli.sources import SOURCE_OPTIONS, expanded, recorded_source, source_of
@@ -63,6 +74,7 @@ def train(words: list[str]) -> int:
     with run_held(folder, parsed.overwrite, resume=parsed.resume, also=also), meter() as peak_megabytes:
         clips = source.read_all(folder)
         fitted = fit_source(source, clips, config, folder, peak_megabytes, resume=parsed.resume)
+        pack_fitted(fitted, folder, parsed)
     return say_fitted(fitted, folder, go_on=f"vfield train --resume --out {folder}")
 
 
@@ -104,6 +116,7 @@ def adapt_parser() -> ArgumentParser:
     source_options(parser, "video")
     mask_option(parser)
     flag(parser, "--tune", "let what is shared learn, too, at a tenth of the rate")
+    pack_options(parser)
     fit_options(parser)
     return parser
 
@@ -112,7 +125,7 @@ def adapt(words: list[str]) -> int:
     """Adapt, save, and say what was reached on frames held out."""
     parser = adapt_parser()
     parsed = parse(parser, words)
-    from vfield.cli.fits import fit_source, say_fitted
+    from vfield.cli.fits import fit_source, pack_fitted, say_fitted
     from vfield.cli.folders import run_folder, run_held
     from vfield.cli.sources import source_of
     from vfield.core.memory import meter
@@ -134,6 +147,7 @@ def adapt(words: list[str]) -> int:
     with run_held(folder, parsed.overwrite), meter() as peak_megabytes:
         clips = source.read_all()
         fitted = fit_source(source, clips, config, folder, peak_megabytes, shared=shared, tune=parsed.tune)
+        pack_fitted(fitted, folder, parsed)
     return say_fitted(fitted, folder, go_on="the same command with --overwrite, from the beginning")
 
 

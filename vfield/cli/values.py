@@ -103,6 +103,7 @@ NUMBERS = {
     "seed": Range(0, (1 << 31) - 1),
     "scale": Range(0, LARGEST_SIDE, open=True),
     "crf": Range(0, 63),
+    "pack_crf": Range(0, 63),
     "holdout": Range(2, 10**6),
     "frames": Range(1, 10**9),
     "port": Range(0, 65535),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 from vfield.core.errors import UserError
@@ -78,7 +79,9 @@ def _moved(frames: Frames | None, path: Path) -> Frames | None:
 
 
 def _coded(saved: SavedField, folder: Path, crf: int) -> Path:
-    facts, path = saved.facts, _place(folder, ".mp4")
+    facts = saved.facts
+    # What was packed before may be what is read now.
+    path = next(path for path in (_place(folder, f".{number}.mp4") for number in count(1)) if not path.exists())
     if facts.has_alpha:
         raise UserError(f"the clip of {folder} has alpha, which {_CODEC} cannot hold; pack it as it is")
     as_is = ExportConfig(
