@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vfield.core.startup import names_from, wait_asleep
+from vfield.core.startup import give_back_memory, names_from, wait_asleep
 
 if TYPE_CHECKING:
     from vfield.core.clip import Clip
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from vfield.video_io import read_clip
 
 wait_asleep()
+give_back_memory()
 
 _HOMES = {
     "Clip": "vfield.core.clip",

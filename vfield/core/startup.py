@@ -1,7 +1,8 @@
-"""What importing the package does: hardly anything, and torch's threads are told to wait asleep."""
+"""What importing the package does: hardly anything, but for how threads wait and memory is given back."""
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import os
 import sys
@@ -15,6 +16,9 @@ _WAITING = {
     "OMP_WAIT_POLICY": ("PASSIVE", {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"}),
     "KMP_BLOCKTIME": ("0", {"OMP_WAIT_POLICY", "KMP_BLOCKTIME"}),
 }
+# Of mallopt(3): from how many bytes on a block has pages of its own, and how much may lie unused at the heap's end.
+_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD = -3, -1
+_OWN_PAGES_FROM = 2 << 20
 
 
 def wait_asleep() -> None:
@@ -26,6 +30,19 @@ def wait_asleep() -> None:
     """
     if "torch" not in sys.modules:
         os.environ |= {name: value for name, (value, said) in _WAITING.items() if not said & os.environ.keys()}
+
+
+def give_back_memory() -> None:
+    """Have the C library return the memory of a freed picture to the system at once, unless the user has told it how.
+
+    GNU's takes the size of the largest block that was ever freed, up to 32 MB, for one that will soon be asked for
+    again, and keeps so much: a fit of 1280x720 held 3.3 GB, of which it used 2.0, and is as fast without.
+    """
+    if sys.platform == "linux" and not any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ):
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # other C libraries have none
+        if mallopt is not None:
+            mallopt(_M_MMAP_THRESHOLD, _OWN_PAGES_FROM)
+            mallopt(_M_TRIM_THRESHOLD, 4 * _OWN_PAGES_FROM)
 
 
 def names_from(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:

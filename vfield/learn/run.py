@@ -42,7 +42,7 @@ _LOG_EVERY_STEPS = 10
 # How much of the fit is done when the learnt parts are checked.
 _CHECK_AT = 0.5
 # Spline coefficients of the hidden keyframes' neighbours, of all clips: read again at each step, so worth keeping.
-_TRAINING_CACHE_BYTES = 512 << 20
+_TRAINING_CACHE_BYTES = 256 << 20
 # How much slower the shared parts learn than the codes where a new clip may tune them.
 _TUNE_RATE = 0.1
 
