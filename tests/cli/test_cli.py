@@ -29,7 +29,7 @@ TINY = ["--config", str(CONFIGS / "tiny.yaml"), "--device", "cpu"]
 FEW = ["--end", "0.2", "--size", "96x54"]  # five frames of the demo clip
 FILES = {SCAN_NAME, CONFIG_NAME, RUN_NAME, FIELD_NAME, RESUME_NAME, "tensorboard", *SUMMARY_NAMES}
 
-pytestmark = pytest.mark.usefixtures("own_folder")
+pytestmark = [pytest.mark.usefixtures("own_folder"), pytest.mark.slow]
 
 
 def contents(folder: Path) -> dict[str, bytes | None]:

@@ -9,6 +9,8 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import get_args
 
+import pytest
+
 from vfield.cli import COMMANDS, GROUPS
 from vfield.measure.choices import BETWEEN, SCALE, Benchmark
 from vfield.measure.peers import BETWEEN_PEERS, SCALE_PEERS
@@ -39,15 +41,18 @@ def told(commands: Sequence[Sequence[str]], heavy: Collection[str] = HEAVY) -> t
     return json.loads(codes), loaded, done.stderr
 
 
+@pytest.mark.slow
 def test_help_comes_at_once() -> None:
     names = [[], *([name] for name in COMMANDS), *([name, part] for name, parts in GROUPS.items() for part in parts)]
     assert told([[*words, "--help"] for words in names]) == ([0] * len(names), "loaded:", "")
 
 
+@pytest.mark.slow
 def test_completion_comes_at_once() -> None:
     assert told([["completion", "bash"]]) == ([0], "loaded:", "")
 
 
+@pytest.mark.slow
 def test_refusals_come_at_once() -> None:
     into = ["x.mp4", "-o", "y.mp4"]
     refused = [
@@ -69,6 +74,7 @@ def test_refusals_come_at_once() -> None:
     assert [line[:7] for line in errors.splitlines()] == ["error: "] * len(refused)
 
 
+@pytest.mark.slow
 def test_a_file_is_looked_at_without_what_is_for_fitting() -> None:
     assert told([["info", "data/bigbuckbunny.mp4"]], FITTING) == ([0], "loaded:", "")
 

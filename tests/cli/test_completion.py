@@ -44,6 +44,7 @@ TYPED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", ["bash"], indirect=True)
 @pytest.mark.parametrize(("typed", "completed"), TYPED)
 def test_bash_completes(script: Path, typed: str, completed: list[str] | None) -> None:
@@ -68,6 +69,7 @@ printf '%s\\n' "${{#COMPREPLY[@]}}" """
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", ["fish"], indirect=True)
 @pytest.mark.parametrize(("typed", "completed"), TYPED[:-1])
 def test_fish_completes(script: Path, typed: str, completed: list[str]) -> None:
@@ -80,6 +82,7 @@ def test_zsh_reads_it(script: Path) -> None:
     in_shell(["zsh", "-n", str(script)], script.parent)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shell", SCRIPTS)
 def test_scripts_know_every_command(shell: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["completion", shell, "--json"]) == 0

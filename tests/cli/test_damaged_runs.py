@@ -98,6 +98,7 @@ def survives(use: Callable[[], object]) -> bool:
     return told is None
 
 
+@pytest.mark.slow
 def test_a_damaged_source_is_told(run: Path) -> None:
     file = run / RUN_NAME
     told = [content for content in damaged(file.read_bytes()) if not _read(file, content, lambda: source_used(run))]
@@ -119,6 +120,7 @@ def _read(file: Path, content: bytes, use: Callable[[], object]) -> bool:
     return survives(use)
 
 
+@pytest.mark.slow
 def test_a_damaged_summary_is_told(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = run / SUMMARY_NAME
     shutil.rmtree(run / "tensorboard")  # curves take long to read
@@ -135,6 +137,7 @@ def test_a_damaged_summary_is_told(run: Path, monkeypatch: pytest.MonkeyPatch) -
     assert len(told) > 50
 
 
+@pytest.mark.slow
 def test_a_damaged_config_is_told(run: Path) -> None:
     file = run / CONFIG_NAME
     content, draw = file.read_bytes(), random.Random(0)
@@ -167,6 +170,7 @@ class Resumed:
 FACTS: dict[str, Any] = {"step": 1, "elapsed": 0.5, "forces": {"detail": 1.0}}
 
 
+@pytest.mark.slow
 def test_what_resuming_needs_is_told_when_it_is_damaged(tmp_path: Path) -> None:
     begun = Resumed()
     begun.step()
@@ -223,6 +227,7 @@ def test_a_full_disk_leaves_the_records_that_were_there(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [CONFIG_NAME]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "left"), [(CONFIG_NAME, b"{"), (RUN_NAME, b""), (RUN_NAME, None)])
 def test_a_run_whose_records_are_lost_is_begun_anew(
     name: str, left: bytes | None, run: Path, capfd: pytest.CaptureFixture[str]
@@ -241,6 +246,7 @@ def test_a_run_whose_records_are_lost_is_begun_anew(
     assert main([*words, "--overwrite"]) == 0
 
 
+@pytest.mark.slow
 def test_a_folder_without_a_field_is_begun_anew_unless_it_holds_something_else(run: Path) -> None:
     for entry in ("field.safetensors", RESUME_NAME, CONFIG_NAME):
         (run / entry).unlink()

@@ -115,6 +115,7 @@ def test_hdr_is_told(shared_clip: Callable[[str], Path], capfd: pytest.CaptureFi
     assert "cd/m2" in shown or "PQ" in shown or "HLG" in shown
 
 
+@pytest.mark.slow
 def test_a_run(demo_clip: Path, tmp_path: Path, info: Info, capfd: pytest.CaptureFixture[str]) -> None:
     preset = str(Path(__file__).parents[2] / "configs" / "tiny.yaml")
     words = ["--config", preset, "--device", "cpu", "--steps", "1", "--end", "0.2", "--size", "48x28"]

@@ -64,6 +64,7 @@ def test_ranges_are_ranges(name: str) -> None:
 
 
 # One kind of absurdity each, in turn: a parser takes a tenth of a second.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "option", "dest", "value"),
     [(*case, ABSURD[number % len(ABSURD)]) for number, case in enumerate(CASES)],

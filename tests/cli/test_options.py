@@ -129,6 +129,7 @@ def test_what_json_has_no_form_for() -> None:
         plain({"z": 1j})
 
 
+@pytest.mark.slow
 def test_scripts_can_fit_and_render(demo_clip: Path, capfd: pytest.CaptureFixture[str]) -> None:
     words = [*TINY, "-i", str(demo_clip), "-o", "run", *FEW, "--steps", "2", "--json"]
     assert main(["train", *words]) == 0
@@ -151,6 +152,7 @@ def test_scripts_can_fit_and_render(demo_clip: Path, capfd: pytest.CaptureFixtur
         assert told.err.splitlines()[-1] == f"error: {json.loads(told.out)['error']}"
 
 
+@pytest.mark.slow
 def test_scripts_can_run(demo_clip: Path, capfd: pytest.CaptureFixture[str]) -> None:
     words = [*TINY, "-i", str(demo_clip), "--end", "0.12", "--fit-size", "48x28", "--steps", "2", "--json"]
     assert main(["run", *words, "-o", "out.mp4", "--scale", "2"]) == 0
@@ -165,6 +167,7 @@ def test_scripts_can_run(demo_clip: Path, capfd: pytest.CaptureFixture[str]) -> 
     assert (second["clip"], second["how"]) == (str(demo_clip), "done")
 
 
+@pytest.mark.slow
 def test_evaluate_takes_a_file_as_well(demo_clip: Path, capfd: pytest.CaptureFixture[str]) -> None:
     words = [*TINY, "-i", str(demo_clip), *FEW, "--steps", "1", "--holdout", "2", "--json"]
     assert main(["evaluate", *words]) == 0

@@ -196,6 +196,7 @@ def test_short_hevc_has_its_times(tmp_path: Path, count: int) -> None:
             assert sorted(shown for shown, _ in times) == [i / RATE for i in range(count)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(16, 16), (2, 2), (1, 5), (64, 36)], ids=["16x16", "2x2", "5x1", "portrait"])
 def test_the_whole_way_at_any_shape(tmp_path: Path, size: tuple[int, int]) -> None:
     frames = torch.stack([0.8 * slope(*size) + 0.02 * step for step in range(4)])
@@ -267,6 +268,7 @@ def test_deinterlaced_frames_show_one_instant(
     assert torch.equal(part.pixels, clip.pixels[4 * per_frame : 9 * per_frame])
 
 
+@pytest.mark.slow
 def test_deinterlace_on_the_command_line(interlaced: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["train", "--video", str(interlaced), "--config", TINY, "--steps", "1", "--out", f"{tmp_path}/run"]
     assert main([*words, "--deinterlace", "field", "--end", "0.2"]) == 0

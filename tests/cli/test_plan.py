@@ -48,6 +48,7 @@ def test_a_dry_run_of_a_fit_says_what_it_is_of(film: Path, capfd: pytest.Capture
     assert not list(Path().iterdir())
 
 
+@pytest.mark.slow
 def test_a_dry_run_of_fit_and_export_says_what_is_then_made(film: Path, capfd: pytest.CaptureFixture[str]) -> None:
     words = ["run", str(film), *OPTIONS, "--slowmo", "2", "--scale", "2", "-o", "slow.mkv"]
     assert main([*words, "--dry-run", "--json"]) == 0
@@ -62,6 +63,7 @@ def test_a_dry_run_of_fit_and_export_says_what_is_then_made(film: Path, capfd: p
     assert export["seconds"] > 0
 
 
+@pytest.mark.slow
 def test_what_an_export_cannot_be_is_said_by_a_dry_run(film: Path, capfd: pytest.CaptureFixture[str]) -> None:
     words = ["run", str(film), *OPTIONS, "--dry-run", "-o"]
     Path("there.mkv").write_text("somebody's")
@@ -71,6 +73,7 @@ def test_what_an_export_cannot_be_is_said_by_a_dry_run(film: Path, capfd: pytest
     assert [path.name for path in Path().iterdir()] == ["there.mkv"]
 
 
+@pytest.mark.slow
 def test_a_dry_run_is_of_one_clip_and_of_none_that_is_gone_on_with(
     film: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

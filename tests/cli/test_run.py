@@ -32,7 +32,7 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 TINY = ["--config", str(CONFIGS / "tiny.yaml"), "--device", "cpu"]
 PLAIN = ["--config", str(CONFIGS / "fast.yaml"), "--device", "cpu"]  # Takes no steps.
 
-pytestmark = pytest.mark.usefixtures("one_thread", "own_folder")
+pytestmark = [pytest.mark.usefixtures("one_thread", "own_folder"), pytest.mark.slow]
 
 
 def film(path: Path, *, shift: int = 2, count: int = 4, height: int = 32, width: int = 48) -> Path:

@@ -56,6 +56,7 @@ def test_the_footprint_of_a_size_tiles_the_picture() -> None:
     assert footprint.dt == 0
 
 
+@pytest.mark.slow
 def test_times_that_float32_does_not_tell_apart_are_refused() -> None:
     """Frames of 25 a second after a gap of a year were at one instant, and a gap of none was divided by."""
     step, hour = Fraction(1, 25), Fraction(3600)

@@ -45,6 +45,7 @@ def test_the_enlarged_region_is_cut_from_the_enlarged_frame() -> None:
         assert (made - whole[:, 4 * y : 4 * y + 64, 4 * x : 4 * x + 64]).abs().max() <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(16000, 16), (2, 20000), (1, 1), (1, 9), (320, 320), (3000, 4000), (100000, 1)])
 def test_pictures_of_any_shape_make_panels_of_bounded_size(size: tuple[int, int]) -> None:
     picture = torch.rand(3, *size)
@@ -109,6 +110,7 @@ def saved() -> SavedField:
     return SavedField(start_field(clip, FieldConfig(), FlowConfig(), seed=0).field, clip.facts)
 
 
+@pytest.mark.slow
 def test_the_side_by_side_is_a_picture(saved: SavedField, tmp_path: Path) -> None:
     path = tmp_path / "side.png"
     side_by_side(saved, path)

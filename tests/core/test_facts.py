@@ -19,6 +19,7 @@ def through_json(value: Any) -> Any:
     return json.loads(json.dumps(value))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", STEADY)
 def test_hours_of_even_times_are_a_few_bytes(rate: Fraction) -> None:
     times = tuple(Fraction(10) + number / rate for number in range(200_000))

@@ -63,6 +63,7 @@ class sent_while:  # noqa: N801 - a context manager
         self._hook.remove()
 
 
+@pytest.mark.slow
 def test_a_fit_and_an_export_end_in_order(capfd: pytest.CaptureFixture[str]) -> None:
     film()
     number = signal.SIGTERM
@@ -148,6 +149,7 @@ def test_a_terminal_that_is_gone_is_no_error(tmp_path: Path) -> None:
     assert (tmp_path / "ended").exists()
 
 
+@pytest.mark.slow
 def test_a_second_process_in_a_run_folder_is_told_so_and_reading_is_not(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,9 +2,12 @@
 
 import time
 
+import pytest
 import torch
 
 from vfield.core.memory import meter
+
+pytestmark = pytest.mark.slow
 
 
 def test_a_large_tensor_is_seen_and_what_was_there_before_is_not() -> None:

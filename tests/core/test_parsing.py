@@ -13,6 +13,7 @@ from vfield.core.errors import UserError
 from vfield.learn.config_files import config_from_values
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "told"),
     [

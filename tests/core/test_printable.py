@@ -88,6 +88,7 @@ def test_a_title_in_latin_1_is_read_as_such(tmp_path: Path) -> None:
     assert inspect_file(tmp_path / "a.mp4").tags["title"] == "café"
 
 
+@pytest.mark.slow
 def test_a_clip_whose_name_is_not_utf_8_goes_all_the_way(tmp_path: Path) -> None:
     write_clip(tmp_path / f"{LATIN}.mp4", title=LATIN)
     strict = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}  # as most locales have it

@@ -41,6 +41,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("text", "told"), HOSTILE.values(), ids=HOSTILE)
 def test_what_is_not_plain_is_one_short_line(text: str, told: str | None, tmp_path: Path) -> None:
     path = tmp_path / "it.yaml"
@@ -74,6 +75,7 @@ def test_plain_values(text: str, value: Any) -> None:
     assert parse_yaml(text) == value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", ["--config", "--field", "--path"])
 def test_only_files_are_read(option: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     pipe = tmp_path / "pipe"

@@ -19,6 +19,8 @@ from vfield.learn.start import start_field
 from vfield.prepare.flow import FlowConfig
 from vfield.video_io import probe, read_clip
 
+pytestmark = pytest.mark.slow
+
 SOURCE = (96, 171)
 LOSSLESS = ["--codec", "ffv1", "--pix-fmt", "yuv444p"]
 

@@ -64,6 +64,7 @@ def file(saved: SavedField, tmp_path: Path) -> Path:
     return tmp_path / FIELD_NAME
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CONFIGS)
 @pytest.mark.parametrize("deep", [False, True])
 def test_a_field_read_back_renders_the_same(name: str, deep: bool, clip: Clip, tmp_path: Path) -> None:
@@ -83,6 +84,7 @@ def test_a_field_read_back_renders_the_same(name: str, deep: bool, clip: Clip, t
     assert {path.name for path in tmp_path.iterdir()} == {FIELD_NAME, *kept}
 
 
+@pytest.mark.slow
 def test_a_file_can_be_named_itself_and_is_replaced_whole(file: Path, saved: SavedField) -> None:
     save_field(file, saved.field, saved.facts)
     assert load_field(str(file)).facts == saved.facts
@@ -198,6 +200,7 @@ HOSTILE: dict[str, Callable[[dict[str, Any]], object]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", HOSTILE.values(), ids=HOSTILE)
 def test_hostile_facts_take_no_time_or_memory(change: Callable[[dict[str, Any]], object], file: Path) -> None:
     tensors, facts = read_tensors(file)
@@ -295,6 +298,7 @@ def test_impossible_facts_say_so(key: str, value: Any, file: Path) -> None:
         load_field(file)
 
 
+@pytest.mark.slow
 def test_a_flipped_byte_of_the_header_is_a_user_error_or_harmless(file: Path) -> None:
     content = file.read_bytes()
     (length,) = struct.unpack("<Q", content[:8])

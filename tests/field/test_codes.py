@@ -102,6 +102,7 @@ def test_draws_have_the_mean_and_covariance_of_the_codes() -> None:
     assert torch.allclose(torch.cov(drawn.T), spread, atol=0.3 * float(spread.abs().max()))
 
 
+@pytest.mark.slow
 def test_drawn_cells_have_the_covariance_of_the_cells() -> None:
     fields = [a_field(seed, size=(64, 96)) for seed in (0, 1)]
     with torch.no_grad():

@@ -254,6 +254,7 @@ def test_neighbours_beyond_the_clip_or_a_cut_are_marked() -> None:
                 assert (seen[16] == evidence.new_tensor(UNSEEN)).all()
 
 
+@pytest.mark.slow
 def test_what_is_beyond_a_cut_is_never_read() -> None:
     frames = with_cut(SIZE, 3, 3)
     changed = frames.clone()
@@ -276,6 +277,7 @@ def test_a_field_without_motion_sees_each_frame_alone() -> None:
 # --------------------------------------------------------------------------------------------- finer keyframes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [SIZE, (21, 31), (7, 5), (2, 3), (1, 1)])
 @pytest.mark.parametrize("frames", [1, 2, 4])
 def test_a_finer_keyframe_averages_to_the_keyframe(size: tuple[int, int], frames: int) -> None:
@@ -290,6 +292,7 @@ def test_a_finer_keyframe_averages_to_the_keyframe(size: tuple[int, int], frames
     assert (fine - doubled(mute, frames - 1)).abs().max() > 0.01
 
 
+@pytest.mark.slow
 def test_its_detail_is_shown_at_any_size_above_the_source() -> None:
     field, mute = made(), field_of(clip_of(translating(SIZE, FRAMES, STEP)), PLAIN)
     for size, shown in (((25, 33), True), ((72, 96), True), ((24, 64), True), (SIZE, False), ((12, 20), False)):
@@ -318,6 +321,7 @@ def test_an_encoder_that_has_learnt_nothing_changes_nothing() -> None:
             assert torch.equal(frame_at(field, t, size), frame_at(plain, t, size))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [2, 10])
 def test_bands_are_not_seen(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = doubled(made(), 2)
@@ -325,6 +329,7 @@ def test_bands_are_not_seen(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.testing.assert_close(doubled(made(), 2), whole, atol=1e-5, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("instant", [0.08, 0.1])
 def test_points_are_independent(instant: float) -> None:
     field = made()
@@ -340,6 +345,7 @@ def test_points_are_independent(instant: float) -> None:
     torch.testing.assert_close(parts, whole[order], atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_what_is_kept_follows_what_is_learnt() -> None:
     field = made()
     before = doubled(field, 2)

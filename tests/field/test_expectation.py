@@ -18,6 +18,8 @@ from vfield.learn.expecting import DOUBTFUL_PSNR, expect
 from vfield.measure.evaluation import judge_held_out, split
 from vfield.video_io import read_clip
 
+pytestmark = pytest.mark.slow
+
 SIZE = (48, 64)
 
 

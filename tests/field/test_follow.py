@@ -45,6 +45,7 @@ def moved(field: VideoField, uv: Tensor, start: float, end: float) -> Tensor:
     return (followed.uv - uv) * uv.new_tensor([SIZE[1], SIZE[0]])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("start", "end"),
     [(1, 2), (3, 2), (2, 2.25), (2.3, 2.9), (2.9, 2.3), (1.5, 2), (1.75, 3.25), (0.5, 4.5), (4.5, 0.5), (0, 5)],
@@ -73,6 +74,7 @@ def test_the_way_in_parts_is_the_whole_way_and_back_again_is_home(field: VideoFi
     assert (home - uv).abs().max() * SIZE[1] < 0.02
 
 
+@pytest.mark.slow
 def test_a_followed_point_shows_what_it_showed_before(uv: Tensor) -> None:
     # Even where the motion is wrong: both instants read the keyframes at the same place.
     right = field_of(clip_of(moving(SIZE, [way(k) for k in range(FRAMES)])))

@@ -74,6 +74,7 @@ def detailed(demo_clip: Path) -> Tensor:
     return read_clip(demo_clip, max_frames=1).frames[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("odd", [(0, 0), (3, 5)])
 @pytest.mark.parametrize("scale", [0.5, 0.37, 0.25, 0.1, 1 / 8, 1 / 13, 1 / 16, 1 / 40])
 def test_smaller_sizes_are_area_averages(detailed: Tensor, odd: tuple[int, int], scale: float) -> None:

@@ -94,6 +94,7 @@ def test_a_coarse_footprint_sees_the_mean(clip: Clip, field: VideoField) -> None
     torch.testing.assert_close(small, F.avg_pool2d(clip.alpha[1][None] / 255, 8)[0], atol=0.01, rtol=0)
 
 
+@pytest.mark.slow
 def test_colours_and_what_they_teach_know_nothing_of_alpha(clip: Clip) -> None:
     with_alpha, without = field_of(clip), field_of(replace(clip, alpha=None))
     uvt = random_points(500, 0.12)
@@ -114,6 +115,7 @@ def test_colours_and_what_they_teach_know_nothing_of_alpha(clip: Clip) -> None:
     assert with_alpha.rgba(uvt[:0]).shape == (0, 4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moving", [True, False])
 def test_points_in_any_order_have_one_alpha(clip: Clip, moving: bool) -> None:
     field = field_of(clip, FieldConfig(motion=MotionConfig(enabled=moving))).eval()

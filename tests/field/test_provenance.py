@@ -24,6 +24,8 @@ from vfield.learn.kept import is_kept_name
 from vfield.prepare.opening import open_clip
 from vfield.video_io import VideoWriter
 
+pytestmark = pytest.mark.slow
+
 FAST = load_config(Path(__file__).parents[2] / "configs" / "fast.yaml")
 SIZE = (40, 56)
 COUNT = 6

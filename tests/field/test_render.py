@@ -43,6 +43,7 @@ def field(clip: Clip) -> VideoField:
 # ------------------------------------------------------------------------------------------------ pictures
 
 
+@pytest.mark.slow
 def test_the_source_size_gives_the_source_frames_back(field: VideoField, clip: Clip) -> None:
     instants = [seconds_to_t(pts, clip.start_seconds) for pts in clip.pts_seconds]
     for made, frame in zip(render(field, (HEIGHT, WIDTH), instants), clip.pixels, strict=True):
@@ -56,6 +57,7 @@ def test_before_the_first_and_after_the_last_frame_they_are_held(field: VideoFie
     assert torch.equal(to_uint8(outside[2]), clip.frames[-1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunk", [7, 1000, WIDTH])
 def test_chunks_do_not_show(field: VideoField, chunk: int) -> None:
     size = (20, 31)  # neither a multiple of a chunk nor of the source
@@ -64,6 +66,7 @@ def test_chunks_do_not_show(field: VideoField, chunk: int) -> None:
     torch.testing.assert_close(parts, whole, atol=1e-6, rtol=0)
 
 
+@pytest.mark.slow
 def test_one_pixel_asked_alone_is_that_pixel_of_the_frame(field: VideoField) -> None:
     (frame,) = render(field, (HEIGHT, WIDTH), [0.05])
     for y, x in ((0, 0), (44, 81), (HEIGHT - 1, WIDTH - 1)):

@@ -328,6 +328,7 @@ def test_any_size_has_curves_of_cells_rounded_up(size: tuple[int, int], cell: in
         assert (part.shape[1:], part.dtype) == (empty.shape[1:], empty.dtype)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hiding", [False, True])
 def test_flows_are_forgotten_as_gaps_pass(hiding: bool) -> None:
     shots = [range(8), range(8, 14)]
@@ -389,6 +390,7 @@ def assert_same(found: Curves, expected: Curves) -> None:
         assert torch.equal(ours, theirs[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", [range(7), range(6, -1, -1), [3, 3, 0, 6, 1, 5, 2, 0, 4, 6]])
 @pytest.mark.parametrize("kept", [0, 1 << 20])
 def test_curves_that_are_asked_for_are_those_that_are_found(

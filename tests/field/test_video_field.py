@@ -121,6 +121,7 @@ def interior(frame: Tensor, margin: int = 10) -> Tensor:
 # --------------------------------------------------------------------------------------------- observed instants
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WITH_COLOURS)
 @pytest.mark.parametrize("perturbed", [False, True])
 def test_observed_instants_show_their_own_frame(name: str, perturbed: bool) -> None:
@@ -152,6 +153,7 @@ def test_a_field_that_makes_everything_shows_what_its_decoder_says() -> None:
     assert all(frame_at(field, t).std() > 0.05 for t in (0.0, 0.03))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CONFIGS)
 def test_a_field_shows_its_frames_or_makes_everything(name: str) -> None:
     field, shows = made(CONFIGS[name]), CONFIGS[name].local.colours
@@ -161,6 +163,7 @@ def test_a_field_shows_its_frames_or_makes_everything(name: str) -> None:
     assert not (makers if shows else lookers)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["default", "no colours"])
 def test_what_a_field_holds_is_what_was_learnt(name: str) -> None:
     field = made(CONFIGS[name])
@@ -172,6 +175,7 @@ def test_what_a_field_holds_is_what_was_learnt(name: str) -> None:
     assert name != "default" or sum(value.numel() for value in longer.state_dict().values()) == size
 
 
+@pytest.mark.slow
 def test_frames_are_asked_for_by_number_and_only_those_that_are_read() -> None:
     frames, asked = translating(SIZE, FRAMES, STEP), list[int]()
 
@@ -197,6 +201,7 @@ def test_the_field_is_continuous_in_time_at_a_keyframe() -> None:
         torch.testing.assert_close(after, here, atol=5e-3, rtol=0)
 
 
+@pytest.mark.slow
 def test_beside_a_keyframe_detail_is_averaged_away_but_for_a_little() -> None:
     """Between keyframes pixels are read from the finer level: a mean over four cells, nearly the pixel itself."""
     field = made(perturbed=False)
@@ -213,6 +218,7 @@ def test_beside_a_keyframe_detail_is_averaged_away_but_for_a_little() -> None:
 # --------------------------------------------------------------------------------------------- points alone
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CONFIGS)
 def test_points_are_independent(name: str) -> None:
     field = made(CONFIGS[name], perturbed=False)
@@ -231,6 +237,7 @@ def test_points_are_independent(name: str) -> None:
     torch.testing.assert_close(alone, together[:25], atol=1e-5, rtol=0)
 
 
+@pytest.mark.slow
 def test_hidden_points_are_independent() -> None:
     twin = rehearsing().twin
     keyframes = torch.tensor([3, 1, 4, 1, 2, 2])
@@ -240,6 +247,7 @@ def test_hidden_points_are_independent() -> None:
         torch.testing.assert_close(twin(uvt, hide=True), alone, atol=1e-5, rtol=0)
 
 
+@pytest.mark.slow
 def test_inspection_keeps_the_order_of_the_points() -> None:
     field = made()
     uvt = random_points(40, SECONDS)
@@ -267,6 +275,7 @@ def test_points_without_time_are_refused() -> None:
 BEFORE, AFTER = 4, 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changed", ["before", "after"])
 def test_nothing_reads_across_a_cut(changed: str) -> None:
     frames = with_cut(SIZE, BEFORE, AFTER)
@@ -314,6 +323,7 @@ def test_around_a_cut_the_nearer_frame_is_held() -> None:
         assert (field.disagreement(uvt) == 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CONFIGS)
 @pytest.mark.parametrize("count", [1, 2])
 def test_clips_of_one_and_two_frames_are_legal(name: str, count: int) -> None:
@@ -326,6 +336,7 @@ def test_clips_of_one_and_two_frames_are_legal(name: str, count: int) -> None:
         torch.testing.assert_close(frame_at(field, (count - 1) / 25), frames[-1], atol=1e-5, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["default", "no motion", "plain"])
 def test_times_outside_the_clip_hold_its_ends(name: str) -> None:
     frames = translating(SIZE, FRAMES, STEP)
@@ -350,6 +361,7 @@ def held_out(path: Callable[[float], tuple[float, float]], config: FieldConfig) 
     return float(torch.stack(scores).mean())
 
 
+@pytest.mark.slow
 def test_motion_is_worth_its_while_on_a_moving_picture() -> None:
     def path(k: float) -> tuple[float, float]:
         return 1.5 * k, -k
@@ -359,6 +371,7 @@ def test_motion_is_worth_its_while_on_a_moving_picture() -> None:
     assert moved > 36
 
 
+@pytest.mark.slow
 def test_curves_are_worth_their_while_on_accelerated_motion() -> None:
     def path(k: float) -> tuple[float, float]:
         return 0.2 * k**2, 0.5 * k
@@ -388,6 +401,7 @@ def choosing(frames: Tensor, view: int) -> VideoField:
     return field
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("view", range(4))
 def test_visibility_can_choose_any_view(view: int) -> None:
     frames = translating(SIZE, FRAMES, STEP)
@@ -459,6 +473,7 @@ def test_the_source_times_are_shown_with_held_frames_held() -> None:
 # --------------------------------------------------------------------------------------------- hiding
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CONFIGS)
 def test_the_twin_holds_the_very_same_learnt_parts(name: str) -> None:
     if not CONFIGS[name].has_local:
@@ -473,6 +488,7 @@ def test_the_twin_holds_the_very_same_learnt_parts(name: str) -> None:
     assert not field.hidden_rows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "last"), [("default", "visibility.network.2.weight"), ("no colours", "decoder.head.weight")]
 )
@@ -492,6 +508,7 @@ def test_what_one_learns_the_other_knows(name: str, last: str) -> None:
     assert gradient.abs().max() > 0
 
 
+@pytest.mark.slow
 def test_making_a_twin_leaves_the_field_as_it_was() -> None:
     frames = translating(SIZE, FRAMES, STEP)
     field = made(frames=frames)
@@ -505,6 +522,7 @@ def test_making_a_twin_leaves_the_field_as_it_was() -> None:
     assert field.size == SIZE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["default", "no motion", "no colours", "no visibility", "straight"])
 def test_a_hidden_frame_is_not_looked_at(name: str) -> None:
     frames = translating(SIZE, FRAMES, STEP)
@@ -532,6 +550,7 @@ def test_a_hidden_frame_of_a_translation_is_found_again() -> None:
         assert psnr(interior(found[None].clamp(0, 1), 6), interior(to_float(small[k])[None], 6)) > 30
 
 
+@pytest.mark.slow
 def test_only_hideable_keyframes_have_curves_across_them() -> None:
     field, twin, _ = rehearsing(frames=with_cut(SIZE, BEFORE, AFTER))
     assert not field.hidden_rows
@@ -571,6 +590,7 @@ def test_an_instant_that_cannot_be_hidden_is_named() -> None:
 # --------------------------------------------------------------------------------------------- where it lives
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["no detail", "no colours"])
 def test_everything_follows_the_field_into_another_precision(name: str) -> None:
     field = made(CONFIGS[name])
@@ -588,6 +608,7 @@ def test_everything_follows_the_field_into_another_precision(name: str) -> None:
     torch.testing.assert_close(double.float(), single, atol=1e-3, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_field_read_in_inference_mode_can_still_learn() -> None:
     field = made(perturbed=False)
     uvt = random_points(20, 0.1)
@@ -608,6 +629,7 @@ def test_made_up_instants_outside_the_clip_hold_its_ends_too(name: str) -> None:
 # --------------------------------------------------------------------------------------------- what it thinks
 
 
+@pytest.mark.slow
 def test_inspection_tells_the_velocity_of_a_translation_in_pixels_a_second() -> None:
     field = made(perturbed=False)
     uvt = random_points(200, SECONDS - 1 / 25, margin=0.2)
@@ -617,6 +639,7 @@ def test_inspection_tells_the_velocity_of_a_translation_in_pixels_a_second() -> 
     torch.testing.assert_close(velocity.mean(dim=0), expected, atol=0.04 * 25, rtol=0)
 
 
+@pytest.mark.slow
 def test_the_velocity_of_uneven_frames_is_the_same() -> None:
     pts = [Fraction(p, 100) for p in (0, 4, 12, 14, 20, 24)]
     frames = moving(SIZE, [(50 * float(p), -25 * float(p)) for p in pts])
@@ -626,6 +649,7 @@ def test_the_velocity_of_uneven_frames_is_the_same() -> None:
     torch.testing.assert_close(velocity.mean(dim=0), torch.tensor([50.0, -25.0]), atol=1.5, rtol=0)
 
 
+@pytest.mark.slow
 def test_the_sides_agree_on_a_translation() -> None:
     uvt = random_points(300, SECONDS - 1 / 25, margin=0.2)
     moved, still = made(perturbed=False), made(CONFIGS["no motion"], perturbed=False)
@@ -636,6 +660,7 @@ def test_the_sides_agree_on_a_translation() -> None:
 # --------------------------------------------------------------------------------------------- footprints
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("t", [0.0, 0.08, 0.06])
 def test_half_the_size_is_the_mean_over_areas(t: float) -> None:
     field = made(perturbed=False)
@@ -647,6 +672,7 @@ def test_half_the_size_is_the_mean_over_areas(t: float) -> None:
     assert interior(half - area, 4).abs().mean() < interior(point - area, 4).abs().mean() / 10
 
 
+@pytest.mark.slow
 def test_a_field_without_a_footprint_is_asked_for_source_pixels() -> None:
     field = made()
     uvt = random_points(50, SECONDS)

@@ -151,6 +151,7 @@ def test_what_is_learnt_is_the_middle_row() -> None:
     torch.testing.assert_close(row + grey.mean(), grey.reshape(8, 4).mean(dim=-1))
 
 
+@pytest.mark.slow
 def test_the_command_leaves_figures_and_plots(demo_clip: Path, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="plots need matplotlib")
     small = ["--line-points", "12", "--side", "4", "--width", "32", "--steps", "20"]

@@ -17,6 +17,8 @@ from vfield.core.frames import in_memory
 from vfield.lab.entries import conditioning_entries, decoder_parameters, within_budget
 from vfield.lab.race import course, marks, race, table
 
+pytestmark = pytest.mark.slow
+
 ENTRIES = {(entry.group, entry.name): entry for entry in conditioning_entries(3000, 4, 5e-3, 0)}
 
 

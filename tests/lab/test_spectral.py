@@ -77,6 +77,7 @@ def test_low_frequencies_are_learnt_first_without_features() -> None:
     assert (middle[-4:] < fast[-4:]).all()
 
 
+@pytest.mark.slow
 def test_held_out_pixels_rank_the_maps_as_tancik_et_al_found(picture: Tensor) -> None:
     maps = [
         map_config("none", 1.0, SMALL.count),
@@ -89,6 +90,7 @@ def test_held_out_pixels_rank_the_maps_as_tancik_et_al_found(picture: Tensor) ->
     assert reached[-1] > reached[0] + 1.5
 
 
+@pytest.mark.slow
 def test_the_bandwidth_has_an_optimum(picture: Tensor) -> None:
     narrow, right, wide = (
         watch(picture, map_config("gaussian", sigma, SMALL.count), SMALL) for sigma in (0.25, 2.0, 24.0)
@@ -99,6 +101,7 @@ def test_the_bandwidth_has_an_optimum(picture: Tensor) -> None:
     assert wide.seen_psnr[-1] > wide.held_out_psnr[-1] + 6
 
 
+@pytest.mark.slow
 def test_the_command_leaves_figures_and_pictures(
     demo_clip: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

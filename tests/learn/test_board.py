@@ -106,6 +106,7 @@ def opened(event: Any) -> Image.Image:
     return picture
 
 
+@pytest.mark.slow
 def test_pictures_are_written(read_back: Any, field: VideoField, observed: Clip, held_out: HeldOut) -> None:
     def write(writer: SummaryWriter) -> None:
         board = Board(writer, observed, held_out, "cpu")
@@ -144,6 +145,7 @@ def test_observed_panel_shows_source_field_and_error(
     assert error.max() <= 10
 
 
+@pytest.mark.slow
 def test_large_pictures_are_shrunk_to_whole_pixels(read_back: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(board_module, "_WIDEST", 400)
     clip = panning(3, height=101, width=1001)
@@ -240,6 +242,7 @@ def test_histograms_of_large_parts_are_sampled(
     assert events.Histograms("values/latents, cells of 8 px")[0].histogram_value.num == 50
 
 
+@pytest.mark.slow
 def test_demo_is_an_animated_gif(read_back: Any, field: VideoField, observed: Clip) -> None:
     events = read_back(lambda writer: Board(writer, observed, None, "cpu").demo(field, 7))
     (event,) = events.Images(DEMO)

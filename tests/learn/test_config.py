@@ -43,6 +43,7 @@ def test_there_are_presets() -> None:
     assert {"fast", "balanced", "best", "many", "plain", "tiny"} <= {path.stem for path in PRESETS}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
 def test_every_preset_loads_and_means_what_it_says(path: Path) -> None:
     resolved = dict(leaves(asdict(load_config(path))))
@@ -69,6 +70,7 @@ def test_presets_begin_with_a_line_that_says_what_they_are_for(path: Path) -> No
 # ------------------------------------------------------------------------------------------------ round trip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "config",
     [
@@ -117,6 +119,7 @@ def test_an_unknown_key_is_named_at_every_level(values: dict[str, Any]) -> None:
     assert "surprise" in refused(values)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("values", "key", "value"),
     [
@@ -142,6 +145,7 @@ def test_a_value_of_the_wrong_type_is_named_with_its_key(values: dict[str, Any],
     assert value in line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("values", "word"),
     [
@@ -167,6 +171,7 @@ def test_a_value_out_of_range_is_named(values: dict[str, Any], word: str) -> Non
     assert word in refused(values)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("content", "word"),
     [

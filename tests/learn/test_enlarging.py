@@ -54,6 +54,7 @@ def numbered(frames: int, size: tuple[int, int] = (50, 70)) -> Enlarging:
 # --------------------------------------------------------------------------------------------- what is seen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [SIZE, (45, 63)])
 @pytest.mark.parametrize("deep", [False, True])
 def test_what_is_wanted_is_the_source(size: tuple[int, int], deep: bool) -> None:
@@ -77,6 +78,7 @@ def test_what_is_wanted_is_the_source(size: tuple[int, int], deep: bool) -> None
     torch.testing.assert_close(means, small - to_float(to_uint8(small)), atol=5e-3, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "frames",
     [
@@ -107,6 +109,7 @@ def test_without_the_encoder_nothing_is_seen(config: FieldConfig) -> None:
     assert start.field.detail is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("frames", "checking"), [(3, [2]), (6, [2]), (7, [2, 6]), (12, [2, 6, 10])])
 def test_every_fourth_is_kept_for_checking(frames: int, checking: list[int]) -> None:
     seen = enlarging_of(start_of(clip_of(translating((32, 32), frames))))
@@ -236,6 +239,7 @@ def test_with_nothing_kept_it_keeps_its_force() -> None:
     assert find_detail_force(detail, seen._replace(checking=[])) == 1.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("frames", [1, 2])
 @pytest.mark.parametrize(("height", "width"), [(40, 64), (64, 40)])
 def test_few_frames_keep_a_part_of_themselves(height: int, width: int, frames: int) -> None:
@@ -304,6 +308,7 @@ def doubled(field: VideoField, frames: int) -> Tensor:
     return to_uint8(torch.stack(list(render(field, size, [k / 25 for k in range(frames)]))))
 
 
+@pytest.mark.slow
 def test_a_short_fit_enlarges_better_than_lanczos_and_no_less_steadily() -> None:
     truth = to_uint8(shapes(9, 96, 128))
     clip = clip_of(to_uint8(reduce(to_float(truth), "n c (h 2) (w 2) -> n c h w", "mean")))
@@ -321,6 +326,7 @@ def test_a_short_fit_enlarges_better_than_lanczos_and_no_less_steadily() -> None
     assert steadiness[0] >= steadiness[2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("frames", [1, 2])
 def test_a_picture_and_two_frames_learn_their_detail(frames: int, tmp_path: Path) -> None:
     clip = clip_of(to_uint8(shapes(frames, 45, 63)))
@@ -343,6 +349,7 @@ def test_a_picture_and_two_frames_learn_their_detail(frames: int, tmp_path: Path
     torch.testing.assert_close(means[inside], to_float(clip.pixels)[inside], atol=1e-5, rtol=0)
 
 
+@pytest.mark.slow
 def test_a_saved_field_is_as_fine_as_the_one_that_was_saved(tmp_path: Path) -> None:
     clip = clip_of(to_uint8(shapes(4, *SIZE)))
     field = start_of(clip, DEFAULT).field.eval()

@@ -94,6 +94,7 @@ def test_a_jpeg_is_read_in_its_own_colours(mode: str, tmp_path: Path, caplog: py
     assert caplog.messages == []
 
 
+@pytest.mark.slow
 def test_a_picture_file_becomes_a_function_of_u_and_v(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

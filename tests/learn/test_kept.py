@@ -17,7 +17,7 @@ from vfield.learn.kept import is_kept_name
 from vfield.learn.run import Run
 from vfield.video_io import VideoWriter
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.slow]
 
 
 @pytest.fixture(autouse=True)

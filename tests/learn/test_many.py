@@ -89,6 +89,7 @@ def folder(clips: dict[str, Clip], tmp_path_factory: pytest.TempPathFactory) -> 
 # ------------------------------------------------------------------------------------------------ what is shared
 
 
+@pytest.mark.slow
 def test_clips_of_any_size_rate_and_length_share_one_network(clips: dict[str, Clip], folder: Path) -> None:
     fields = {name: load_field(folder / name) for name in clips}
     first = fields["long"].field
@@ -124,6 +125,7 @@ def members_of(clips: dict[str, Clip], config: Config) -> list[Member]:
     return made
 
 
+@pytest.mark.slow
 def test_the_shared_parts_are_the_same_parameters_and_nothing_else_is(clips: dict[str, Clip], config: Config) -> None:
     fields = [member.field for member in members_of(clips, config)]
     shared = {id(parameter) for parameter in shared_parameters(fields[0])}
@@ -196,6 +198,7 @@ class Killed(BaseException):
     """Unwinds a fit at once."""
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_as_if_nothing_had_been(clips: dict[str, Clip], folder: Path, tmp_path: Path) -> None:
     config, steps = set_up(), 0
 
@@ -226,6 +229,7 @@ def test_a_save_of_other_clips_is_not_gone_on_with(clips: dict[str, Clip], folde
         fit_many(fewer, set_up(), out=folder, progress=False, resume=True)
 
 
+@pytest.mark.slow
 def test_clips_of_an_earlier_run_are_not_taken_for_this_ones(clips: dict[str, Clip], tmp_path: Path) -> None:
     none = set_up(colours=False, steps=0)
     few = {"a": clips["still"], "b": clips["still"]}
@@ -251,6 +255,7 @@ def test_every_clip_is_shown_in_tensorboard(clips: dict[str, Clip], folder: Path
 # ------------------------------------------------------------------------------------------------ adapting
 
 
+@pytest.mark.slow
 def test_only_codes_change_where_the_shared_parts_are_held(clips: dict[str, Clip]) -> None:
     shared = fit_many(clips, set_up(colours=False), progress=False)["long"].field
     before = values(shared_parameters(shared))
@@ -267,6 +272,7 @@ def test_only_codes_change_where_the_shared_parts_are_held(clips: dict[str, Clip
     assert equal(values(shared_parameters(shared)), before)
 
 
+@pytest.mark.slow
 def test_a_decoder_that_knows_the_kind_of_clip_is_ahead_of_one_that_knows_nothing() -> None:
     """Both have as many steps; one only has codes to find."""
     clips = {f"{phase}": waves(3, 24, 24, Fraction(25), float(phase)) for phase in range(3)}
@@ -285,6 +291,7 @@ def test_a_decoder_that_knows_the_kind_of_clip_is_ahead_of_one_that_knows_nothin
     assert error(adapt(shared, new, shorter, progress=False).field) < 0.7 * from_nothing
 
 
+@pytest.mark.slow
 def test_codes_found_from_what_is_visible_complete_the_rest() -> None:
     """A partial clip: what is hidden has no say in its codes, and a decoder that others taught makes it."""
     config = set_up(colours=False, steps=300, learning_rate=0.02)
@@ -310,6 +317,7 @@ def test_codes_found_from_what_is_visible_complete_the_rest() -> None:
     assert error(one) < 0.7 * error(fit(partial(0), shorter, progress=False).field)
 
 
+@pytest.mark.slow
 def test_with_keyframe_colours_there_are_no_codes_and_no_steps_to_take(clips: dict[str, Clip]) -> None:
     shared = fit(clips["high"], set_up(), progress=False).field
     before = values(shared_parameters(shared))
@@ -362,6 +370,7 @@ def trained(files: Path, words: list[str], tmp_path_factory: pytest.TempPathFact
     return out
 
 
+@pytest.mark.slow
 def test_a_folder_of_clips_is_trained_adapted_and_rendered(
     files: Path, trained: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -390,6 +399,7 @@ def test_a_folder_of_clips_is_trained_adapted_and_rendered(
     assert not (tmp_path / "no").exists()
 
 
+@pytest.mark.slow
 def test_fits_are_compared(files: Path, trained: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     words = ["lab", "adapt", str(trained), "--video", str(files / "long.mkv"), "--holdout", "2", "--device", "cpu"]
     assert main([*words, "--steps", "4", "--look-every", "2", "--out", str(tmp_path / "lab")]) == 0
@@ -403,6 +413,7 @@ def test_fits_are_compared(files: Path, trained: Path, tmp_path: Path, capfd: py
     assert f"{courses['codes']['observed'][-1]:.2f} dB" in capfd.readouterr().out
 
 
+@pytest.mark.slow
 def test_clips_of_one_name_and_parts_of_one_clip_are_told_apart(files: Path, words: list[str], tmp_path: Path) -> None:
     long = str(files / "long.mkv")
     out = tmp_path / "run"
@@ -415,6 +426,7 @@ def test_clips_of_one_name_and_parts_of_one_clip_are_told_apart(files: Path, wor
     assert main(["train", *words, "--video", str(tmp_path / "empty"), "--out", str(tmp_path / "no")]) == 2
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_fields_of_one(files: Path, words: list[str], trained: Path, tmp_path: Path) -> None:
     script = [str(ROOT / "scripts" / "train.py"), *words, "--field.local.colours", "false", "--video", str(files)]
     ended = in_two_processes([*script, "--out", str(tmp_path / "run")])

@@ -86,6 +86,7 @@ def smooth_size(errors: Tensor) -> Tensor:
     return (errors.square() + epsilon**2).sqrt() - epsilon
 
 
+@pytest.mark.slow
 @BOTH
 def test_terms_are_what_they_are_written_out(config: FieldConfig) -> None:
     ready = prepared(config=config)
@@ -112,6 +113,7 @@ def test_terms_are_what_they_are_written_out(config: FieldConfig) -> None:
     torch.testing.assert_close(terms.error, torch.cat([observed, hidden]).square().sum() / count)
 
 
+@pytest.mark.slow
 @BOTH
 @pytest.mark.parametrize("processes", [2, 4])
 def test_the_mean_over_shares_is_the_whole_batch(processes: int, config: FieldConfig) -> None:
@@ -157,6 +159,7 @@ def test_a_perfect_fit_of_a_still_clip_is_where_it_stays(config: FieldConfig) ->
         assert parameter.grad is None or parameter.grad.abs().max() < 1e-5, name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("config", "term"), [(MADE, "observed"), (MADE, "hidden"), (DEFAULT, "hidden"), (DEFAULT, "detail")]
 )
@@ -184,6 +187,7 @@ def difference_quotient(
     return (values[0] - values[1]) / (2 * step)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "at", "step"),
     [
@@ -237,6 +241,7 @@ def test_clips_without_gaps_have_finite_terms_and_gradients(clip: Clip, config: 
     assert all(parameter.grad is None or parameter.grad.isfinite().all() for parameter in ready.field.parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["network.0.weight", "network.0.bias", "network.2.weight", "network.2.bias"])
 def test_gradients_of_views_agree_with_finite_differences(name: str) -> None:
     ready = prepared(clip_of(crossing((32, 64), [4 + 4 * k for k in range(5)], 20, 6)))
@@ -258,6 +263,7 @@ def test_gradients_of_views_agree_with_finite_differences(name: str) -> None:
     assert float(parameter.grad[at]) == pytest.approx(float(values[0] - values[1]) / 0.004, rel=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("config", "parts"), [(DEFAULT, {"visibility"}), (MADE, {"decoder", "shared", "latents"})])
 def test_what_is_hidden_teaches_all_that_is_read_between_and_nothing_else(config: FieldConfig, parts: set[str]) -> None:
     ready = prepared(config=config)
@@ -313,6 +319,7 @@ def test_by_default_everything_learns_from_the_first_steps_on() -> None:
         optimizer.step()
 
 
+@pytest.mark.slow
 def test_by_default_every_parameter_changes_what_is_made() -> None:
     """Nothing is learnt that nobody sees: it tells in a frame in between, or in an enlarged one."""
     size = (12, 16)

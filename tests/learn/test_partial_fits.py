@@ -35,6 +35,8 @@ from vfield.learn.start import _halved_visible
 from vfield.prepare.fill import fill
 from vfield.video_io import VideoWriter, read_clip
 
+pytestmark = pytest.mark.slow
+
 CONFIGS = Path(__file__).parents[2] / "configs"
 TINY = load_config(CONFIGS / "tiny.yaml")
 TINY = replace(TINY, training=replace(TINY.training, steps=2))

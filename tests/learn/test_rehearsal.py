@@ -18,6 +18,8 @@ from vfield.field.motion import MotionConfig
 from vfield.learn import rehearsal as module
 from vfield.learn.rehearsal import Rehearsal, apply_forces, divided, find_forces, sample_uv, squared_errors
 
+pytestmark = pytest.mark.slow
+
 SIZE = (48, 64)
 
 

@@ -86,6 +86,7 @@ def test_keyframes_are_every_kth_frame_and_the_ends_of_each_shot(
     assert _keyframes([range(6), range(6, 7), range(7, 9)], stride) == (chosen, shots)
 
 
+@pytest.mark.slow
 def test_by_default_every_frame_is_a_keyframe() -> None:
     frames = translating(SIZE, 5)
     start = started(clip_of(frames))
@@ -115,6 +116,7 @@ def test_uneven_times_are_kept() -> None:
 # --------------------------------------------------------------------------------------------- shots
 
 
+@pytest.mark.slow
 def test_cuts_become_shots_without_gaps_between_them() -> None:
     start = started(clip_of(with_cut(SIZE, 4, 3)))
     assert start.field.timeline.shots == [range(4), range(4, 7)]
@@ -129,6 +131,7 @@ def test_cuts_are_counted_in_keyframes() -> None:
     assert gaps_of(start) == 2 + 1
 
 
+@pytest.mark.slow
 def test_each_gap_has_the_motion_of_its_own_shot() -> None:
     curves = curves_of(started(clip_of(with_cut((64, 64), 4, 4))).field)
     # The first shot moves by (2, -1) pixels a frame, the second by (1, 0).
@@ -140,6 +143,7 @@ def test_each_gap_has_the_motion_of_its_own_shot() -> None:
 # --------------------------------------------------------------------------------------------- hiding
 
 
+@pytest.mark.slow
 def test_frames_are_hidden_at_half_the_size_where_motion_is_as_long_as_in_the_task() -> None:
     clip = clip_of(translating((64, 64), 6, (3.0, 1.0)))
     rehearsal = started(clip).rehearsal
@@ -156,6 +160,7 @@ def test_frames_are_hidden_at_half_the_size_where_motion_is_as_long_as_in_the_ta
     torch.testing.assert_close(middle, torch.tensor([[3.0, 1.0]]).expand(4, 2), atol=0.15, rtol=0)
 
 
+@pytest.mark.slow
 def test_a_repeat_that_is_left_out_is_not_missing() -> None:
     frames = translating((64, 64), 8, (3.0, 1.0))
     frames[4] = frames[3]
@@ -165,6 +170,7 @@ def test_a_repeat_that_is_left_out_is_not_missing() -> None:
     assert start.rehearsal.field.size == (32, 32)
 
 
+@pytest.mark.slow
 def test_where_a_frame_is_missing_frames_are_hidden_at_full_size() -> None:
     """The gap that it leaves is as long as those that hiding leaves."""
     visible = torch.ones(8, 64, 64, dtype=torch.bool)
@@ -188,6 +194,7 @@ def test_where_a_frame_is_missing_frames_are_hidden_at_full_size() -> None:
     torch.testing.assert_close(ways[0], ways[1], atol=0.15, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(32, 48), (33, 47), (1, 1), (2, 3)])
 @pytest.mark.parametrize("deep", [False, True])
 def test_the_small_frames_are_means_over_areas(size: tuple[int, int], deep: bool) -> None:
@@ -234,6 +241,7 @@ def long_start(long_clip: Clip) -> Start:
     return started(long_clip, replace(DEFAULT, detail=DetailConfig(enabled=False)))
 
 
+@pytest.mark.slow
 def test_a_long_clip_is_learnt_from_in_places_that_are_spread_over_it(long_start: Start) -> None:
     assert long_start.rehearsal is not None
     assert long_start.field.timeline.shots == [range(90), range(90, LONG)]
@@ -271,6 +279,7 @@ def test_of_a_long_clip_only_the_hidden_frames_and_their_neighbours_are_kept(
         assert rehearsal.field(uvt, hide=True).isfinite().all()
 
 
+@pytest.mark.slow
 def test_a_long_clip_answers_as_if_all_its_motion_were_known_beforehand(long_clip: Clip, long_start: Start) -> None:
     field = long_start.field
     perturb(field)
@@ -307,6 +316,7 @@ def test_what_a_look_through_the_clip_has_found_is_believed() -> None:
 # --------------------------------------------------------------------------------------------- detail
 
 
+@pytest.mark.slow
 def test_what_is_seen_of_small_frames_is_along_their_own_motion() -> None:
     start = started(clip_of(translating((64, 64), 6, (3.0, -1.0))))
     assert start.enlarging is not None
@@ -370,6 +380,7 @@ def test_the_cell_of_the_curves_is_the_configured_one() -> None:
     assert curves.coefficients.shape == (1, 6, 4, 5)
 
 
+@pytest.mark.slow
 def test_a_real_clip_starts_better_than_fading(demo_clip: Path) -> None:
     clip = read_clip(demo_clip, max_frames=5, size=(180, 320))
     moved, faded = (started(clip, FieldConfig(motion=MotionConfig(enabled=enabled))).field for enabled in (True, False))

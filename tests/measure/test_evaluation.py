@@ -102,6 +102,7 @@ def between() -> list[Row]:
     return evaluate(split(clip_of(moving(10)), 2), TINY)
 
 
+@pytest.mark.slow
 def test_the_rows_are_the_field_and_its_peers(between: list[Row]) -> None:
     assert [row.name for row in between] == ["vfield", "repeat", "blend", "minterpolate", "DIS"]
     for row in between:
@@ -140,6 +141,7 @@ def test_smooth_motion_is_followed(between: list[Row]) -> None:
 # ------------------------------------------------------------------------------------------------ larger pictures
 
 
+@pytest.mark.slow
 def test_enlarging_is_no_worse_than_lanczos(demo_clip: Path) -> None:
     clip = read_clip(demo_clip, max_frames=3, size=(180, 320))
     rows = evaluate(reduced(whole(clip), 2), with_steps(8))
@@ -162,6 +164,7 @@ def test_frames_that_were_held_are_judged_as_they_are_shown() -> None:
     assert row.observed.psnr == IDENTICAL_PSNR
 
 
+@pytest.mark.slow
 def test_a_picture_whose_sides_do_not_divide_can_be_judged() -> None:
     rows = evaluate(reduced(whole(clip_of(moving(2, 37, 61))), 1.7), with_steps(0))
     assert all(row.held_out is not None and row.held_out.psnr > 20 for row in rows)
@@ -236,6 +239,7 @@ def test_the_document_is_json_where_a_picture_has_no_ssim() -> None:
     assert rows[1]["held_out"]["ssim"] is None
 
 
+@pytest.mark.slow
 def test_peers_that_cannot_work_on_small_pictures_are_left_out() -> None:
     rows = evaluate(split(clip_of(moving(5, 16, 24)), 2), TINY)
     assert [row.name for row in rows] == ["vfield", "repeat", "blend", "DIS"]

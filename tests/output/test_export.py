@@ -121,6 +121,7 @@ def test_contradictions_are_refused_when_the_config_is_made(wrong: dict[str, Any
         ExportConfig(**wrong)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "config", "word"),
     [
@@ -213,6 +214,7 @@ def test_a_crop_is_that_part_of_the_picture(tmp_path: Path, saved: SavedField, s
 # ------------------------------------------------------------------------------------------------ times
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("config", "count", "rate"),
     [
@@ -247,6 +249,7 @@ def test_slow_motion_shows_every_source_frame_at_its_instant(tmp_path: Path, sav
     assert torch.equal(again.frames[15], again.frames[17])
 
 
+@pytest.mark.slow
 def test_held_frames_are_held_at_the_clips_own_times_and_run_past_at_others(tmp_path: Path) -> None:
     distinct = moving(5)
     held = fitted(clip_of(repeat(distinct, "t c h w -> (t 2) c h w"), start=Fraction(3)))
@@ -296,6 +299,7 @@ def test_a_picture_is_a_clip_of_one_frame(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------------ pictures
 
 
+@pytest.mark.slow
 def test_colours_do_not_shift(tmp_path: Path, demo_clip: Path) -> None:
     clip = read_clip(demo_clip, max_frames=6, size=(90, 160))
     again = made(fitted(clip), tmp_path / "out.mp4")
@@ -326,6 +330,7 @@ def test_frames_as_pictures(tmp_path: Path, saved: SavedField, six: Clip, caplog
     assert not caplog.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loops", [None, 0, 3])
 def test_a_gif_comes_again_as_often_as_its_source(tmp_path: Path, loops: int | None) -> None:
     pictures = [Image.fromarray(frame.permute(1, 2, 0).numpy()) for frame in moving(3)]
@@ -344,6 +349,7 @@ def test_a_gif_comes_again_as_often_as_its_source(tmp_path: Path, loops: int | N
         assert again.info["loop"] == 0
 
 
+@pytest.mark.slow
 def test_what_is_written_is_what_is_rendered(tmp_path: Path, saved: SavedField) -> None:
     export(saved, tmp_path / "out", ExportConfig(scale=1.5, fps=Fraction(75)), progress=False, chunk_points=1001)
     frames = list(render(saved.field, (54, 96), [i / 75 for i in range(18)]))
@@ -360,6 +366,7 @@ def packets(path: Path) -> list[bytes]:
         return [bytes(packet) for packet in container.demux(container.streams.audio[0]) if packet.size]
 
 
+@pytest.mark.slow
 def test_the_whole_clip_at_twice_the_rate_keeps_its_sound_bit_for_bit(
     tmp_path: Path, demo: SavedField, demo_clip: Path
 ) -> None:
@@ -372,6 +379,7 @@ def test_the_whole_clip_at_twice_the_rate_keeps_its_sound_bit_for_bit(
     assert copies == originals[: int(kept)]
 
 
+@pytest.mark.slow
 def test_slow_motion_leaves_the_sound_out_with_a_word(
     tmp_path: Path, demo: SavedField, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -475,6 +483,7 @@ def test_existing_files_need_overwrite_and_the_source_is_never_replaced(tmp_path
     assert len(made(saved, tmp_path / "out.mp4", overwrite=True, slowmo=Fraction(2))) == 12
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_frames(tmp_path: Path, saved: SavedField) -> None:
     """Pictures alive when a frame is asked for: as many late in the export as early on."""
     alive = []

@@ -68,6 +68,7 @@ def interior(flow: np.ndarray, margin: int = MARGIN) -> np.ndarray:
 # ------------------------------------------------------------------------------------------------ the motion
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("slowmo", [1, 3])
 def test_flow_is_the_way_of_the_scene_to_the_next_instant(curved: SavedField, tmp_path: Path, slowmo: int) -> None:
     steps = written(curved, tmp_path / "flow", slowmo=Fraction(slowmo))
@@ -81,6 +82,7 @@ def test_flow_is_the_way_of_the_scene_to_the_next_instant(curved: SavedField, tm
     assert all(not step["flow"].any() and step["valid"].all() for step in steps[moving_steps:])
 
 
+@pytest.mark.slow
 def test_half_the_step_is_half_the_flow_and_twice_the_size_twice(saved: SavedField, tmp_path: Path) -> None:
     whole = written(saved, tmp_path / "whole")
     halves = written(saved, tmp_path / "halves", fps=2 * RATE)
@@ -130,6 +132,7 @@ def test_instants_by_hand_are_those_asked_for(saved: SavedField, tmp_path: Path)
 # ------------------------------------------------------------------------------------------------ the unknown
 
 
+@pytest.mark.slow
 def test_across_a_cut_the_motion_is_unknown(cut: SavedField, tmp_path: Path) -> None:
     folder = tmp_path / "flow"
     report = write_motion(cut, folder, MotionFilesConfig(formats=("flo", "npz", "png")), progress=False)
@@ -281,6 +284,7 @@ def run(saved: SavedField, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_command_writes_flo_and_colours(run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "flow"
     assert main(["flow", str(run), "--slowmo", "2", "--size", "40x24", "-o", str(folder)]) == 0

@@ -22,6 +22,8 @@ from vfield.output.packing import pack
 from vfield.prepare.opening import open_clip
 from vfield.video_io import VideoWriter, probe
 
+pytestmark = pytest.mark.slow
+
 QUICK = replace(Config(), training=replace(Config().training, steps=0, device="cpu"))
 
 

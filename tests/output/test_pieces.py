@@ -21,7 +21,7 @@ from vfield.output.config import ExportConfig
 from vfield.output.export import export
 from vfield.video_io import read_clip
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.slow]
 EXPORTING = import_module("vfield.output.export")  # the package has a function of that name
 SLOW = ExportConfig(slowmo=Fraction(2), codec="ffv1", pixel_format="yuv444p")
 SLOW_WORDS = ["--slowmo", "2", "--codec", "ffv1", "--pix-fmt", "yuv444p"]

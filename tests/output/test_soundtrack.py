@@ -70,6 +70,7 @@ CURVE = SpeedCurve(tuple((Fraction(a, 10), Fraction(b, 10)) for a, b in ((0, 1),
 THERE_AND_BACK = SpeedCurve(tuple((Fraction(a, 10), Fraction(b, 10)) for a, b in ((0, 15), (10, 3), (12, 3))))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("source", "config", "name"),
     [

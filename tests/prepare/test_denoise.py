@@ -33,11 +33,13 @@ def part(path: Path, frames: int, rows: slice, columns: slice) -> Clip:
     return replace(clip, frames=clip.pixels[:, :, rows, columns].contiguous())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", [10, 25, 50])
 def test_a_noisy_moving_picture_gains(level: float) -> None:
     assert gain(clip_of(translating(SIZE, 5)), level) > 10
 
 
+@pytest.mark.slow
 def test_a_noisy_real_clip_gains(demo_clip: Path) -> None:
     clip = part(demo_clip, 5, slice(200, 328), slice(400, 560))
     assert gain(clip, 25) > 8
@@ -64,6 +66,7 @@ def test_clean_patterns_are_the_same_clip(kind: str) -> None:
     assert denoise(clip).clip is clip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("step", [1, 4])
 @pytest.mark.parametrize("name", ["bigbuckbunny", "bikes", "carphone", "bear"])
@@ -83,6 +86,7 @@ def test_a_single_picture_is_left_alone_unless_told() -> None:
     assert gain(clip_of(translating(SIZE, 1)), 25, DenoiseConfig(25)) > 5
 
 
+@pytest.mark.slow
 def test_nothing_is_read_across_a_cut() -> None:
     frames = noisy(with_cut(SIZE, 4, 4), 15)
     whole = denoise(clip_of(frames), DenoiseConfig(15)).clip.pixels
@@ -93,6 +97,7 @@ def test_nothing_is_read_across_a_cut() -> None:
     assert psnr(whole, to_uint8(with_cut(SIZE, 4, 4))).min() > 33
 
 
+@pytest.mark.slow
 def test_a_clean_shot_is_left_alone_beside_a_noisy_one() -> None:
     frames = noisy(with_cut(SIZE, 6, 3), 0)
     frames[:6] = noisy(with_cut(SIZE, 6, 3)[:6], 15)
@@ -102,6 +107,7 @@ def test_a_clean_shot_is_left_alone_beside_a_noisy_one() -> None:
     assert not torch.equal(result.clip.pixels[:6], frames[:6])
 
 
+@pytest.mark.slow
 def test_a_repeated_frame_is_its_original() -> None:
     frames = noisy(translating(SIZE, 6, (4.0, -3.0)), 12)
     held = frames[[0, 1, 1, 2, 3, 4, 4, 5]]
@@ -126,6 +132,7 @@ def test_tiny_pictures_work(size: tuple[int, int]) -> None:
     assert denoise(clip_of(frames), DenoiseConfig(10)).clip.frames.shape == frames.shape
 
 
+@pytest.mark.slow
 def test_it_is_deterministic_and_says_what_it_did() -> None:
     clip = clip_of(noisy(translating(SIZE, 3), 12))
     one, two = denoise(clip), denoise(clip)

@@ -45,6 +45,7 @@ def test_what_moves_out_from_behind_a_logo_is_found_in_other_frames() -> None:
     assert inside(fill(holed(MOVING, visible), rough=True).pixels, visible) < 25
 
 
+@pytest.mark.slow
 def test_half_of_the_pixels_tell_the_others() -> None:
     visible = half(7)
     made = fill(holed(MOVING, visible)).pixels
@@ -58,6 +59,7 @@ def test_scratches_of_one_frame_are_filled() -> None:
     assert inside(fill(holed(MOVING, visible)).pixels[3:4], visible[3:4], MOVING[3:4]) > 37
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("visible", [box(7), half(7)], ids=["box", "half"])
 def test_what_is_hidden_has_no_say(visible: Tensor) -> None:
     one, two = (fill(holed(MOVING, visible, value)) for value in (0, 255))
@@ -70,6 +72,7 @@ def test_nothing_hidden_is_the_same_clip() -> None:
     assert torch.equal(made.pixels, MOVING)
 
 
+@pytest.mark.slow
 def test_nothing_is_taken_across_a_cut() -> None:
     frames = to_uint8(with_cut(SIZE, 4, 4))
     visible = box(8)

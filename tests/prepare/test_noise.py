@@ -22,6 +22,7 @@ def level_of(frames: Tensor) -> float:
     return estimate_noise(frames).level
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", [5, 10, 25, 50])
 def test_white_noise_on_a_moving_picture(level: float) -> None:
     noise = estimate_noise(noisy(translating(SIZE, 4), level))

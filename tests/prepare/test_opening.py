@@ -95,6 +95,7 @@ def test_what_cannot_be_opened_is_told_in_a_line(tmp_path: Path) -> None:
         open_clip(tmp_path / "film.mp4", size=(0, 4))
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_clip(tmp_path: Path) -> None:
     """150 frames of 330 kB are 50 MB, of which a few are held."""
     picture = to_uint8(translating((332, 332), 2))

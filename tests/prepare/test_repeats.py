@@ -125,6 +125,7 @@ def test_short_clips_have_no_repeats(frames: int) -> None:
     assert repeats(shown(translating(SIZE, 1), frames)) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["bear.mp4", "bikes.mp4", "carphone.mp4", "test_non_zero_start.mp4", "av1_video.mkv"])
 def test_clips_as_they_were_filmed_have_none(name: str, shared_clip: Callable[[str], Path]) -> None:
     frames = read_clip(shared_clip(name), max_frames=60).pixels
@@ -146,6 +147,7 @@ def test_a_film_shown_at_a_higher_rate_has_one_a_second(demo_clip: Path) -> None
 # --------------------------------------------------------------------------------------------- run past
 
 
+@pytest.mark.slow
 def test_repeats_are_no_keyframes_and_motion_runs_evenly_past_them() -> None:
     start = started(clip_of(shown(translating(SIZE, 6), 2)))
     torch.testing.assert_close(start.field.timeline.t, torch.arange(6) * 2 / 25)
@@ -176,6 +178,7 @@ def test_local_latents_run_past_repeats_and_fields_without_motion_learn_them() -
     assert len(started(clip, replace(latents, motion=MotionConfig(enabled=False))).seen) == 12
 
 
+@pytest.mark.slow
 def test_a_real_clip_on_twos_moves_again(shared_clip: Callable[[str], Path]) -> None:
     clip = read_clip(shared_clip("carphone.mp4"), max_frames=17)
     drawn = range(0, len(clip), 2)

@@ -70,6 +70,7 @@ def found_apart(frames: Tensor) -> Scan:
     return Scan(shots, find_repeats(frames, shots))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CLIPS)
 @pytest.mark.parametrize("bytes_", [False, True])
 def test_one_look_finds_what_each_search_finds(name: str, bytes_: bool) -> None:

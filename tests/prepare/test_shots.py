@@ -50,6 +50,7 @@ def gains(frames: Tensor, factors: list[float]) -> Tensor:
     return (frames * torch.tensor(factors).view(-1, 1, 1, 1)).clamp(0, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("make", [hold, lambda seed, count: pan(seed, count, 4)], ids=["still", "pan"])
 def test_hard_cut_is_found_at_its_frame(seed: int, make: Callable[[int, int], Tensor]) -> None:
@@ -157,6 +158,7 @@ def test_foreign_frame_has_walls_on_both_sides() -> None:
     assert starts(frames) == [0, 5, 6]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [6, 12, 24])
 def test_fade_to_black_is_no_cut(steps: int) -> None:
     fade = [1.0] * 5 + [1 - (i + 1) / steps for i in range(steps)] + [0.0] * 5
@@ -193,12 +195,14 @@ def real_frames(path: Path, max_frames: int) -> Tensor:
     return frames
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["bear.mp4", "bigbuckbunny.mp4", "carphone.mp4"])
 def test_one_real_shot_stays_whole(name: str, shared_clip: Callable[[str], Path]) -> None:
     frames = real_frames(shared_clip(name), 80)
     assert {stride: starts(frames[::stride]) for stride in (1, 2, 4)} == {1: [0], 2: [0], 4: [0]}
 
 
+@pytest.mark.slow
 def test_cuts_of_a_real_edit_are_found(shared_clip: Callable[[str], Path]) -> None:
     # Seen by eye in all 250 frames: people, cars that fill the picture, and five cuts.
     cuts = [0, 30, 76, 137, 187, 242]

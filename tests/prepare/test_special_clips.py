@@ -23,6 +23,8 @@ from vfield.prepare.flow import FlowConfig
 from vfield.prepare.shots import find_shots
 from vfield.video_io import read_clip
 
+pytestmark = pytest.mark.slow
+
 TINY = load_config(Path(__file__).parents[2] / "configs" / "tiny.yaml")
 SIZE = (48, 64)
 

@@ -50,6 +50,7 @@ def text_of(page: str) -> str:
     return unescape(re.sub(r"<[^>]*>", " ", page.partition("<body>")[2]))
 
 
+@pytest.mark.slow
 def test_the_figures_are_those_of_the_run(run: Path) -> None:
     summary, saved = told(run), load_field(run)
     assert summary["status"] == "done"
@@ -104,6 +105,7 @@ def test_pictures_are_of_the_field_and_change_nothing(run: Path) -> None:
     assert min(float((place - small[1]).abs().mean()) for place in places) < 0.02
 
 
+@pytest.mark.slow
 def test_a_clip_of_one_frame_has_nothing_in_between(demo_clip: Path, tmp_path: Path) -> None:
     out = tmp_path / "one"
     words = ["--video", str(demo_clip), "--end", "0.04", "--size", "40x20", "--steps", "0", "--out", str(out)]
@@ -176,6 +178,7 @@ def test_a_damaged_summary_is_told(run: Path, tmp_path: Path, capfd: pytest.Capt
     assert "summary.json is damaged" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_fit_that_begins_anew_is_not_told_by_the_old_summary(run: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     out.mkdir()

@@ -29,6 +29,8 @@ from vfield.show.view.network import MOST_BODY, Server
 from vfield.show.view.server import Budget, _ClipFile, make_app, serve
 from vfield.show.view.worker import Worker
 
+pytestmark = pytest.mark.slow
+
 LARGE = (1700, 3000)  # 78 chunks of points
 CHUNK_SECONDS = 0.5  # that each is made to take, so that a large view takes half a minute and more
 

@@ -129,6 +129,7 @@ def ask(page: TestClient, rng: random.Random) -> Any:
     return page.request(rng.choice(["GET", "POST", "DELETE", "PUT", "HEAD", "OPTIONS"]), address)
 
 
+@pytest.mark.slow
 def test_whatever_is_asked_the_answer_is_one_line(page: TestClient, caplog: pytest.LogCaptureFixture) -> None:
     rng = random.Random(17)
     statuses: dict[int, int] = {}

@@ -201,6 +201,7 @@ def test_filling_keeps_alpha() -> None:
 # ------------------------------------------------------------------------------------------------ writing
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [SIZE, (47, 95)])
 @pytest.mark.parametrize(
     ("name", "bits", "options", "stored", "most"),
@@ -326,6 +327,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 # Most that the mean and the worst patch may be off, levels of 255: alpha, then straight colours.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "words", "bounds"),
     [
@@ -363,6 +365,7 @@ def test_a_part_of_the_picture_and_another_size_have_alpha(run: Path, tmp_path: 
     assert alpha_of(read_clip(tmp_path / "a.png"))[0, 12:-12, 12:-12].mean() == pytest.approx(0.5, abs=0.01)
 
 
+@pytest.mark.slow
 def test_run_fits_and_exports_with_alpha(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -377,6 +380,7 @@ def test_run_fits_and_exports_with_alpha(
     assert shifts(read_clip(tmp_path / "out.webm"), read_clip(source))[1] < 1.5
 
 
+@pytest.mark.slow
 def test_fields_that_cannot_keep_alpha_say_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -389,6 +393,7 @@ def test_fields_that_cannot_keep_alpha_say_so(
     assert read_clip(tmp_path / "out.webm").alpha is None
 
 
+@pytest.mark.slow
 def test_several_clips_keep_each_its_own(tmp_path: Path) -> None:
     one = film(tmp_path / "one.mkv", [chart(), chart()])
     other = film(tmp_path / "other.mkv", [torch.cat([chart()[:3], torch.ones(1, *SIZE)])] * 2)
@@ -399,6 +404,7 @@ def test_several_clips_keep_each_its_own(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------------ pieces
 
 
+@pytest.mark.slow
 def test_pieces_keep_alpha(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A matte that opens until nothing shows through: the last pieces are opaque throughout."""
     monkeypatch.setattr(import_module("vfield.output.export"), "_LEAST_IN_PIECES", 20)

@@ -105,11 +105,13 @@ def test_damaged_boxes_end_the_look(plain: bytearray, tmp_path: Path, damage: in
         probe(tmp_path / "a.mp4")
 
 
+@pytest.mark.slow
 def test_a_huge_screen_of_few_bytes_is_looked_at_for_little(tmp_path: Path) -> None:
     Image.new("P", (HUGE, HUGE)).save(tmp_path / "a.gif")
     assert peak_growth("assert inspect_file('a.gif').info.width == 16000", tmp_path) < 100_000_000
 
 
+@pytest.mark.slow
 def test_what_no_machine_could_fit_is_refused_before_it_is_read(tmp_path: Path) -> None:
     Image.new("P", (HUGE, HUGE)).save(tmp_path / "a.gif")
     if available_bytes() > 128e9:
@@ -118,6 +120,7 @@ def test_what_no_machine_could_fit_is_refused_before_it_is_read(tmp_path: Path) 
         Source(str(tmp_path / "a.gif")).read()
 
 
+@pytest.mark.slow
 def test_what_memory_cannot_hold_is_refused_before_it_is_taken(tmp_path: Path, plain: bytearray) -> None:
     Image.new("P", (HUGE, HUGE)).save(tmp_path / "a.gif")
     limits = resource.getrlimit(resource.RLIMIT_AS)

@@ -52,6 +52,7 @@ def write_clip(path: Path, container: str = "mp4", codec: str = "mpeg4") -> None
         output.mux(stream.encode(None))
 
 
+@pytest.mark.slow
 def test_every_kind_of_video_is_a_clip(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for number, (suffix, container, codec) in enumerate(KINDS):
         write_clip(tmp_path / f"{number:02}{suffix}", container, codec)

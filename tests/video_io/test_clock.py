@@ -34,6 +34,7 @@ def joined(path: Path, *late: float, tones: Any = (("eng", 440.0),), marks: tupl
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "late", [(10.0, 95400.0), (95400.0, 10.0), (50.0, 50.0), (50.0, 7200.0, 3.0), (50.0, 49.5), (50.0, 50.0, 50.0)]
 )
@@ -61,6 +62,7 @@ def test_a_part_of_joined_recordings_is_that_part(tmp_path: Path) -> None:
     assert torch.equal(part.pixels, whole.pixels[first : first + len(part)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("late", [(50.0, 7200.0), (7200.0, 50.0), (50.0, 50.0)])
 @pytest.mark.parametrize(("mode", "slowmo"), [("copy", 1), ("stretch", 1), ("stretch", 2)])
 def test_sound_lies_beside_its_picture(tmp_path: Path, late: tuple[float, ...], mode: Any, slowmo: int) -> None:

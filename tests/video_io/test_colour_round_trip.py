@@ -134,6 +134,7 @@ def ramp(bits: int, **facts: Any) -> Clip:
 # ------------------------------------------------------------------------------------------------ the whole way
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bits", [8, 10, 12])
 @pytest.mark.parametrize("range_name", ["tv", "pc"])
 @pytest.mark.parametrize("matrix", ["bt709", "smpte170m", "bt2020nc"])
@@ -194,6 +195,7 @@ def test_chroma_of_a_jpeg_lies_between_columns(tmp_path: Path) -> None:
     torch.testing.assert_close(inner(read), inner(coloured_wave()), atol=3 / 255, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bits", [8, 10, 12])
 @pytest.mark.parametrize(
     ("facts", "name"),
@@ -223,6 +225,7 @@ def test_no_colour_shifts_by_the_default_codec(
     assert patch < 2.5  # what the codec itself does at its default quality
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [

@@ -219,6 +219,7 @@ def check_same(frames: FileFrames, clip: Clip, numbers: Sequence[int]) -> None:
             assert torch.equal(frames.alpha[number], clip.alpha[number]), f"alpha of frame {number}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FILES)
 def test_any_frame_in_any_order(name: str, tmp_path: Path) -> None:
     path = FILES[name](tmp_path / name)
@@ -238,6 +239,7 @@ def check_any_order(open_with: Callable[[int], FileFrames], clip: Clip) -> None:
         frames.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "part",
     [
@@ -273,6 +275,7 @@ def test_no_more_is_kept_than_asked_for(tmp_path: Path) -> None:
     assert not frames._kept
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options", "decoded"),
     [

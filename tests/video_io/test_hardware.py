@@ -23,6 +23,7 @@ def works(encoder: str) -> bool:
     return working_encoder(encoder, 144, 192) == encoder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("encoder", "coded"), [*ENCODERS, ("hevc_vaapi", "hevc")])
 def test_what_does_not_work_is_replaced(
     tmp_path: Path, encoder: str, coded: str, caplog: pytest.LogCaptureFixture

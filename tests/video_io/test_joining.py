@@ -61,6 +61,7 @@ def packets_of(path: Path) -> list[tuple[Fraction, Fraction]]:
         ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options"),
     [

@@ -100,6 +100,7 @@ def test_a_folder_that_is_none_is_told_in_a_line(folder: str, tmp_path: Path) ->
     assert os.listdir(tmp_path) == ["file"]
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_told_and_leaves_what_was_there(tmp_path: Path) -> None:
     """Files of this process may not grow beyond a limit, as on a disk without room."""
     script = f"""

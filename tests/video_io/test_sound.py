@@ -57,6 +57,7 @@ def test_a_whole_copy_is_heard_as_the_original(tmp_path: Path, film: Path, suffi
         assert np.array_equal(hear(tmp_path / f"out{suffix}", track), hear(film, track))
 
 
+@pytest.mark.slow
 def test_several_tracks_keep_their_languages(tmp_path: Path, film: Path) -> None:
     modes = (("copy", Fraction(1)), ("stretch", Fraction(2)))
     for name in ("out.mp4", "out.mkv"):
@@ -82,6 +83,7 @@ def test_a_trimmed_copy_begins_at_the_sample(tmp_path: Path, film: Path, start: 
         assert read_clip(tmp_path / f"out{suffix}").start_seconds == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["stretch", "varispeed"])
 @pytest.mark.parametrize(
     ("slowmo", "reverse", "suffix"),
@@ -143,6 +145,7 @@ def write_tracks(path: Path, codec: str, *channels: int) -> None:
             container.mux(track.encode(None))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels", [1, 2])
 @pytest.mark.parametrize(("name", "codec"), [("in.avi", "pcm_s16le"), ("in.mkv", "pcm_s16le"), ("in.avi", "adpcm_ms")])
 def test_channels_that_are_only_counted_are_coded_again(tmp_path: Path, name: str, codec: str, channels: int) -> None:
@@ -316,6 +319,7 @@ def test_sound_fades_where_the_picture_stands_still() -> None:
     assert np.abs(heard[0, : int(0.3 * SOUND_RATE)]).max() > 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["stretch", "varispeed"])
 def test_a_curve_in_a_file(tmp_path: Path, film: Path, mode: str) -> None:
     timing = on_the_film(((0, 0.2), (0.4, 0.6), (1.6, 0.9), (2, 1.3)))

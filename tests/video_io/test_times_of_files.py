@@ -25,6 +25,7 @@ from vfield.video_io import VideoWriter, read_clip
 MILLISECONDS = (0, 33, 100, 117, 200, 250, 333, 350)
 
 
+@pytest.mark.slow
 def test_uneven_times_of_a_file_drive_the_motion(tmp_path: Path) -> None:
     """A scene that moves steadily, filmed at uneven times, is where it was at every instant between them."""
     speed, size = 30.0, (48, 64)  # pixels a second

@@ -86,6 +86,7 @@ def leftovers(folder: Path) -> list[str]:
 # ------------------------------------------------------------------------------------------------ reading
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FORMATS)
 def test_every_format_is_read_whole(name: str, shared_clip: SharedClip) -> None:
     count, height, width, rate, color, codec = FORMATS[name]
@@ -124,6 +125,7 @@ def test_rotation_turns_the_picture_upright(shared_clip: SharedClip) -> None:
     assert probe(shared_clip("nasa_13013_rotated.mp4")).rotation == 90
 
 
+@pytest.mark.slow
 def test_a_range_in_the_middle_equals_the_same_frames_of_the_whole(demo_clip: Path) -> None:
     whole = read_clip(demo_clip, size=(36, 64))
     assert len(whole) == 132
@@ -472,6 +474,7 @@ def _contents(folder: Path) -> dict[str, bytes]:
     return {str(file.relative_to(folder)): file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["out.mp4", "out.mkv", "out.gif", "out"])
 def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path, name: str) -> None:
     # A limit on the file size stands in for a full disk: writes fail with an OSError part of the way.
@@ -534,6 +537,7 @@ def _sound(path: Path) -> tuple[np.ndarray, int]:
         return np.concatenate(pieces), stream.rate
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
 @pytest.mark.parametrize("name", ["bigbuckbunny.mp4", "nasa_13013.mp4"])
 def test_copied_sound_is_bit_identical(tmp_path: Path, shared_clip: SharedClip, name: str, suffix: str) -> None:
@@ -555,6 +559,7 @@ def test_copied_sound_is_bit_identical(tmp_path: Path, shared_clip: SharedClip, 
     assert read_clip(out).pts_seconds[:2] == (Fraction(0), Fraction(1, 25))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("stretch", "suffix"), [(Fraction(2), ".mp4"), (Fraction(8), ".mkv"), (Fraction(1, 3), ".mov")]
 )
@@ -565,6 +570,7 @@ def test_stretched_sound_lasts_as_long(tmp_path: Path, demo_clip: Path, stretch:
     assert abs(len(samples) / rate - 2 * stretch) < 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["out.mp4", "out.webm"])
 @pytest.mark.parametrize("stretch", [Fraction(1, 2), Fraction(2), Fraction(8)])
 def test_stretched_sound_stays_beside_its_picture(tmp_path: Path, name: str, stretch: Fraction) -> None:

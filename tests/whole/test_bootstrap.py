@@ -158,6 +158,7 @@ def test_a_demo_that_fails_or_is_stopped_is_told_in_a_line(
     assert error.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_a_command_the_time_to_end(bootstrap: ModuleType) -> None:
     """It reaches all processes of a terminal: here the one that waits, a moment before the one that it waits for."""
     slow = "import os, signal, time; os.kill(os.getppid(), signal.SIGINT); time.sleep(0.5); exit(3)"

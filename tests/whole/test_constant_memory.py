@@ -7,12 +7,15 @@ import sys
 from fractions import Fraction
 from pathlib import Path
 
+import pytest
 from processes import ONE_THREAD
 from scenes import translating
 
 from vfield.core.clip import ColorInfo, to_uint8
 from vfield.learn.run import EVENTS_NAME
 from vfield.video_io import VideoWriter, probe
+
+pytestmark = pytest.mark.slow
 
 PRESET = Path(__file__).parents[2] / "configs" / "fast.yaml"
 SIZE = (96, 128)

@@ -95,11 +95,13 @@ def test_imports_point_one_way(path: Path) -> None:
     assert violations(path) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("room", [room for room in ROOMS if (PACKAGE / room).is_dir()])
 def test_no_circles_in_a_room(room: str) -> None:
     assert circles(PACKAGE / room) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("library", "rooms"), ONLY_USERS.items())
 def test_library_stays_in_its_rooms(library: str, rooms: set[tuple[str, ...]]) -> None:
     users = {parts_of(path) for path in FILES if any(name[0] == library for name in imports(path))}
@@ -112,6 +114,7 @@ def test_only_the_command_line_knows_the_lab() -> None:
     assert users == {"lab", "cli"}
 
 
+@pytest.mark.slow
 def test_grid_sample_has_one_caller() -> None:
     def names(path: Path) -> set[str]:
         nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))

@@ -8,6 +8,8 @@ import sys
 import pytest
 from processes import ONE_THREAD, ROOT
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork, and none of these signals")
 def test_the_same_command_goes_on_after_a_kill() -> None:

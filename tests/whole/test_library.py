@@ -44,6 +44,7 @@ def pixels(path: Path) -> Tensor:
     return vfield.read_clip(path).pixels
 
 
+@pytest.mark.slow
 def test_the_command_line_makes_the_same(film: Path, run: Path, tmp_path: Path) -> None:
     report = vfield.export(run, tmp_path / "python.mkv", slowmo=2, codec="ffv1", progress=False)
     assert (report.frames, report.width, report.height) == (2 * COUNT, 56, 40)
@@ -67,6 +68,7 @@ def test_a_field_is_asked_and_rendered(film: Path, run: Path) -> None:
         torch.testing.assert_close(field(uvt)[0], made[1][:, 0, 0], atol=1e-4, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "frames", "rate"),
     [

@@ -21,6 +21,7 @@ def cells() -> list[dict[str, Any]]:
     return [cell for cell in found if cell["cell_type"] == "code"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
 def test_the_cells_run(
     cells: list[dict[str, Any]], demo_clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

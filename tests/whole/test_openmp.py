@@ -55,11 +55,13 @@ def entered(words: list[str], tmp_path: Path, **given: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("door", DOORS)
 def test_by_every_door_threads_sleep(door: str, tmp_path: Path) -> None:
     assert entered(DOORS[door], tmp_path) == "waits PASSIVE None 0\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("given", "told"),
     [
@@ -72,6 +74,7 @@ def test_what_the_user_has_set_is_left_alone(given: dict[str, str], told: str, t
     assert entered(DOORS["python -m"], tmp_path, **given) == f"waits {told}\n"
 
 
+@pytest.mark.slow
 def test_launched_processes_do_so_too(tmp_path: Path) -> None:
     # The launcher itself needs the real torch.
     script = tmp_path / "launched.py"
@@ -88,6 +91,7 @@ def test_launched_processes_do_so_too(tmp_path: Path) -> None:
     assert "waits PASSIVE None" in done.stdout
 
 
+@pytest.mark.slow
 def test_the_real_library_heeds_it() -> None:
     words = [sys.executable, "-c", "import vfield, torch"]
     told = subprocess.run(
