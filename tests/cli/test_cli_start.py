@@ -79,6 +79,7 @@ def test_a_file_is_looked_at_without_what_is_for_fitting() -> None:
     assert told([["info", "data/bigbuckbunny.mp4"]], FITTING) == ([0], "loaded:", "")
 
 
+@pytest.mark.slow
 def test_it_is_a_module_to_run() -> None:
     done = subprocess.run([sys.executable, "-m", "vfield", "nonsense"], cwd=ROOT, text=True, capture_output=True)
     assert (done.returncode, done.stdout) == (2, "")

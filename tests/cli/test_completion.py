@@ -58,6 +58,7 @@ COMP_WORDS=({shlex.join(words)}); COMP_CWORD={len(words) - 1}; _vfield; printf '
         assert found == completed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", ["bash"], indirect=True)
 def test_bash_leaves_files_to_itself(script: Path) -> None:
     """A word that is no option yet gives no reply, upon which `-o default` completes files."""

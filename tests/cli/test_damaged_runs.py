@@ -33,7 +33,7 @@ PLAIN = ["--config", str(Path(__file__).parents[2] / "configs" / "fast.yaml"), "
 WRONG: list[Any] = [None, True, -1, 0.5, 10**400, "x", "", "a\0b", "\ud800", [], {}, [[]], {"a": []}, [None], ["\0"]]
 RAW = [b"", b"null", b"[]", b"{", b"[" * 100_000, b"9" * 5000, b'{"a": 1e999}', b"\xff\xfe{}", b'{"a": "\xe9"}']
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

@@ -127,6 +127,7 @@ def test_odd_sizes_keep_their_last_row_and_column(
         assert (edge - 0.9).abs().mean() < 0.02
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv420p10le", "yuv422p"])
 @pytest.mark.parametrize("size", [(45, 67), (44, 67), (45, 66)])
 def test_an_odd_picture_is_the_even_one_without_its_last_line(
@@ -151,6 +152,7 @@ def test_an_odd_picture_is_the_even_one_without_its_last_line(
     assert (to_float(small) - expected).abs().mean() < 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(1, 1), (2, 2), (1, 7), (33, 1), (16, 16)])
 @pytest.mark.parametrize(
     ("name", "options"),
@@ -180,6 +182,7 @@ def test_what_is_too_small_for_a_codec_is_refused(tmp_path: Path) -> None:
             VideoWriter(tmp_path / name, height=size[0], width=size[1], frame_rate=RATE, color=color, codec=codec)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
 def test_short_hevc_has_its_times(tmp_path: Path, count: int) -> None:
     """x265 gives decoding times from unset memory to videos of fewer than three frames."""

@@ -16,7 +16,7 @@ from vfield.core.clip import ColorInfo
 from vfield.video_io import VideoWriter, read_clip
 
 OPTIONS = ["--config", str(ROOT / "configs" / "fast.yaml"), "--device", "cpu"]
-pytestmark = pytest.mark.usefixtures("one_thread", "own_folder")
+pytestmark = [pytest.mark.usefixtures("one_thread", "own_folder"), pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

@@ -43,6 +43,7 @@ def test_a_time_alone_and_times_of_many_clocks_come_back() -> None:
         assert times_from_json(through_json(times_to_json(times))) == times
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "wrong",
     [

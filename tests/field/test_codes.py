@@ -91,6 +91,7 @@ def test_a_track_keeps_its_line_when_it_has_more_knots() -> None:
     assert torch.allclose(made.track, one.shared.track, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_draws_have_the_mean_and_covariance_of_the_codes() -> None:
     first = a_field(0)
     fields = [first, *(a_field(seed, like=first) for seed in (1, 2, 3))]

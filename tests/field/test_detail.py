@@ -216,6 +216,7 @@ def test_evidence_of_a_scene_in_a_mirror(symmetry: Symmetry) -> None:
     torch.testing.assert_close(mirrored_base, symmetry.of_picture(base), atol=1e-4, rtol=0)
 
 
+@pytest.mark.slow
 def test_evidence_of_a_translation_that_was_found() -> None:
     field = made()
     evidence, _ = field.detail_evidence(2)
@@ -240,6 +241,7 @@ def test_the_way_there_and_back_is_missed_by_what_it_is_missed() -> None:
     torch.testing.assert_close(found.displacement[0], torch.full_like(found.displacement[0], 3.0), atol=1e-4, rtol=0)
 
 
+@pytest.mark.slow
 def test_neighbours_beyond_the_clip_or_a_cut_are_marked() -> None:
     field = made(with_cut(SIZE, 3, 3))
     assert field.timeline.shots == [range(3), range(3, 6)]
@@ -302,6 +304,7 @@ def test_its_detail_is_shown_at_any_size_above_the_source() -> None:
     assert (frame_at(field, 0.1, SIZE) - frame_at(mute, 0.1, SIZE)).abs().max() > 1e-3
 
 
+@pytest.mark.slow
 def test_three_times_the_size_averages_to_nearly_the_source() -> None:
     pictures = translating(SIZE, FRAMES, STEP)
     field = made(pictures, scale=0.02)
@@ -363,6 +366,7 @@ def test_what_is_kept_follows_what_is_learnt() -> None:
     assert torch.equal(doubled(field, 2), doubled(mute, 2))
 
 
+@pytest.mark.slow
 def test_a_field_whose_detail_was_read_in_inference_mode_can_still_learn() -> None:
     field = field_of(clip_of(translating(SIZE, 4, STEP)))
     perturb(detail_of(field), 0.1)

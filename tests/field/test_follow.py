@@ -100,6 +100,7 @@ def test_points_that_leave_the_picture_are_not_known_and_stay_where_they_were(fi
     assert torch.equal(followed.uv[0], uv[0])
 
 
+@pytest.mark.slow
 def test_across_a_cut_nothing_is_known_and_beside_it_the_picture_stands_still() -> None:
     field = field_of(clip_of(with_cut(SIZE, 3, 3)))
     uv = pixel_uv(*SIZE)[20:40, 20:40].reshape(-1, 2)

@@ -100,6 +100,7 @@ def test_the_smallest_thumbnail_is_the_mean(detailed: Tensor) -> None:
     torch.testing.assert_close(reduced(detailed, 1, 1)[:, 0, 0], mean, atol=2e-3, rtol=0)
 
 
+@pytest.mark.slow
 def test_work_is_proportional_to_what_is_asked_for(detailed: Tensor) -> None:
     colours = ColourKeyframes(detailed[None])
 

@@ -77,6 +77,7 @@ def test_a_matte_moves_between_frames(field: VideoField) -> None:
     assert (made - true).abs().max() < 0.5 * (fade - true).abs().max()
 
 
+@pytest.mark.slow
 def test_alpha_lies_where_colours_lie(clip: Clip) -> None:
     """A white picture over black is its own alpha."""
     assert clip.alpha is not None
@@ -135,6 +136,7 @@ def test_rendered_colours_are_those_without_alpha(clip: Clip, field: VideoField)
     assert float(picture[:3, clip.alpha[1] > 250].mean()) > 0.4
 
 
+@pytest.mark.slow
 def test_a_file_keeps_alpha(clip: Clip, field: VideoField, tmp_path: Path) -> None:
     save_field(tmp_path / "a.safetensors", field, clip.facts)
     saved = load_field(tmp_path / "a.safetensors")

@@ -76,6 +76,7 @@ def test_one_pixel_asked_alone_is_that_pixel_of_the_frame(field: VideoField) -> 
         torch.testing.assert_close(alone, frame[:, y, x], atol=1e-6, rtol=0)
 
 
+@pytest.mark.slow
 def test_a_region_is_the_crop_of_the_whole(field: VideoField) -> None:
     x, y, width, height = 37, 11, 65, 42
     region = (x / WIDTH, y / HEIGHT, (x + width) / WIDTH, (y + height) / HEIGHT)

@@ -198,6 +198,7 @@ def pixels_unsettled(found: Curves, side: int) -> Tensor:
     return found.evidence[0, side + UNSETTLED].float().expm1() / 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("direction", [1, -1])
 def test_what_is_seen_on_one_side_alone_moves_as_that_side_says(direction: int) -> None:
     found = with_exact_flows(direction)
@@ -213,6 +214,7 @@ def test_what_is_seen_on_one_side_alone_moves_as_that_side_says(direction: int) 
         torch.testing.assert_close(lone[:, ROWS, middle], expected, atol=1e-4, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("direction", [1, -1])
 def test_where_no_point_of_a_side_arrives_is_a_hole_that_does_not_settle(direction: int) -> None:
     found = with_exact_flows(direction)
@@ -228,6 +230,7 @@ def test_where_no_point_of_a_side_arrives_is_a_hole_that_does_not_settle(directi
         assert hole[:, outside].max() < 1e-3
 
 
+@pytest.mark.slow
 def test_no_side_is_settled_without_frames_beyond_it() -> None:
     frames = crossing(SCENE, square_at(1), SIDE, TOP)
     for before, after in ((None, None), (0, None), (None, 3)):
@@ -243,6 +246,7 @@ def test_no_side_is_settled_without_frames_beyond_it() -> None:
                 assert (own - velocity).norm(dim=-1).median() < 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("direction", [1, -1])
 def test_the_background_behind_a_real_flow_is_known_from_the_side_that_sees_it(direction: int) -> None:
     found = curves_of(crossing(SCENE, square_at(direction), SIDE, TOP), Gap(1, 2, 0, 3), cell=2)
@@ -285,6 +289,7 @@ def test_evidence_is_low_where_all_frames_agree_and_high_where_one_does_not() ->
     assert (dirty[LEFT + ALONE][middle[1:]] < 1.2).all()
 
 
+@pytest.mark.slow
 def test_evidence_of_a_clip_and_its_reverse_are_each_others() -> None:
     frames = crossing(SCENE, square_at(1), SIDE, TOP)
     there = curves_of(frames, Gap(1, 2, 0, 3), cell=2)
@@ -301,6 +306,7 @@ def test_evidence_without_outer_frames_falls_back_to_the_agreement_of_the_two() 
     assert torch.equal(evidence[LEFT + ALONE], evidence[RIGHT + ALONE])
 
 
+@pytest.mark.slow
 def test_evidence_of_a_real_clip_is_about_0_to_6(demo_clip: Path) -> None:
     clip = read_clip(demo_clip, max_frames=5, size=(90, 160))
     times = torch.arange(5) / 25
@@ -315,6 +321,7 @@ def test_evidence_of_a_real_clip_is_about_0_to_6(demo_clip: Path) -> None:
 # --------------------------------------------------------------------------------------------- sizes and memory
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(8, 8), (33, 17), (1, 1), (5, 40)])
 @pytest.mark.parametrize("cell", [1, 4, 16])
 def test_any_size_has_curves_of_cells_rounded_up(size: tuple[int, int], cell: int) -> None:
@@ -438,6 +445,7 @@ def test_curves_are_kept_within_their_bound_of_memory(clip: Tensor, expected: li
     assert_same(curves.gap(0), expected[0])
 
 
+@pytest.mark.slow
 def test_curves_may_be_asked_for_from_two_threads(clip: Tensor, expected: list[Curves]) -> None:
     """One finds the next gap's curves while another reads this one's, and none is found twice."""
     flows = list[int]()

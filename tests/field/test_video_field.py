@@ -38,6 +38,8 @@ from vfield.field.latents import GlobalConfig, LocalConfig
 from vfield.field.motion import COMMON_EVIDENCE, SIDE_EVIDENCE, Curves, MotionConfig
 from vfield.field.video_field import VideoField
 
+pytestmark = pytest.mark.slow
+
 SIZE = (48, 64)
 FRAMES = 6
 STEP = (2.0, -1.0)

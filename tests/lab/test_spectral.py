@@ -67,6 +67,7 @@ def test_half_of_the_pixels_are_seen_and_every_other_one_has_four_seen_neighbour
     assert seen[1:].logical_xor(seen[:-1]).all()
 
 
+@pytest.mark.slow
 def test_low_frequencies_are_learnt_first_without_features() -> None:
     # Three waves of one strength, told apart by their bands.
     target = 0.5 + 0.15 * (wave(1, 0) + wave(0, 3) + wave(6, 0)).expand(3, -1, -1)

@@ -126,6 +126,7 @@ def test_pictures_are_written(read_back: Any, field: VideoField, observed: Clip,
     assert speeds["motion/fastest point, px per s"] >= speeds["motion/99th percentile, px per s"]
 
 
+@pytest.mark.slow
 def test_observed_panel_shows_source_field_and_error(
     read_back: Any, field: VideoField, observed: Clip, held_out: HeldOut
 ) -> None:
@@ -159,6 +160,7 @@ def test_large_pictures_are_shrunk_to_whole_pixels(read_back: Any, monkeypatch: 
     assert max(high for _, high in error.getextrema()) <= 10  # type: ignore[misc]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(16000, 16), (2, 20000), (1, 1), (1080, 1920), (3840, 2160)])
 def test_rasters_are_bounded_for_any_shape(size: tuple[int, int]) -> None:
     raster = board_module._Raster.within(*size, board_module._WIDEST, board_module._TALLEST)
@@ -168,6 +170,7 @@ def test_rasters_are_bounded_for_any_shape(size: tuple[int, int]) -> None:
     assert raster.shrink(torch.zeros(3, *size, dtype=torch.uint8)).shape == (3, raster.height, raster.width)
 
 
+@pytest.mark.slow
 def test_portrait_pictures_lie_side_by_side(read_back: Any) -> None:
     clip = panning(3, height=80, width=40)
     field = field_of(clip, PLAIN)
@@ -175,6 +178,7 @@ def test_portrait_pictures_lie_side_by_side(read_back: Any) -> None:
     assert opened(events.Images("field/1 observed")[0]).width == 3 * (8 * 40 + MARGIN) + MARGIN
 
 
+@pytest.mark.slow
 def test_quality_is_what_metrics_say(field: VideoField, observed: Clip, held_out: HeldOut, tmp_path: Path) -> None:
     with SummaryWriter(str(tmp_path)) as writer:
         scores = Board(writer, observed, held_out, "cpu").quality(field, 0)
@@ -271,6 +275,7 @@ def test_plain_field(read_back: Any, observed: Clip, held_out: HeldOut) -> None:
     assert tags["scalars"] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", [FULL, PLAIN], ids=["full", "plain"])
 def test_clip_of_one_frame(read_back: Any, config: FieldConfig) -> None:
     clip = panning(1)

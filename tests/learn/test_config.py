@@ -199,6 +199,7 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
         assert "\n" not in str(told.value)
 
 
+@pytest.mark.slow
 def test_each_axis_of_space_may_have_its_own_bandwidth() -> None:
     for given, kept in ((3.5, 3.5), (4, 4.0), ([12.0, 3.0], (12.0, 3.0))):
         config = config_from_values({"field": {"fourier": {"space_bandwidth": given}}})

@@ -30,7 +30,7 @@ from vfield.learn.sampling import turn
 from vfield.video_io import VideoWriter
 
 TINY = load_config(ROOT / "configs" / "tiny.yaml")
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.slow]
 
 
 def waves(count: int, height: int, width: int, rate: Fraction, phase: float) -> Clip:

@@ -25,6 +25,8 @@ from vfield.learn.members import Member
 from vfield.learn.objective import Objective, ObjectiveConfig, Terms
 from vfield.learn.sampling import Batch, PatchSampler, SamplingConfig
 
+pytestmark = pytest.mark.slow
+
 SIZE = (32, 40)
 SAMPLING = SamplingConfig(patches=8, patch_size=8, hidden_share=0.5)
 DEFAULT = FieldConfig()

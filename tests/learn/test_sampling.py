@@ -106,6 +106,7 @@ def test_points_have_the_colours_of_their_pixels(deep: bool) -> None:
         assert_pixels(batch, pictures)
 
 
+@pytest.mark.slow
 def test_points_come_in_square_patches_that_reach_every_pixel() -> None:
     seen = torch.zeros(len(TIMES), *SIZE, dtype=torch.bool)
     draw = sampler(ALL_OBSERVED)
@@ -150,6 +151,7 @@ def test_nothing_is_hidden_where_nothing_can_be() -> None:
     assert_pixels(batch, frames())
 
 
+@pytest.mark.slow
 def test_hidden_patches_reach_every_pixel_of_the_small_frames() -> None:
     seen = torch.zeros(len(TIMES), *HALF, dtype=torch.bool)
     draw = sampler(SamplingConfig(patches=40, patch_size=5, hidden_share=1.0))

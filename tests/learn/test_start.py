@@ -33,6 +33,8 @@ from vfield.prepare.flow import FlowConfig
 from vfield.prepare.scan import Scan
 from vfield.video_io import read_clip
 
+pytestmark = pytest.mark.slow
+
 SIZE = (32, 48)
 
 

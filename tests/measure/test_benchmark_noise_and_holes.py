@@ -100,6 +100,7 @@ def test_a_run_of_holes_leaves_figures_a_table_and_pictures(capfd: pytest.Captur
     assert {path.name for path in Path("bench", "pictures").iterdir()} == {f"texture-{kind}.png" for kind in HOLES}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "told"),
     [

@@ -56,6 +56,7 @@ def by_hand(made: Tensor, truth: Tensor) -> float:
     return 10 * math.log10(255**2 / float((made.double() - truth.double()).square().mean()))
 
 
+@pytest.mark.slow
 def test_figures_are_those_by_hand(
     tmp_path: Path, frames: Tensor, noisy: Tensor, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -97,6 +98,7 @@ def test_frames_are_paired_by_their_times(tmp_path: Path, frames: Tensor, capfd:
     assert f"left out 0 frames of {second} and 3 of {first}" in capfd.readouterr().out
 
 
+@pytest.mark.slow
 def test_layouts(tmp_path: Path, frames: Tensor, noisy: Tensor) -> None:
     first, second = written(tmp_path / "a.mkv", noisy), written(tmp_path / "b.mkv", frames)
     noisy, frames = read_clip(first).pixels, read_clip(second).pixels
@@ -118,6 +120,7 @@ def test_layouts(tmp_path: Path, frames: Tensor, noisy: Tensor) -> None:
     assert (to_float(still("difference")) * 255 - apart.clamp(max=255)).abs().max() <= 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "told"),
     [

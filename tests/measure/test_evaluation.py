@@ -155,6 +155,7 @@ def test_enlarging_is_no_worse_than_lanczos(demo_clip: Path) -> None:
     assert rows[2].held_out == score(resize(resize(truth, 90, 160, "area"), 180, 320, "lanczos"), truth)
 
 
+@pytest.mark.slow
 def test_frames_that_were_held_are_judged_as_they_are_shown() -> None:
     clip = clip_of(moving(4).repeat_interleave(2, dim=0))
     row, frames, fitted = judge_fit("vfield", reduced(whole(clip), 2), with_steps(0))
@@ -194,6 +195,7 @@ def test_both_at_once_hide_frames_and_size() -> None:
     assert (parts.observed.frame_rate, parts.judged_indices) == (Fraction(25, 2), [1, 3])
 
 
+@pytest.mark.slow
 def test_peers_interpolate_the_small_frames_and_enlarge_what_comes_of_it() -> None:
     clip = clip_of(moving(5))
     parts = reduced(split(clip, 2), 2)

@@ -81,6 +81,7 @@ def test_tiny_pictures_work(peer: Peer) -> None:
     assert peer(frames, RATE, 2).shape == (3, 3, 1, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("factor", [2, 3])
 def test_warping_a_moving_texture_beats_blending_it(factor: int) -> None:
     truth = drifting_texture(2 * factor + 1, 96, 128, (5.0 / factor, -3.1 / factor))

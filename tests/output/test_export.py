@@ -192,6 +192,7 @@ def test_odd_sizes_keep_their_last_row_and_column(tmp_path: Path) -> None:
     assert (again.pixels[..., -1].float() - 220).abs().mean() < 3
 
 
+@pytest.mark.slow
 def test_a_size_of_another_shape_is_not_distorted(
     tmp_path: Path, saved: SavedField, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -241,6 +242,7 @@ def test_counts_and_times_are_exact(
         assert again.pts_seconds == tuple(Fraction(n, 100) for n in (0, 3, 7, 11))
 
 
+@pytest.mark.slow
 def test_slow_motion_shows_every_source_frame_at_its_instant(tmp_path: Path, saved: SavedField, six: Clip) -> None:
     again = made(saved, tmp_path / "out.mkv", slowmo=Fraction(3), codec="ffv1")
     assert same(again.pixels[::3], six.pixels)
@@ -401,12 +403,14 @@ def test_slow_motion_leaves_the_sound_out_with_a_word(
     assert not caplog.text
 
 
+@pytest.mark.slow
 def test_sound_is_trimmed_with_the_picture(tmp_path: Path, demo: SavedField, demo_clip: Path) -> None:
     export(demo, tmp_path / "out.mkv", ExportConfig(start=2, end=2.4), progress=False)
     first, last = 2 * 48000 // 1024 + 1, -(-24 * 4800 // 1024)
     assert packets(tmp_path / "out.mkv") == packets(demo_clip)[first:last]
 
 
+@pytest.mark.slow
 def test_sound_that_webm_cannot_hold_is_coded_again(
     tmp_path: Path, demo: SavedField, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -439,6 +443,7 @@ def test_no_sound_where_none_is_wanted_or_found(
 # ------------------------------------------------------------------------------------------------ files and memory
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 @pytest.mark.parametrize("name", ["out.mp4", "out"])
 def test_an_interrupted_export_leaves_what_was_there(
@@ -469,6 +474,7 @@ def test_an_interrupted_export_leaves_what_was_there(
     assert content() == before
 
 
+@pytest.mark.slow
 def test_existing_files_need_overwrite_and_the_source_is_never_replaced(tmp_path: Path, six: Clip) -> None:
     source = tmp_path / "source.mp4"
     with VideoWriter(source, height=36, width=64, frame_rate=six.frame_rate, color=six.color) as writer:
@@ -516,6 +522,7 @@ def test_progress_is_shown_on_stderr(tmp_path: Path, saved: SavedField, capsys: 
     assert shown.out == ""
 
 
+@pytest.mark.slow
 def test_the_first_and_last_frames_are_there(tmp_path: Path, saved: SavedField, six: Clip) -> None:
     configs: list[dict[str, Any]] = [{}, {"fps": Fraction(60)}, {"slowmo": Fraction(7, 2)}]
     for config in configs:

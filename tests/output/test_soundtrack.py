@@ -159,6 +159,7 @@ def with_pcm(path: Path) -> None:
         container.mux(track.encode(sound))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "audio", "codec", "told"),
     [

@@ -274,6 +274,7 @@ def test_movement_has_no_steps() -> None:
     torch.testing.assert_close(steps, torch.tensor([[-3 / 32, 1 / 32]]).expand(32, 2), atol=1e-3, rtol=0)
 
 
+@pytest.mark.slow
 def test_an_export_follows_its_path(tmp_path: Path) -> None:
     saved = still(to_uint8(pattern(WHOLE, (HEIGHT, WIDTH))), frames=5)
     path = ZoomPath((CropAt(0.04, (40, 20, 80, 45)), CropAt(0.2, (100, 60, 40, 22.5))))

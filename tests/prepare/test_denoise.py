@@ -17,6 +17,8 @@ from vfield.core.metrics import psnr
 from vfield.prepare.denoise import DenoiseConfig, denoise
 from vfield.video_io import read_clip
 
+pytestmark = pytest.mark.slow
+
 SIZE = (96, 128)
 
 

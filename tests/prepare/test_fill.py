@@ -36,6 +36,7 @@ def inside(frames: Tensor, visible: Tensor, truth: Tensor = MOVING) -> float:
     return float(psnr_within(frames, truth, ~visible).mean())
 
 
+@pytest.mark.slow
 def test_what_moves_out_from_behind_a_logo_is_found_in_other_frames() -> None:
     visible = box(7)
     made = fill(holed(MOVING, visible))

@@ -32,6 +32,7 @@ def interior(flow: Tensor, margin: int) -> Tensor:
     return flow[:, margin:-margin, margin:-margin]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shift", [(0.5, -0.3), (3.4, 1.7), (-6.2, 4.5)])
 def test_subpixel_translation_is_recovered(shift: tuple[float, float]) -> None:
     xy = positions(128, 160)

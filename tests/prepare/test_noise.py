@@ -63,6 +63,7 @@ def clean(kind: str) -> Tensor:
     return torch.stack([wide[None, :, 3 * k : 3 * k + SIZE[1]].expand(3, -1, -1) for k in range(4)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["gradient", "edges", "checkerboard", "text"])
 def test_clean_pictures_have_none(kind: str) -> None:
     assert level_of(noisy(clean(kind), 0)) < 1

@@ -44,6 +44,7 @@ def check_same(path: Path, **part: Any) -> None:
     assert scan == scan_frames(clip.frames)
 
 
+@pytest.mark.slow
 def test_a_clip_with_cuts_and_repeats(tmp_path: Path) -> None:
     frames = torch.cat([with_cut((48, 64), 8, 8), translating((48, 64), 6).repeat_interleave(2, dim=0)])
     path = written(tmp_path / "film.mkv", to_uint8(frames), codec="ffv1")
@@ -54,11 +55,13 @@ def test_a_clip_with_cuts_and_repeats(tmp_path: Path) -> None:
     assert opened.select([3, 9, 27]).pts_seconds == tuple(Fraction(number, 25) for number in (3, 9, 27))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(20, 960), (960, 20)])
 def test_a_clip_as_large_as_it_is_looked_at(size: tuple[int, int], tmp_path: Path) -> None:
     check_same(written(tmp_path / "film.mkv", to_uint8(with_cut(size, 3, 3)), codec="ffv1"))
 
 
+@pytest.mark.slow
 def test_a_larger_clip_has_the_same_cuts(tmp_path: Path) -> None:
     path = written(tmp_path / "film.mkv", to_uint8(with_cut((16, 1920), 3, 3)), codec="ffv1")
     clip, (opened, scan, _) = read_clip(path), open_clip(path)

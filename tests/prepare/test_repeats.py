@@ -136,6 +136,7 @@ def test_clips_as_they_were_filmed_have_none(name: str, shared_clip: Callable[[s
         assert find_repeats(every, find_shots(every)) == []
 
 
+@pytest.mark.slow
 def test_a_film_shown_at_a_higher_rate_has_one_a_second(demo_clip: Path) -> None:
     # 24 frames a second brought to 25, beginning almost still.
     frames = read_clip(demo_clip, max_frames=60, size=(180, 320)).pixels
@@ -159,6 +160,7 @@ def test_repeats_are_no_keyframes_and_motion_runs_evenly_past_them() -> None:
     assert float((made - truth)[..., 8:-8, 8:-8].abs().mean()) < 0.01
 
 
+@pytest.mark.slow
 def test_a_picture_held_up_to_a_cut_is_shown_until_then() -> None:
     frames = shown(with_cut(SIZE, 4, 4).clamp(0, 1), 4)
     field = started(clip_of(frames)).field

@@ -86,6 +86,7 @@ def test_the_page_shows_figures_curves_and_pictures(run: Path) -> None:
     assert [path.name for path in run.iterdir() if "partial" in path.name] == []
 
 
+@pytest.mark.slow
 def test_pictures_are_of_the_field_and_change_nothing(run: Path) -> None:
     saved = load_field(run)
     drawn = torch.get_rng_state()
@@ -167,6 +168,7 @@ def test_exports_are_listed_once_and_known_again(run: Path, tmp_path: Path) -> N
     assert not exported_before(folder, out, config)
 
 
+@pytest.mark.slow
 def test_a_damaged_summary_is_told(run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     words = json.loads((run / "run.json").read_text())
     for name in ("config.yaml", "run.json", "field.safetensors"):

@@ -109,6 +109,7 @@ def worst(one: Tensor, other: Tensor) -> int:
 # ------------------------------------------------------------------------------------------------ views
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", ["field", "source"])
 def test_an_observed_instant_is_its_frame(page: TestClient, frames: Tensor, layer: str) -> None:
     times = page.get("/facts").json()["frames"]
@@ -229,6 +230,7 @@ def test_motion_is_its_direction_by_hue_and_its_length_by_opacity(page: TestClie
     assert not picture(page, asked(FRAMES / 25, layer="motion"))[3].any()
 
 
+@pytest.mark.slow
 def test_motion_across_a_cut_is_not_known(page: TestClient) -> None:
     saved = saved_of(with_cut(SIZE, 3, 3))
     viewer = Viewer(saved, lambda: pytest.fail("not asked for"))
@@ -325,6 +327,7 @@ def test_two_views_at_once_are_both_right(page: TestClient, saved: SavedField) -
         assert torch.equal(one, rendered(saved, t, region, SIZE))
 
 
+@pytest.mark.slow
 def test_only_the_newest_view_is_made(page: TestClient, saved: SavedField) -> None:
     worker: Worker = page.app.state.worker  # type: ignore[attr-defined]
     busy = threading.Event()

@@ -121,6 +121,7 @@ KINDS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "encoder", "pixel_format", "most"), KINDS)
 def test_alpha_is_read(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, encoder: str, pixel_format: str, most: float

@@ -59,6 +59,7 @@ print(1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before))
     return int(done.stdout.split()[-1])
 
 
+@pytest.mark.slow
 def test_more_samples_than_bytes_are_not_believed(plain: bytearray, tmp_path: Path) -> None:
     patch(plain, b"stsz", 1, MANY)
     patch(plain, b"stts", 1, MANY, 1)

@@ -282,6 +282,7 @@ def test_colours_that_a_file_leaves_open_are_said(
 # ------------------------------------------------------------------------------------------------ HDR
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("transfer", ["smpte2084", "arib-std-b67"])
 @pytest.mark.parametrize("name", ["out.mp4", "out.webm"])
 def test_hdr_metadata_goes_all_the_way(tmp_path: Path, name: str, transfer: str) -> None:
@@ -319,6 +320,7 @@ def test_what_hdr_loses_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture
 # ------------------------------------------------------------------------------------------------ depth
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bits", [10, 12, 14])
 def test_every_code_of_a_deep_source_survives(tmp_path: Path, bits: int) -> None:
     clip = ramp(bits, range="pc")
@@ -339,6 +341,7 @@ def test_deep_frames_as_pictures(tmp_path: Path) -> None:
         assert again.color.is_hdr == (name == "hdr")
 
 
+@pytest.mark.slow
 def test_deep_frames_stay_deep_without_their_noise_and_at_half_their_size() -> None:
     smooth = F.interpolate(ramp(10).pixels[:1], size=(32, 32), mode="bilinear")
     noise = torch.randn((4, 3, 32, 32), generator=torch.Generator().manual_seed(0))

@@ -44,6 +44,7 @@ def write_grey(name: str | Path, level: int, frames: int = 2) -> None:
             writer.write(torch.full((3, 16, 32), level, dtype=torch.uint8))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ODD_NAMES)
 def test_a_name_is_written_and_read_as_the_file_it_is(name: str) -> None:
     for other in ("a.mp4", "b.mp4"):
@@ -138,6 +139,7 @@ def test_frames_of_mjpeg_with_exif_are_read() -> None:
     assert len(read_clip("a.mjpeg").frames) == 3
 
 
+@pytest.mark.slow
 def test_every_file_goes_through_one_door() -> None:
     def opens(path: Path) -> bool:
         calls = [node.func for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]

@@ -256,6 +256,7 @@ def test_any_frame_of_a_part(part: dict[str, Any], tmp_path: Path) -> None:
     check_any_order(looked_through(path, **part), read_clip(path, **part))
 
 
+@pytest.mark.slow
 def test_two_threads_ask_at_once(tmp_path: Path) -> None:
     path = x264(tmp_path / "film.mp4", "keyint=10:bframes=3")
     clip, frames = read_clip(path), looked_through(path)(5)

@@ -117,6 +117,7 @@ def test_uneven_times_are_kept(tmp_path: Path) -> None:
     assert whole.end_seconds == read_clip(tmp_path / "alone.mp4").end_seconds
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["a.webm", "a.mkv", "a.mov"])
 def test_alpha_is_joined_too(tmp_path: Path, name: str) -> None:
     matte = torch.linspace(0, 255, SIZE[1]).round().to(torch.uint8).expand(1, *SIZE)

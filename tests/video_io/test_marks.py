@@ -78,6 +78,7 @@ def timecode_of(path: Path) -> str | None:
 WHOLE = TimeMap.uniform(Fraction(0), Fraction(1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ["in.mov", "in.mkv"])
 @pytest.mark.parametrize("target", ["out.mp4", "out.mov", "out.mkv"])
 def test_the_start_timecode_is_carried(

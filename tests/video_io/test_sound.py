@@ -68,6 +68,7 @@ def test_several_tracks_keep_their_languages(tmp_path: Path, film: Path) -> None
             assert pitch_of(tmp_path / name, 1) == pytest.approx(660, abs=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", [Fraction(1, 2), Fraction(617, 1000)])
 def test_a_trimmed_copy_begins_at_the_sample(tmp_path: Path, film: Path, start: Fraction) -> None:
     end = start + 1
@@ -109,6 +110,7 @@ def test_sound_at_another_speed_stays_with_the_picture(
     assert pitch_of(out) == pytest.approx(lowered, rel=0.01)
 
 
+@pytest.mark.slow
 def test_reversed_twice_is_the_original(tmp_path: Path, film: Path) -> None:
     timing = TimeMap.uniform(Fraction(0), SECONDS, reverse=True)
     with_sound(tmp_path / "once.mp4", film, timing, "varispeed")
@@ -264,6 +266,7 @@ def ticks(*at_seconds: float) -> np.ndarray:
     return silence[None].astype(np.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("keeps_pitch", "tolerance"), [(True, 0.015), (False, 0.001)])
 def test_sound_follows_a_curve_there_and_back(keeps_pitch: bool, tolerance: float) -> None:
     timing = on_the_film(CURVE)
@@ -305,6 +308,7 @@ def test_pitch_along_a_curve() -> None:
         assert loudness.max() < 1.1 / np.sqrt(2)
 
 
+@pytest.mark.slow
 def test_a_tape_plays_no_aliases() -> None:
     # 10 kHz at four times the speed would be 40 kHz, beyond what 48,000 samples a second hold.
     tone = np.sin(2 * np.pi * 10_000 * np.arange(2 * SOUND_RATE) / SOUND_RATE)[None].astype(np.float32)

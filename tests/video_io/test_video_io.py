@@ -136,6 +136,7 @@ def test_a_range_in_the_middle_equals_the_same_frames_of_the_whole(demo_clip: Pa
     assert len(read_clip(demo_clip, size=(36, 64), start_seconds=1, max_frames=5)) == 5
 
 
+@pytest.mark.slow
 def test_reducing_averages_areas(demo_clip: Path) -> None:
     full = to_float(read_clip(demo_clip, max_frames=2).pixels)
     small = to_float(read_clip(demo_clip, size=(180, 320), max_frames=2).pixels)
@@ -237,6 +238,7 @@ def test_no_frame_is_lost_where_timestamps_are_poor(tmp_path: Path, suffix: str)
     assert part.pts_seconds == clip.pts_seconds[10:20]
 
 
+@pytest.mark.slow
 def test_bad_input_is_refused_in_one_line(tmp_path: Path, demo_clip: Path) -> None:
     text, empty, cut = tmp_path / "text.mp4", tmp_path / "empty.mp4", tmp_path / "cut.mp4"
     text.write_text("this is no video\n" * 50)
@@ -267,6 +269,7 @@ def test_bad_input_is_refused_in_one_line(tmp_path: Path, demo_clip: Path) -> No
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_damage_in_the_middle_is_told_and_the_rest_is_read(
     tmp_path: Path, demo_clip: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -296,6 +299,7 @@ def test_a_file_cut_short_gives_what_is_there(tmp_path: Path, caplog: pytest.Log
 # ------------------------------------------------------------------------------------------------ writing
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("range_name", ["tv", "pc"])
 @pytest.mark.parametrize("matrix", ["bt709", "smpte170m", "bt2020nc"])
 @pytest.mark.parametrize("bits", [8, 10])
@@ -620,6 +624,7 @@ def test_sound_is_muxed_along_with_the_picture(tmp_path: Path, demo_clip: Path) 
 # ------------------------------------------------------------------------------------------------ filters
 
 
+@pytest.mark.slow
 def test_minterpolate_doubles_the_rate_and_drops_the_last_frame(demo_clip: Path) -> None:
     clip = read_clip(demo_clip, size=(54, 96), max_frames=49)
     doubled = ("minterpolate", "fps=50:mi_mode=mci:mc_mode=aobmc:me_mode=bidir:vsbmc=1")

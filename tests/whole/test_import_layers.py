@@ -109,6 +109,7 @@ def test_library_stays_in_its_rooms(library: str, rooms: set[tuple[str, ...]]) -
     assert {user for user in users if not any(user[: len(room)] == room for room in rooms)} == set()
 
 
+@pytest.mark.slow
 def test_only_the_command_line_knows_the_lab() -> None:
     users = {parts_of(path)[0] for path in FILES if any(name[:2] == ("vfield", "lab") for name in imports(path))}
     assert users == {"lab", "cli"}
