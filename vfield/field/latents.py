@@ -116,7 +116,7 @@ class ColourKeyframes(nn.Module):
         self.frames = frames
         # Tells on which device, and in which precision, to answer.
         self.register_buffer("_anchor", torch.empty(0), persistent=False)
-        self.cache_bytes = 128 << 20
+        self.cache_bytes = 80 << 20
         self._cache = Recent(tensor_bytes)
         self._levels = Recent(tensor_bytes)
 

@@ -29,7 +29,7 @@ from vfield.video_io.graph import Deinterlacing
 from vfield.video_io.reading import Reading, opened
 from vfield.video_io.rgb import Picture
 
-_KEPT_BYTES = 96 << 20
+_KEPT_BYTES = 48 << 20
 _LEAST_KEPT = 4  # frames, however large
 _NEAR = 48  # frames that are decoded and passed over rather than looked for anew
 _SMALL_SIDE = 64  # of frames that are decoded for their times alone
