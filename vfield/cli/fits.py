@@ -11,6 +11,7 @@ from jsonargparse import Namespace
 
 from vfield.cli.printing import is_main_process, say, tell
 from vfield.cli.sources import RUN_NAME, SOURCE_OPTIONS, Seen, Source
+from vfield.core.folders import held
 from vfield.core.interrupts import exit_code
 from vfield.core.metrics import Scores
 from vfield.field.checkpoint import FIELD_NAME, SavedField
@@ -109,13 +110,14 @@ def pack_fitted(fitted: Sequence[Fitted], folder: Path, parsed: Namespace) -> No
 
     Args:
         fitted: what was just fitted there; nothing where it was fitted before.
-        folder: of the run.
+        folder: of the run, which this process does not hold yet.
         parsed: the words of the command.
     """
     stopped = any(one.result.interrupted for one in fitted)
     if (parsed.pack or parsed.pack_crf is not None) and not stopped and is_main_process():
-        for path in pack(folder, parsed.pack_crf):
-            tell(f"packed: {path} ({path.stat().st_size:,} bytes)")
+        with held(folder):
+            for path in pack(folder, parsed.pack_crf):
+                tell(f"packed: {path} ({path.stat().st_size:,} bytes)")
 
 
 def say_fitted(fitted: Sequence[Fitted], folder: Path, go_on: str) -> int:

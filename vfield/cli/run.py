@@ -60,7 +60,6 @@ def run(words: list[str]) -> int:
     from vfield.cli.folders import check_not_of_run, check_not_read, files_read, run_folder
     from vfield.cli.plan import show_plan
     from vfield.cli.sources import Source, expanded, names_apart
-    from vfield.core.folders import held
     from vfield.learn import check_device
 
     config, wanted = config_of(parsed), export_config(parsed)
@@ -82,8 +81,7 @@ def run(words: list[str]) -> int:
         if parsed.dry_run:
             return show_plan(job.source, config, job.folder, (job.output, wanted))
         done = fit_and_export(job, config, wanted)
-        with held(job.folder):
-            pack_fitted(done.fitted, job.folder, parsed)
+        pack_fitted(done.fitted, job.folder, parsed)
         if is_main_process():
             say("\n".join(done.lines()), done.figures())
         return exit_code() if done.fit == "stopped" else 0
@@ -99,8 +97,7 @@ def run(words: list[str]) -> int:
         outcomes = fit_and_export_each(jobs, config, wanted)
         for video, ended in outcomes.items():
             if ended.how == "done":
-                with held(jobs[video].folder):
-                    pack_fitted((), jobs[video].folder, parsed)
+                pack_fitted((), jobs[video].folder, parsed)
     across = max(map(len, outcomes))
     lines = [f"{clip:<{across}}  {ended.how:<9}  {ended.what}".rstrip() for clip, ended in outcomes.items()]
     say("\n".join(["", *lines]), {"clips": [{"clip": clip, **ended._asdict()} for clip, ended in outcomes.items()]})

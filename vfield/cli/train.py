@@ -74,7 +74,7 @@ def train(words: list[str]) -> int:
     with run_held(folder, parsed.overwrite, resume=parsed.resume, also=also), meter() as peak_megabytes:
         clips = source.read_all(folder)
         fitted = fit_source(source, clips, config, folder, peak_megabytes, resume=parsed.resume)
-        pack_fitted(fitted, folder, parsed)
+    pack_fitted(fitted, folder, parsed)
     return say_fitted(fitted, folder, go_on=f"vfield train --resume --out {folder}")
 
 
@@ -147,7 +147,7 @@ def adapt(words: list[str]) -> int:
     with run_held(folder, parsed.overwrite), meter() as peak_megabytes:
         clips = source.read_all()
         fitted = fit_source(source, clips, config, folder, peak_megabytes, shared=shared, tune=parsed.tune)
-        pack_fitted(fitted, folder, parsed)
+    pack_fitted(fitted, folder, parsed)
     return say_fitted(fitted, folder, go_on="the same command with --overwrite, from the beginning")
 
 

@@ -15,7 +15,7 @@ from vfield.core.frames import Frames
 from vfield.field.checkpoint import FIELD_NAME, PACKED_STEM
 from vfield.video_io import FileFrames, keep_lossless
 
-_KEPT, _PACKED = r"field\.kept-\d+\.mkv", r"field\.source\.[\w.]+"
+_KEPT, _PACKED = r"field\.kept-\d+\.mkv", re.escape(PACKED_STEM) + r"[\w.]+"
 
 
 def is_kept_name(name: str) -> bool:

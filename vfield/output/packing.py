@@ -8,7 +8,7 @@ from itertools import count
 from pathlib import Path
 
 from vfield.core.errors import UserError
-from vfield.core.folders import replaced
+from vfield.core.folders import remove, replaced
 from vfield.core.frames import Frames, MadeFrames, chosen_frames
 from vfield.field.checkpoint import FIELD_NAME, PACKED_STEM, SavedField, clip_folders, keyframes_of, load_field, repack
 from vfield.learn.kept import remove_unused
@@ -79,11 +79,13 @@ def _moved(frames: Frames | None, path: Path) -> Frames | None:
 
 
 def _coded(saved: SavedField, folder: Path, crf: int) -> Path:
-    facts = saved.facts
-    # What was packed before may be what is read now.
-    path = next(path for path in (_place(folder, f".{number}.mp4") for number in count(1)) if not path.exists())
+    facts, field = saved.facts, saved.field
+    if field.colours is None or field.config.local.keyframe_stride > 1:
+        raise UserError(f"the field of {folder} does not show all frames of its clip, to be coded; pack it as it is")
     if facts.has_alpha:
         raise UserError(f"the clip of {folder} has alpha, which {_CODEC} cannot hold; pack it as it is")
+    # What was packed before may be what is read now.
+    path = next(path for path in (_place(folder, f".{number}.mp4") for number in count(1)) if not path.exists())
     as_is = ExportConfig(
         fps="source", codec=_CODEC, crf=crf, audio="copy" if has_audio(str(facts.source)) else "drop", overwrite=True
     )
@@ -93,11 +95,12 @@ def _coded(saved: SavedField, folder: Path, crf: int) -> Path:
     times = tuple(pts - begin for pts in facts.pts_seconds)
     clip = open_clip(path).clip
     if clip.pts_seconds != times:
+        remove(path)
         raise UserError(f"{path} does not hold the times of the clip; pack it as it is")
     facts = replace(facts, pts_seconds=times, end_seconds=facts.end_seconds - begin, source=str(path))
     reader = FileFrames.of(clip.frames)
     assert reader is not None
-    keyframes = keyframes_of(saved.field, saved.facts)
+    keyframes = keyframes_of(field, saved.facts)
     repack(folder / FIELD_NAME, facts, chosen_frames(reader.moved(path).rgb, keyframes), None)
     return path
 
