@@ -100,6 +100,11 @@ class ClipFacts:
     missing: tuple[int, ...] = ()
     has_alpha: bool = False
 
+    def clip(self, frames: Frames, alpha: Frames | None) -> Clip:
+        """The clip of which these are the facts, given its pixels; see `Clip.facts`."""
+        times = (self.pts_seconds, self.end_seconds, self.frame_rate)
+        return Clip(frames, *times, self.color, self.pixel_aspect, self.source, alpha=alpha)
+
 
 @dataclass(frozen=True, eq=False)
 class Clip:

@@ -64,11 +64,8 @@ def open_clip(
     if found is None:
         options = {name: value for name, value in part._asdict().items() if name != "path"}
         found = scan_clip(path, lambda batches: scan_batches(progress(batches)), longest_side=LOOKED_AT_SIDE, **options)
-    facts = found.facts
-    frames = FileFrames(part, facts, found.origin)
-    times = (facts.pts_seconds, facts.end_seconds, facts.frame_rate)
-    clip = Clip(frames.rgb, *times, facts.color, facts.pixel_aspect, facts.source, alpha=frames.alpha)
-    return OpenedClip(clip, found.seen, _to_json(part, found))
+    frames = FileFrames(part, found.facts, found.origin)
+    return OpenedClip(found.facts.clip(frames.rgb, frames.alpha), found.seen, _to_json(part, found))
 
 
 def _identity(part: FilePart) -> dict[str, Any]:

@@ -71,17 +71,7 @@ def read_clip(
                     alphas.append(picture.opaque())
                 alphas.append(picture.opaque() if picture.alpha is None else picture.alpha)
             frames.append(picture.rgb)
-        facts = reading.facts()
-        return Clip(
-            frames=frames.finish(),
-            alpha=alphas.finish() if len(alphas) else None,
-            pts_seconds=facts.pts_seconds,
-            end_seconds=facts.end_seconds,
-            frame_rate=facts.frame_rate,
-            color=facts.color,
-            pixel_aspect=facts.pixel_aspect,
-            source=facts.source,
-        )
+        return reading.facts().clip(frames.finish(), alphas.finish() if len(alphas) else None)
 
 
 class ShownFrame(NamedTuple):
