@@ -33,7 +33,7 @@ from vfield.cli import main as vfield
 from vfield.core.clip import Clip
 from vfield.core.folders import is_own_name
 from vfield.field.checkpoint import load_field
-from vfield.show.summary import is_done, read_summary
+from vfield.output.summary import is_done, read_summary
 from vfield.video_io import VideoWriter, read_clip
 
 TINY = ["--config", str(Path(__file__).parents[1] / "configs" / "tiny.yaml"), "--device", "cpu", "--steps", "4"]

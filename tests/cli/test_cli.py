@@ -13,11 +13,11 @@ import torch
 import yaml
 
 from vfield.cli import evaluate_main, main, render_main, train_main
-from vfield.cli.sources import RUN_NAME
 from vfield.field.checkpoint import FIELD_NAME, load_field
 from vfield.learn import RESUME_NAME, Config
 from vfield.learn.config_files import CONFIG_NAME, load_config
 from vfield.learn.saves import SUMMARY_NAMES
+from vfield.learn.sources import RUN_NAME
 from vfield.prepare.opening import SCAN_NAME
 from vfield.video_io import read_clip
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from vfield.cli.values import parse_crop, parse_output_rate, parse_rate, parse_size, parse_speed_curve
+from vfield.cli.values import parse_crop, parse_output_rate, parse_rate, parse_speed_curve
+from vfield.core.clip import parse_size
 from vfield.core.errors import UserError
 
 NTSC = Fraction(30000, 1001)

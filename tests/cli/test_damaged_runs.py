@@ -18,15 +18,15 @@ from processes import in_child, kill_child
 from torch import Tensor, nn
 
 from vfield.cli import main
-from vfield.cli.sources import RUN_NAME, Source, recorded_source
 from vfield.core.clip import Clip
 from vfield.core.errors import UserError
 from vfield.learn import RESUME_NAME, begin_folder
 from vfield.learn.config_files import CONFIG_NAME, load_config
 from vfield.learn.saves import read_resume, write_resume
+from vfield.learn.sources import RUN_NAME, Source, recorded_source
 from vfield.output.config import ExportConfig
 from vfield.output.export import ExportReport
-from vfield.show.summary import SUMMARY_NAME, add_export, exported_before, is_done, read_summary
+from vfield.output.summary import SUMMARY_NAME, add_export, exported_before, is_done, read_summary
 from vfield.video_io import VideoWriter
 
 PLAIN = ["--config", str(Path(__file__).parents[2] / "configs" / "fast.yaml"), "--device", "cpu"]  # Takes no steps.

@@ -18,12 +18,12 @@ from torch.nn.modules.module import register_module_forward_hook
 
 from vfield.cli import main
 from vfield.cli.run import suffix_for
-from vfield.cli.sources import RUN_NAME, names_apart
 from vfield.core.clip import Clip
 from vfield.field.checkpoint import FIELD_NAME
 from vfield.learn import RESUME_NAME
 from vfield.learn.objective import JointObjective
-from vfield.show.summary import SUMMARY_NAME
+from vfield.learn.sources import RUN_NAME, names_apart
+from vfield.output.summary import SUMMARY_NAME
 from vfield.video_io import VideoWriter, read_clip
 
 Refused = Callable[[Sequence[str]], str]
@@ -359,7 +359,7 @@ def test_what_cannot_be_is_refused_before_the_clip_is_read(
     def read(*_: object, **__: object) -> None:
         raise AssertionError("the clip was read")
 
-    for reader in ("vfield.cli.sources.open_clip", "vfield.video_io.read_clip"):
+    for reader in ("vfield.learn.sources.open_clip", "vfield.video_io.read_clip"):
         monkeypatch.setattr(reader, read)
     assert main(words) == 2
     assert told in capfd.readouterr().err

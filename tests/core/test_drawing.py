@@ -13,8 +13,8 @@ from vfield.core.errors import UserError
 from vfield.field.checkpoint import SavedField
 from vfield.field.config import FieldConfig
 from vfield.learn.start import start_field
+from vfield.output.pictures import side_by_side
 from vfield.prepare.flow import FlowConfig
-from vfield.show.pictures import side_by_side
 from vfield.video_io import enlarge_lanczos, resize
 
 HEIGHT, WIDTH = 48, 80

@@ -15,7 +15,7 @@ from vfield.field.config import FieldConfig
 from vfield.field.expectation import Expectation, Stretch
 from vfield.field.motion import MotionConfig
 from vfield.learn.expecting import DOUBTFUL_PSNR, expect
-from vfield.measure.evaluation import judge_held_out, split
+from vfield.learn.held_out import judge_held_out, split
 from vfield.video_io import read_clip
 
 pytestmark = pytest.mark.slow

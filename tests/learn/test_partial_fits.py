@@ -15,7 +15,6 @@ from torch.utils.tensorboard import SummaryWriter
 from torchvision.transforms.functional import to_pil_image
 
 from vfield.cli import render_main, train_main
-from vfield.cli.sources import RUN_NAME
 from vfield.core.clip import Clip, ColorInfo, to_uint8
 from vfield.core.coords import keyframe_t
 from vfield.core.errors import UserError
@@ -31,6 +30,7 @@ from vfield.learn.config_files import load_config
 from vfield.learn.objective import Objective, ObjectiveConfig
 from vfield.learn.rehearsal import squared_errors
 from vfield.learn.sampling import PatchSampler, SamplingConfig
+from vfield.learn.sources import RUN_NAME
 from vfield.learn.start import _halved_visible
 from vfield.prepare.fill import fill
 from vfield.video_io import VideoWriter, read_clip

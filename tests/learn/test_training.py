@@ -38,10 +38,10 @@ from vfield.field.video_field import VideoField
 from vfield.learn import RESUME_NAME, Config, fit
 from vfield.learn.board import HeldOut
 from vfield.learn.config_files import config_from_values, load_config
+from vfield.learn.held_out import split
 from vfield.learn.objective import Objective
 from vfield.learn.sampling import PatchSampler
 from vfield.learn.start import start_field
-from vfield.measure.evaluation import split
 from vfield.prepare.denoise import DenoiseConfig
 
 TINY = load_config(ROOT / "configs" / "tiny.yaml")

@@ -18,17 +18,8 @@ from vfield.core.frames import in_memory
 from vfield.core.metrics import IDENTICAL_PSNR, Scores, score
 from vfield.learn import Config
 from vfield.learn.config_files import load_config
-from vfield.measure.evaluation import (
-    Row,
-    as_json,
-    evaluate,
-    judge_fit,
-    judge_peer,
-    reduced,
-    split,
-    table,
-    whole,
-)
+from vfield.learn.held_out import split, whole
+from vfield.measure.evaluation import Row, as_json, evaluate, judge_fit, judge_peer, reduced, table
 from vfield.measure.peers import blend_frames, reduce_frames
 from vfield.video_io import read_clip, resize
 

@@ -179,7 +179,7 @@ def test_a_device_that_is_not_there(tmp_path: Path, saved: SavedField) -> None:
     ],
 )
 def test_output_size(six: Clip, config: dict[str, Any], size: tuple[int, int]) -> None:
-    assert output_size(ExportConfig(**config), six.facts) == size
+    assert output_size(ExportConfig(**config), (six.height, six.width)) == size
 
 
 def test_odd_sizes_keep_their_last_row_and_column(tmp_path: Path) -> None:

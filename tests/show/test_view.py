@@ -26,7 +26,6 @@ from torch import Tensor
 from torchvision.transforms.functional import pil_to_tensor
 
 from vfield.cli import main
-from vfield.cli.sources import RUN_NAME, clip_frames
 from vfield.core.clip import ColorInfo, to_float, to_uint8
 from vfield.core.drawing import magnify, motion_colours
 from vfield.core.errors import UserError
@@ -36,10 +35,11 @@ from vfield.field.decoder import DecoderConfig
 from vfield.field.latents import LocalConfig
 from vfield.field.motion import MotionConfig
 from vfield.field.render import Region, render
+from vfield.learn.sources import RUN_NAME
 from vfield.output.config import ExportConfig
 from vfield.show.view.clips import check_length, framing
 from vfield.show.view.server import NewestRequests, make_app
-from vfield.show.view.source import Scaling, frames_of_field, resampled
+from vfield.show.view.source import Scaling, clip_frames, frames_of_field, resampled
 from vfield.show.view.viewer import View, Viewer
 from vfield.show.view.worker import GivenUpError, Worker
 from vfield.video_io import VideoWriter, read_clip, resize

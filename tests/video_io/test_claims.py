@@ -17,10 +17,10 @@ import pytest
 import torch
 from PIL import Image
 
-from vfield.cli.sources import Source
 from vfield.core.clip import ColorInfo
 from vfield.core.errors import UserError
 from vfield.core.memory import available_bytes, check_memory
+from vfield.learn.sources import Source
 from vfield.video_io import VideoWriter, probe, read_clip
 
 MANY = 50_000_000

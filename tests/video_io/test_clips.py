@@ -12,9 +12,8 @@ import pytest
 from av.video.stream import VideoStream
 from PIL import Image
 
-from vfield.cli.sources import expanded
 from vfield.core.errors import UserError
-from vfield.video_io import clips_in
+from vfield.video_io import clips_in, expanded
 
 # Suffix, FFmpeg's name of the container, codec.
 KINDS = [

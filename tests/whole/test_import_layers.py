@@ -27,7 +27,7 @@ ONLY_USERS = {
     "ncnn": {("measure", "peers")},
     "accelerate": {("learn",)},
     "matplotlib": {("lab",)},
-    "tensorboard": {("learn", "board"), ("show", "summary")},
+    "tensorboard": {("learn", "board"), ("output", "summary")},
     "fastapi": {("show", "view")},
     "uvicorn": {("show", "view")},
 }

@@ -115,7 +115,7 @@ def frames_parser(name: Benchmark) -> ArgumentParser:
 def frames(name: Benchmark, words: list[str]) -> int:
     """Judge frames in between, larger ones, or both."""
     parsed = parse(frames_parser(name), words)
-    from vfield.cli.folders import check_result_folder
+    from vfield.core.folders import check_result_folder
     from vfield.measure.benchmark.cases import judged_cases
     from vfield.measure.benchmark.results import RESULTS_NAME, Conditions
 
@@ -212,7 +212,7 @@ def denoising_parser() -> ArgumentParser:
 def denoising(words: list[str]) -> int:
     """Judge, print each figure as it comes and leave all in a folder."""
     parsed = parse(denoising_parser(), words)
-    from vfield.cli.folders import check_result_folder
+    from vfield.core.folders import check_result_folder
     from vfield.measure.benchmark import denoising as judging
     from vfield.measure.benchmark.results import RESULTS_NAME, TABLE_NAME, Conditions
 
@@ -245,7 +245,7 @@ def inpainting_parser() -> ArgumentParser:
 def inpainting(words: list[str]) -> int:
     """Judge, print the figures as they come and leave all in a folder."""
     parsed = parse(inpainting_parser(), words)
-    from vfield.cli.folders import check_result_folder
+    from vfield.core.folders import check_result_folder
     from vfield.measure.benchmark import inpainting as judging
     from vfield.measure.benchmark.results import PICTURES_NAME, RESULTS_NAME, TABLE_NAME, Conditions
 

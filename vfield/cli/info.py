@@ -172,9 +172,9 @@ def _report_of_runs(path: Path, source: str | None) -> dict[str, Any]:
 
 
 def _report_of_run(path: Path, source: str | None) -> dict[str, Any]:
-    from vfield.cli.sources import RUN_NAME, recorded_source
     from vfield.field.checkpoint import FIELD_NAME, load_field
     from vfield.learn.config_files import CONFIG_NAME, differences, load_config
+    from vfield.learn.sources import RUN_NAME, recorded_source
 
     folder = path if path.is_dir() else path.parent
     file = path / FIELD_NAME if path.is_dir() else path

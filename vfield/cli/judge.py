@@ -10,9 +10,21 @@ from typing import TYPE_CHECKING, get_args
 
 from jsonargparse import ArgumentParser
 
-from vfield.cli.options import config_of, fit_options, flag, frames_option, new_parser, option, parse, source_options
-from vfield.cli.printing import is_main_process, say
-from vfield.cli.values import exact_number, parse_size
+from vfield.cli.options import (
+    config_of,
+    files_read,
+    fit_options,
+    flag,
+    frames_option,
+    new_parser,
+    option,
+    parse,
+    source_options,
+)
+from vfield.cli.printing import say
+from vfield.cli.values import exact_number
+from vfield.core.clip import parse_size
+from vfield.core.devices import is_main_process
 from vfield.core.errors import UserError
 from vfield.measure.choices import DIFFERENCE_GAIN, Layout
 
@@ -34,11 +46,12 @@ def evaluate_parser() -> ArgumentParser:
 def evaluate(words: list[str]) -> int:
     """Judge, and print the table or write the figures."""
     parsed = parse(evaluate_parser(), words)
-    from vfield.cli.folders import check_not_read, files_read, run_held
-    from vfield.core.folders import replaced
+    from vfield.core.folders import check_not_read, replaced
     from vfield.learn import check_device
     from vfield.learn.config_files import CONFIG_NAME, config_text
-    from vfield.measure.evaluation import as_json, check_scale, evaluate, reduced, split, table, whole
+    from vfield.learn.folders import run_held
+    from vfield.learn.held_out import split, whole
+    from vfield.measure.evaluation import as_json, check_scale, evaluate, reduced, table
     from vfield.video_io import read_clip
 
     if parsed.clip is None:
@@ -98,7 +111,7 @@ def compare_parser() -> ArgumentParser:
 def compare(words: list[str]) -> int:
     """Read the options, compare, and say how close the two are."""
     parsed = parse(compare_parser(), words)
-    from vfield.cli.folders import check_not_read
+    from vfield.core.folders import check_not_read
     from vfield.measure import comparison
 
     layouts: dict[str, Layout] = {name: name for name in get_args(Layout)}

@@ -26,7 +26,7 @@ from vfield.cli.options import (
 )
 from vfield.cli.printing import say
 from vfield.cli.train import fields_of, run_values
-from vfield.cli.values import parse_size
+from vfield.core.clip import parse_size
 from vfield.core.errors import UserError
 from vfield.lab.settings import NtkConfig, SpectralConfig
 from vfield.measure.benchmark.suite import read_suite
@@ -68,7 +68,7 @@ def spectral_parser() -> ArgumentParser:
 def spectral(words: list[str]) -> int:
     """Fit a picture with every map of its places, and write what was seen."""
     parsed = parse(spectral_parser(), words)
-    from vfield.cli.folders import check_result_folder
+    from vfield.core.folders import check_result_folder
     from vfield.lab.plots import FIGURES_NAME, check_plots
     from vfield.lab.spectral import Trace, run_spectral, square_picture, write_spectral
     from vfield.video_io import read_clip
@@ -120,7 +120,7 @@ def ntk_parser() -> ArgumentParser:
 def ntk(words: list[str]) -> int:
     """Compute the tangent kernels with every map of a picture's places, and write what they are."""
     parsed = parse(ntk_parser(), words)
-    from vfield.cli.folders import check_result_folder
+    from vfield.core.folders import check_result_folder
     from vfield.lab.ntk_run import run_ntk, write_ntk
     from vfield.lab.plots import FIGURES_NAME, check_plots
     from vfield.lab.spectral import square_picture
@@ -202,8 +202,7 @@ def _race_parser(name: str, about: str, frames: int) -> ArgumentParser:
 
 def _race(parsed: Namespace, entries: Sequence[Entry], every: int, holdout: int, command: list[str]) -> int:
     """Let all race on all clips; write and print what came of it."""
-    from vfield.cli.folders import check_result_folder
-    from vfield.core.folders import replaced
+    from vfield.core.folders import check_result_folder, replaced
     from vfield.lab.plots import check_plots
     from vfield.lab.race import course, draw, race, table
 
@@ -249,11 +248,11 @@ def adapt(words: list[str]) -> int:
     """Compare fitting a new clip from nothing and by its codes alone."""
     parser = adapt_parser()
     parsed = parse(parser, words)
-    from vfield.cli.sources import source_of
     from vfield.core.folders import check_folder
     from vfield.field.checkpoint import load_field
     from vfield.lab.adapt import FILES, check, compare, report, table
     from vfield.learn import check_device
+    from vfield.learn.sources import source_of
 
     if parsed.video is None or parsed.out is None:
         raise UserError("name the new clip and where results go: --video new.mp4 --out DIR")
@@ -265,7 +264,7 @@ def adapt(words: list[str]) -> int:
     check_device(config.training)
     folder = Path(parsed.out)
     check_folder(folder, re.compile("|".join(map(re.escape, FILES))), "adapt", parsed.overwrite)
-    seen = source_of(parsed).read()
+    seen = source_of(vars(parsed)).read()
     check(seen.observed, config)
     members = [load_field(path).field for path in runs]
     courses = compare(members[0], seen.observed, seen.held_out, config, parsed.look_every)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from argparse import Action
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import is_dataclass
-from typing import Any, get_type_hints
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from jsonargparse import ActionConfigFile, ArgumentParser, DefaultHelpFormatter, Namespace
 
@@ -16,6 +16,9 @@ from vfield.core.parsing import explained, plain_parser
 from vfield.learn import Config
 from vfield.learn.config_files import config_from_values, load_values
 from vfield.measure.benchmark.suite import SUITE
+
+if TYPE_CHECKING:
+    from vfield.output.packing import Packing
 
 # Parts of help texts that several options share.
 STEPS = "optimisation steps, for example 400"
@@ -102,6 +105,17 @@ def _check_config_files(words: list[str]) -> None:
             config_from_values(load_values(value))
         elif name in _GROUPS and os.path.exists(value):
             load_values(value)
+
+
+def files_read(parsed: Namespace, videos: Sequence[str] = ()) -> dict[str, str | None]:
+    """What the words of a command have it read besides a run, for `check_not_read`; a speed curve may be no file."""
+    from vfield.learn.sources import file_of
+
+    read: dict[str, str | None] = {f"the clip {video}": str(file_of(video)) for video in videos}
+    read |= {f"the config {config}": str(config) for config in getattr(parsed, "config", None) or ()}
+    for name in ("mask", "path", "speed_curve"):
+        read[f"what --{name.replace('_', '-')} names"] = getattr(parsed, name, None)
+    return read
 
 
 # ------------------------------------------------------------------------------------------- runs and results
@@ -213,6 +227,11 @@ def pack_options(parser: ArgumentParser) -> None:
     flag(parser, "--pack", "copy the clip, or the packets of the part that is used, into the run folder")
     about = "put its frames there coded anew (AV1), smaller and not exact, at this quality, for example 30; default not"
     option(parser, "--pack-crf", about, int | None, metavar="N")
+
+
+def packing_of(parsed: Namespace) -> Packing | None:
+    """What `pack_options` ask for."""
+    return "copy" if parsed.pack and parsed.pack_crf is None else parsed.pack_crf
 
 
 def config_of(parsed: Namespace) -> Config:

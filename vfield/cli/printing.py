@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,11 +24,6 @@ from vfield.core.printable import PrintableFormatter, printable
 
 # Where the object goes; None where people are told.
 _FOR_SCRIPTS: ContextVar[TextIO | None] = ContextVar("for_scripts", default=None)
-
-
-def is_main_process() -> bool:
-    """Whether this process is the one of several that writes and prints."""
-    return int(os.environ.get("RANK", "0")) == 0
 
 
 def guarded(command: Callable[[list[str]], int], argv: Sequence[str] | None = None, json_file: bool = False) -> int:
@@ -120,6 +114,12 @@ def say(text: str, report: Any) -> None:
 def tell(text: str, file: TextIO | None = None) -> None:
     """Print lines for people (to stdout by default), among them names of files, which no terminal is to obey."""
     print(printable(text, lines=True), file=file or sys.stdout, flush=True)
+
+
+def tell_packed(files: Sequence[Path]) -> None:
+    """Name the files that clips were packed into."""
+    for path in files:
+        tell(f"packed: {path} ({path.stat().st_size:,} bytes)")
 
 
 def _say_error(line: str, report: str) -> None:

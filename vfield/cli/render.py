@@ -11,19 +11,26 @@ from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser, Namespace
 
-from vfield.cli.options import flag, new_parser, option, parse, render_device, run_of, run_options, span_options
-from vfield.cli.printing import is_main_process, say
-from vfield.cli.values import exact_number, parse_crop, parse_output_rate, parse_rate, parse_size, parse_speed_curve
-from vfield.core.devices import usable_device
+from vfield.cli.options import (
+    files_read,
+    flag,
+    new_parser,
+    option,
+    parse,
+    render_device,
+    run_of,
+    run_options,
+    span_options,
+)
+from vfield.cli.printing import say
+from vfield.cli.values import exact_number, parse_crop, parse_output_rate, parse_rate, parse_speed_curve
+from vfield.core.clip import parse_size
+from vfield.core.devices import is_main_process, usable_device
 from vfield.core.errors import UserError
 from vfield.core.interrupts import exit_code
 
 if TYPE_CHECKING:
-    import torch
-
-    from vfield.field.checkpoint import SavedField
     from vfield.output.config import ExportConfig
-    from vfield.output.export import ExportReport, PreparedExport
 
 # ------------------------------------------------------------------------------------------- render
 
@@ -102,9 +109,9 @@ def export_config(parsed: Namespace, start: float | None = None, end: float | No
 def render(words: list[str]) -> int:
     """Read the options, export, and say what was written."""
     parsed = parse(render_parser(), words)
-    from vfield.cli.folders import check_not_read, files_read
+    from vfield.core.folders import check_not_read
     from vfield.field.checkpoint import load_field
-    from vfield.output.export import prepare_export
+    from vfield.output.export import prepare_export, written
 
     check_not_read(parsed.output, files_read(parsed))
     config = export_config(parsed, parsed.start, parsed.end)
@@ -115,28 +122,8 @@ def render(words: list[str]) -> int:
         config = replace(config, overwrite=True)
     report = written(saved, prepare_export(saved.facts, parsed.output, config), parsed.device)
     if report is not None:
-        say(line_of(report), report)
+        say(str(report), report)
     return 0
-
-
-def written(saved: SavedField, prepared: PreparedExport, device: torch.device | str) -> ExportReport | None:
-    """Write an export; of several processes of a launch the main one does, and the others help and give None."""
-    from vfield.output.export import help_export, write_export
-
-    if is_main_process():
-        return write_export(saved, prepared, device=device)
-    help_export(saved, prepared, device=device)
-    return None
-
-
-def line_of(report: ExportReport) -> str:
-    """What was written, in a line."""
-    if report.path.suffix.lower() == ".png":
-        return f"{report.path}: {report.width}x{report.height}, made in {report.seconds_taken:.0f} s"
-    return (
-        f"{report.path}: {report.frames} frames of {report.width}x{report.height} at {float(report.frame_rate):g} fps, "
-        f"{float(report.duration_seconds):.2f} s, made in {report.seconds_taken:.0f} s; sound: {report.audio}"
-    )
 
 
 # ------------------------------------------------------------------------------------------- flow
@@ -212,9 +199,9 @@ def snapshot_parser() -> ArgumentParser:
 def snapshot(words: list[str]) -> int:
     """Read the options, write the picture, and name it."""
     parsed = parse(snapshot_parser(), words)
-    from vfield.cli.folders import check_not_read
+    from vfield.core.folders import check_not_read
     from vfield.field.checkpoint import load_field
-    from vfield.show.pictures import side_by_side
+    from vfield.output.pictures import side_by_side
 
     saved = load_field(run_of(parsed), parsed.device, parsed.source)
     check_not_read(parsed.output, {"the clip that the field was fitted to": saved.facts.source})
@@ -238,11 +225,11 @@ def view_parser() -> ArgumentParser:
 def view(words: list[str]) -> int:
     """Read the options, and serve the page until Ctrl-C."""
     parsed = parse(view_parser(), words)
-    from vfield.cli.sources import clip_frames
     from vfield.field.checkpoint import load_field
 
     try:
         from vfield.show.view.server import make_app, serve
+        from vfield.show.view.source import clip_frames
     except ImportError as error:
         if (error.name or "").partition(".")[0] == "vfield":
             raise

@@ -3,27 +3,38 @@
 from __future__ import annotations
 
 import mimetypes
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from jsonargparse import ArgumentParser
 
 from vfield.cli.options import (
     config_of,
     config_options,
+    files_read,
     flag,
     mask_option,
     new_parser,
     option,
     pack_options,
+    packing_of,
     parse,
     part_options,
 )
-from vfield.cli.printing import is_main_process, say
+from vfield.cli.printing import say, tell, tell_packed
 from vfield.cli.render import export_config, export_options
+from vfield.core.devices import is_main_process
 from vfield.core.errors import UserError
 from vfield.core.interrupts import exit_code
+from vfield.core.printable import printable
+
+if TYPE_CHECKING:
+    from vfield.learn import Config
+    from vfield.output.config import ExportConfig
+    from vfield.output.fit_and_export import Job
 
 
 def run_parser() -> ArgumentParser:
@@ -55,12 +66,13 @@ def run_parser() -> ArgumentParser:
 def run(words: list[str]) -> int:
     """Fit or take the earlier fit, export, and say what was done."""
     parsed = parse(run_parser(), words)
-    from vfield.cli.fit_and_export import Job, fit_and_export, fit_and_export_each
-    from vfield.cli.fits import pack_fitted
-    from vfield.cli.folders import check_not_of_run, check_not_read, files_read, run_folder
-    from vfield.cli.plan import show_plan
-    from vfield.cli.sources import Source, expanded, names_apart
+    from vfield.core.folders import check_not_read
     from vfield.learn import check_device
+    from vfield.learn.folders import check_not_of_run, run_folder
+    from vfield.learn.sources import Source, names_apart
+    from vfield.output.fit_and_export import Job, fit_and_export
+    from vfield.output.plan import plan
+    from vfield.video_io import expanded
 
     config, wanted = config_of(parsed), export_config(parsed)
     check_device(config.training)
@@ -74,14 +86,16 @@ def run(words: list[str]) -> int:
         check_not_read(output, files_read(parsed, videos))
         check_not_of_run(output, folder)
         part = (parsed.start, parsed.end, parsed.fit_size)
-        return Job(Source(video, *part, mask=parsed.mask, deinterlace=parsed.deinterlace), folder, output)
+        source = Source(video, *part, mask=parsed.mask, deinterlace=parsed.deinterlace)
+        return Job(source, folder, output, packing_of(parsed))
 
     if isinstance(found, str) and not Path(clips[0]).is_dir():
         job = job_of(found, run_folder(parsed.run, found), parsed.output)
         if parsed.dry_run:
-            return show_plan(job.source, config, job.folder, (job.output, wanted))
+            say(*plan(job.source, config, job.folder, (job.output, wanted)))
+            return 0
         done = fit_and_export(job, config, wanted)
-        pack_fitted(done.fitted, job.folder, parsed)
+        tell_packed(done.packed)
         if is_main_process():
             say("\n".join(done.lines()), done.figures())
         return exit_code() if done.fit == "stopped" else 0
@@ -94,15 +108,52 @@ def run(words: list[str]) -> int:
             video: job_of(video, Path(parsed.run or "runs") / name, f"{into / name}{suffix_for(video, parsed.codec)}")
             for video, name in zip(videos, names_apart(videos), strict=True)
         }
-        outcomes = fit_and_export_each(jobs, config, wanted)
-        for video, ended in outcomes.items():
-            if ended.how == "done":
-                pack_fitted((), jobs[video].folder, parsed)
+        outcomes = _fit_and_export_each(jobs, config, wanted)
     across = max(map(len, outcomes))
     lines = [f"{clip:<{across}}  {ended.how:<9}  {ended.what}".rstrip() for clip, ended in outcomes.items()]
     say("\n".join(["", *lines]), {"clips": [{"clip": clip, **ended._asdict()} for clip, ended in outcomes.items()]})
     ways = {ended.how for ended in outcomes.values()}
     return exit_code() if "stopped" in ways else 2 if "failed" in ways else 0
+
+
+class _Ended(NamedTuple):
+    """How it ended with a clip: "stopped" by Ctrl-C, which leaves the clips after it "not begun"."""
+
+    how: Literal["done", "skipped", "failed", "stopped", "not begun"]
+    what: str  # the file that was written, or why there is none
+
+
+def _fit_and_export_each(jobs: Mapping[str, Job], config: Config, wanted: ExportConfig) -> dict[str, _Ended]:
+    """How it ended with each of several clips; a bad clip is told in one line, and Ctrl-C ends it all."""
+    outcomes = dict.fromkeys(jobs, _Ended("not begun", ""))
+    for number, (clip, job) in enumerate(jobs.items(), start=1):
+        tell(f"\n{number}/{len(jobs)}  {printable(clip)}")
+        try:
+            outcomes[clip] = _fit_and_export_once(job, config, wanted)
+        except UserError as error:
+            outcomes[clip] = _Ended("failed", " ".join(str(error).split()))
+        except OSError as error:
+            outcomes[clip] = _Ended("failed", f"{error.filename or 'the system'}: {error.strerror or error}")
+        except KeyboardInterrupt:
+            outcomes[clip] = _Ended("stopped", "")
+        if outcomes[clip].how == "failed":
+            tell(f"error: {printable(clip)}: {outcomes[clip].what}", sys.stderr)
+        if outcomes[clip].how == "stopped":
+            break
+    return outcomes
+
+
+def _fit_and_export_once(job: Job, config: Config, wanted: ExportConfig) -> _Ended:
+    """Fit and export one of several clips, unless that was done before."""
+    from vfield.output.fit_and_export import fit_and_export, is_complete
+
+    if is_complete(job, config, wanted):
+        return _Ended("skipped", f"{job.output} is complete")
+    done = fit_and_export(job, config, wanted)
+    if is_main_process():
+        tell("\n".join(done.lines()))
+    tell_packed(done.packed)
+    return _Ended("stopped" if done.fit == "stopped" else "done", job.output)
 
 
 @contextmanager

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
 
@@ -15,11 +16,18 @@ from vfield.cli.options import (
     new_parser,
     option,
     pack_options,
+    packing_of,
     parse,
     source_options,
 )
+from vfield.cli.printing import say, tell_packed
 from vfield.core.errors import UserError
+from vfield.core.interrupts import exit_code
 from vfield.learn.config_files import CONFIG_NAME, config_from_values, load_values
+
+if TYPE_CHECKING:
+    from vfield.output.fits import Fitted
+    from vfield.output.packing import Packing
 
 
 def train_parser() -> ArgumentParser:
@@ -38,12 +46,13 @@ def train(words: list[str]) -> int:
     """Fit, save, and say what was reached on frames held out."""
     parser = train_parser()
     parsed = parse(parser, words)
-    from vfield.cli.fits import fit_source, pack_fitted, say_fitted
-    from vfield.cli.folders import run_folder, run_held
-    from vfield.cli.plan import show_plan
-    from vfield.cli.sources import SOURCE_OPTIONS, expanded, recorded_source, source_of
     from vfield.core.memory import meter
     from vfield.learn import check_device
+    from vfield.learn.folders import run_folder, run_held
+    from vfield.learn.sources import SOURCE_OPTIONS, recorded_source, source_of
+    from vfield.output.fits import fit_source
+    from vfield.output.plan import plan
+    from vfield.video_io import expanded
 
     if parsed.video is not None:
         parsed.video = expanded(parsed.video)
@@ -62,20 +71,53 @@ def train(words: list[str]) -> int:
     elif parsed.video is None:
         raise UserError("no clip given; add --video clip.mp4")
     else:
-        source = source_of(parsed)
+        source = source_of(vars(parsed))
         folder = run_folder(parsed.out, source.video)
     config = config_of(parsed)
     check_device(config.training)
     if parsed.dry_run:
         if parsed.resume:
             raise UserError("--dry-run and --resume contradict each other; leave one out")
-        return show_plan(source, config, folder)
+        say(*plan(source, config, folder))
+        return 0
     also = "--resume to go on or "
     with run_held(folder, parsed.overwrite, resume=parsed.resume, also=also), meter() as peak_megabytes:
         clips = source.read_all(folder)
         fitted = fit_source(source, clips, config, folder, peak_megabytes, resume=parsed.resume)
-    pack_fitted(fitted, folder, parsed)
-    return say_fitted(fitted, folder, go_on=f"vfield train --resume --out {folder}")
+    return _end(fitted, folder, packing_of(parsed), go_on=f"vfield train --resume --out {folder}")
+
+
+def _end(fitted: Sequence[Fitted], folder: Path, packing: Packing | None, go_on: str) -> int:
+    """Pack, and say what was reached and what to do with it, which processes other than the first do not.
+
+    Args:
+        fitted: what came of the fit.
+        folder: of the run.
+        packing: how its clips go into its folder.
+        go_on: how to go on with a fit that was stopped.
+
+    Returns:
+        How the command ends: with 0, or as after any Ctrl-C.
+    """
+    from vfield.output.fits import figures_of, lines_of
+    from vfield.output.packing import pack_if_asked
+    from vfield.output.summary import PAGE_NAME
+
+    first = fitted[0]
+    stopped = first.result.interrupted
+    if not stopped:
+        tell_packed(pack_if_asked(folder, packing))
+    if first.result.is_main:
+        ask = "--scale 2 -o large.png" if len(first.result.field.timeline.t) == 1 else "--slowmo 4 -o slow.mp4"
+        lines = [
+            *lines_of(fitted, folder),
+            *([f"go on:  {go_on}"] if stopped else []),
+            f"watch:  tensorboard --logdir {folder}",
+            f"look:   {first.folder / PAGE_NAME}",
+            f"export: vfield render {first.folder} {ask}",
+        ]
+        say("\n".join(lines), {"run": folder, **figures_of(fitted)})
+    return exit_code() if stopped else 0
 
 
 def _recorded_values(path: Path) -> dict[str, Any]:
@@ -89,8 +131,8 @@ def _recorded_values(path: Path) -> dict[str, Any]:
 
 
 def _resumable(parsed: Namespace) -> Path:
-    from vfield.cli.folders import is_begun_at_most, run_folder
-    from vfield.cli.sources import RUN_NAME
+    from vfield.learn.folders import is_begun_at_most, run_folder
+    from vfield.learn.sources import RUN_NAME
 
     if parsed.overwrite:
         raise UserError("--resume and --overwrite contradict each other; choose one")
@@ -125,12 +167,12 @@ def adapt(words: list[str]) -> int:
     """Adapt, save, and say what was reached on frames held out."""
     parser = adapt_parser()
     parsed = parse(parser, words)
-    from vfield.cli.fits import fit_source, pack_fitted, say_fitted
-    from vfield.cli.folders import run_folder, run_held
-    from vfield.cli.sources import source_of
     from vfield.core.memory import meter
     from vfield.field.checkpoint import load_field
     from vfield.learn import check_device
+    from vfield.learn.folders import run_folder, run_held
+    from vfield.learn.sources import source_of
+    from vfield.output.fits import fit_source
 
     if parsed.video is None:
         raise UserError("no clip given; add --video new.mp4")
@@ -142,13 +184,12 @@ def adapt(words: list[str]) -> int:
     shared = load_field(fields[0]).field
     if config.field != shared.config:
         raise UserError(f"the field's parts are those of {parsed.run}; leave out --config and options of --field")
-    source = source_of(parsed, adapted=parsed.run)
+    source = source_of(vars(parsed), adapted=parsed.run)
     folder = run_folder(parsed.out, parsed.video)
     with run_held(folder, parsed.overwrite), meter() as peak_megabytes:
         clips = source.read_all()
         fitted = fit_source(source, clips, config, folder, peak_megabytes, shared=shared, tune=parsed.tune)
-    pack_fitted(fitted, folder, parsed)
-    return say_fitted(fitted, folder, go_on="the same command with --overwrite, from the beginning")
+    return _end(fitted, folder, packing_of(parsed), go_on="the same command with --overwrite, from the beginning")
 
 
 def fields_of(path: Path) -> list[Path]:

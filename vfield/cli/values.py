@@ -10,7 +10,7 @@ from typing import Literal
 
 from jsonargparse import Namespace
 
-from vfield.core.clip import LARGEST_SIDE, check_size
+from vfield.core.clip import LARGEST_SIDE, parse_size
 from vfield.core.errors import UserError, brief
 from vfield.core.ranges import Range, check_range
 from vfield.core.timing import SpeedCurve
@@ -19,16 +19,6 @@ from vfield.core.yaml_files import read_text
 # Rates of television and film that people write with two or three decimals: these, times 1000/1001.
 _NTSC_RATES = (24, 30, 48, 60, 96, 120, 240)
 _LARGEST_TEXT = 1 << 20  # bytes: tens of thousands of pairs
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """(height, width) from "WIDTHxHEIGHT"."""
-    found = re.fullmatch(r"\s*(\d{1,9})\s*[xX]\s*(\d{1,9})\s*", text)
-    if found is None:
-        raise UserError(f"size must be WIDTHxHEIGHT, like 1280x720, got {brief(text)}")
-    height, width = int(found[2]), int(found[1])
-    check_size(height, width)
-    return height, width
 
 
 def parse_rate(text: str) -> Fraction:

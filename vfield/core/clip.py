@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
@@ -254,6 +255,16 @@ def check_size(height: int, width: int, why: str = "") -> None:
     if not (1 <= height <= LARGEST_SIDE and 1 <= width <= LARGEST_SIDE):
         size = f"{brief(width)}x{brief(height)}"
         raise UserError(f"a picture of {size}{why} cannot be made; both sides must be 1 to {LARGEST_SIDE} pixels")
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """(height, width) from "WIDTHxHEIGHT"."""
+    found = re.fullmatch(r"\s*(\d{1,9})\s*[xX]\s*(\d{1,9})\s*", text)
+    if found is None:
+        raise UserError(f"size must be WIDTHxHEIGHT, like 1280x720, got {brief(text)}")
+    height, width = int(found[2]), int(found[1])
+    check_size(height, width)
+    return height, width
 
 
 def to_float(frames: Tensor) -> Tensor:

@@ -1,7 +1,8 @@
-"""Which device to work on."""
+"""Which device to work on, and which of several processes this is."""
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Literal, get_args
 
 from vfield.core.errors import UserError
@@ -10,6 +11,11 @@ if TYPE_CHECKING:
     import torch
 
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
+
+
+def is_main_process() -> bool:
+    """Whether this process is the one of several that writes and prints."""
+    return int(os.environ.get("RANK", "0")) == 0
 
 
 def usable_device(name: str) -> torch.device:

@@ -12,7 +12,8 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -57,6 +58,55 @@ def check_folder(path: Path, names: re.Pattern[str], kind: str, overwrite: bool)
         raise UserError(f"folder {path} holds other files ({others[0]}); choose an empty or new folder")
     if found and not overwrite:
         raise UserError(f"{path} exists; add --overwrite or choose another name")
+
+
+def check_result_folder(folder: Path, overwrite: bool, mark: str, kept: str) -> None:
+    """Refuse a folder for the results of a benchmark or an experiment.
+
+    Args:
+        folder: what `--out` named.
+        overwrite: whether what this command left there earlier may be replaced.
+        mark: name of the file by which a folder that this command made is known.
+        kept: what such a folder holds, for the messages.
+
+    Raises:
+        UserError: when it holds something else, or cannot be made or written to.
+    """
+    check_contents(folder, overwrite, mark, kept)
+    there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    try:
+        # Tried, because permissions do not tell everything: read-only disks, and file systems of the kernel's own.
+        tempfile.TemporaryDirectory(prefix=".vfield-", dir=there).cleanup()
+    except OSError as error:
+        raise UserError(f"--out {folder} cannot be written to ({error.strerror}); name another folder") from error
+
+
+def check_contents(folder: Path, overwrite: bool, mark: str, kept: str, also: str = "", option: str = "--out") -> None:
+    """Refuse a folder that holds something which may not be replaced."""
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{option} {folder} is a file; name a folder")
+    if folder.is_dir() and any(folder.iterdir()):
+        if not (folder / mark).is_file():
+            raise UserError(f"{option} {folder} holds something that is not a {kept}; name another folder")
+        if not overwrite:
+            raise UserError(f"{option} {folder} holds a {kept}; add {also}--overwrite to start anew")
+
+
+def check_not_read(output: str, read: Mapping[str, str | None], option: str = "-o") -> None:
+    """Refuse an output, named by an option, that would replace what is read, or a folder that this lies in.
+
+    Args:
+        output: where a result goes.
+        read: files that the command reads, by what they are; None where none was given.
+        option: that named the output, for the message.
+    """
+    target = Path(os.path.realpath(output))
+    for what, given in read.items():
+        if given is None or not os.path.exists(given):
+            continue
+        source = Path(os.path.realpath(given))
+        if target in (source, *source.parents) or (target.exists() and target.samefile(source)):
+            raise UserError(f"{option} {output} would replace {what}, which is read; choose another name")
 
 
 def remove(path: Path) -> None:

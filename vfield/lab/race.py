@@ -25,10 +25,11 @@ from vfield.field.video_field import VideoField
 from vfield.lab.plots import new_figure, save_figure
 from vfield.learn import Config
 from vfield.learn.board import HeldOut
+from vfield.learn.held_out import split, whole
 from vfield.learn.objective import Objective
 from vfield.learn.sampling import PatchSampler
 from vfield.learn.start import start_field
-from vfield.measure.evaluation import aligned, split, whole
+from vfield.measure.evaluation import aligned
 
 _JUDGED = 6  # frames a mark, at most
 

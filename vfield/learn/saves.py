@@ -25,7 +25,7 @@ RESUME_NAME = "resume.safetensors"
 _ANEW = "start anew with --overwrite"
 # What Adam keeps of each parameter, and whether that has the parameter's shape.
 _ADAM = {"step": False, "exp_avg": True, "exp_avg_sq": True}
-# What is told about a run at its end (`vfield.show.summary`): its figures, a page, and a folder of the page's pictures.
+# What is told about a run at its end (`vfield.output.summary`): figures, a page, and a folder of the page's pictures.
 SUMMARY_NAMES = ("summary.json", "summary.html", "summary")
 
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Annotated, Any, Literal, Protocol, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from vfield.core.clip import LARGEST_SIDE, ClipFacts, check_size, reshaped_aspect
 from vfield.core.errors import UserError
@@ -116,23 +116,13 @@ def _show(value: Fraction | float) -> str:
     return f"{float(value):g}"
 
 
-class Picture(Protocol):
-    """Whatever has a size in pixels: the facts of a clip, what a file says of itself."""
-
-    @property
-    def height(self) -> int: ...
-
-    @property
-    def width(self) -> int: ...
-
-
-def output_size(config: ExportConfig, facts: Picture) -> tuple[int, int]:
-    """(height, width) of the result: the size asked for, or the scaled source, rounded to the nearest pixel.
+def output_size(config: ExportConfig, source: tuple[int, int]) -> tuple[int, int]:
+    """(height, width) of the result: that asked for, or of the scaled source, whose own is given, to the nearest pixel.
 
     Raises:
         UserError: when the crop is not in the picture, or the size is absurd.
     """
-    _, _, crop_width, crop_height = _crop(config, facts)
+    _, _, crop_width, crop_height = _crop(config, source)
     if config.size is not None:
         return config.size
     scale = 1 if config.scale is None else as_typed(config.scale)
@@ -142,16 +132,14 @@ def output_size(config: ExportConfig, facts: Picture) -> tuple[int, int]:
     return height, width
 
 
-def _crop(config: ExportConfig, facts: Picture) -> tuple[Fraction, Fraction, Fraction, Fraction]:
+def _crop(config: ExportConfig, source: tuple[int, int]) -> tuple[Fraction, Fraction, Fraction, Fraction]:
     """The crop whose size and shape count: of a path the first, since the others are of its shape."""
     crop = config.crop if config.path is None else config.path.keyframes[0].crop
     if crop is None:
-        return Fraction(0), Fraction(0), Fraction(facts.width), Fraction(facts.height)
+        return Fraction(0), Fraction(0), Fraction(source[1]), Fraction(source[0])
     x, y, width, height = map(as_typed, crop)
-    if config.crop is not None and (x + width > facts.width or y + height > facts.height):
-        raise UserError(
-            f"crop {crop_words(config.crop)} reaches outside the picture, which is {facts.width}x{facts.height}"
-        )
+    if config.crop is not None and (x + width > source[1] or y + height > source[0]):
+        raise UserError(f"crop {crop_words(config.crop)} reaches outside the picture, which is {source[1]}x{source[0]}")
     return x, y, width, height
 
 
@@ -165,7 +153,7 @@ def region_of(config: ExportConfig, facts: ClipFacts) -> Region | Callable[[floa
         return config.path.regions(facts)
     if config.crop is None:
         return WHOLE
-    x, y, width, height = _crop(config, facts)
+    x, y, width, height = _crop(config, (facts.height, facts.width))
     left, top = x / facts.width, y / facts.height
     return float(left), float(top), float(left + width / facts.width), float(top + height / facts.height)
 
@@ -174,7 +162,7 @@ def pixel_aspect_of(config: ExportConfig, facts: ClipFacts) -> Fraction:
     """The shape of the result's pixels that keeps things on the screen in shape, whatever size was asked for."""
     if config.size is None:
         return facts.pixel_aspect
-    _, _, crop_width, crop_height = _crop(config, facts)
+    _, _, crop_width, crop_height = _crop(config, (facts.height, facts.width))
     height, width = config.size
     aspect = reshaped_aspect(facts.pixel_aspect, (crop_height, crop_width), (height, width))
     if aspect not in (1, facts.pixel_aspect):

@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from vfield.core.clip import ClipFacts, to_uint8
 from vfield.core.coords import seconds_to_t
+from vfield.core.devices import is_main_process
 from vfield.core.errors import UserError, enough_memory
 from vfield.core.timing import Schedule
 from vfield.field.checkpoint import FIELD_NAME, SavedField, load_field
@@ -60,6 +61,15 @@ class ExportReport:
     seconds_taken: float
     audio: str
 
+    def __str__(self) -> str:
+        """It in a line."""
+        if self.path.suffix.lower() == ".png":
+            return f"{self.path}: {self.width}x{self.height}, made in {self.seconds_taken:.0f} s"
+        return (
+            f"{self.path}: {self.frames} frames of {self.width}x{self.height} at {float(self.frame_rate):g} fps, "
+            f"{float(self.duration_seconds):.2f} s, made in {self.seconds_taken:.0f} s; sound: {self.audio}"
+        )
+
 
 class PreparedExport(NamedTuple):
     """An export of which everything is settled but the field."""
@@ -87,7 +97,7 @@ def prepare_export(facts: ClipFacts, path: str | Path, config: ExportConfig) -> 
         UserError: when the request is impossible.
     """
     region = region_of(config, facts)
-    height, width = output_size(config, facts)
+    height, width = output_size(config, (facts.height, facts.width))
     plan = schedule_of(config, facts)
     file, frames = Path(path), len(plan.output_seconds)
     if file.suffix.lower() == ".png" and not str(path).endswith("/") and frames > 1:
@@ -211,6 +221,14 @@ def help_export(saved: SavedField, prepared: PreparedExport, *, device: torch.de
     except UserError:
         if pieces.folder.is_dir():  # else the other process has ended, and what was being made is not wanted
             raise
+
+
+def written(saved: SavedField, prepared: PreparedExport, device: torch.device | str) -> ExportReport | None:
+    """Write an export; of several processes of a launch the main one does, and the others help and give None."""
+    if is_main_process():
+        return write_export(saved, prepared, device=device)
+    help_export(saved, prepared, device=device)
+    return None
 
 
 def _pieces_of(saved: SavedField, prepared: PreparedExport) -> Pieces | None:

@@ -6,9 +6,11 @@ import shutil
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
+from typing import Literal
 
+from vfield.core.devices import is_main_process
 from vfield.core.errors import UserError
-from vfield.core.folders import remove, replaced
+from vfield.core.folders import held, remove, replaced
 from vfield.core.frames import Frames, MadeFrames, chosen_frames
 from vfield.field.checkpoint import FIELD_NAME, PACKED_STEM, SavedField, clip_folders, keyframes_of, load_field, repack
 from vfield.learn.kept import remove_unused
@@ -18,6 +20,9 @@ from vfield.prepare.opening import open_clip
 from vfield.video_io import FileFrames, cut_packets, has_audio
 
 _CODEC = "av1"
+
+Packing = Literal["copy"] | int
+"""How a clip is packed: as it is, or coded anew at that constant quality."""
 
 
 def pack(run: str | Path, crf: int | None = None) -> list[Path]:
@@ -39,6 +44,14 @@ def pack(run: str | Path, crf: int | None = None) -> list[Path]:
     return [_packed(folder, crf) for folder in clip_folders(Path(run)) or [Path(run)]]
 
 
+def pack_if_asked(run: Path, packing: Packing | None) -> list[Path]:
+    """As `pack`, in the main process, while the run is held; nothing where packing is None."""
+    if packing is None or not is_main_process():
+        return []
+    with held(run):
+        return pack(run, None if packing == "copy" else packing)
+
+
 def _packed(folder: Path, crf: int | None) -> Path:
     saved = load_field(folder)
     if not saved.facts.source:
@@ -46,15 +59,16 @@ def _packed(folder: Path, crf: int | None) -> Path:
     source = Path(saved.facts.source)
     if not source.is_file():
         raise UserError(f"{source}, the clip of {folder}, is not there, so that it cannot be packed")
-    path = _copied(saved, folder, source) if crf is None else _coded(saved, folder, crf)
-    remove_unused(folder, load_field(folder).field.frames, str(path))
+    path, frames = _copied(saved, folder, source) if crf is None else _coded(saved, folder, crf)
+    remove_unused(folder, frames, str(path))
     return path
 
 
-def _copied(saved: SavedField, folder: Path, source: Path) -> Path:
+def _copied(saved: SavedField, folder: Path, source: Path) -> tuple[Path, Frames]:
+    """The file, and the frames that the field reads from then on."""
     path = _place(folder, source.suffix.lower())
     if path.exists() and path.samefile(source):
-        return path
+        return path, saved.field.frames
     facts, reader = saved.facts, FileFrames.of(saved.field.frames)
     with replaced(path) as partial:
         if (
@@ -67,7 +81,7 @@ def _copied(saved: SavedField, folder: Path, source: Path) -> Path:
             shutil.copyfile(source, partial)
     frames, alpha = (_moved(frames, path) for frames in (saved.field.frames, saved.field.alpha))
     repack(folder / FIELD_NAME, replace(facts, source=str(path)), frames, alpha)
-    return path
+    return path, saved.field.frames if frames is None else frames
 
 
 def _moved(frames: Frames | None, path: Path) -> Frames | None:
@@ -78,7 +92,7 @@ def _moved(frames: Frames | None, path: Path) -> Frames | None:
     return chosen_frames(reader.moved(path).plane(reader.plane_of(frames)), frames.numbers)
 
 
-def _coded(saved: SavedField, folder: Path, crf: int) -> Path:
+def _coded(saved: SavedField, folder: Path, crf: int) -> tuple[Path, Frames]:
     facts, field = saved.facts, saved.field
     if field.colours is None or field.config.local.keyframe_stride > 1:
         raise UserError(f"the field of {folder} does not show all frames of its clip, to be coded; pack it as it is")
@@ -100,9 +114,9 @@ def _coded(saved: SavedField, folder: Path, crf: int) -> Path:
     facts = replace(facts, pts_seconds=times, end_seconds=facts.end_seconds - begin, source=str(path))
     reader = FileFrames.of(clip.frames)
     assert reader is not None
-    keyframes = keyframes_of(field, saved.facts)
-    repack(folder / FIELD_NAME, facts, chosen_frames(reader.moved(path).rgb, keyframes), None)
-    return path
+    frames = chosen_frames(reader.moved(path).rgb, keyframes_of(field, saved.facts))
+    repack(folder / FIELD_NAME, facts, frames, None)
+    return path, frames
 
 
 def _place(folder: Path, suffix: str) -> Path:

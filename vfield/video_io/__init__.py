@@ -14,7 +14,7 @@ from vfield.core.startup import names_from
 if TYPE_CHECKING:
     from vfield.video_io.audio import AudioPlan
     from vfield.video_io.carry import CarryPlan
-    from vfield.video_io.clips import clips_in
+    from vfield.video_io.clips import clips_in, expanded
     from vfield.video_io.clock import told_jumps
     from vfield.video_io.cutting import cut_packets
     from vfield.video_io.details import FileDetails, inspect_file, probe
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _NAMES = {
     "audio": ["AudioPlan"],
     "carry": ["CarryPlan"],
-    "clips": ["clips_in"],
+    "clips": ["clips_in", "expanded"],
     "clock": ["told_jumps"],
     "cutting": ["cut_packets"],
     "details": ["FileDetails", "inspect_file", "probe"],

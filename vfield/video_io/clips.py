@@ -5,6 +5,7 @@ A camera's .MTS, a .ts of TypeScript, a photo that FFmpeg reads as a video of on
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +13,7 @@ from av.container import InputContainer
 
 from vfield.core.errors import UserError
 from vfield.video_io.files import open_to_read
-from vfield.video_io.source import find_video, first_frame
+from vfield.video_io.source import find_video, first_frame, logger
 
 # Files of these names are meant as clips: one that cannot be read is not left out but tried, and its fault told.
 _OF_VIDEO = {".3g2", ".3gp", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".gif", ".ivf", ".m2t", ".m2ts", ".m2v"}
@@ -22,6 +23,7 @@ _OF_VIDEO |= {".ogm", ".ogv", ".qt", ".rm", ".rmvb", ".ts", ".vob", ".webm", ".w
 _STILL = ("image2", "ico", "fits", "alias_pix", "brender_pix", "tty")
 _STILL_BRANDS = ("avif", "heic", "heim", "heis", "heix", "mif1")
 _TEXT_CONTROLS = b"\t\n\f\r\x1b"
+_NAMED = 8  # of the files that are left out of a folder
 
 
 class FolderClips(NamedTuple):
@@ -29,6 +31,31 @@ class FolderClips(NamedTuple):
 
     clips: list[Path]  # the videos, in order of name
     left_out: list[str]  # names of everything else but hidden files; those of folders end with a slash
+
+
+def expanded(videos: Sequence[str]) -> str | list[str]:
+    """The clips that were named, folders replaced by the clips in them: the one, or a list of several.
+
+    What else a folder holds is named in the log. A folder that holds no clip, or cannot be read, is a UserError.
+    """
+    found: list[str] = []
+    for video in videos:
+        found += _clips_in(video) if Path(video).is_dir() else [video]
+    return found[0] if len(found) == 1 else found
+
+
+def _clips_in(folder: str) -> list[str]:
+    try:
+        inside = clips_in(Path(folder))
+    except OSError as error:
+        raise UserError(f"cannot read folder {folder}: {error.strerror}; name the clips") from error
+    others, more = ", ".join(inside.left_out[:_NAMED]), len(inside.left_out) - _NAMED
+    others += f" and {more} more" if more > 0 else ""
+    if not inside.clips:
+        raise UserError(f"{folder} is a folder without clips{others and f', only {others}'}; name a video file")
+    if others:
+        logger.warning("of folder %s this is no video, and left out: %s", folder, others)
+    return [str(clip) for clip in inside.clips]
 
 
 def clips_in(folder: Path) -> FolderClips:

@@ -13,8 +13,9 @@ from vfield.core.drawing import Labelled, busiest, with_errors
 from vfield.core.errors import UserError
 from vfield.core.frames import in_memory
 from vfield.learn import Config
+from vfield.learn.held_out import Split, split, whole
 from vfield.measure.choices import Benchmark, Reduction
-from vfield.measure.evaluation import Row, Split, judge_fit, judge_peer, reduced, split, whole
+from vfield.measure.evaluation import Row, judge_fit, judge_peer, reduced
 from vfield.measure.peers import reduce_frames
 from vfield.measure.stability import TrueMotion
 from vfield.video_io import resize

@@ -26,9 +26,9 @@ from vfield.core.coords import keyframe_t
 from vfield.core.drawing import most_detailed, with_errors
 from vfield.core.metrics import psnr, psnr_within
 from vfield.learn import Config, fit
+from vfield.learn.held_out import pictures_of
 from vfield.measure.benchmark.cases import ERROR_GAIN, untaught
 from vfield.measure.choices import Holes
-from vfield.measure.evaluation import pictures_of
 from vfield.measure.peers import BETWEEN_PEERS, inpaint, temporal_median
 
 _BOX = 50 / 360  # of the picture's height

@@ -9,17 +9,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from fractions import Fraction
+from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from vfield.core.clip import Clip, to_float
+from vfield.core.clip import ClipFacts, to_float
 from vfield.core.coords import seconds_to_t
+from vfield.core.errors import UserError
 from vfield.core.frames import Frames
 from vfield.field.render import Region
 from vfield.field.video_field import VideoField
+from vfield.learn.sources import RUN_NAME, recorded_source
 
 Scaling = Literal["lanczos", "nearest"]
 
@@ -51,9 +53,20 @@ def frames_of_field(field: VideoField) -> SourceFrames | None:
     return None if field.colours is None else SourceFrames(field.colours.frames, field.timeline.t.cpu())
 
 
-def frames_of_clip(clip: Clip, origin: Fraction) -> SourceFrames:
-    """A clip's frames, on the clock of a field whose first frame is at `origin`."""
-    return SourceFrames(clip.frames, torch.tensor([seconds_to_t(pts, origin) for pts in clip.pts_seconds]))
+def clip_frames(folder: Path, facts: ClipFacts) -> SourceFrames:
+    """The frames of the clip that a run was fitted to; a UserError when it names none, or one that is gone."""
+    nothing = "no source to show: the field holds no frames, and"
+    top = folder if (folder / RUN_NAME).is_file() else folder.parent
+    if not (top / RUN_NAME).is_file():
+        raise UserError(f"{nothing} {folder} has no {RUN_NAME} to name the clip")
+    try:
+        clips = recorded_source(top).read_all()
+        # A run of several clips has a folder for each.
+        seen = next(iter(clips.values())) if len(clips) == 1 else clips[folder.name]
+        t = [seconds_to_t(pts, facts.pts_seconds[0]) for pts in seen.observed.pts_seconds]
+        return SourceFrames(seen.observed.frames, torch.tensor(t))
+    except UserError as error:
+        raise UserError(f"{nothing} its clip cannot be read: {error}") from error
 
 
 def resampled(frame: Tensor, region: Region, size: tuple[int, int], scaling: Scaling) -> Iterator[Tensor]:

@@ -7,39 +7,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import Namespace
-
-from vfield.cli.printing import is_main_process, say, tell
-from vfield.cli.sources import RUN_NAME, SOURCE_OPTIONS, Seen, Source
-from vfield.core.folders import held
-from vfield.core.interrupts import exit_code
 from vfield.core.metrics import Scores
 from vfield.field.checkpoint import FIELD_NAME, SavedField
 from vfield.field.video_field import VideoField
 from vfield.learn import RESUME_NAME, Config, FitResult, adapt, fit, fit_many
 from vfield.learn.config_files import CONFIG_NAME, config_text
-from vfield.measure.evaluation import judge_held_out
-from vfield.output.packing import pack
+from vfield.learn.held_out import judge_held_out
+from vfield.learn.sources import RUN_NAME, SOURCE_OPTIONS, Seen, Source
+from vfield.output.pictures import pictures
+from vfield.output.summary import summed_up, write_summary
 from vfield.prepare.opening import SCAN_NAME
-from vfield.show.pictures import pictures
-from vfield.show.summary import PAGE_NAME, summed_up, write_summary
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """What a fit gave for one clip.
+    """What a fit gave for one clip."""
 
-    Attributes:
-        name: of the clip.
-        folder: where its field lies.
-        result: of the fit.
-        held_out: scores on frames that were held out; None where none were, and in processes that only help.
-    """
-
-    name: str
-    folder: Path
+    name: str  # of the clip
+    folder: Path  # where its field lies
     result: FitResult
-    held_out: Scores | None
+    held_out: Scores | None  # on frames that were held out; None where none were, and in processes that only help
 
 
 def fit_source(
@@ -103,48 +90,6 @@ def _summed_up(
     summary = summed_up(result, facts, config, part, held_out=scores, peak_megabytes=megabytes)
     write_summary(folder, summary, rows)
     return scores
-
-
-def pack_fitted(fitted: Sequence[Fitted], folder: Path, parsed: Namespace) -> None:
-    """Put the clips of a run into its folder where `--pack` or `--pack-crf` asks for it.
-
-    Args:
-        fitted: what was just fitted there; nothing where it was fitted before.
-        folder: of the run, which this process does not hold yet.
-        parsed: the words of the command.
-    """
-    stopped = any(one.result.interrupted for one in fitted)
-    if (parsed.pack or parsed.pack_crf is not None) and not stopped and is_main_process():
-        with held(folder):
-            for path in pack(folder, parsed.pack_crf):
-                tell(f"packed: {path} ({path.stat().st_size:,} bytes)")
-
-
-def say_fitted(fitted: Sequence[Fitted], folder: Path, go_on: str) -> int:
-    """Say what was reached and what to do with it; nothing in processes other than the first.
-
-    Args:
-        fitted: what came of it.
-        folder: of the run.
-        go_on: how to go on with a fit that was stopped.
-
-    Returns:
-        How the command ends: with 0, or as after any Ctrl-C.
-    """
-    first = fitted[0]
-    code = exit_code() if first.result.interrupted else 0
-    if not first.result.is_main:
-        return code
-    ask = "--scale 2 -o large.png" if len(first.result.field.timeline.t) == 1 else "--slowmo 4 -o slow.mp4"
-    lines = [
-        *lines_of(fitted, folder),
-        *([f"go on:  {go_on}"] if first.result.interrupted else []),
-        f"watch:  tensorboard --logdir {folder}",
-        f"look:   {first.folder / PAGE_NAME}",
-        f"export: vfield render {first.folder} {ask}",
-    ]
-    say("\n".join(lines), {"run": folder, **figures_of(fitted)})
-    return code
 
 
 def lines_of(fitted: Sequence[Fitted], folder: Path) -> list[str]:

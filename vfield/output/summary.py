@@ -27,8 +27,8 @@ from vfield.learn.run import EVENTS_NAME
 from vfield.learn.saves import SUMMARY_NAMES
 from vfield.output.config import ExportConfig
 from vfield.output.export import ExportReport
-from vfield.show.pictures import Shown
-from vfield.show.summary_page import Curve, page
+from vfield.output.pictures import Shown
+from vfield.output.summary_page import Curve, page
 
 SUMMARY_NAME, PAGE_NAME, PICTURES_NAME = SUMMARY_NAMES
 _CAPTIONS_NAME = "captions.json"
@@ -101,7 +101,7 @@ def write_summary(folder: Path, summary: Mapping[str, Any], rows: Sequence[Seque
     Args:
         folder: of the run, or of one of its clips.
         summary: as `summed_up` makes it.
-        rows: as `vfield.show.pictures.pictures` makes them.
+        rows: as `vfield.output.pictures.pictures` makes them.
 
     Raises:
         UserError: when it cannot be written.

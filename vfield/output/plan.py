@@ -8,14 +8,12 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from vfield.cli.printing import say
-from vfield.cli.sources import Source
-from vfield.cli.values import parse_size
-from vfield.core.clip import Clip, ClipFacts
+from vfield.core.clip import Clip, ClipFacts, parse_size
 from vfield.core.devices import usable_device
 from vfield.core.errors import UserError
 from vfield.field.render import render
 from vfield.learn import Config
+from vfield.learn.sources import Source
 from vfield.learn.start import start_field
 from vfield.output.config import ExportConfig
 from vfield.output.export import PreparedExport, prepare_export
@@ -25,8 +23,10 @@ from vfield.video_io import inspect_file, read_clip
 _READ_FRAMES, _MADE_FRAMES = 6, 3
 
 
-def show_plan(source: Source, config: Config, folder: Path, wanted: tuple[str, ExportConfig] | None = None) -> int:
-    """Say what a fit will be, and what an export of it will make. Nothing is written.
+def plan(
+    source: Source, config: Config, folder: Path, wanted: tuple[str, ExportConfig] | None = None
+) -> tuple[str, dict[str, Any]]:
+    """What a fit will be, and what an export of it will make, in words and for scripts. Nothing is written.
 
     The learning itself is not tried: its progress bar knows what is left after its first steps.
 
@@ -69,8 +69,7 @@ def show_plan(source: Source, config: Config, folder: Path, wanted: tuple[str, E
             f"{_lasting(seconds)}, before detail is learnt"
         )
         report["export"] = {"frames": made, "height": height, "width": width, "seconds": seconds, "lasts": lasts}
-    say("\n".join([*lines, "nothing was written"]), report)
-    return 0
+    return "\n".join([*lines, "nothing was written"]), report
 
 
 def _facts_of_all(path: str, start: float | None, end: float | None, clip: Clip) -> ClipFacts:

@@ -21,9 +21,9 @@ from vfield.learn import Config
 from vfield.learn.saves import SUMMARY_NAMES
 from vfield.output.config import ExportConfig
 from vfield.output.export import ExportReport
-from vfield.show.pictures import pictures
-from vfield.show.summary import SUMMARY_NAME, add_export, exported_before, read_summary
-from vfield.show.summary_page import page
+from vfield.output.pictures import pictures
+from vfield.output.summary import SUMMARY_NAME, add_export, exported_before, read_summary
+from vfield.output.summary_page import page
 
 TINY = ["--config", str(Path(__file__).parents[2] / "configs" / "tiny.yaml"), "--device", "cpu"]
 

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-from jsonargparse import Namespace
 from torch import Tensor
 from tqdm import tqdm
 
-from vfield.cli.values import parse_size
-from vfield.core.clip import Clip, ClipFacts
+from vfield.core.clip import Clip, parse_size
 from vfield.core.errors import UserError
 from vfield.core.folders import LOCK_NAME
 from vfield.core.json_files import read_json, record
@@ -26,21 +23,17 @@ from vfield.core.memory import check_memory
 from vfield.core.printable import as_text
 from vfield.core.ranges import Range
 from vfield.learn.board import HeldOut
+from vfield.learn.held_out import split
 from vfield.learn.saves import SUMMARY_NAMES
-from vfield.measure.evaluation import split
-from vfield.output.config import Picture
 from vfield.prepare.masks import with_mask
 from vfield.prepare.opening import SCAN_NAME, open_clip
 from vfield.prepare.scan import Scan
-from vfield.show.view.source import SourceFrames, frames_of_clip
-from vfield.video_io import Deinterlacing, clips_in, probe
+from vfield.video_io import Deinterlacing, probe
 
 RUN_NAME = "run.json"
 _SCAN_SECONDS = 2.0  # after which it is shown how far a look through a clip is
 # A fit takes at least so much for each pixel of a frame, however few there are: 650 of 2000x1500, measured.
 _LEAST_FIT_BYTES = 500
-_LOG = logging.getLogger("vfield")
-_NAMED = 8  # of the files that are left out of a folder
 _FRAGMENT = re.compile(r"(?P<path>.+)#t=(?P<start>\d+(\.\d+)?)?(,(?P<end>\d+(\.\d+)?))?")
 # Names in a run folder that no clip may take.
 _TAKEN = {"config.yaml", "field.safetensors", "resume.safetensors", "exports", "tensorboard"}
@@ -48,13 +41,6 @@ _TAKEN |= {RUN_NAME, SCAN_NAME, LOCK_NAME, *SUMMARY_NAMES}
 
 # Options of a command that say what is learnt from; `--mask` is not one of every command's.
 SOURCE_OPTIONS = ("video", "start", "end", "size", "holdout", "mask", "deinterlace")
-
-
-class PictureSize(NamedTuple):
-    """The size of a picture in pixels."""
-
-    height: int
-    width: int
 
 
 class Seen(NamedTuple):
@@ -142,10 +128,13 @@ class Source:
         parts = split(clip, self.holdout)
         return Seen(parts.observed, parts.held_out, kept=kept)
 
-    def picture(self) -> Picture:
-        """The size of the one clip's frames as they will be read, which the file says before that."""
+    def picture_size(self) -> tuple[int, int]:
+        """(height, width) of the one clip's frames as they will be read, which the file says before that."""
         assert isinstance(self.video, str)
-        return probe(self.part(self.video)[0]) if self.size is None else PictureSize(*parse_size(self.size))
+        if self.size is not None:
+            return parse_size(self.size)
+        info = probe(self.part(self.video)[0])
+        return info.height, info.width
 
     def read_all(self, folder: Path | None = None) -> dict[str, Seen]:
         """As `read`, of each clip of a run, by its name there."""
@@ -183,9 +172,9 @@ def _shown(batches: Iterator[Tensor], frames: int | None) -> Iterator[Tensor]:
             bar.update(len(batch))
 
 
-def source_of(parsed: Namespace, adapted: str | None = None) -> Source:
-    """The source that the options of a command name."""
-    named: dict[str, Any] = {name: getattr(parsed, name, None) for name in SOURCE_OPTIONS}
+def source_of(given: Mapping[str, Any], adapted: str | None = None) -> Source:
+    """The source that the options of a command name, of which those that are not there say nothing."""
+    named: dict[str, Any] = {name: given.get(name) for name in SOURCE_OPTIONS}
     return Source(**named, adapted=adapted)
 
 
@@ -195,46 +184,6 @@ def recorded_source(folder: Path) -> Source:
         return record(Source, read_json(folder / RUN_NAME, "record"), RUN_NAME)
     except UserError as error:
         raise UserError(f"{folder / RUN_NAME} is damaged ({error}); start anew with --overwrite") from error
-
-
-def clip_frames(folder: Path, facts: ClipFacts) -> SourceFrames:
-    """The frames of the clip that a run was fitted to; a UserError when it names none, or one that is gone."""
-    nothing = "no source to show: the field holds no frames, and"
-    top = folder if (folder / RUN_NAME).is_file() else folder.parent
-    if not (top / RUN_NAME).is_file():
-        raise UserError(f"{nothing} {folder} has no {RUN_NAME} to name the clip")
-    try:
-        clips = recorded_source(top).read_all()
-        # A run of several clips has a folder for each.
-        seen = next(iter(clips.values())) if len(clips) == 1 else clips[folder.name]
-        return frames_of_clip(seen.observed, facts.pts_seconds[0])
-    except UserError as error:
-        raise UserError(f"{nothing} its clip cannot be read: {error}") from error
-
-
-def expanded(videos: Sequence[str]) -> str | list[str]:
-    """The clips that were named, folders replaced by the clips in them: the one, or a list of several.
-
-    What else a folder holds is named in the log. A folder that holds no clip, or cannot be read, is a UserError.
-    """
-    found: list[str] = []
-    for video in videos:
-        found += _clips_in(video) if Path(video).is_dir() else [video]
-    return found[0] if len(found) == 1 else found
-
-
-def _clips_in(folder: str) -> list[str]:
-    try:
-        inside = clips_in(Path(folder))
-    except OSError as error:
-        raise UserError(f"cannot read folder {folder}: {error.strerror}; name the clips") from error
-    others, more = ", ".join(inside.left_out[:_NAMED]), len(inside.left_out) - _NAMED
-    others += f" and {more} more" if more > 0 else ""
-    if not inside.clips:
-        raise UserError(f"{folder} is a folder without clips{others and f', only {others}'}; name a video file")
-    if others:
-        _LOG.warning("of folder %s this is no video, and left out: %s", folder, others)
-    return [str(clip) for clip in inside.clips]
 
 
 def names_apart(videos: Sequence[str]) -> list[str]:
