@@ -162,6 +162,7 @@ def _output_folder(output: str, inputs: Sequence[str]) -> Iterator[Path]:
 
     It must be none of those that the clips come from, which are among `inputs`.
     """
+    from vfield.core.folders import make_folder
     from vfield.video_io import CONTAINERS
 
     folder = Path(output)
@@ -171,10 +172,7 @@ def _output_folder(output: str, inputs: Sequence[str]) -> Iterator[Path]:
         raise UserError(
             f"-o {output} is the folder of the clips, whose results would be clips the next time; name another"
         )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot make folder {output}: {error.strerror}; name another") from error
+    make_folder(folder)
     try:
         yield folder
     finally:

@@ -109,6 +109,14 @@ def check_not_read(output: str, read: Mapping[str, str | None], option: str = "-
             raise UserError(f"{option} {output} would replace {what}, which is read; choose another name")
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder, unless it is there; a UserError where that cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make folder {folder}: {error.strerror}; choose another name for it") from error
+
+
 def remove(path: Path) -> None:
     """Remove a file or a folder with all it holds, if it is there."""
     if path.is_dir():

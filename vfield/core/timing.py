@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from vfield.core.clip import ClipFacts
 from vfield.core.errors import UserError
@@ -28,6 +28,12 @@ Rate = Fraction | Literal["source"]
 def as_typed(value: Fraction | float) -> Fraction:
     """A finite number as it was typed: 0.1 is one tenth, not the binary fraction nearest to it."""
     return Fraction(str(value)) if isinstance(value, float) else Fraction(value)
+
+
+def cubic(share: Any, rise: Any, slope: Any, end_slope: Any) -> Any:
+    """Hermite's cubic from 0 to `rise` over a share from 0 to 1, with these slopes at its ends; of fractions, exact."""
+    left, right = share * (1 - share) ** 2, share**2 * (1 - share)
+    return rise * share**2 * (3 - 2 * share) + slope * left - end_slope * right
 
 
 class Leg(NamedTuple):
@@ -59,12 +65,9 @@ class Leg(NamedTuple):
         """The instant of the source that is shown at this time of the output."""
         if self.is_constant:
             return self.source_begin + (seconds - self.begin) * self.speed
-        # Hermite's form of the cubic.
         span = self.end - self.begin
-        share = (seconds - self.begin) / span
-        before, after = share * (1 - share) ** 2, share**2 * (1 - share)
-        eased = (self.source_end - self.source_begin) * share**2 * (3 - 2 * share)
-        return self.source_begin + eased + span * (self.speeds[0] * before - self.speeds[1] * after)
+        slopes = (span * speed for speed in self.speeds)
+        return self.source_begin + cubic((seconds - self.begin) / span, self.source_end - self.source_begin, *slopes)
 
     def output_at(self, source: Fraction) -> Fraction:
         """When an instant of the source is shown; the nearer end of the leg for one that it does not reach."""

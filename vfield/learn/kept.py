@@ -9,8 +9,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from vfield.core.errors import UserError
-from vfield.core.folders import remove
+from vfield.core.folders import make_folder, remove
 from vfield.core.frames import Frames
 from vfield.field.checkpoint import FIELD_NAME, PACKED_STEM
 from vfield.video_io import FileFrames, keep_lossless
@@ -43,10 +42,7 @@ class Kept:
         Raises:
             UserError: when they cannot be written.
         """
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"cannot make {self._folder}: {error.strerror}; name another folder") from error
+        make_folder(self._folder)
         earlier = FileFrames.of(like)
         names = (self._folder / f"field.kept-{number}.mkv" for number in count(1))
         frames = keep_lossless(next(path for path in names if not path.exists()), pictures, like)

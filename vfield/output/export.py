@@ -24,6 +24,7 @@ from vfield.core.clip import ClipFacts, to_uint8
 from vfield.core.coords import seconds_to_t
 from vfield.core.devices import is_main_process
 from vfield.core.errors import UserError, enough_memory
+from vfield.core.folders import make_folder
 from vfield.core.timing import Schedule
 from vfield.field.checkpoint import FIELD_NAME, SavedField, load_field
 from vfield.field.render import Region, render
@@ -259,7 +260,7 @@ class _Writing:
 
     def in_pieces(self, pieces: Pieces) -> None:
         """Write piece by piece, with whatever processes help, and join the pieces."""
-        pieces.begin()
+        make_folder(pieces.folder)
         if done := pieces.done():
             _LOG.info("going on after %d of %d frames, which are kept in %s", done, len(self._pts), pieces.folder)
         try:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import struct
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
@@ -32,6 +33,7 @@ from vfield.core.folders import check_folder, check_parent, clear_dead, replaced
 from vfield.core.ranges import Range, check_ranges
 from vfield.core.timing import schedule, snapped
 from vfield.field.checkpoint import SavedField
+from vfield.field.render import WHOLE, Region
 from vfield.field.video_field import VideoField
 from vfield.output.config import FACTORS
 
@@ -127,35 +129,43 @@ class _Step(NamedTuple):
     t_to: float
 
 
-@torch.no_grad()
-def displacement(
-    field: VideoField, size: tuple[int, int], t_from: float, t_to: float, *, chunk_points: int = 1 << 18
-) -> Displacement:
-    """How far every pixel of a picture of (height, width) moves between two instants, on the CPU.
+def displacements(
+    field: VideoField,
+    size: tuple[int, int],
+    t_from: float,
+    t_to: float,
+    *,
+    region: Region = WHOLE,
+    pixels: tuple[int, int] | None = None,
+    chunk_points: int = 1 << 18,
+) -> Iterator[Displacement]:
+    """How far every pixel of a picture of (height, width) moves between two instants: in bands of rows, on the CPU.
 
     Args:
-        field: a field with motion.
-        size: the picture's, in whose pixels the result is.
+        field: a field with motion; one without is a UserError.
+        size: the picture's.
         t_from: instant of the picture, seconds since the clip's first frame.
         t_to: instant to follow its pixels to, earlier or later.
-        chunk_points: most points to follow at once, in whole rows.
-
-    Raises:
-        UserError: when the field has no motion.
+        region: that the picture shows.
+        pixels: (height, width) of the whole picture in whose pixels the result is; None for `size`.
+        chunk_points: most points of a band.
     """
-    height, width = size
-    device = field.device
-    flow, valid = torch.empty(height, width, 2), torch.empty(height, width, dtype=torch.bool)
+    (height, width), (u0, v0, u1, v1) = size, region
     rows = max(1, chunk_points // width)
     for top in range(0, height, rows):
         bottom = min(top + rows, height)
-        band = pixel_uv(bottom - top, width, (0.0, top / height, 1.0, bottom / height))
-        uv = rearrange(band, "h w c -> (h w) c").to(device)
-        followed = field.follow(uv, t_from, t_to)
-        moved = (followed.uv - uv) * uv.new_tensor([width, height])
-        flow[top:bottom] = rearrange(moved, "(h w) c -> h w c", w=width).cpu()
-        valid[top:bottom] = rearrange(followed.known, "(h w) -> h w", w=width).cpu()
-    return Displacement(flow, valid)
+        begin, end = (v0 + (v1 - v0) * row / height for row in (top, bottom))
+        uv = rearrange(pixel_uv(bottom - top, width, (u0, begin, u1, end)), "h w c -> (h w) c").to(field.device)
+        with torch.no_grad():
+            followed = field.follow(uv, t_from, t_to)
+        moved = (followed.uv - uv) * uv.new_tensor((pixels or size)[::-1])
+        known = rearrange(followed.known, "(h w) -> h w", w=width)
+        yield Displacement(rearrange(moved, "(h w) c -> h w c", w=width).cpu(), known.cpu())
+
+
+def displacement(field: VideoField, size: tuple[int, int], t_from: float, t_to: float) -> Displacement:
+    """As `displacements`, of the whole picture at once."""
+    return Displacement(*map(torch.cat, zip(*displacements(field, size, t_from, t_to), strict=True)))
 
 
 def _instants(config: MotionFilesConfig, facts: ClipFacts) -> list[float]:

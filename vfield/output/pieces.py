@@ -15,7 +15,6 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from vfield.core.errors import UserError
 from vfield.core.folders import remove
 from vfield.field.checkpoint import EXPORTS_NAME
 from vfield.video_io import frames_in
@@ -67,13 +66,6 @@ class Pieces:
             finally:
                 lock.release()
         yield None
-
-    def begin(self) -> None:
-        """Make the folder; a UserError says why that cannot be."""
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"could not make {self.folder}: {error.strerror}; change its permissions") from error
 
     def end(self) -> None:
         """Remove them: the video is there."""

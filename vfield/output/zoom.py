@@ -21,7 +21,9 @@ from typing import Annotated, Any, NamedTuple
 
 from vfield.core.clip import SHAPE_TOLERANCE, ClipFacts
 from vfield.core.errors import UserError, brief
+from vfield.core.json_files import is_number
 from vfield.core.ranges import Range, check_ranges
+from vfield.core.timing import cubic
 from vfield.core.yaml_files import read_yaml
 from vfield.field.render import Region
 
@@ -126,21 +128,15 @@ def _keyframe(number: int, entry: Any) -> CropAt:
     if not isinstance(entry, dict) or set(entry) != {"at", "crop"}:
         raise UserError(f"keyframe {number} must have the keys at and crop and no other, got {brief(entry)}")
     at, crop = entry["at"], entry["crop"]
-    if not _is_number(at):
+    if not is_number(at):
         raise UserError(f"keyframe {number}: at must be a number of seconds, got {brief(at)}")
-    if not isinstance(crop, list) or len(crop) != 4 or not all(map(_is_number, crop)):
+    if not isinstance(crop, list) or len(crop) != 4 or not all(map(is_number, crop)):
         raise UserError(f"keyframe {number}: crop must be [x, y, width, height] in source pixels, got {brief(crop)}")
     try:
         x, y, width, height = map(float, crop)
         return CropAt(float(at), (x, y, width, height))
-    except OverflowError as error:
-        raise UserError(f"keyframe {number}: numbers are too large: {brief(entry)}") from error
     except UserError as error:
         raise UserError(f"keyframe {number}: {error}") from error
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def crop_words(crop: Sequence[Fraction | float]) -> str:
@@ -164,7 +160,8 @@ class _Leg(NamedTuple):
     def log_length(self, share: float) -> float:
         """Logarithm of the length after this share of the time."""
         rise = math.log(self.end_length / self.length)
-        return math.log(self.length) + _hermite(share, rise, *(slope * self.seconds for slope in self.slopes))
+        moved: float = cubic(share, rise, *(slope * self.seconds for slope in self.slopes))
+        return math.log(self.length) + moved
 
     def room_share(self, share: float) -> float:
         """The share q of the room beside the crop that lies before it, on the straight line between both crops."""
@@ -224,14 +221,8 @@ class _Side:
         leg = self.legs[i]
         share = (t - self.times[i]) / leg.seconds
         length = math.exp(leg.log_length(share))
-        start = leg.room_share(_hermite(share, 1.0, *self.paces[i])) * (1 - length)
+        start = leg.room_share(cubic(share, 1.0, *self.paces[i])) * (1 - length)
         return start, start + length
-
-
-def _hermite(share: float, rise: float, slope: float, end_slope: float) -> float:
-    """The cubic from 0 to `rise` over a share from 0 to 1, with these slopes at its ends."""
-    left, right = share * (1 - share) ** 2, share**2 * (1 - share)
-    return rise * share**2 * (3 - 2 * share) + slope * left - end_slope * right
 
 
 def _joined(left: float, right: float) -> float:

@@ -140,8 +140,8 @@ def choose_encoding(
             "choose an even size, or leave the pixel format out"
         )
     options = _OPTIONS.get(encoder, {}) | _quality_options(encoder, crf)
-    if encoder == "ffv1" and min(height, width) == 1:
-        options["slices"] = "1"  # It cannot part a picture one pixel wide, and tries.
+    if encoder == "ffv1":
+        options |= ffv1_slices(height, width)
     if encoder == "libx265" and width < _X265_CUTREE_WIDTH:
         options["x265-params"] += ":cutree=0"
     facts = replace(color, matrix="gbr", range="pc") if VideoFormat(pixel_format).is_rgb else video_color(color)
@@ -160,6 +160,11 @@ def cannot_hold(suffix: str, codecs: Iterable[str]) -> list[str]:
 def hardly_played(suffix: str, codecs: Iterable[str]) -> list[str]:
     """Which of these sound codecs a file of this suffix can hold, but most players do not play from it."""
     return sorted({codec for codec in codecs if suffix == ".mp4" and codec.startswith(_HARDLY_PLAYED_IN_MP4)})
+
+
+def ffv1_slices(height: int, width: int) -> dict[str, str]:
+    """The option that FFV1 needs for a picture one pixel wide or high, which it cannot part, and tries."""
+    return {"slices": "1"} if min(height, width) == 1 else {}
 
 
 def quality_of(encoder: str) -> Quality | None:

@@ -22,6 +22,7 @@ from vfield.core.errors import UserError
 from vfield.core.folders import replaced
 from vfield.core.frames import Frames, MadeFrames
 from vfield.video_io.color import rgb_frame
+from vfield.video_io.encode import ffv1_slices
 from vfield.video_io.files import open_to_write
 from vfield.video_io.frames import FileFrames, FilePart
 
@@ -42,9 +43,7 @@ def keep_lossless(path: Path, pictures: Iterable[Tensor], like: Frames) -> Frame
     count, _, height, width = like.shape
     is_deep = like.dtype != torch.uint8
     stored = "gbrp16le" if is_deep else "bgr0"
-    options = {"level": "3", "g": "1"}
-    if min(height, width) == 1:
-        options["slices"] = "1"  # FFV1 cannot part a picture one pixel wide, and tries
+    options = {"level": "3", "g": "1", **ffv1_slices(height, width)}
     with replaced(path) as partial:
         try:
             with open_to_write(partial, "matroska") as container:

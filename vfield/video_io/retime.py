@@ -19,7 +19,7 @@ from av.container import OutputContainer
 from av.filter import Graph
 from av.packet import Packet
 
-from vfield.core.timing import TimeMap
+from vfield.core.timing import TimeMap, cubic
 from vfield.video_io.tags import copy_track_tags
 
 _AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)
@@ -212,10 +212,9 @@ def _positions(timing: TimeMap, seconds: np.ndarray, rate: int) -> np.ndarray:
     for leg in timing.legs:
         inside = (seconds >= float(leg.begin)) & (seconds <= float(leg.end))
         span, rise = float(leg.end - leg.begin), float(leg.source_end - leg.source_begin)
-        share = (seconds[inside] - float(leg.begin)) / span
-        eased = rise * share**2 * (3 - 2 * share)
-        bent = float(leg.speeds[0]) * share * (1 - share) ** 2 - float(leg.speeds[1]) * share**2 * (1 - share)
-        position[inside] = float(leg.source_begin - origin) + eased + span * bent
+        slopes = (span * float(speed) for speed in leg.speeds)
+        moved = cubic((seconds[inside] - float(leg.begin)) / span, rise, *slopes)
+        position[inside] = float(leg.source_begin - origin) + moved
     return position * rate
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from functools import cache, cached_property
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
 from einops import rearrange
@@ -13,12 +13,11 @@ from pydantic import BaseModel, Field
 from torch import Tensor
 
 from vfield.core.clip import to_uint8
-from vfield.core.coords import pixel_uv
 from vfield.core.drawing import motion_colours
 from vfield.core.errors import UserError
 from vfield.field.checkpoint import SavedField
 from vfield.field.render import Region, render
-from vfield.output.motion_files import full_colour_pixels
+from vfield.output.motion_files import displacements, full_colour_pixels
 from vfield.show.view.source import Scaling, SourceFrames, resampled
 from vfield.show.view.worker import GivenUpError, interruptible
 
@@ -166,19 +165,10 @@ class Viewer:
     def _motion(self, t: float, block: _Block) -> Iterator[Tensor]:
         """How far things move in the time of a frame, by hue (direction) and opacity (distance): (4, rows, w) uint8."""
         facts, most = self.saved.facts, self._full_colour
-        later = t + float(1 / facts.frame_rate)
-        pixels = torch.tensor([facts.width, facts.height], dtype=torch.float32, device=self.device)
-        u0, v0, u1, v1 = block.region
-        height, width = block.size
-        step = (v1 - v0) / height
-        for top in range(0, height, block.band_rows):
-            bottom = min(top + block.band_rows, height)
-            region = (u0, v0 + top * step, u1, v0 + bottom * step)
-            uv = rearrange(pixel_uv(bottom - top, width, region), "h w c -> (h w) c").to(self.device)
-            with torch.no_grad():
-                followed = self.saved.field.follow(uv, t, later)
-            flow = rearrange((followed.uv - uv) * pixels, "(h w) c -> c h w", w=width).cpu()
-            known = rearrange(followed.known, "(h w) -> h w", w=width).cpu()
+        later, pixels = t + float(1 / facts.frame_rate), (facts.height, facts.width)
+        options: Any = {"region": block.region, "pixels": pixels, "chunk_points": _CHUNK_POINTS}
+        for moved, known in displacements(self.saved.field, block.size, t, later, **options):
+            flow = rearrange(moved, "h w c -> c h w")
             length = flow.norm(dim=0)
             hue = motion_colours(flow * (most / length.clamp(min=1e-9)), most)
             opacity = to_uint8((length / most).clamp(max=1) * known)
