@@ -37,27 +37,16 @@ _PRESETS = Path("configs")
 
 @dataclass(frozen=True)
 class Kind:
-    """What tells one benchmark of frames from another.
+    """What tells one benchmark of frames from another."""
 
-    Attributes:
-        about: what it judges, for its help.
-        frames: how many of each clip, at most.
-        factors: the default.
-        factor_help: what a factor means.
-        peers: the default.
-        known_peers: all that there are.
-        reductions: the default; None where nothing is reduced.
-        hides_frames: whether a factor says which frames are seen.
-    """
-
-    about: str
-    frames: int
-    factors: list[float] | list[int]
-    factor_help: str
-    peers: list[str]
-    known_peers: Collection[str]
-    reductions: list[Reduction] | None = None
-    hides_frames: bool = True
+    about: str  # what it judges, for its help
+    frames: int  # how many of each clip, at most
+    factors: list[float] | list[int]  # the default
+    factor_help: str  # what a factor means
+    peers: list[str]  # the default
+    known_peers: Collection[str]  # all that there are
+    reductions: list[Reduction] | None = None  # the default; None where nothing is reduced
+    hides_frames: bool = True  # whether a factor says which frames are seen
 
 
 KINDS: dict[Benchmark, Kind] = {

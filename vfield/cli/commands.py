@@ -23,17 +23,11 @@ from vfield.core.errors import UserError
 
 @dataclass(frozen=True)
 class Command:
-    """A command, or a part of one.
+    """A command, or a part of one."""
 
-    Attributes:
-        parser: makes its parser.
-        work: does it, from its words to its exit code.
-        about: what `vfield --help` says of it; that says nothing of parts.
-    """
-
-    parser: Callable[[], ArgumentParser]
-    work: Callable[[list[str]], int]
-    about: str = ""
+    parser: Callable[[], ArgumentParser]  # makes its parser
+    work: Callable[[list[str]], int]  # does it, from its words to its exit code
+    about: str = ""  # what `vfield --help` says of it; that says nothing of parts
 
     def __call__(self, words: list[str]) -> int:
         """Do it."""
@@ -42,19 +36,12 @@ class Command:
 
 @dataclass(frozen=True)
 class Group:
-    """A command whose first word names a part with options of its own.
+    """A command whose first word names a part with options of its own."""
 
-    Attributes:
-        name: of the command.
-        about: as of a command.
-        asked: what the first word names.
-        parts: by their names.
-    """
-
-    name: str
-    about: str
-    asked: str
-    parts: Mapping[str, Command]
+    name: str  # of the command
+    about: str  # as of a command
+    asked: str  # what the first word names
+    parts: Mapping[str, Command]  # by their names
 
     def __call__(self, words: list[str]) -> int:
         """Hand the words on to the part that the first of them names."""

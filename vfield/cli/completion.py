@@ -15,15 +15,10 @@ class Option(NamedTuple):
 
 
 class Words(NamedTuple):
-    """What may follow the words that name a command or a part of one.
+    """What may follow the words that name a command or a part of one."""
 
-    Attributes:
-        parts: further names, before any option.
-        options: of the command.
-    """
-
-    parts: Sequence[str]
-    options: Sequence[Option]
+    parts: Sequence[str]  # further names, before any option
+    options: Sequence[Option]  # of the command
 
     @property
     def all(self) -> list[str]:

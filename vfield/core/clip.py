@@ -23,32 +23,22 @@ _HDR_TRANSFERS = ("smpte2084", "arib-std-b67")
 
 @dataclass(frozen=True)
 class MasteringDisplay:
-    """The screen on which HDR video was graded (SMPTE ST 2086).
+    """The screen on which HDR video was graded (SMPTE ST 2086)."""
 
-    Attributes:
-        red, green, blue, white: (x, y) chromaticities (CIE 1931).
-        min_luminance, max_luminance: of black and white, cd/m2.
-    """
-
-    red: tuple[float, float]
-    green: tuple[float, float]
-    blue: tuple[float, float]
-    white: tuple[float, float]
-    min_luminance: float
-    max_luminance: float
+    red: tuple[float, float]  # (x, y) chromaticities (CIE 1931)
+    green: tuple[float, float]  # likewise
+    blue: tuple[float, float]  # likewise
+    white: tuple[float, float]  # likewise
+    min_luminance: float  # of black and white, cd/m2
+    max_luminance: float  # likewise
 
 
 @dataclass(frozen=True)
 class ContentLight:
-    """How bright HDR video becomes (CTA-861.3).
+    """How bright HDR video becomes (CTA-861.3)."""
 
-    Attributes:
-        most: of any pixel, cd/m2 (MaxCLL).
-        most_average: of the mean of any frame, cd/m2 (MaxFALL).
-    """
-
-    most: int
-    most_average: int
+    most: int  # of any pixel, cd/m2 (MaxCLL)
+    most_average: int  # of the mean of any frame, cd/m2 (MaxFALL)
 
 
 @dataclass(frozen=True)

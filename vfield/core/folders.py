@@ -63,14 +63,13 @@ def check_folder(path: Path, names: re.Pattern[str], kind: str, overwrite: bool)
 def check_result_folder(folder: Path, overwrite: bool, mark: str, kept: str) -> None:
     """Refuse a folder for the results of a benchmark or an experiment.
 
+    A UserError when it holds something else, or cannot be made or written to.
+
     Args:
         folder: what `--out` named.
         overwrite: whether what this command left there earlier may be replaced.
         mark: name of the file by which a folder that this command made is known.
         kept: what such a folder holds, for the messages.
-
-    Raises:
-        UserError: when it holds something else, or cannot be made or written to.
     """
     check_contents(folder, overwrite, mark, kept)
     there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())

@@ -89,8 +89,7 @@ def is_number(value: Any) -> bool:
 def record(kind: type[_Kind], described: Any, what: str) -> _Kind:
     """A dataclass of plain values from its `asdict` form, nothing guessed or converted.
 
-    Raises:
-        UserError: when a value is missing, unknown, of another kind or out of its range.
+    A UserError when a value is missing, unknown, of another kind or out of its range.
     """
     values = mapping(described, what)
     made: Any = kind

@@ -38,19 +38,12 @@ _BETAS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 
 @dataclass(frozen=True)
 class Scores:
-    """Means over frames of the metrics of each frame.
+    """Means over frames of the metrics of each frame."""
 
-    Attributes:
-        psnr: dB, at most `IDENTICAL_PSNR`.
-        ssim: 1 for identical frames; nan for pictures with a side under `WINDOW` pixels.
-        ms_ssim: 1 for identical frames; nan as for `ssim`.
-        frames: how many frames were judged.
-    """
-
-    psnr: float
-    ssim: float
-    ms_ssim: float
-    frames: int
+    psnr: float  # dB, at most `IDENTICAL_PSNR`
+    ssim: float  # 1 for identical frames; nan for pictures with a side under `WINDOW` pixels
+    ms_ssim: float  # 1 for identical frames; nan as for `ssim`
+    frames: int  # how many frames were judged
 
 
 def psnr(frames: Tensor, reference: Tensor) -> Tensor:

@@ -18,19 +18,12 @@ from vfield.core.errors import UserError, brief
 
 @dataclass(frozen=True)
 class Range:
-    """The numbers that a value may take; of several, as in a list, each. Words and None are not judged.
+    """The numbers that a value may take; of several, as in a list, each. Words and None are not judged."""
 
-    Attributes:
-        low: the least.
-        high: the most.
-        open: whether `low` itself is left out.
-        most: of several numbers, how many there may be.
-    """
-
-    low: float | Fraction
-    high: float | Fraction
-    open: bool = False
-    most: int = 16
+    low: float | Fraction  # the least
+    high: float | Fraction  # the most
+    open: bool = False  # whether `low` itself is left out
+    most: int = 16  # of several numbers, how many there may be
 
     def holds(self, value: float | Fraction) -> bool:
         """Whether a number lies in it; nan does not."""

@@ -283,7 +283,8 @@ def schedule(
     grid. Otherwise every source frame is shown at its own time, however uneven; in slow motion at the rate "source",
     each of its gaps is divided into `slowmo` equal steps.
 
-    Backwards, the same frames come in the opposite order, each shown for as long as it would be.
+    Backwards, the same frames come in the opposite order, each shown for as long as it would be. A UserError when the
+    range is empty or outside the clip, a rate is not positive, or there would be millions of frames.
 
     Args:
         pts_seconds: the source's presentation times.
@@ -295,10 +296,6 @@ def schedule(
             source's own speed, and for its nominal rate in slow motion.
         slowmo: how many times longer the output lasts.
         reverse: play it backwards.
-
-    Raises:
-        UserError: when the range is empty or outside the clip, a rate is not positive, or there would be millions of
-            frames.
     """
     origin = pts_seconds[0]
     first = origin if start is None else start

@@ -56,15 +56,14 @@ def run_held(
 ) -> Iterator[None]:
     """Hold the folder of a run, which is to be begun or gone on with; of several processes the main one does.
 
+    A UserError when it may not be replaced, another process holds it, or it cannot be written to.
+
     Args:
         folder: the folder.
         overwrite: whether an earlier run may be replaced.
         resume: whether the run is gone on with.
         also: another way to go on with what is there, for the message.
         option: that named the folder, for the message.
-
-    Raises:
-        UserError: when it may not be replaced, another process holds it, or it cannot be written to.
     """
     if not is_main_process():
         yield

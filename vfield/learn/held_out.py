@@ -59,8 +59,7 @@ class Split:
 def split(clip: Clip, holdout: int) -> Split:
     """Observe every `holdout`-th frame and hold out the others.
 
-    Raises:
-        UserError: when holdout is below 2 or the clip too short for it.
+    A UserError when holdout is below 2 or the clip too short for it.
     """
     if holdout < 2:
         raise UserError(f"--holdout must be at least 2 (every second frame seen), got {holdout}")

@@ -111,7 +111,8 @@ def compare(
 ) -> Comparison:
     """Judge two videos against each other, in the memory of a few frames.
 
-    Frames are paired by their times from the first frame of each; those without a counterpart are left out.
+    Frames are paired by their times from the first frame of each; those without a counterpart are left out. A UserError
+    when a file cannot be read, sizes differ, or `output` and `at` do not fit.
 
     Args:
         first: a video or picture.
@@ -121,9 +122,6 @@ def compare(
             across once; "difference", absolute differences `DIFFERENCE_GAIN` times as large.
         at: the instant of the picture, seconds from the first frame.
         overwrite: whether `output` may be replaced.
-
-    Raises:
-        UserError: when a file cannot be read, sizes differ, or `output` and `at` do not fit.
     """
     still = output is not None and output.suffix.lower() == ".png"
     if still != (at is not None):

@@ -59,8 +59,7 @@ def check_scale(scale: float) -> None:
 def reduced(parts: Split, scale: float, reduction: Reduction = "area") -> Split:
     """The same question with the observed frames `scale` times smaller a side, rounded to pixels.
 
-    Raises:
-        UserError: when the scale is not above 1 or leaves nothing.
+    A UserError when the scale is not above 1 or leaves nothing.
     """
     seen = parts.observed
     check_scale(scale)
@@ -129,13 +128,10 @@ def judge_peer(name: str, parts: Split) -> tuple[Row, Tensor]:
 
     It is one of `SCALE_PEERS` where every frame is observed, of `BETWEEN_PEERS` otherwise. Where larger frames are
     asked for, too, it makes the frames in between at the small size and Lanczos enlarges them all: that is the usual
-    order, and the cheaper one.
+    order, and the cheaper one. A UserError when the peer cannot work on such pictures, or is not installed.
 
     Returns:
         The figures, and (n, 3, h, w) uint8, what was made of `Split.everything`.
-
-    Raises:
-        UserError: when the peer cannot work on such pictures, or is not installed.
     """
     given = to_uint8(parts.observed.pixels)
     with meter() as memory:

@@ -46,7 +46,7 @@ class TrueMotion:
 
         The mean is taken before the logarithm, unlike that of `vfield.core.metrics.psnr`: where the clip shows a frame
         twice, a method that enlarges each frame alone makes no error at all, and one pair of `IDENTICAL_PSNR` would
-        outweigh all the others.
+        outweigh all the others. A UserError when the shape is not that of the true frames.
 
         Args:
             frames: (t, 3, h, w) made in the place of the true ones, uint8 or float in [0, 1].
@@ -54,9 +54,6 @@ class TrueMotion:
         Returns:
             dB for a range of 1, at most `IDENTICAL_PSNR`; higher is steadier. None where there is no pair: a single
             frame, or nothing but cuts.
-
-        Raises:
-            UserError: when the shape is not that of the true frames.
         """
         if frames.shape != self._truth.shape:
             raise UserError(

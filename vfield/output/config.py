@@ -28,6 +28,8 @@ _SECONDS = Range(0, 10**9)
 class ExportConfig:
     """What to make of a field. Numbers with a decimal point mean what they say: 0.1 is one tenth.
 
+    A UserError when a value is impossible, or two of them contradict each other.
+
     Attributes:
         scale: how many times larger than the source (or the crop of it); None for 1.
         size: (height, width) in pixels, instead of a scale.
@@ -45,9 +47,6 @@ class ExportConfig:
         audio: "copy" the source's sound bit for bit; let it follow the picture, slower, backwards or along the speed
             curve, with its pitch kept ("stretch") or lower where it is slower ("varispeed", as a tape); "drop" it.
             "auto" copies it where the speed is the source's, and leaves it out with a line in the log otherwise.
-
-    Raises:
-        UserError: when a value is impossible, or two of them contradict each other.
     """
 
     scale: Annotated[Fraction | float | None, Range(0, LARGEST_SIDE, open=True)] = None
@@ -119,8 +118,7 @@ def _show(value: Fraction | float) -> str:
 def output_size(config: ExportConfig, source: tuple[int, int]) -> tuple[int, int]:
     """(height, width) of the result: that asked for, or of the scaled source, whose own is given, to the nearest pixel.
 
-    Raises:
-        UserError: when the crop is not in the picture, or the size is absurd.
+    A UserError when the crop is not in the picture, or the size is absurd.
     """
     _, _, crop_width, crop_height = _crop(config, source)
     if config.size is not None:
@@ -146,8 +144,7 @@ def _crop(config: ExportConfig, source: tuple[int, int]) -> tuple[Fraction, Frac
 def region_of(config: ExportConfig, facts: ClipFacts) -> Region | Callable[[float], Region]:
     """What the result shows of the picture, or that as a function of t where it moves.
 
-    Raises:
-        UserError: when that is not in the picture.
+    A UserError when that is not in the picture.
     """
     if config.path is not None:
         return config.path.regions(facts)
@@ -175,11 +172,7 @@ def pixel_aspect_of(config: ExportConfig, facts: ClipFacts) -> Fraction:
 
 
 def schedule_of(config: ExportConfig, facts: ClipFacts) -> Schedule:
-    """When the result shows which instant.
-
-    Raises:
-        UserError: when what is asked for is not in the clip.
-    """
+    """When the result shows which instant; a UserError when what is asked for is not in the clip."""
     rate = as_typed(config.fps) if isinstance(config.fps, int | float | Fraction) else config.fps
     if config.speed_curve is not None:
         assert not isinstance(rate, str)

@@ -75,15 +75,13 @@ class Done:
 def fit_and_export(job: Job, config: Config, wanted: ExportConfig) -> Done:
     """Fit a clip, unless it was fitted before in this way, and export from the field.
 
-    Whatever is wrong with the export is found before the fit begins.
+    Whatever is wrong with the export is found before the fit begins. A UserError when something cannot be done; what
+    was fitted until then is kept.
 
     Args:
         job: which clip, and where to put what.
         config: of the fit.
         wanted: of the export. Its `overwrite` also lets a run be replaced that is not of this clip and config.
-
-    Raises:
-        UserError: when something cannot be done; what was fitted until then is kept.
     """
     output_size(wanted, job.source.picture_size())  # what cannot be made is refused before the clip is read
     known, why = _known(job, config)

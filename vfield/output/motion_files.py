@@ -53,7 +53,7 @@ _SIDE = 64
 
 @dataclass(frozen=True)
 class MotionFilesConfig:
-    """Which motion to write, and how.
+    """Which motion to write, and how. A UserError when a value is impossible, or two of them contradict each other.
 
     Attributes:
         size: (height, width) in pixels; None for the source's.
@@ -66,9 +66,6 @@ class MotionFilesConfig:
             `valid` (h, w) bool with zeros in `flow` where False, `t_seconds`, `to_seconds` and `units`; "png" are the
             colours of Baker et al. (2011), on one scale for all files, black where unknown.
         overwrite: replace an earlier folder of such files.
-
-    Raises:
-        UserError: when a value is impossible, or two of them contradict each other.
     """
 
     size: Annotated[tuple[int, int] | None, Range(1, LARGEST_SIDE)] = None
@@ -208,8 +205,7 @@ def _full_colour(field: VideoField, size: tuple[int, int], steps: list[_Step]) -
 def full_colour_pixels(saved: SavedField) -> float:
     """The displacement, in source pixels from one source frame to the next, at which colours of motion are full.
 
-    Raises:
-        UserError: when the field has no motion, or its clip only one frame.
+    A UserError when the field has no motion, or its clip only one frame.
     """
     return _full_colour(saved.field, (saved.facts.height, saved.facts.width), _steps(MotionFilesConfig(), saved.facts))
 
@@ -237,15 +233,14 @@ def write_motion(
 ) -> MotionReport:
     """Write the motion of a field to a folder, which appears when it is complete.
 
+    A UserError when the field has no motion or the request is impossible, before anything is written; or when the disk
+    is full.
+
     Args:
         saved: the field, wherever it lies, and the facts of its clip.
         path: the folder.
         config: which motion, and how.
         progress: show a bar on stderr.
-
-    Raises:
-        UserError: when the field has no motion or the request is impossible, before anything is written; or when the
-            disk is full.
     """
     began = time.monotonic()
     path, field, facts = Path(path), saved.field, saved.facts

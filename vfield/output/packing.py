@@ -28,6 +28,9 @@ Packing = Literal["copy"] | int
 def pack(run: str | Path, crf: int | None = None) -> list[Path]:
     """Put the clips of a run into its folder, and have its fields read them there.
 
+    A UserError when a clip is gone, was made in memory, or has alpha and is to be coded; or when the folder cannot be
+    written to. What lay in the folder before stays as it is.
+
     Args:
         run: its folder; of several clips each goes beside its own field.
         crf: None copies the source as it is: its packets from the key frame before the part that is used to the part's
@@ -36,10 +39,6 @@ def pack(run: str | Path, crf: int | None = None) -> list[Path]:
 
     Returns:
         The files that were written.
-
-    Raises:
-        UserError: when a clip is gone, was made in memory, or has alpha and is to be coded; or when the folder cannot
-            be written to. What lay in the folder before stays as it is.
     """
     return [_packed(folder, crf) for folder in clip_folders(Path(run)) or [Path(run)]]
 

@@ -28,14 +28,13 @@ class Soundtrack(NamedTuple):
 def choose_soundtrack(mode: AudioMode, facts: ClipFacts, path: str | Path, timing: TimeMap) -> Soundtrack:
     """Decide what goes with the picture.
 
+    A UserError when sound was asked for by name, and there is none or the result cannot hold it.
+
     Args:
         mode: what was asked for.
         facts: the clip's.
         path: where the result goes.
         timing: which instant of the source is shown when.
-
-    Raises:
-        UserError: when sound was asked for by name, and there is none or the result cannot hold it.
     """
     asked = mode not in ("auto", "drop")
     # GIF, PNG or a folder of PNG files, by the rules of `VideoWriter`.

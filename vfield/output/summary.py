@@ -96,15 +96,12 @@ def summed_up(
 
 
 def write_summary(folder: Path, summary: Mapping[str, Any], rows: Sequence[Sequence[Shown]]) -> None:
-    """Write what is told about a run that has ended.
+    """Write what is told about a run that has ended. A UserError when it cannot be written.
 
     Args:
         folder: of the run, or of one of its clips.
         summary: as `summed_up` makes it.
         rows: as `vfield.output.pictures.pictures` makes them.
-
-    Raises:
-        UserError: when it cannot be written.
     """
     with replaced(folder / PICTURES_NAME) as partial:
         partial.mkdir()
@@ -119,8 +116,7 @@ def write_summary(folder: Path, summary: Mapping[str, Any], rows: Sequence[Seque
 def add_export(folder: Path, report: ExportReport, config: ExportConfig) -> None:
     """Renew the summary of a run by what was exported from it; a run without a summary has nothing to renew.
 
-    Raises:
-        UserError: when it cannot be read or written.
+    A UserError when it cannot be read or written.
     """
     summary = read_summary(folder)
     if summary is None:
@@ -177,8 +173,7 @@ def is_done(summary: Mapping[str, Any] | None) -> bool:
 def read_summary(folder: Path) -> dict[str, Any] | None:
     """The summary of a run; None where there is none, as in a run that has not ended.
 
-    Raises:
-        UserError: when it is damaged.
+    A UserError when it is damaged.
     """
     path = folder / SUMMARY_NAME
     if not path.exists():

@@ -34,12 +34,11 @@ _SAME = 1e-9  # lengths and rooms closer than this share are equal
 class CropAt:
     """What to show at an instant.
 
+    A UserError when the time is negative, or the crop empty or beyond the picture's left or upper edge.
+
     Attributes:
         at: seconds of the clip after its first frame.
         crop: (x, y, width, height) in source pixels.
-
-    Raises:
-        UserError: when the time is negative, or the crop empty or beyond the picture's left or upper edge.
     """
 
     at: Annotated[float, Range(0, 10**9)]
@@ -56,10 +55,7 @@ class ZoomPath:
     """A moving crop. Before the first keyframe and after the last one it stands still.
 
     Attributes:
-        keyframes: two or more, their times increasing, their crops of one shape.
-
-    Raises:
-        UserError: when they are not.
+        keyframes: two or more, their times increasing, their crops of one shape; others are UserErrors.
     """
 
     keyframes: tuple[CropAt, ...]
@@ -82,8 +78,7 @@ class ZoomPath:
     def regions(self, facts: ClipFacts) -> Callable[[float], Region]:
         """What to show of a clip at each t, seconds after its first frame: (u0, v0, u1, v1).
 
-        Raises:
-            UserError: when a crop reaches outside the picture, or a time lies after the clip's end.
+        A UserError when a crop reaches outside the picture, or a time lies after the clip's end.
         """
         duration = float(facts.end_seconds - facts.pts_seconds[0])
         for number, keyframe in enumerate(self.keyframes, start=1):
@@ -112,8 +107,7 @@ class ZoomPath:
 def read_path(path: str | Path) -> ZoomPath:
     """The path that a YAML file describes: a list of `at: seconds` with `crop: [x, y, width, height]`.
 
-    Raises:
-        UserError: when the file is missing or is not that.
+    A UserError when the file is missing or is not that.
     """
     entries = read_yaml(path, "path")
     if not isinstance(entries, list):

@@ -30,16 +30,15 @@ def with_mask(
 ) -> Clip:
     """A clip whose `visible` says what a mask leaves of it.
 
+    A UserError when the file cannot be read, is partly transparent, has another shape or number of frames, or hides
+    everything. A mask that hides nothing gives the clip itself.
+
     Args:
         clip: as it was read.
         path: a picture, or a video with a frame for each of the clip's. Any size of the clip's shape will do: where it
             is larger, a pixel is hidden if any part of it is.
         start_seconds: of the clip's part; it is the mask video's part, too.
         end_seconds: likewise.
-
-    Raises:
-        UserError: when the file cannot be read, is partly transparent, has another shape or number of frames, or hides
-            everything. A mask that hides nothing gives the clip itself.
     """
     # A picture has no time to take a part of.
     still = probe(path).frame_count == 1 or probe(path).duration_seconds is None

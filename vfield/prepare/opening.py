@@ -29,17 +29,11 @@ Progress = Callable[[Iterator[Tensor]], Iterable[Tensor]]
 
 
 class OpenedClip(NamedTuple):
-    """A clip that reads its frames when asked.
+    """A clip that reads its frames when asked."""
 
-    Attributes:
-        clip: the clip.
-        scan: what a look through it has found.
-        kept: the same as JSON, to be kept in a file (`SCAN_NAME`) from which `open_clip` takes it again.
-    """
-
-    clip: Clip
-    scan: Scan
-    kept: str
+    clip: Clip  # the clip
+    scan: Scan  # what a look through it has found
+    kept: str  # the same as JSON, to be kept in a file (`SCAN_NAME`) from which `open_clip` takes it again
 
 
 def open_clip(

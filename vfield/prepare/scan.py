@@ -41,22 +41,16 @@ _LONGEST_SIDE = 1024  # of what is compared, pixels
 
 
 class Scan(NamedTuple):
-    """What a look through a clip has found.
+    """What a look through a clip has found."""
 
-    Attributes:
-        shots: runs of frames between cuts, flashes apart, that together cover the clip.
-        repeats: frames that repeat the one before them while the things around them move.
-    """
-
-    shots: list[range]
-    repeats: list[int]
+    shots: list[range]  # runs of frames between cuts, flashes apart, that together cover the clip
+    repeats: list[int]  # frames that repeat the one before them while the things around them move
 
 
 def scan_batches(batches: Iterable[Tensor]) -> Scan:
     """Look once through a clip that comes in pieces (n, 3, h, w), RGB, uint8 or float in [0, 1], n of at least 1.
 
-    Raises:
-        UserError: when there is none.
+    A UserError when there is none.
     """
     search = ShotSearch()
     changes: list[Tensor] = []

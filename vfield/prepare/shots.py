@@ -66,11 +66,10 @@ _THRESHOLD_SLOPE = 2.5  # times the median score of the neighbours
 def find_shots(frames: Tensor) -> list[range]:
     """The runs of frames between scene cuts: ranges in order that together cover all frames.
 
+    A UserError when `frames` is not of that shape or is empty.
+
     Args:
         frames: (t, 3, h, w) RGB, uint8 in 0..255 or float in [0, 1]; t of at least 1.
-
-    Raises:
-        UserError: when `frames` is not of that shape or is empty.
     """
     if frames.ndim != 4 or frames.shape[1] != 3 or min(frames.shape) == 0:
         raise UserError(f"frames must be (t, 3, h, w) with at least one frame and one pixel, got {tuple(frames.shape)}")
@@ -115,11 +114,7 @@ class ShotSearch:
         self._last = thumbnails[-(max(_FLASH_FRAMES) + 1) :]
 
     def shots(self) -> list[range]:
-        """The runs of frames between cuts.
-
-        Raises:
-            UserError: when no frame was looked at.
-        """
+        """The runs of frames between cuts; a UserError when no frame was looked at."""
         if self._count == 0:
             raise UserError("a clip without frames has no shots")
         found = torch.cat(self._scores)

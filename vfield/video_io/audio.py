@@ -41,7 +41,7 @@ Timed = tuple[Fraction, Packet]
 
 @dataclass(frozen=True)
 class AudioPlan:
-    """Which sound goes with a written video.
+    """Which sound goes with a written video. A UserError when sound at another speed is to be copied.
 
     Attributes:
         source: path of the file to take it from: every sound track of it.
@@ -50,9 +50,6 @@ class AudioPlan:
             and code again: "stretch" keeps the pitch, "varispeed" lets it fall and rise with the speed, as a tape does.
         coded: indices of tracks that are coded again although the mode is "copy".
         left_out: indices of tracks that are not taken.
-
-    Raises:
-        UserError: when sound at another speed is to be copied.
     """
 
     source: str
@@ -249,10 +246,8 @@ class _CopiedTrack:
 def writable_audio(plan: AudioPlan, container: str) -> AudioPlan | None:
     """The plan for what a file of a container can hold; None for nothing. What it cannot is said in the log.
 
-    Each track is tried out: its encoder opened and its first packets written, to a file in memory.
-
-    Raises:
-        UserError: when the source cannot be opened.
+    Each track is tried out: its encoder opened and its first packets written, to a file in memory. A UserError when the
+    source cannot be opened.
     """
     with open_to_read(plan.source) as source:
         indices = [stream.index for stream in source.streams.audio]

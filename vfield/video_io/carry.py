@@ -31,19 +31,12 @@ _CHAPTER_TICK = Fraction(1, 1_000_000)
 
 @dataclass(frozen=True)
 class CarryPlan:
-    """What a written video takes over of a source beside picture and sound: all that its container can hold.
+    """What a written video takes over of a source beside picture and sound: all that its container can hold."""
 
-    Attributes:
-        source: path of the file.
-        timing: which instant of the source is shown when.
-        left_out: indices of tracks that are not taken.
-        whole: whether all of the source's picture is shown, so that marks of stereo 3D still hold.
-    """
-
-    source: str
-    timing: TimeMap
-    left_out: frozenset[int] = frozenset()
-    whole: bool = True
+    source: str  # path of the file
+    timing: TimeMap  # which instant of the source is shown when
+    left_out: frozenset[int] = frozenset()  # indices of tracks that are not taken
+    whole: bool = True  # whether all of the source's picture is shown, so that marks of stereo 3D still hold
 
 
 @dataclass
@@ -58,8 +51,7 @@ class Carried:
 def writable_rest(plan: CarryPlan, container: str) -> CarryPlan:
     """The plan without tracks that a file would be refused for; they are named when it is written.
 
-    Raises:
-        UserError: when the source cannot be opened.
+    A UserError when the source cannot be opened.
     """
     return replace(plan, left_out=plan.left_out | refused_tracks(plan.source, container))
 
@@ -67,8 +59,7 @@ def writable_rest(plan: CarryPlan, container: str) -> CarryPlan:
 def carry_over(plan: CarryPlan, output: OutputContainer) -> Carried:
     """Adds tracks, chapters and metadata to an output whose header is not yet written.
 
-    Raises:
-        UserError: when the source cannot be opened.
+    A UserError when the source cannot be opened.
     """
     source, carried = open_to_read(plan.source), Carried()
     try:

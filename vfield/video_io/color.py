@@ -53,10 +53,8 @@ def resolve_color(frame: VideoFrame) -> ColorInfo:
     """The colour facts of a decoded frame; what its stream leaves open is settled by the rule that players use.
 
     Untagged matrix: BT.709 from 720 rows or 1280 columns on, otherwise BT.601. Untagged range: limited for YUV, full
-    for the yuvj formats. Grey is full range, whatever its tags. Untagged primaries and transfer follow the matrix.
-
-    Raises:
-        UserError: when the matrix is one that vfield cannot compute.
+    for the yuvj formats. Grey is full range, whatever its tags. Untagged primaries and transfer follow the matrix. A
+    UserError when the matrix is one that vfield cannot compute.
     """
     code = int(frame.colorspace)
     if frame.format.is_rgb or frame.format.has_palette:
@@ -111,8 +109,7 @@ def tagged_color(frame: VideoFrame) -> dict[str, str | None]:
 def video_color(color: ColorInfo) -> ColorInfo:
     """The colour facts to write YUV video with: the source's own, or BT.709 limited for an RGB source.
 
-    Raises:
-        UserError: when a name is unknown.
+    A UserError when a name is unknown.
     """
     for fact, codes in _CODES.items():
         if getattr(color, fact) not in codes:

@@ -110,8 +110,7 @@ class FileDetails:
 def probe(path: str | Path) -> VideoInfo:
     """What the file says about its picture; decodes only the first frame.
 
-    Raises:
-        UserError: when the file cannot be opened or has no picture.
+    A UserError when the file cannot be opened or has no picture.
     """
     with open_to_read(path) as container:
         stream = find_video(container, path)
@@ -121,8 +120,7 @@ def probe(path: str | Path) -> VideoInfo:
 def inspect_file(path: str | Path) -> FileDetails:
     """What a file says about itself. Reads all of it, decodes one frame.
 
-    Raises:
-        UserError: when the file cannot be opened or has no picture.
+    A UserError when the file cannot be opened or has no picture.
     """
     with open_to_read(path) as container:
         stream = find_video(container, path)

@@ -101,16 +101,13 @@ def choose_encoding(
     pixel_format: str | None = None,
     alpha: bool = False,
 ) -> Encoding:
-    """Fills in what the user left open.
+    """Fills in what the user left open. A UserError when the parts do not go together.
 
     By default H.264 4:2:0 in mp4, mov and mkv, VP9 in webm; for sources beyond 8 bits and for HDR, H.265 and AV1 of 10
     bits, or H.264 of 10 bits where the picture is too small for H.265. FFV1 keeps the source's own depth. An odd width
     or height makes it 4:4:4 where the encoder would lose the last row or column. A graphics card's encoder that does
     not work here is replaced by the one in software for the same format. With alpha it is VP9 in webm and mkv and
     ProRes 4444 in mov; what is asked for, and mp4, may not keep it (`Encoding.alpha` tells).
-
-    Raises:
-        UserError: when the parts do not go together.
     """
     bits = _depth(pixel_format) if pixel_format is not None else max(color.bit_depth, 10 if color.is_hdr else 8)
     alpha = alpha and (pixel_format is None or may_have_alpha(VideoFormat(pixel_format)))

@@ -61,8 +61,7 @@ _EBML, _SEGMENT = bytes.fromhex("1a45dfa3"), bytes.fromhex("18538067")  # of Mat
 def open_to_read(path: str | Path) -> InputContainer:
     """The open file; the caller closes it.
 
-    Raises:
-        UserError: when there is no such file, or FFmpeg knows nothing to do with it.
+    A UserError when there is no such file, or FFmpeg knows nothing to do with it.
     """
     file = Path(path)
     if file.is_dir():

@@ -32,7 +32,8 @@ def filter_frames(
 ) -> tuple[Tensor, list[Fraction]]:
     """Frames through a chain of libavfilter filters, at a constant rate.
 
-    minterpolate, which knows only YUV, gets full-resolution chroma (4:4:4, BT.709), converted there and back.
+    minterpolate, which knows only YUV, gets full-resolution chroma (4:4:4, BT.709), converted there and back. A
+    UserError when a filter is unknown, refuses its arguments, or returns no frames.
 
     Args:
         frames: (t, 3, h, w) uint8 RGB.
@@ -41,9 +42,6 @@ def filter_frames(
 
     Returns:
         (t', 3, h', w') uint8 RGB, and the t' presentation times in seconds from the first input frame.
-
-    Raises:
-        UserError: when a filter is unknown, refuses its arguments, or returns no frames.
     """
     if frames.ndim != 4 or frames.shape[1] != 3 or frames.dtype != torch.uint8 or not len(frames):
         raise UserError(f"frames must be (t, 3, h, w) uint8, got {tuple(frames.shape)} {frames.dtype}")
@@ -68,14 +66,11 @@ def filter_frames(
 
 
 def encode_gif(frames: Tensor, frame_rate: Fraction) -> bytes:
-    """An animated GIF in memory.
+    """An animated GIF in memory. A UserError when the rate is too high for a GIF.
 
     Args:
         frames: (t, 3, h, w) RGB, uint8 or float in [0, 1].
         frame_rate: frames per second, at most 50.
-
-    Raises:
-        UserError: when the rate is too high for a GIF.
     """
     check_gif_rate(frame_rate)
     buffer = io.BytesIO()
@@ -89,6 +84,8 @@ def encode_gif(frames: Tensor, frame_rate: Fraction) -> bytes:
 def resize(frames: Tensor, height: int, width: int, kernel: Literal["bicubic", "lanczos", "area"]) -> Tensor:
     """Scaling by FFmpeg's swscale, with accurate rounding and all the colour there is.
 
+    A UserError when the frames are not (t, 3, h, w) uint8 or the size is not positive.
+
     Args:
         frames: (t, 3, h, w) uint8.
         height: of the result, pixels.
@@ -98,9 +95,6 @@ def resize(frames: Tensor, height: int, width: int, kernel: Literal["bicubic", "
 
     Returns:
         (t, 3, height, width) uint8.
-
-    Raises:
-        UserError: when the frames are not (t, 3, h, w) uint8 or the size is not positive.
     """
     if min(height, width) < 1:
         raise UserError(f"the size must be at least 1x1, got {width}x{height}")

@@ -230,11 +230,7 @@ class FileFrames:
         return next(name for name, plane in self._planes.items() if plane.maker == frames.maker)
 
     def digest(self) -> str:
-        """SHA-256 of the file; taken once.
-
-        Raises:
-            UserError: when the file cannot be read.
-        """
+        """SHA-256 of the file; taken once. A UserError when the file cannot be read."""
         if self._digest is None:
             self._digest = digest_of(self.part.path)
         return self._digest
@@ -285,11 +281,7 @@ def _held(path: Path) -> tuple[int, int] | None:
 
 
 def digest_of(path: Path) -> str:
-    """SHA-256 of what a file holds.
-
-    Raises:
-        UserError: when it cannot be read.
-    """
+    """SHA-256 of what a file holds; a UserError when it cannot be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

@@ -30,15 +30,12 @@ _RATE = Fraction(25)
 
 
 def keep_lossless(path: Path, pictures: Iterable[Tensor], like: Frames) -> Frames:
-    """Write pictures one after another, and give them by number.
+    """Write pictures one after another, and give them by number. A UserError when the file cannot be written.
 
     Args:
         path: of the file, `.mkv`. What is there is replaced once all is written.
         pictures: (3, h, w) each, of the type of `like`.
         like: frames of the same number, size and type.
-
-    Raises:
-        UserError: when the file cannot be written.
     """
     count, _, height, width = like.shape
     is_deep = like.dtype != torch.uint8
@@ -69,8 +66,7 @@ def keep_lossless(path: Path, pictures: Iterable[Tensor], like: Frames) -> Frame
 def kept_in_file(frames: Frames, path: Path) -> Frames:
     """The same frames in a file: where they are, or else written to one. Planes (h, w) are kept as grey.
 
-    Raises:
-        UserError: when it cannot be written.
+    A UserError when it cannot be written.
     """
     if FileFrames.of(frames) is not None:
         return frames

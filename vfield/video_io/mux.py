@@ -250,8 +250,7 @@ class JoinedSink(VideoSink):
     def take(self, pts_seconds: Sequence[Fraction], durations_seconds: Sequence[Fraction]) -> None:
         """Writes all frames of all pieces, given when each is shown, and for how long.
 
-        Raises:
-            UserError: when the pieces hold another number of frames.
+        A UserError when the pieces hold another number of frames.
         """
         orders = [_order(piece) for piece in self._pieces]
         found = sum(map(len, orders))

@@ -140,8 +140,7 @@ class PictureSink:
     def write(self, rgb: np.ndarray, pts_seconds: Fraction, duration_seconds: Fraction) -> None:
         """Writes the picture: (3, h, w) uint8 or float32 RGB, or (4, h, w) with alpha.
 
-        Raises:
-            UserError: when it is there already.
+        A UserError when it is there already.
         """
         if self._count:
             raise UserError("a .png file holds one picture; for several name a folder, without a suffix")

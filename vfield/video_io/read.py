@@ -37,10 +37,10 @@ def read_clip(
 ) -> Clip:
     """Reads a video, or an image as a clip of one frame.
 
-    Timestamps are kept as the container gives them, so a clip that starts late keeps its late start. A frame without
-    a timestamp gets the one that follows at the nominal rate; a frame whose timestamp does not come after the one
-    before it is moved half a frame after that, with a line in the log. What cannot be decoded is left out, with a line
-    in the log, if anything can.
+    Timestamps are kept as the container gives them, so a clip that starts late keeps its late start. A frame without a
+    timestamp gets the one that follows at the nominal rate; a frame whose timestamp does not come after the one before
+    it is moved half a frame after that, with a line in the log. What cannot be decoded is left out, with a line in the
+    log, if anything can. A UserError when the file, the range or the size is no good; one line says why.
 
     Args:
         path: the file.
@@ -54,9 +54,6 @@ def read_clip(
     Returns:
         The clip: uint8 frames for sources of 8 bits, float32 for deeper ones. Pixels are as wide as keeps the picture
         in shape at the size asked for. A file with alpha gives its picture over black, and alpha beside it.
-
-    Raises:
-        UserError: when the file, the range or the size is no good; one line says why.
     """
     if max_frames is not None and max_frames < 1:
         raise UserError(f"max_frames must be at least 1, got {max_frames}")
@@ -85,8 +82,7 @@ class ShownFrame(NamedTuple):
 def read_frames(path: str | Path) -> Iterator[ShownFrame]:
     """The frames of a video one after another, as `read_clip` would give them all, in the memory of a few.
 
-    Raises:
-        UserError: when the file is no good; one line says why.
+    A UserError when the file is no good; one line says why.
     """
     with opened(path) as reading:
         for picture, pts, end in reading.pictures():
@@ -114,6 +110,8 @@ def scan_clip(
 ) -> FileScan[Seen]:
     """Goes through a video once, however long: what `read_clip` would say of it, and what is seen in small pictures.
 
+    A UserError as `read_clip`.
+
     Args:
         path: the file.
         see: what looks at the pictures: given batches (n, 3, h, w), uint8 or float32 in [0, 1]. It must take all.
@@ -122,9 +120,6 @@ def scan_clip(
         end_seconds: likewise.
         size: likewise; that of the clip, not of the small pictures.
         deinterlace: likewise.
-
-    Raises:
-        UserError: as `read_clip`.
     """
     with opened(path, start_seconds, end_seconds, size, deinterlace) as reading:
         seen = see(_batches(reading.pictures(longest_side)))

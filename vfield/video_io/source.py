@@ -37,8 +37,7 @@ _USUAL_BITS = 12  # of a pixel, where the header does not tell its format
 def find_video(container: InputContainer, path: str | Path) -> VideoStream:
     """The video stream that a player would show, ready to decode on all cores.
 
-    Raises:
-        UserError: when the file has none, or none that can be decoded, or a larger one than memory holds.
+    A UserError when the file has none, or none that can be decoded, or a larger one than memory holds.
     """
     stream = container.streams.best("video")
     if not isinstance(stream, VideoStream) or Disposition.attached_pic in stream.disposition:
@@ -141,11 +140,7 @@ def declared_duration(container: InputContainer, stream: VideoStream) -> Fractio
 
 
 def has_audio(path: str | Path) -> bool:
-    """Whether the file has a sound track.
-
-    Raises:
-        UserError: when the file cannot be opened.
-    """
+    """Whether the file has a sound track; a UserError when the file cannot be opened."""
     with open_to_read(path) as container:
         return bool(container.streams.audio)
 
@@ -153,10 +148,8 @@ def has_audio(path: str | Path) -> bool:
 def first_frame(container: InputContainer, stream: VideoStream, path: str | Path) -> VideoFrame:
     """The first frame of a file just opened, to look at what it says of itself.
 
-    That of a picture whose decoding would take much memory is one without content, as the header describes it.
-
-    Raises:
-        UserError: when it has none, or none that can be decoded.
+    That of a picture whose decoding would take much memory is one without content, as the header describes it. A
+    UserError when it has none, or none that can be decoded.
     """
     context = stream.codec_context
     if _decoding_bytes(stream) > _MOST_DECODED and context.pix_fmt is not None:
@@ -174,11 +167,7 @@ def first_frame(container: InputContainer, stream: VideoStream, path: str | Path
 
 
 def as_seconds(value: Fraction | float | None, name: str) -> Fraction | None:
-    """A time that the user gave, exactly.
-
-    Raises:
-        UserError: when it is negative or not a number.
-    """
+    """A time that the user gave, exactly; a UserError when it is negative or not a number."""
     if value is None:
         return None
     if not math.isfinite(value) or value < 0:

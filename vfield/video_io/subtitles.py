@@ -67,9 +67,7 @@ def refused_tracks(path: str, container: str) -> set[int]:
     """The indices of a source's subtitles and attachments for which a file would be refused as a whole.
 
     Each is tried out, in a file in memory that has no other. That the container has no room for its kind is no refusal.
-
-    Raises:
-        UserError: when the source cannot be opened.
+    A UserError when the source cannot be opened.
     """
     with open_to_read(path) as source:
         return {stream.index for stream in _tracks_beside(source) if not _begins_with(stream, container)}

@@ -43,7 +43,9 @@ class VideoWriter:
     """Writes frames one by one; a context manager. What is at `path` changes only when the block ends well.
 
     The name decides the kind: .mp4, .mov, .mkv or .webm is video, .gif an animation, .png one picture, and a name
-    without a suffix or with a slash at its end a folder of PNG files (000000.png, ...).
+    without a suffix or with a slash at its end a folder of PNG files (000000.png, ...). A UserError from the
+    constructor when its arguments do not fit together, from `with` and `write` when the disk is full or the folder
+    not writable, and at the end of the block when no frame was written.
 
     Args:
         path: where the result goes.
@@ -67,10 +69,6 @@ class VideoWriter:
 
     Attributes:
         alpha: whether frames are to come with alpha.
-
-    Raises:
-        UserError: from the constructor when anything above does not fit together, from `with` and `write` when the
-            disk is full or the folder not writable, and at the end of the block when no frame was written.
     """
 
     def __init__(
@@ -205,13 +203,12 @@ class VideoWriter:
     ) -> None:
         """Write the whole video from pieces that together hold all its frames, in place of entering and writing.
 
+        A UserError as writing does, and when the pieces do not hold so many frames.
+
         Args:
             pieces: what writers of `piece` have written, in order.
             pts_seconds: when each frame is shown, counted from the start of the whole.
             durations_seconds: for how long.
-
-        Raises:
-            UserError: as writing does, and when the pieces do not hold so many frames.
         """
         self._pieces = pieces
         with self:
@@ -246,7 +243,7 @@ class VideoWriter:
     def write(
         self, frame: Tensor, *, pts_seconds: Fraction | None = None, duration_seconds: Fraction | None = None
     ) -> None:
-        """Writes one frame.
+        """Writes one frame. A UserError when the frame does not fit, or cannot be written.
 
         Args:
             frame: (3, height, width) RGB, or (4, height, width) with alpha where `alpha` is true, colours as they are
@@ -254,9 +251,6 @@ class VideoWriter:
             pts_seconds: when it is shown, counted from the start of the written video; None: frame i at
                 i / frame_rate. Must increase.
             duration_seconds: for how long; None: 1 / frame_rate. Matters for the last frame.
-
-        Raises:
-            UserError: when the frame does not fit, or cannot be written.
         """
         if self._sink is None:
             raise UserError("VideoWriter must be entered (with VideoWriter(...) as writer) before it can write")

@@ -196,11 +196,7 @@ def results_document(cases: Sequence[Case], conditions: Conditions) -> dict[str,
 
 
 def write_results(folder: Path, cases: Sequence[Case], conditions: Conditions) -> None:
-    """Write every figure as JSON, and the tables as Markdown.
-
-    Raises:
-        UserError: when they cannot be written.
-    """
+    """Write every figure as JSON, and the tables as Markdown; a UserError when they cannot be written."""
     texts = {
         RESULTS_NAME: json.dumps(results_document(cases, conditions), indent=1),
         TABLE_NAME: _markdown(cases, conditions),

@@ -58,10 +58,8 @@ def framing(region: Region, width: int, facts: ClipFacts) -> tuple[Crop, tuple[i
     """The part of the picture in a region, in source pixels, and its (height, width): of about this width, both even.
 
     Pixels are square and the shape is kept exactly. For that the part loses a sliver on two of its sides, at most the
-    share that one row is of all.
-
-    Raises:
-        UserError: when the region shows nothing of the picture, or the clip's pictures would be too large.
+    share that one row is of all. A UserError when the region shows nothing of the picture, or the clip's pictures would
+    be too large.
     """
     u0, v0, u1, v1 = (min(max(Fraction(edge), Fraction(0)), Fraction(1)) for edge in region)
     if not (u0 < u1 and v0 < v1):

@@ -313,6 +313,8 @@ class _ClipFile(FileResponse):
 def serve(app: FastAPI, port: int, open_browser: bool, tell: Callable[[str], None]) -> bool:
     """Tell the page's address and answer until Ctrl-C, at which it ends, whatever is under way.
 
+    A UserError when the port cannot be had.
+
     Args:
         app: the page.
         port: 0 for any that is free.
@@ -321,9 +323,6 @@ def serve(app: FastAPI, port: int, open_browser: bool, tell: Callable[[str], Non
 
     Returns:
         Whether all work has ended. What cannot be interrupted goes on in its thread.
-
-    Raises:
-        UserError: when the port cannot be had.
     """
     if not 0 <= port <= 65535:
         raise UserError(f"port must be 0 (any that is free) to 65535, got {port}")

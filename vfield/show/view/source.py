@@ -31,15 +31,10 @@ _BAND_PIXELS = 1 << 19
 
 @dataclass(frozen=True, eq=False)
 class SourceFrames:
-    """Frames and when each is shown.
+    """Frames and when each is shown."""
 
-    Attributes:
-        frames: k of (3, h, w), uint8 or float32 in [0, 1].
-        t: (k,) float32, seconds since the field's first frame.
-    """
-
-    frames: Frames
-    t: Tensor
+    frames: Frames  # k of (3, h, w), uint8 or float32 in [0, 1]
+    t: Tensor  # (k,) float32, seconds since the field's first frame
 
     def at(self, t: float) -> Tensor:
         """The frame (3, h, w) that is on screen at an instant: the one there or the last before it."""
