@@ -8,6 +8,7 @@ import shlex
 import shutil
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
     from vfield.core.clip import Clip
     from vfield.learn import Config
-    from vfield.measure.benchmark.cases import Case
     from vfield.measure.benchmark.results import Conditions
 
 Name = TypeVar("Name", bound=str)
@@ -105,8 +105,10 @@ def frames(name: Benchmark, words: list[str]) -> int:
     """Judge frames in between, larger ones, or both."""
     parsed = parse(frames_parser(name), words)
     from vfield.core.folders import check_result_folder
+    from vfield.measure.benchmark import results
     from vfield.measure.benchmark.cases import judged_cases
     from vfield.measure.benchmark.results import RESULTS_NAME, Conditions
+    from vfield.measure.evaluation import aligned
 
     kind, folder = KINDS[name], Path(parsed.out)
     presets = {word: _preset(word, parsed.device) for word in parsed.preset}
@@ -121,31 +123,56 @@ def frames(name: Benchmark, words: list[str]) -> int:
     for clip_name, clip in clips.items():
         _check_clip(kind, max(factors), clip_name, clip)
     made = judged_cases(name, clips, factors, reductions, presets, peers)
-    _keep_cases(folder, made, Conditions.here(name, _command(name, words), parsed.device))
+    conditions = Conditions.here(name, _command(name, words), parsed.device)
+    cases = _keep(
+        folder,
+        (([case], picture, case.picture) for case, picture in made),
+        partial(results.document, conditions=conditions),
+        partial(results.page, conditions=conditions),
+        lambda some: f"\n{some[0]}\n{aligned(results.table(some))}",
+    )
+    parts = [f"\n{title}\n{aligned(cells)}" for title, cells in results.mean_tables(cases).items()]
+    pictures = folder / results.PICTURES_NAME
+    files = f"{folder / results.TABLE_NAME}, {folder / RESULTS_NAME} and a picture of each in {pictures}"
+    say("\n".join([*parts, "", files]), {"folder": folder, **results.document(cases, conditions)})
     return 0
 
 
-def _keep_cases(folder: Path, made: Iterable[tuple[Case, Tensor]], conditions: Conditions) -> None:
-    """Write and print every case as soon as it is there."""
-    from vfield.core.drawing import save_png
-    from vfield.measure.benchmark import results
-    from vfield.measure.evaluation import aligned
+def _keep(
+    folder: Path,
+    made: Iterable[tuple[list[Any], Tensor | None, str]],
+    document: Callable[[Sequence[Any]], dict[str, Any]],
+    page: Callable[[Sequence[Any]], str],
+    told: Callable[[Sequence[Any]], str],
+) -> list[Any]:
+    """Write and print what is made, with a picture of that name where there is one, as soon as it is there; all of it.
 
-    cases: list[Case] = []
-    pictures = folder / results.PICTURES_NAME
+    `document` gives the figures of what was made so far, `page` its tables, and `told` what to print of some.
+    """
+    from vfield.core.drawing import save_png
+    from vfield.core.folders import replaced
+    from vfield.measure.benchmark.results import PICTURES_NAME, RESULTS_NAME, TABLE_NAME
+
+    all_made: list[Any] = []
+    pictures = folder / PICTURES_NAME
+
+    def write() -> None:
+        for name, text in ((RESULTS_NAME, json.dumps(document(all_made), indent=1)), (TABLE_NAME, page(all_made))):
+            with replaced(folder / name) as partial_file:
+                partial_file.write_text(text, encoding="utf-8")
+
     folder.mkdir(parents=True, exist_ok=True)
     # Written before the first case, so that the folder is known for what it is however early a run ends.
-    results.write_results(folder, cases, conditions)
+    write()
     shutil.rmtree(pictures, ignore_errors=True)
-    pictures.mkdir()
-    for case, picture in made:
-        cases.append(case)
-        save_png(picture, pictures / case.picture)
-        results.write_results(folder, cases, conditions)
-        print(f"\n{case}\n{aligned(results.table([case]))}", flush=True)
-    parts = [f"\n{title}\n{aligned(cells)}" for title, cells in results.mean_tables(cases).items()]
-    files = f"{folder / results.TABLE_NAME}, {folder / results.RESULTS_NAME} and a picture of each in {pictures}"
-    say("\n".join([*parts, "", files]), {"folder": folder, **results.results_document(cases, conditions)})
+    for some, picture, name in made:
+        all_made += some
+        if picture is not None:
+            pictures.mkdir(exist_ok=True)
+            save_png(picture, pictures / name)
+        write()
+        print(told(some), flush=True)
+    return all_made
 
 
 def _check_factors(kind: Kind, factors: Sequence[float]) -> None:
@@ -213,7 +240,7 @@ def denoising(words: list[str]) -> int:
     check_result_folder(folder, parsed.overwrite, RESULTS_NAME, "benchmark")
     clips = read_suite(parsed.clips, [_DATA, Path(parsed.clip_folder)], parsed.frames)
     conditions = Conditions.here("denoising", _command("denoising", words), "cpu")
-    made = (([row], None) for row in judging.denoising(clips, parsed.levels))
+    made = (([row], None, "") for row in judging.denoising(clips, parsed.levels))
     files = f"{folder / TABLE_NAME} and {folder / RESULTS_NAME}"
     _keep_rows(folder, made, judging.denoising_table, conditions, files)
     return 0
@@ -252,42 +279,28 @@ def inpainting(words: list[str]) -> int:
         if len(clip) < 7:
             raise UserError(f"{name} has {len(clip)} frames; the benchmark needs at least 7")
     conditions = Conditions.here("inpainting", _command("inpainting", words), parsed.device)
-    (folder / PICTURES_NAME).mkdir(parents=True, exist_ok=True)
     files = f"{folder / TABLE_NAME}, {folder / RESULTS_NAME} and {PICTURES_NAME}"
-    _keep_rows(folder, judging.inpainting(clips, kinds, config), judging.inpainting_table, conditions, files)
+    judged = judging.inpainting(clips, kinds, config)
+    made = ((rows, picture, f"{rows[0].clip}-{rows[0].holes}.png") for rows, picture in judged)
+    _keep_rows(folder, made, judging.inpainting_table, conditions, files)
     return 0
 
 
 def _keep_rows(
     folder: Path,
-    made: Iterable[tuple[list[Any], Tensor | None]],
+    made: Iterable[tuple[list[Any], Tensor | None, str]],
     table: Callable[[Sequence[Any]], list[list[str]]],
     conditions: Conditions,
     files: str,
 ) -> None:
-    """Write and print rows of figures as soon as they are there, each with its picture where it has one."""
-    from vfield.core.drawing import save_png
-    from vfield.core.folders import replaced
-    from vfield.measure.benchmark.results import PICTURES_NAME, RESULTS_NAME, TABLE_NAME
+    """As `_keep`, of rows of one table; say what came of it."""
     from vfield.measure.evaluation import aligned
 
-    rows: list[Any] = []
-    document: dict[str, Any] = {}
+    def document(rows: Sequence[Any]) -> dict[str, Any]:
+        return {**asdict(conditions), "rows": [asdict(row) for row in rows]}
 
-    def write() -> None:
-        document.update({**asdict(conditions), "rows": [asdict(row) for row in rows]})
-        texts = {RESULTS_NAME: json.dumps(document, indent=1), TABLE_NAME: aligned(table(rows)) + "\n"}
-        for name, text in texts.items():
-            with replaced(folder / name) as partial:
-                partial.write_text(text, encoding="utf-8")
+    def told(some: Sequence[Any]) -> str:
+        return "\n".join("  ".join(line) for line in table(some)[1:])
 
-    folder.mkdir(parents=True, exist_ok=True)
-    # Written before the first case, so that the folder is known for what it is however early a run ends.
-    write()
-    for some, picture in made:
-        rows += some
-        print("\n".join("  ".join(line) for line in table(some)[1:]), flush=True)
-        if picture is not None:
-            save_png(picture, folder / PICTURES_NAME / f"{some[0].clip}-{some[0].holes}.png")
-        write()
-    say(f"\n{aligned(table(rows))}\n\n{files}", {"folder": folder, **document})
+    rows = _keep(folder, made, document, lambda rows: aligned(table(rows)) + "\n", told)
+    say(f"\n{aligned(table(rows))}\n\n{files}", {"folder": folder, **document(rows)})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import platform
 from collections.abc import Iterator, Sequence
@@ -16,7 +15,6 @@ import psutil
 import torch
 
 from vfield.core.devices import usable_device
-from vfield.core.folders import replaced
 from vfield.measure.benchmark.cases import Case
 from vfield.measure.choices import Benchmark
 from vfield.measure.evaluation import Row, as_json
@@ -190,20 +188,9 @@ def by_setting(cases: Sequence[Case]) -> dict[str, list[Case]]:
 # ------------------------------------------------------------------------------------------------ files
 
 
-def results_document(cases: Sequence[Case], conditions: Conditions) -> dict[str, Any]:
+def document(cases: Sequence[Case], conditions: Conditions) -> dict[str, Any]:
     """Every figure, as it is written."""
     return {**asdict(conditions), "cases": [_case_json(case) for case in cases]}
-
-
-def write_results(folder: Path, cases: Sequence[Case], conditions: Conditions) -> None:
-    """Write every figure as JSON, and the tables as Markdown; a UserError when they cannot be written."""
-    texts = {
-        RESULTS_NAME: json.dumps(results_document(cases, conditions), indent=1),
-        TABLE_NAME: _markdown(cases, conditions),
-    }
-    for name, text in texts.items():
-        with replaced(folder / name) as partial:
-            partial.write_text(text, encoding="utf-8")
 
 
 def _case_json(case: Case) -> dict[str, Any]:
@@ -214,7 +201,7 @@ def _case_json(case: Case) -> dict[str, Any]:
     return {**asdict(case), "rows": rows, "picture": f"{PICTURES_NAME}/{case.picture}"}
 
 
-def _markdown(cases: Sequence[Case], conditions: Conditions) -> str:
+def page(cases: Sequence[Case], conditions: Conditions) -> str:
     """The tables with what they depend on, as the body of a page."""
     where = f"{conditions.cpu}, {conditions.cores} cores, {conditions.threads} threads"
     if conditions.device != "cpu":
