@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from einops import rearrange
+from einops import reduce
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import (
     EventAccumulator,
@@ -25,13 +26,17 @@ from vfield.core.frames import in_memory
 from vfield.core.metrics import score
 from vfield.field.config import FieldConfig
 from vfield.field.decoder import DecoderConfig
+from vfield.field.detail import Detail
 from vfield.field.fourier import FourierConfig
-from vfield.field.latents import GlobalConfig, LocalConfig
+from vfield.field.latents import ColourKeyframes, GlobalConfig, LocalConfig
 from vfield.field.motion import MotionConfig
 from vfield.field.render import render
 from vfield.field.video_field import VideoField
+from vfield.learn import Config, fit
 from vfield.learn import board as board_module
-from vfield.learn.board import Board, HeldOut
+from vfield.learn import run as run_module
+from vfield.learn.board import Board, Glimpse, HeldOut, Raster, TimeShare
+from vfield.learn.config import TrainingConfig
 from vfield.learn.start import start_field
 from vfield.prepare.flow import FlowConfig
 
@@ -134,16 +139,17 @@ def test_observed_panel_shows_source_field_and_error(
     picture = opened(events.Images("field/1 observed")[0])
     shown = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8).view(picture.height, picture.width, 3)
     source, made, error = (
-        rearrange(shown[top:, left:][: 4 * HEIGHT : 4, : 4 * WIDTH : 4], "h w c -> c h w").int()
+        reduce(shown[top:, left:][: 4 * HEIGHT, : 4 * WIDTH].float(), "(h a) (w b) c -> c h w", "mean", a=4, b=4)
         for top, left in (
             (MARGIN + CAPTION, MARGIN),
             (MARGIN + CAPTION, 4 * WIDTH + 2 * MARGIN),
             (MARGIN + CAPTION + ROW, MARGIN),
         )
     )
-    assert torch.equal(source, observed.frames[len(observed) // 2].int())
-    assert (made - source).abs().max() <= 1  # a field with keyframe colours starts exact
-    assert error.max() <= 10
+    # As exact as JPEG is: a field with keyframe colours starts exact.
+    assert (source - observed.frames[len(observed) // 2]).abs().mean() <= 2
+    assert (made - source).abs().mean() <= 2
+    assert error.max() <= 20
 
 
 @pytest.mark.slow
@@ -157,16 +163,16 @@ def test_large_pictures_are_shrunk_to_whole_pixels(read_back: Any, monkeypatch: 
     assert picture.width == 2 * (1001 // 3 + MARGIN) + MARGIN
     # The field and its source are seen through one footprint, so that no error comes from shrinking.
     error = picture.crop((MARGIN, picture.height - MARGIN - 101 // 3, MARGIN + 1001 // 3, picture.height - MARGIN))
-    assert max(high for _, high in error.getextrema()) <= 10  # type: ignore[misc]
+    assert max(high for _, high in error.getextrema()) <= 20  # type: ignore[misc]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [(16000, 16), (2, 20000), (1, 1), (1080, 1920), (3840, 2160)])
 def test_rasters_are_bounded_for_any_shape(size: tuple[int, int]) -> None:
-    raster = board_module._Raster.within(*size, board_module._WIDEST, board_module._TALLEST)
-    assert 1 <= raster.width <= board_module._WIDEST
-    assert 1 <= raster.height <= board_module._TALLEST
-    assert max(raster.region) <= 1
+    raster = Raster.within(*size, 480)
+    assert 1 <= raster.width <= 480
+    assert 1 <= raster.height <= 480
+    assert max(raster.region(*size)) <= 1
     assert raster.shrink(torch.zeros(3, *size, dtype=torch.uint8)).shape == (3, raster.height, raster.width)
 
 
@@ -323,6 +329,164 @@ def test_settings_and_facts_are_kept_line_by_line(read_back: Any, observed: Clip
     (event,) = events.Tensors("about/settings/text_summary")
     assert event.tensor_proto.string_val[0].decode() == "    field:\n      local:\n        levels: [8, 32]\n"
     assert "about/clip/text_summary" in events.Tags()["tensors"]
+
+
+# ------------------------------------------------------------------------------------------------ what looking takes
+
+
+class Clock:
+    """Time that passes when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_time_that_may_be_taken_is_counted() -> None:
+    clock = Clock()
+    share = TimeShare(0.05, clock)
+    assert share.allows_more()
+    clock.now += 10
+    with share:
+        clock.now += 2
+    assert not share.allows_more()
+    clock.now += 67
+    assert not share.allows_more()  # 2 s of 79, and 2 more would be too many
+    clock.now += 2
+    assert share.allows_more()
+    assert share.spent == 2
+
+
+def test_what_fails_has_taken_time_all_the_same() -> None:
+    clock = Clock()
+    share = TimeShare(0.05, clock)
+    with suppress(UserError), share:
+        clock.now += 3
+        raise UserError("no room")
+    assert share.spent == 3
+
+
+def test_sets_of_pictures_are_few_and_even(observed: Clip, tmp_path: Path) -> None:
+    with SummaryWriter(str(tmp_path)) as writer:
+        board = Board(writer, observed, None, "cpu")
+        when = []
+        for done in range(100):
+            if board.is_due(done / 100):
+                when.append(done)
+                board.sets += 1
+        assert when == [0, 15, 29, 43, 58, 72, 86]
+        crowded = Board(writer, observed, None, "cpu", clips=30)
+        crowded.sets = 1
+        assert not crowded.is_due(0.99)
+
+
+def shown_at(folder: Path) -> list[int]:
+    events = EventAccumulator(str(folder / "tensorboard"), size_guidance={"images": 0}).Reload()
+    steps = [event.step for event in events.Images("field/1 observed")]
+    assert [event.step for event in events.Scalars("psnr/observed")] == steps
+    return steps
+
+
+@pytest.mark.slow
+def test_a_fit_shows_what_there_is_time_for(observed: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = Config(field=PLAIN, training=TrainingConfig(steps=60, picture_seconds=1e-9, device="cpu"))
+    monkeypatch.setattr(run_module, "_LOOKING", 0.0)
+    fit(observed, config, out=tmp_path / "none", progress=False)
+    assert shown_at(tmp_path / "none") == [0, 60]
+    monkeypatch.setattr(run_module, "_LOOKING", 1e9)
+    fit(observed, config, out=tmp_path / "all", progress=False)
+    steps = shown_at(tmp_path / "all")
+    assert len(steps) == 8
+    assert all(abs(step - 60 * i / 7) < 2 for i, step in enumerate(steps))
+
+
+@pytest.fixture(scope="module")
+def noise() -> Clip:
+    """What no picture format makes small."""
+    frames = torch.randint(0, 256, (5, 3, 270, 480), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    return Clip(frames, tuple(i / RATE for i in range(5)), 5 / RATE, RATE)
+
+
+@pytest.mark.slow
+def test_events_of_noise_are_small(noise: Clip, tmp_path: Path) -> None:
+    clip, held_out = split(noise)
+    field = field_of(clip, FULL)
+
+    def sizes_of(clips: int) -> list[int]:
+        """Of the events after the first set of pictures, after one on the way, and after the last."""
+        folder = tmp_path / str(clips)
+        with SummaryWriter(str(folder)) as writer:
+            board, sizes = Board(writer, clip, held_out, "cpu", clips), list[int]()
+            for step, is_last in enumerate((False, False, True)):
+                board.show(field, step, last=is_last)
+                sizes.append(sum(path.stat().st_size for path in folder.iterdir()))
+        return sizes
+
+    first, second, last = sizes_of(1)
+    assert last + 5 * (second - first) < 3e6
+    # Of eight clips, two sets each.
+    first, second, last = sizes_of(8)
+    assert 8 * (first + last - second) < 3e6
+
+
+@pytest.mark.slow
+def test_pictures_fit_into_their_bytes() -> None:
+    noise = torch.randint(0, 256, (6, 3, 300, 500), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    plain = torch.full_like(noise, 100)
+    for most in (100_000, 20_000, 4000):
+        jpeg, size = board_module._jpeg(noise[0], most)
+        gif, gif_size = board_module._gif(noise, 10 * most)
+        assert len(jpeg) <= most
+        assert len(gif) <= 10 * most
+        for encoded, (height, width) in ((jpeg, size), (gif, gif_size)):
+            with Image.open(io.BytesIO(encoded)) as picture:
+                assert picture.size == (width, height)
+                assert width / height == pytest.approx(5 / 3, rel=0.1)
+        assert board_module._jpeg(plain[0], most)[1] == (300, 500)
+
+
+def learnt(clip: Clip) -> VideoField:
+    """A field whose encoder of detail says something."""
+    field = field_of(clip, FULL)
+    assert field.detail is not None
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        field.detail.last.weight.copy_(0.05 * torch.randn(field.detail.last.weight.shape, generator=generator))
+    return field.eval()
+
+
+@pytest.mark.slow
+def test_an_enlarged_glimpse_is_as_the_field_enlarges() -> None:
+    clip = panning(5, height=150, width=260)
+    field, crop, t = learnt(clip), (40, 90, 48), 2 / 25
+    whole = next(render(field, (192, 192), [t], region=(90 / 260, 40 / 150, 138 / 260, 88 / 150)))
+    seen = Glimpse.to_enlarge(field, crop).enlarged(field, crop, t, "cpu")
+    assert field.detail is not None
+    with torch.no_grad():
+        field.detail.last.weight.zero_()
+    plain = next(render(field, (192, 192), [t], region=(90 / 260, 40 / 150, 138 / 260, 88 / 150)))
+    assert (seen - whole).abs().mean() < 0.1 * (plain - whole).abs().mean()
+
+
+@pytest.mark.slow
+def test_detail_is_made_of_small_pieces_alone(read_back: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    clip = panning(5, height=250, width=500)
+    field = learnt(clip)
+    sizes: list[tuple[int, ...]] = []
+    finer = Detail.finer
+
+    def watched(self: Detail, colours: ColourKeyframes, *others: Any) -> Tensor:
+        sizes.append(tuple(colours.frames.shape[-2:]))
+        return finer(self, colours, *others)
+
+    monkeypatch.setattr(Detail, "finer", watched)
+    events = read_back(lambda writer: Board(writer, *split(clip), "cpu").show(field, 0, last=True))
+    assert sizes
+    assert max(max(size) for size in sizes) <= 160
+    for tag in events.Tags()["images"]:
+        assert max(opened(events.Images(tag)[0]).size) <= 1300
 
 
 def test_held_out_frames_need_instants() -> None:

@@ -22,7 +22,7 @@ from vfield.core.interrupts import Flag, interrupts
 from vfield.field.checkpoint import FIELD_NAME, KeptFrames, save_field
 from vfield.field.conditioning import running_statistics
 from vfield.field.video_field import VideoField
-from vfield.learn.board import Board, HeldOut
+from vfield.learn.board import Board, HeldOut, TimeShare
 from vfield.learn.config import Config
 from vfield.learn.enlarging import Patches, find_detail_force
 from vfield.learn.expecting import expect
@@ -43,6 +43,8 @@ _LOG_EVERY_STEPS = 10
 _CHECK_AT = 0.5
 # Spline coefficients of the hidden keyframes' neighbours, of all clips: read again at each step, so worth keeping.
 _TRAINING_CACHE_BYTES = 256 << 20
+# How much of the time pictures may take on the way.
+_LOOKING = 0.05
 # How much slower the shared parts learn than the codes where a new clip may tune them.
 _TUNE_RATE = 0.1
 
@@ -81,6 +83,7 @@ class Run:
         self.forces: dict[str, float] | None = None
         self._kept: dict[str, KeptFrames] = {}
         self.writers: list[SummaryWriter] = []
+        self.looking = TimeShare(_LOOKING)
         like = None if task.shared is None else task.shared.with_copied_parts()
         self.members: list[Member] = []
         for number, (name, clip) in enumerate(task.clips.items()):
@@ -120,7 +123,7 @@ class Run:
                 writer = SummaryWriter(str(out / member.name / EVENTS_NAME))
                 self.writers.append(writer)
             held_out = self.task.held_out.get(member.name)
-            member.board = Board(writer, member.clip, held_out, self.accelerator.device)
+            member.board = Board(writer, member.clip, held_out, self.accelerator.device, len(self.members))
             member.board.describe(self._words(), repr(member.clip))
 
     def _words(self) -> str:
@@ -173,7 +176,7 @@ class Run:
         with interrupts() as asked:
             # Saved before the first step: from here on there is always a field to keep and a run to go on with.
             self.save()
-            self._picture()
+            self._picture(0)
             with self._bar() as bar:
                 self._steps(bar, asked)
             self.save()
@@ -181,7 +184,7 @@ class Run:
             self._save_fields()
             for member in self.members:
                 member.end_learning()
-            self._picture(last=True)
+            self._picture(1, last=True)
 
     def _check(self) -> None:
         """Find out which learnt parts help on frames that were kept for it; then those frames are learnt from, too."""
@@ -246,7 +249,7 @@ class Run:
                 self.save()
                 saved = time.monotonic()
             if time.monotonic() - pictured > training.picture_seconds:
-                self._picture()
+                self._picture(done)
                 pictured = time.monotonic()
 
     def _step(self, done: float) -> tuple[Terms, int]:
@@ -341,16 +344,14 @@ class Run:
         rates = {f"training/learning rate, {group['name']}": group["lr"] for group in self.optimizer.param_groups}
         self.accelerator.log({**rates, "training/points per second": points_per_second}, step=self.step)
 
-    def _picture(self, last: bool = False) -> None:
-        for member in self.members:
-            board, field = member.board, member.field.eval()
-            if board is not None:
-                board.scalars(board.quality(field, self.step), self.step)
-                board.pictures(field, self.step)
-                board.histograms(field, self.step)
-                if last:
-                    board.demo(field, self.step)
-            field.train()
+    def _picture(self, done: float, last: bool = False) -> None:
+        """Show the clips, those shown least first, as far as there is time; in the end all of them."""
+        shown = [(member.board, member.field) for member in self.members if member.board is not None]
+        for board, field in sorted(shown, key=lambda pair: pair[0].sets):
+            if last or (board.is_due(done) and self.looking.allows_more()):
+                with self.looking:
+                    board.show(field.eval(), self.step, last=last)
+                field.train()
 
     def save(self) -> None:
         """Write the field files, and beside them what resuming needs."""

@@ -16,9 +16,12 @@ from vfield.core.errors import UserError
 from vfield.core.folders import check_parent
 from vfield.field.checkpoint import SavedField
 from vfield.field.render import WHOLE, Region, render
+from vfield.field.video_field import VideoField
+from vfield.learn.board import Glimpse, Raster, detailed_square
 from vfield.video_io import ENLARGE, LANCZOS_REACH, enlarge_lanczos
 
 _MOST_GAPS = 64  # that are looked at to find the fastest
+_LOOKED_AT = 240  # pixels of either side, there
 _CROP = 128  # side of the regions in a file, source pixels
 # Of a summary.
 _WIDEST = 480  # of a whole frame, pixels
@@ -72,10 +75,9 @@ class Shown(NamedTuple):
 def pictures(saved: SavedField, device: torch.device | str) -> list[list[Shown]]:
     """What a run looks like, in rows side by side: its first frame, a moment between two frames, a detail enlarged.
 
-    Frames are rendered small: a few hundred thousand points, whatever the clip's size. And what the encoder of detail
-    makes of a whole keyframe, which takes seconds, is asked for only where TensorBoard's last pictures have asked
-    already: the middle frame is the one that is enlarged, and moments between frames are shown by pixels wider than the
-    source's.
+    Frames are rendered small: a few hundred thousand points, whatever the clip's size. What the encoder of detail makes
+    of a whole keyframe, which takes seconds, is not asked for: what is enlarged is a glimpse of a part of the clip, and
+    moments between frames are shown by pixels wider than the source's.
     """
     facts = saved.facts
     size = (facts.height, facts.width)
@@ -93,7 +95,7 @@ def pictures(saved: SavedField, device: torch.device | str) -> list[list[Shown]]
         rows.append(_moving(show, (start, middle, end), before - show(end), size))
     times = keyframe_t(facts.pts_seconds).tolist()
     t = times[len(times) // 2]
-    rows.append(_enlarged(show, t, show(t), size))
+    rows.append(_enlarged(saved.field, show, t, show(t), device))
     return rows
 
 
@@ -111,18 +113,15 @@ def _moving(show: Show, instants: tuple[float, float, float], change: Tensor, si
     ]
 
 
-def _enlarged(show: Show, t: float, frame: Tensor, size: Size) -> list[Shown]:
+def _enlarged(field: VideoField, show: Show, t: float, frame: Tensor, device: torch.device | str) -> list[Shown]:
     """Where there is most detail, enlarged by Lanczos's filter and by the field."""
-    height, width = size
-    side = min(_DETAILED, *size)
-    # Detail of a reduced frame is a stand-in for that of the frame, which would take seconds to render.
-    y, x, _ = most_detailed(frame, max(1, side * frame.shape[-1] // width))
-    y, x = _in_source((y, x), frame, size, side)
+    height, width = size = field.size
+    y, x, side = detailed_square(frame, size, _DETAILED)
     top, left = max(0, y - LANCZOS_REACH), max(0, x - LANCZOS_REACH)
     bottom, right = min(height, y + side + LANCZOS_REACH), min(width, x + side + LANCZOS_REACH)
     source = show(t, (bottom - top, right - left), _region(top, left, bottom, right, size))
     lanczos = to_float(enlarge_lanczos(source, (y - top, x - left, side)))
-    enlarged = show(t, (ENLARGE * side, ENLARGE * side), _region(y, x, y + side, x + side, size))
+    enlarged = Glimpse.to_enlarge(field, (y, x, side)).enlarged(field, (y, x, side), t, device)
     return [Shown("lanczos", f"Lanczos x{ENLARGE}", lanczos), Shown("enlarged", f"field x{ENLARGE}", enlarged)]
 
 
@@ -140,12 +139,14 @@ def _region(top: int, left: int, bottom: int, right: int, size: Size) -> Region:
 def _fastest_gap(saved: SavedField) -> tuple[float, float]:
     """The t of the two keyframes between which most moves; of a clip without motion, of its first frame twice.
 
-    Of a long clip some gaps are looked at, spread over it.
+    Of a long clip some gaps are looked at, spread over it; of large pictures, small ones.
     """
     field = saved.field
     gaps = [segment for segment in field.timeline.segments if segment.gap is not None]
     if field.motion is None or not gaps:
         return 0.0, 0.0
-    motion, step = field.motion, -(-len(gaps) // _MOST_GAPS)
+    motion = Glimpse(field, Raster.within(*field.size, _LOOKED_AT), detail=False).of(field).motion
+    assert motion is not None
+    step = -(-len(gaps) // _MOST_GAPS)
     fastest = max(gaps[::step], key=lambda segment: motion.speed(segment.gap or 0))
     return fastest.start, fastest.start + field.timeline.seconds(fastest)
