@@ -9,7 +9,6 @@ import torch
 from scenes import picture, translating, with_cut
 from torch import Tensor
 
-from vfield.core.errors import UserError
 from vfield.core.metrics import IDENTICAL_PSNR
 from vfield.measure.stability import TrueMotion
 
@@ -117,8 +116,3 @@ def test_pixels_from_outside_are_left_out() -> None:
 def test_one_frame_has_no_stability() -> None:
     truth = still(1)
     assert TrueMotion(truth).stability(truth) is None
-
-
-def test_other_shapes_are_refused() -> None:
-    with pytest.raises(UserError, match=r"got \(2, 3, 48, 64\) and \(3, 3, 48, 64\)"):
-        TrueMotion(still(3)).stability(still(2))

@@ -149,15 +149,3 @@ def test_the_flow_between_keeps_the_side_that_matches() -> None:
 def test_config_out_of_range_is_refused(values: dict[str, int], message: str) -> None:
     with pytest.raises(UserError, match=message):
         FlowConfig(**values)
-
-
-def test_wrong_arguments_are_named() -> None:
-    still = torch.zeros(3, 8, 8)
-    with pytest.raises(UserError, match=r"got \(3, 8, 8\) and \(3, 8, 9\)"):
-        dense_flow(torch.zeros(3, 8, 8), torch.zeros(3, 8, 9))
-    with pytest.raises(UserError, match=r"got \(5, 8, 8\) and \(2, 8, 8\)"):
-        warp(torch.zeros(5, 8, 8), torch.zeros(2, 8, 8), "linear")
-    with pytest.raises(UserError, match="mode must be"):
-        warp(torch.zeros(3, 8, 8), torch.zeros(2, 8, 8), "nearest")  # type: ignore[arg-type]
-    with pytest.raises(UserError, match=r"in \[0, 1\], got 1.5"):
-        flow_between(still, still, still[:2], still[:2], 1.5)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import signal
@@ -18,6 +17,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 from fastapi import FastAPI
+from filelock import FileLock
 from scenes import translating
 from starlette.exceptions import HTTPException
 from test_view import SIZE, WHOLE, asked, client_of, ended, order_of, saved_of
@@ -291,9 +291,8 @@ def test_what_a_killed_server_left_is_removed(tmp_path: Path, monkeypatch: pytes
         (folder / "clip.mp4").touch()
         if folder != young:
             os.utime(folder, (0, 0))
-    held = os.open(alive, os.O_RDONLY)
-    fcntl.flock(held, fcntl.LOCK_EX)
-    with temporary_folder() as own:
-        assert set(tmp_path.iterdir()) == {alive, young, other, own}
-    os.close(held)
+    (alive / "lock").touch()
+    os.utime(alive, (0, 0))
+    with FileLock(alive / "lock"), temporary_folder() as own:
+        assert set(tmp_path.iterdir()) == {alive, young, other, own.parent}
     assert set(tmp_path.iterdir()) == {alive, young, other}

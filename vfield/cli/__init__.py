@@ -41,7 +41,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _dispatched(words: list[str]) -> int:
-    """Hand the words on to the command that the first of them names."""
     if not words or words[0] in ("-h", "--help"):
         print(_usage())
         return 0 if words else 2

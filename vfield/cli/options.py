@@ -253,7 +253,6 @@ def config_of(parsed: Namespace) -> Config:
 
 
 def _strength(text: str) -> float | str:
-    """What `--denoise` means in the config."""
     if text == "auto":
         return text
     try:

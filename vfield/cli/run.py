@@ -144,7 +144,6 @@ def _fit_and_export_each(jobs: Mapping[str, Job], config: Config, wanted: Export
 
 
 def _fit_and_export_once(job: Job, config: Config, wanted: ExportConfig) -> _Ended:
-    """Fit and export one of several clips, unless that was done before."""
     from vfield.output.fit_and_export import fit_and_export, is_complete
 
     if is_complete(job, config, wanted):

@@ -121,7 +121,6 @@ def _end(fitted: Sequence[Fitted], folder: Path, packing: Packing | None, go_on:
 
 
 def _recorded_values(path: Path) -> dict[str, Any]:
-    """The config that was kept with a run."""
     try:
         values = load_values(path)
         config_from_values(values)  # the parser would not name the file

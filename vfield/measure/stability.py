@@ -19,7 +19,6 @@ import torch
 from torch import Tensor
 
 from vfield.core.clip import to_float
-from vfield.core.errors import UserError
 from vfield.core.metrics import IDENTICAL_PSNR
 from vfield.prepare.flow import dense_flow, warp
 from vfield.prepare.shots import find_shots
@@ -46,7 +45,7 @@ class TrueMotion:
 
         The mean is taken before the logarithm, unlike that of `vfield.core.metrics.psnr`: where the clip shows a frame
         twice, a method that enlarges each frame alone makes no error at all, and one pair of `IDENTICAL_PSNR` would
-        outweigh all the others. A UserError when the shape is not that of the true frames.
+        outweigh all the others.
 
         Args:
             frames: (t, 3, h, w) made in the place of the true ones, uint8 or float in [0, 1].
@@ -55,10 +54,6 @@ class TrueMotion:
             dB for a range of 1, at most `IDENTICAL_PSNR`; higher is steadier. None where there is no pair: a single
             frame, or nothing but cuts.
         """
-        if frames.shape != self._truth.shape:
-            raise UserError(
-                f"frames must have the shape of the true ones, got {tuple(frames.shape)} and {tuple(self._truth.shape)}"
-            )
         means = []
         for after, flow in self._flows.items():
             # Cubic: linear reading would blur the finest detail, which is what errors of enlarging are made of.

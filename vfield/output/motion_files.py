@@ -211,7 +211,6 @@ def full_colour_pixels(saved: SavedField) -> float:
 
 
 def _write(folder: Path, name: Format, step: _Step, moved: Displacement, full_colour: float) -> None:
-    """Write one step in one format."""
     path = folder / f"{step.number:06d}.{name}"
     if name == "flo":
         # Little-endian magic, width, height, then x and y of every pixel, row by row.

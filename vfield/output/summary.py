@@ -153,7 +153,6 @@ def _size(path: Path) -> int:
 
 
 def _options(config: ExportConfig) -> dict[str, str]:
-    """What was asked for, where it is not the default."""
     default = ExportConfig()
     given = {field.name: getattr(config, field.name) for field in fields(config) if field.name != "overwrite"}
     return {name: _option(value) for name, value in given.items() if value != getattr(default, name)}

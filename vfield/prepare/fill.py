@@ -96,7 +96,6 @@ def _roughly_filled(picture: Tensor, hole: Tensor) -> Tensor:
 
 
 def _shots(frames: Frames, hidden: Tensor) -> list[range]:
-    """The shots of a clip, as its roughly filled frames tell them."""
     search = ShotSearch()
     for index, hole in enumerate(hidden):
         search.add(to_uint8(_roughly_filled(frames[index], hole))[None])

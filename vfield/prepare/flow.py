@@ -17,7 +17,6 @@ from einops import rearrange
 from torch import Tensor
 
 from vfield.core.clip import to_float, to_uint8
-from vfield.core.errors import UserError
 from vfield.prepare.config import FlowConfig
 
 # DIS refuses pictures of less than 1.5 patches a side; four leave it neighbours to propagate from, and a pyramid.
@@ -43,12 +42,9 @@ def dense_flow(source: Tensor, target: Tensor, config: FlowConfig | None = None)
 
     Args:
         source: (3, h, w), uint8 or float in [0, 1], RGB.
-        target: like `source`, of the same size; other pictures are UserErrors.
+        target: like `source`, of the same size.
         config: settings of the search; None for the defaults.
     """
-    if source.ndim != 3 or source.shape[0] != 3 or source.shape != target.shape or min(source.shape) == 0:
-        got = f"{tuple(source.shape)} and {tuple(target.shape)}"
-        raise UserError(f"flow needs two (3, h, w) pictures of one size, got {got}")
     config = config or FlowConfig()
     height, width = source.shape[-2:]
     grey = [_grey(picture, _LEAST_PATCHES * config.patch_size) for picture in (source, target)]
@@ -69,13 +65,8 @@ def warp(frame: Tensor, flow: Tensor, mode: Literal["linear", "cubic"]) -> Tenso
         mode: "linear" or "cubic" (Keys' kernel with a = -0.75).
 
     Returns:
-        (c, h, w) float32, in [0, 1] for a picture, in the units of `frame` otherwise; other input is a UserError.
+        (c, h, w) float32, in [0, 1] for a picture, in the units of `frame` otherwise.
     """
-    if frame.ndim != 3 or not 1 <= len(frame) <= 4 or flow.shape != (2, *frame.shape[1:]):
-        got = f"{tuple(frame.shape)} and {tuple(flow.shape)}"
-        raise UserError(f"warping needs a (c, h, w) frame of 1 to 4 channels and a (2, h, w) flow, got {got}")
-    if mode not in _INTERPOLATIONS:
-        raise UserError(f"mode must be 'linear' or 'cubic', got {mode!r}")
     height, width = frame.shape[1:]
     x = np.arange(width, dtype=np.float32)[None, :] + flow[0].cpu().numpy()
     y = np.arange(height, dtype=np.float32)[:, None] + flow[1].cpu().numpy()
@@ -116,8 +107,6 @@ def flow_between(source: Tensor, target: Tensor, forward: Tensor, backward: Tens
     Returns:
         (2, h, w) float32: the displacement from source to target of the point seen at each pixel at the instant.
     """
-    if not 0 <= instant <= 1:
-        raise UserError(f"the instant must be between the frames, in [0, 1], got {instant}")
     from_source, from_target = forward, -backward
     for _ in range(_FIXED_POINT_ROUNDS):
         from_source = warp(forward, -instant * from_source, "linear")

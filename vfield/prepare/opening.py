@@ -70,7 +70,6 @@ def _identity(part: FilePart) -> dict[str, Any]:
 
 
 def _to_json(part: FilePart, found: FileScan[Scan]) -> str:
-    """What was found of a part, which `_kept_scan` reads."""
     described = {
         "of": _identity(part),
         "clip": facts_to_json(found.facts),

@@ -66,13 +66,9 @@ _THRESHOLD_SLOPE = 2.5  # times the median score of the neighbours
 def find_shots(frames: Tensor) -> list[range]:
     """The runs of frames between scene cuts: ranges in order that together cover all frames.
 
-    A UserError when `frames` is not of that shape or is empty.
-
     Args:
         frames: (t, 3, h, w) RGB, uint8 in 0..255 or float in [0, 1]; t of at least 1.
     """
-    if frames.ndim != 4 or frames.shape[1] != 3 or min(frames.shape) == 0:
-        raise UserError(f"frames must be (t, 3, h, w) with at least one frame and one pixel, got {tuple(frames.shape)}")
     # In small batches: a long clip in float32 does not fit the memory.
     return shots_of(frames.split(_BATCH))
 

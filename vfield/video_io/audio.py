@@ -15,18 +15,15 @@ from itertools import islice
 from typing import Literal
 
 import av
-from av.audio.frame import AudioFrame
-from av.audio.layout import AudioLayout
-from av.audio.stream import AudioStream
+from av import AudioFrame, AudioStream, Packet
 from av.container import InputContainer, OutputContainer
 from av.frame import Frame
-from av.packet import Packet
 
 from vfield.core.errors import UserError
 from vfield.core.timing import TimeMap
 from vfield.video_io.clock import clock_of
 from vfield.video_io.files import open_to_read, open_to_write
-from vfield.video_io.retime import TrackCoder, encoder_for, layout_for
+from vfield.video_io.retime import TrackCoder, encoder_for
 from vfield.video_io.source import logger
 from vfield.video_io.tags import copy_track_tags
 
@@ -260,16 +257,14 @@ def writable_audio(plan: AudioPlan, container: str) -> AudioPlan | None:
             if _refusal(again, index, container) is None:
                 logger.warning("%s is coded again as %s, as it is it cannot be written: %s", track, name, refused)
                 plan, refused = again, None
-        if refused is None:
-            _say_mix(plan, index, container)
-        else:
+        if refused is not None:
             logger.warning("%s is left out, it cannot be written to %s: %s", track, container, refused)
             plan = replace(plan, left_out=plan.left_out | {index})
     return None if plan.left_out.issuperset(indices) else plan
 
 
 def _refusal(plan: AudioPlan, index: int, container: str) -> str | None:
-    """Why a track cannot be written; None when it can."""
+    """Why a track cannot be written; None when it can. Tells of one that loses channels by being coded again."""
     output = open_to_write(io.BytesIO(), container)
     try:
         with open_to_read(plan.source) as source:
@@ -280,6 +275,11 @@ def _refusal(plan: AudioPlan, index: int, container: str) -> str | None:
             for packet in islice(_demux(source, [stream], plan), _TRIED_PACKETS):
                 for _, made in _made(track, packet, None):  # what is damaged is told when it is met again
                     output.mux(made)
+            if isinstance(track, TrackCoder) and track.channels < stream.layout.nb_channels:
+                logger.warning(
+                    "%s: sound track %d of %d channels is mixed down to %s, which %s can code",
+                    *(plan.source, index, stream.layout.nb_channels, track.layout, _NAMES[encoder_for(container)]),
+                )
         output.close()
     except (av.FFmpegError, ValueError) as error:
         discard(output)
@@ -291,19 +291,3 @@ def discard(output: OutputContainer) -> None:
     """Closes a file that will be deleted: that its end cannot be written either is no news."""
     with suppress(av.FFmpegError, OSError, ValueError):
         output.close()
-
-
-def _say_mix(plan: AudioPlan, index: int, container: str) -> None:
-    """Tells of a track that loses channels by being coded again."""
-    if plan.copies(index):
-        return
-    with open_to_read(plan.source) as source:
-        stream = source.streams[index]
-        assert isinstance(stream, AudioStream)
-        encoder, channels = encoder_for(container), stream.layout.nb_channels
-        mixed = AudioLayout(layout_for(encoder, 48000, stream.layout))
-    if mixed.nb_channels < channels:
-        logger.warning(
-            "%s: sound track %d of %d channels is mixed down to %s, which %s can code",
-            *(plan.source, index, channels, mixed.name, _NAMES[encoder]),
-        )

@@ -22,11 +22,10 @@ from pathlib import Path
 from typing import NamedTuple, cast
 
 import av
+from av import Packet, VideoStream
 from av.container import Container, InputContainer
 from av.format import Flags
-from av.packet import Packet
 from av.stream import Stream
-from av.video.stream import VideoStream
 
 from vfield.video_io.files import open_to_read
 from vfield.video_io.source import find_video, nominal_rate

@@ -11,8 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from av.video.codeccontext import VideoCodecContext
-from av.video.frame import VideoFrame
+from av import VideoCodecContext, VideoFrame
 from einops import rearrange
 
 from vfield.core.clip import ColorInfo

@@ -6,8 +6,8 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+from av import Packet
 from av.container import InputContainer, OutputContainer
-from av.packet import Packet
 from av.stream import Stream
 
 from vfield.video_io.files import open_to_read, open_to_write

@@ -8,12 +8,9 @@ from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 
-from av.audio.stream import AudioStream
+from av import AudioStream, VideoFormat, VideoFrame, VideoStream
 from av.container import InputContainer
 from av.stream import Stream
-from av.video.format import VideoFormat
-from av.video.frame import VideoFrame
-from av.video.stream import VideoStream
 
 from vfield.core.clip import ColorInfo
 from vfield.video_io.clock import Clock, Jump, clock_of, picture_packets
@@ -163,7 +160,6 @@ def _info(path: str | Path, container: InputContainer, stream: VideoStream, fram
 
 
 def _chroma(described: VideoFormat) -> str:
-    """The usual name of a pixel format's sampling of colour."""
     if described.is_rgb or described.has_palette:
         return "RGB"
     if is_grey(described.name):

@@ -9,10 +9,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 import av
-from av.codec import Codec
-from av.codec.context import CodecContext
-from av.video.codeccontext import VideoCodecContext
-from av.video.format import VideoFormat
+from av import Codec, CodecContext, VideoCodecContext, VideoFormat
 
 from vfield.core.clip import ColorInfo
 from vfield.core.errors import UserError
@@ -201,7 +198,6 @@ def working_encoder(encoder: str, height: int, width: int) -> str:
 
 
 def _why_not(encoder: str, height: int, width: int) -> str | None:
-    """Why an encoder does not work; found by trying."""
     try:
         context = CodecContext.create(encoder, "w")
     except ValueError:

@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from av.video.frame import VideoFrame
+from av import VideoFrame
 from einops import rearrange
 from torch import Tensor
 
@@ -43,8 +43,6 @@ def filter_frames(
     Returns:
         (t', 3, h', w') uint8 RGB, and the t' presentation times in seconds from the first input frame.
     """
-    if frames.ndim != 4 or frames.shape[1] != 3 or frames.dtype != torch.uint8 or not len(frames):
-        raise UserError(f"frames must be (t, 3, h, w) uint8, got {tuple(frames.shape)} {frames.dtype}")
     chain: list[tuple[str, str]] = []
     for name, arguments in filters:
         only_yuv = name == "minterpolate"
@@ -84,8 +82,6 @@ def encode_gif(frames: Tensor, frame_rate: Fraction) -> bytes:
 def resize(frames: Tensor, height: int, width: int, kernel: Literal["bicubic", "lanczos", "area"]) -> Tensor:
     """Scaling by FFmpeg's swscale, with accurate rounding and all the colour there is.
 
-    A UserError when the frames are not (t, 3, h, w) uint8 or the size is not positive.
-
     Args:
         frames: (t, 3, h, w) uint8.
         height: of the result, pixels.
@@ -96,8 +92,6 @@ def resize(frames: Tensor, height: int, width: int, kernel: Literal["bicubic", "
     Returns:
         (t, 3, height, width) uint8.
     """
-    if min(height, width) < 1:
-        raise UserError(f"the size must be at least 1x1, got {width}x{height}")
     resized, _ = filter_frames(frames, Fraction(25), [("scale", f"{width}:{height}:flags={kernel}+{ACCURATE}")])
     return resized
 

@@ -8,9 +8,8 @@ from fractions import Fraction
 from typing import Literal
 
 import av
+from av import VideoFormat, VideoFrame
 from av.filter import Graph
-from av.video.format import VideoFormat
-from av.video.frame import VideoFrame
 
 from vfield.core.errors import UserError
 

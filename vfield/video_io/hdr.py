@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import struct
 
+from av import VideoFrame
 from av.sidedata.sidedata import Type
-from av.video.frame import VideoFrame
 
 from vfield.core.clip import ColorInfo, ContentLight, MasteringDisplay
 from vfield.video_io.tags import side_data

@@ -8,10 +8,9 @@ import struct
 from fractions import Fraction
 from typing import NamedTuple
 
+from av import VideoFrame, VideoStream
 from av.container import InputContainer
 from av.sidedata.sidedata import Type
-from av.video.frame import VideoFrame
-from av.video.stream import VideoStream
 
 from vfield.video_io.tags import side_data
 

@@ -11,10 +11,7 @@ from pathlib import Path
 
 import av
 import numpy as np
-from av.packet import Packet
-from av.video.format import VideoFormat
-from av.video.frame import VideoFrame
-from av.video.stream import VideoStream
+from av import Packet, VideoFormat, VideoFrame, VideoStream
 from einops import reduce, repeat
 
 from vfield.core.errors import UserError

@@ -14,9 +14,8 @@ from pathlib import Path
 import av
 import numpy as np
 import torch
+from av import VideoCodecContext, VideoFrame
 from av.filter import Graph
-from av.video.codeccontext import VideoCodecContext
-from av.video.frame import VideoFrame
 from einops import rearrange
 from PIL import Image
 
@@ -126,57 +125,46 @@ class GifSink:
 
 
 class PictureSink:
-    """One PNG file, of 16 bits where the source has more than 8: a picture that was read comes back as deep."""
+    """One PNG file, or a folder of 000000.png, 000001.png, ... in the order written; timestamps are not kept.
 
-    def __init__(self, path: Path, *, shape: tuple[int, int, int], deep: bool) -> None:
-        """Begin a picture of a shape: channels (3, or 4 with alpha), height and width."""
-        self._path, self._deep, self._count = path, deep, 0
+    Of 16 bits where the source has more than 8: a picture that was read comes back as deep. In a folder primaries and
+    transfer are written for HDR; without them, programs take a file for sRGB.
+    """
+
+    def __init__(
+        self, path: Path, *, shape: tuple[int, int, int], color: ColorInfo, pixel_aspect: Fraction, many: bool
+    ) -> None:
+        """Begin a picture, or a folder of `many`, of a shape: channels (3, or 4 with alpha), height and width."""
+        self._path, self._many, self._deep, self._count = path, many, color.bit_depth > 8, 0
+        self._tags = replace(color, matrix="gbr", range="pc") if many and color.is_hdr else None
         channels, height, width = shape
         self._encoder = VideoCodecContext.create("png", "w")
         self._encoder.width, self._encoder.height = width, height
-        self._encoder.pix_fmt = (_DEEP if deep else _SHALLOW)[channels]
+        self._encoder.pix_fmt = (_DEEP if self._deep else _SHALLOW)[channels]
         self._encoder.time_base = Fraction(1, 25)
+        if many:
+            self._encoder.sample_aspect_ratio = pixel_aspect
+            path.mkdir()
+        if self._tags is not None:
+            tag(self._encoder, self._tags)
 
     def write(self, rgb: np.ndarray, pts_seconds: Fraction, duration_seconds: Fraction) -> None:
-        """Writes the picture: (3, h, w) uint8 or float32 RGB, or (4, h, w) with alpha.
+        """Writes a picture as a file: (3, h, w) uint8 or float32 RGB, or (4, h, w) with alpha.
 
-        A UserError when it is there already.
+        A UserError when the only one is there already.
         """
-        if self._count:
+        if self._count and not self._many:
             raise UserError("a .png file holds one picture; for several name a folder, without a suffix")
-        self._path.write_bytes(self._coded(_frame(rgb, deep=self._deep)))
-
-    def _coded(self, frame: VideoFrame) -> bytes:
+        frame = _frame(rgb, deep=self._deep)
+        if self._tags is not None:
+            tag(frame, self._tags)
         frame.pts = self._count
-        self._count += 1
         (packet,) = self._encoder.encode(frame)
-        return bytes(packet)
+        (self._path / f"{self._count:06d}.png" if self._many else self._path).write_bytes(bytes(packet))
+        self._count += 1
 
     def close(self) -> None:
         """Nothing is left to write."""
 
     def abort(self) -> None:
         """Nothing is open."""
-
-
-class FolderSink(PictureSink):
-    """A folder of 000000.png, 000001.png, ... in the order written; timestamps are not kept.
-
-    Primaries and transfer are written for HDR; without them, programs take a file for sRGB.
-    """
-
-    def __init__(self, folder: Path, *, shape: tuple[int, int, int], color: ColorInfo, pixel_aspect: Fraction) -> None:
-        """Begin a folder of pictures of a shape."""
-        super().__init__(folder, shape=shape, deep=color.bit_depth > 8)
-        self._tags = replace(color, matrix="gbr", range="pc") if color.is_hdr else None
-        self._encoder.sample_aspect_ratio = pixel_aspect
-        if self._tags is not None:
-            tag(self._encoder, self._tags)
-        folder.mkdir()
-
-    def write(self, rgb: np.ndarray, pts_seconds: Fraction, duration_seconds: Fraction) -> None:
-        """Adds a picture, as one file."""
-        frame = _frame(rgb, deep=self._deep)
-        if self._tags is not None:
-            tag(frame, self._tags)
-        (self._path / f"{self._count:06d}.png").write_bytes(self._coded(frame))

@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from av.video.stream import VideoStream
+from av import VideoStream
 
 from vfield.video_io.clock import begins_anew, picture_packets
 from vfield.video_io.source import nominal_rate

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import get_args
 
 import av
+from av import VideoFrame, VideoStream
 from av.container import InputContainer
-from av.video.frame import VideoFrame
-from av.video.stream import VideoStream
 
 from vfield.core.clip import LARGEST_SIDE, ClipFacts, reshaped_aspect
 from vfield.core.errors import UserError

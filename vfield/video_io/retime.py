@@ -10,14 +10,9 @@ from fractions import Fraction
 
 import av
 import numpy as np
-from av.audio.codeccontext import AudioCodecContext
-from av.audio.frame import AudioFrame
-from av.audio.layout import AudioLayout
-from av.audio.stream import AudioStream
-from av.codec.context import CodecContext
+from av import AudioCodecContext, AudioFrame, AudioLayout, AudioStream, CodecContext, Packet
 from av.container import OutputContainer
 from av.filter import Graph
-from av.packet import Packet
 
 from vfield.core.timing import TimeMap, cubic
 from vfield.video_io.tags import copy_track_tags
@@ -89,7 +84,8 @@ class TrackCoder:
         encoder = encoder_for(output.format.name)
         rate = 48000 if encoder == "libopus" or stream.rate not in _AAC_RATES else stream.rate
         layout = layout_for(encoder, rate, stream.layout)
-        self._timing, self._keeps_pitch, self._rate, self._layout = timing, keeps_pitch, rate, layout
+        self._timing, self._keeps_pitch, self._rate = timing, keeps_pitch, rate
+        self.layout, self.channels = layout, AudioLayout(layout).nb_channels
         # Along a speed curve filters only bring the track into shape.
         self._held: list[np.ndarray] | None = None if timing.constant_speed else []
         # Before the track is added: one without a way to fill it would spoil the file.
@@ -153,7 +149,7 @@ class TrackCoder:
         made = sound_along(samples, self._rate, self._timing, keeps_pitch=self._keeps_pitch)
         for begin in range(0, made.shape[1], self._rate):
             second = np.ascontiguousarray(made[:, begin : begin + self._rate])
-            frame = AudioFrame.from_ndarray(second, "fltp", self._layout)
+            frame = AudioFrame.from_ndarray(second, "fltp", self.layout)
             frame.sample_rate, frame.pts, frame.time_base = self._rate, begin, Fraction(1, self._rate)
             yield from self._coded(frame)
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
-from av.video.frame import VideoFrame
+from av import VideoFrame
 from einops import rearrange, repeat
 
 from vfield.core.clip import ColorInfo

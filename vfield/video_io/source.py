@@ -10,14 +10,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import av
-from av.codec.context import CodecContext
+from av import CodecContext, VideoCodecContext, VideoFormat, VideoFrame, VideoStream
 from av.container import InputContainer
 from av.sidedata.sidedata import Type
 from av.stream import Disposition, Stream
-from av.video.codeccontext import VideoCodecContext
-from av.video.format import VideoFormat
-from av.video.frame import VideoFrame
-from av.video.stream import VideoStream
 
 from vfield.core.errors import UserError
 from vfield.core.memory import check_memory

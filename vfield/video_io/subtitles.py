@@ -10,8 +10,8 @@ from fractions import Fraction
 from typing import NamedTuple
 
 import av
+from av import Packet
 from av.container import InputContainer, OutputContainer
-from av.packet import Packet
 from av.stream import Stream
 from av.subtitles.stream import SubtitleStream
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from av import VideoFrame
 from av.container import Container
 from av.sidedata.sidedata import Type
 from av.stream import Stream
-from av.video.frame import VideoFrame
 
 # Facts of the source's file, its coding and its length, which are another's or untrue in a new file. Upright pictures
 # need no rotation; a timecode counts frames that are no longer there, and is counted anew (marks.py).

@@ -26,7 +26,7 @@ from vfield.video_io.carry import CarryPlan, writable_rest
 from vfield.video_io.encode import CONTAINERS, Encoding, choose_encoding
 from vfield.video_io.hdr import carries_hdr_metadata
 from vfield.video_io.mux import JoinedSink, StreamFacts, VideoSink
-from vfield.video_io.pictures import FolderSink, GifSink, PictureSink, check_gif_rate
+from vfield.video_io.pictures import GifSink, PictureSink, check_gif_rate
 from vfield.video_io.source import logger
 
 _FINEST_TIME_BASE = 10_000_000
@@ -230,10 +230,9 @@ class VideoWriter:
 
     def _open(self, file: Path) -> VideoSink | GifSink | PictureSink:
         facts = self._facts
-        if self._kind == "":
-            return FolderSink(file, shape=self._shape, color=self._color, pixel_aspect=facts.pixel_aspect)
-        if self._kind == ".png":
-            return PictureSink(file, shape=self._shape, deep=self._color.bit_depth > 8)
+        if self._kind in ("", ".png"):
+            many, aspect = self._kind == "", facts.pixel_aspect
+            return PictureSink(file, shape=self._shape, color=self._color, pixel_aspect=aspect, many=many)
         if self._encoding is None:
             return GifSink(file, height=facts.height, width=facts.width, loops=self._loops)
         if self._pieces:

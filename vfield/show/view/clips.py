@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import os
 import secrets
 import shutil
-import sys
 import tempfile
 import time
 import weakref
@@ -18,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from filelock import FileLock, Timeout
 from pydantic import Field
 
 from vfield.core.clip import ClipFacts
@@ -178,38 +177,14 @@ def temporary_folder() -> Iterator[Path]:
     """A folder that does not outlive its process: those of processes that were killed are removed first."""
     for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDER_PREFIX}*"):
         # Somebody else's cannot be locked or removed, and what goes meanwhile need not be.
-        with suppress(OSError):
-            # One that was just made may not be locked yet.
-            is_young = time.time() - folder.stat().st_mtime < _YOUNG_SECONDS
-            if not is_young and (descriptor := _locked(folder)) is not None:
-                shutil.rmtree(folder, ignore_errors=True)
-                os.close(descriptor)
+        with suppress(OSError, Timeout):
+            # One that was just made may not be locked yet; what only points to a folder is none of ours.
+            if not folder.is_symlink() and time.time() - folder.stat().st_mtime >= _YOUNG_SECONDS:
+                with FileLock(folder / "lock", timeout=0):
+                    shutil.rmtree(folder, ignore_errors=True)
     # Work that does not give way in time may still write when the folder is removed.
-    with tempfile.TemporaryDirectory(prefix=_FOLDER_PREFIX, ignore_cleanup_errors=True) as name:
-        descriptor = _locked(Path(name))
-        try:
-            yield Path(name)
-        finally:
-            if descriptor is not None:
-                os.close(descriptor)
-
-
-def _locked(folder: Path) -> int | None:
-    """A descriptor that holds a folder until it is closed, at the latest when the process ends, however it ends.
-
-    None where folders cannot be held so.
-
-    Raises:
-        OSError: when another process holds it, or it cannot be opened.
-    """
-    if sys.platform == "win32":
-        return None
-    import fcntl  # Windows has no such thing.
-
-    descriptor = os.open(folder, os.O_RDONLY | os.O_NOFOLLOW)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        raise
-    return descriptor
+    made = tempfile.TemporaryDirectory(prefix=_FOLDER_PREFIX, ignore_cleanup_errors=True)
+    with made as name, FileLock(Path(name) / "lock", thread_local=False):
+        clips = Path(name) / "clips"
+        clips.mkdir()
+        yield clips

@@ -250,7 +250,6 @@ class _Picture(Response):
 
 
 async def _disconnected(receive: Receive) -> None:
-    """Wait until the asker has gone."""
     while (await receive())["type"] != "http.disconnect":
         pass
 
