@@ -26,7 +26,7 @@ from vfield.core.interrupts import exit_code
 from vfield.learn.config_files import CONFIG_NAME, config_from_values, load_values
 
 if TYPE_CHECKING:
-    from vfield.output.fits import Fitted
+    from vfield.output.fit_and_export import Fitted
     from vfield.output.packing import Packing
 
 
@@ -50,7 +50,7 @@ def train(words: list[str]) -> int:
     from vfield.learn import check_device
     from vfield.learn.folders import run_folder, run_held
     from vfield.learn.sources import SOURCE_OPTIONS, recorded_source, source_of
-    from vfield.output.fits import fit_source
+    from vfield.output.fit_and_export import fit_source
     from vfield.output.plan import plan
     from vfield.video_io import expanded
 
@@ -99,7 +99,7 @@ def _end(fitted: Sequence[Fitted], folder: Path, packing: Packing | None, go_on:
     Returns:
         How the command ends: with 0, or as after any Ctrl-C.
     """
-    from vfield.output.fits import figures_of, lines_of
+    from vfield.output.fit_and_export import figures_of, lines_of
     from vfield.output.packing import pack_if_asked
     from vfield.output.summary import PAGE_NAME
 
@@ -171,7 +171,7 @@ def adapt(words: list[str]) -> int:
     from vfield.learn import check_device
     from vfield.learn.folders import run_folder, run_held
     from vfield.learn.sources import source_of
-    from vfield.output.fits import fit_source
+    from vfield.output.fit_and_export import fit_source
 
     if parsed.video is None:
         raise UserError("no clip given; add --video new.mp4")
