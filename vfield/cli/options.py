@@ -38,10 +38,7 @@ class _HelpFormatter(DefaultHelpFormatter):
 def new_parser(name: str, description: str, json_file: bool = False) -> ArgumentParser:
     """A parser that raises what is wrong instead of printing and ending, and guesses nothing.
 
-    Args:
-        name: of the command, as it is typed after "vfield".
-        description: for its help.
-        json_file: whether `--json` may name a file.
+    `name` is the command's, as it is typed after "vfield"; with `json_file` its `--json` may name a file.
     """
     parser = plain_parser(
         prog=f"vfield {name}", description=description, allow_abbrev=False, formatter_class=_HelpFormatter
@@ -55,14 +52,9 @@ def new_parser(name: str, description: str, json_file: bool = False) -> Argument
 
 
 def option(parser: ArgumentParser, names: str, about: str, kind: Any = str | None, **more: Any) -> None:
-    """Add an option, or a word without a name of its own.
+    """Add an option ("-o --output"), or a word without a name of its own ("run"); `more` is as in argparse.
 
-    Args:
-        parser: of the command.
-        names: "-o --output", or "run" for a word.
-        about: for its help: what it is, its unit, an example, and what it means to leave it out where that is nothing.
-        kind: type of its value.
-        more: as in argparse.
+    Its help says what it is, its unit, an example, and what it means to leave it out where that is nothing.
     """
     parser.add_argument(*names.split(), type=kind, help=about, **more)
 

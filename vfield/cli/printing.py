@@ -100,9 +100,7 @@ def _json_on_stdout(wanted: bool) -> Iterator[None]:
 def say(text: str, report: Any) -> None:
     """Print what a command has to say; commands print their results nowhere else.
 
-    Args:
-        text: for people.
-        report: the same for scripts, a mapping or a dataclass of what `plain` knows.
+    `report` is for scripts what `text` is for people: a mapping or a dataclass of what `plain` knows.
     """
     out = _FOR_SCRIPTS.get()
     if out is None:

@@ -90,14 +90,7 @@ def train(words: list[str]) -> int:
 def _end(fitted: Sequence[Fitted], folder: Path, packing: Packing | None, go_on: str) -> int:
     """Pack, and say what was reached and what to do with it, which processes other than the first do not.
 
-    Args:
-        fitted: what came of the fit.
-        folder: of the run.
-        packing: how its clips go into its folder.
-        go_on: how to go on with a fit that was stopped.
-
-    Returns:
-        How the command ends: with 0, or as after any Ctrl-C.
+    `go_on` says how to go on with a fit that was stopped. The command ends with 0, or as after any Ctrl-C.
     """
     from vfield.output.fit_and_export import figures_of, lines_of
     from vfield.output.packing import pack_if_asked

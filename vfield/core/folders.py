@@ -39,13 +39,10 @@ def check_parent(path: Path) -> None:
 
 
 def check_folder(path: Path, names: re.Pattern[str], kind: str, overwrite: bool) -> None:
-    """Refuses, by a UserError, a folder that may not be replaced.
+    """Refuses, by a UserError, a folder that may not be replaced, where it exists: a file, or what holds other files.
 
-    Args:
-        path: the folder; it need not exist. A file, or a folder that holds anything else than such files, is refused.
-        names: what its files are called.
-        kind: what they are, for the message.
-        overwrite: allow a folder that holds such files.
+    `names` is what its files are called, `kind` what they are, for the message; `overwrite` allows one that holds such
+    files.
     """
     if not path.exists():
         return
@@ -61,15 +58,10 @@ def check_folder(path: Path, names: re.Pattern[str], kind: str, overwrite: bool)
 
 
 def check_result_folder(folder: Path, overwrite: bool, mark: str, kept: str) -> None:
-    """Refuse a folder for the results of a benchmark or an experiment.
+    """Refuse a folder, named by `--out`, for the results of a benchmark or an experiment.
 
-    A UserError when it holds something else, or cannot be made or written to.
-
-    Args:
-        folder: what `--out` named.
-        overwrite: whether what this command left there earlier may be replaced.
-        mark: name of the file by which a folder that this command made is known.
-        kept: what such a folder holds, for the messages.
+    A folder that this command made is known by the file `mark`, and may be replaced with `overwrite`; messages say what
+    is `kept` in it. A UserError when it holds something else, or cannot be made or written to.
     """
     check_contents(folder, overwrite, mark, kept)
     there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
@@ -94,10 +86,7 @@ def check_contents(folder: Path, overwrite: bool, mark: str, kept: str, also: st
 def check_not_read(output: str, read: Mapping[str, str | None], option: str = "-o") -> None:
     """Refuse an output, named by an option, that would replace what is read, or a folder that this lies in.
 
-    Args:
-        output: where a result goes.
-        read: files that the command reads, by what they are; None where none was given.
-        option: that named the output, for the message.
+    What is read are files by what they are; None where none was given.
     """
     target = Path(os.path.realpath(output))
     for what, given in read.items():

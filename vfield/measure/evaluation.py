@@ -91,18 +91,9 @@ def judge_fit(
 ) -> tuple[Row, Tensor, FitResult]:
     """Fit to the observed frames, make what is asked for and judge it.
 
-    Args:
-        name: of the row.
-        parts: the divided clip.
-        config: of the fit.
-        out: run folder; None keeps everything in memory.
-        records: texts to keep with the run, by file name.
-
-    Returns:
-        The figures; (n, 3, h, w) uint8, what was made of `Split.everything`; and the fit.
-
-    Raises:
-        KeyboardInterrupt: when the fit was stopped: half a fit is no result.
+    The run goes to the folder `out`, with `records` (texts by file name), or stays in memory. Gives the figures under a
+    name; (n, 3, h, w) uint8, what was made of `Split.everything`; and the fit. A fit that was stopped raises a
+    KeyboardInterrupt: half a fit is no result.
     """
     with meter() as memory:
         # The board shows held-out frames at the field's own size.

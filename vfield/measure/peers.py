@@ -269,15 +269,12 @@ def non_local_means(frames: Tensor, luma: float, chroma: float) -> Tensor:
 
 
 def inpaint(frames: Tensor, visible: Tensor, method: Literal["Telea", "Navier-Stokes"]) -> Tensor:
-    """OpenCV's `inpaint`, frame by frame.
+    """OpenCV's `inpaint`, frame by frame: (t, 3, h, w) uint8 frames, of which (t, h, w) bool is visible.
+
+    A frame of which nothing is visible comes back black.
 
     Methods: Telea, "An image inpainting technique based on the fast marching method", J. Graphics Tools 2004;
     Bertalmio, Bertozzi and Sapiro, "Navier-Stokes, fluid dynamics, and image and video inpainting", CVPR 2001.
-
-    Args:
-        frames: (t, 3, h, w) uint8; so is what is returned.
-        visible: (t, h, w) bool; a frame of which nothing is visible comes back black.
-        method: which one.
     """
     made = []
     for frame, seen in zip(frames, visible, strict=True):
@@ -289,12 +286,9 @@ def inpaint(frames: Tensor, visible: Tensor, method: Literal["Telea", "Navier-St
 
 
 def temporal_median(frames: Tensor, visible: Tensor, fallback: bool) -> Tensor:
-    """The median of what nearby frames show at the same place; nothing moves.
+    """The median of what nearby frames show at the same place; nothing moves. Frames and visible are as for `inpaint`.
 
-    Args:
-        frames: (t, 3, h, w) uint8; so is what is returned.
-        visible: (t, h, w) bool.
-        fallback: whether what no nearby frame shows is filled by Telea's method; grey otherwise.
+    What no nearby frame shows is filled by Telea's method with `fallback`, and grey without.
     """
     made = frames.clone()
     known = visible.clone()

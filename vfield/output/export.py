@@ -87,12 +87,9 @@ class PreparedExport(NamedTuple):
 def prepare_export(facts: ClipFacts, path: str | Path, config: ExportConfig) -> PreparedExport:
     """Settle everything that needs no field, so that what is impossible is known before a field is fitted.
 
-    Nothing is written yet. What the result cannot hold is said in the log. A UserError when the request is impossible.
-
-    Args:
-        facts: of the clip that the field is, or will be, fitted to.
-        path: where the result goes; the name decides the kind, as in `VideoWriter`.
-        config: what to make of it.
+    The facts are those of the clip that the field is, or will be, fitted to; the path's name decides the kind, as in
+    `VideoWriter`. Nothing is written yet. What the result cannot hold is said in the log. A UserError when the request
+    is impossible.
     """
     region = region_of(config, facts)
     height, width = output_size(config, (facts.height, facts.width))

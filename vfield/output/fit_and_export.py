@@ -71,7 +71,7 @@ def fit_source(
         clips: what was read, by the clips' names.
         config: of the fit.
         folder: of the run.
-        peak_megabytes: tells, after the fit, the most memory that was taken since the clips began to be read.
+        peak_megabytes: tells the most memory that was taken since the clips began to be read.
         resume: go on from the last save, where there is one.
         shared: a field whose shared parts are held, so that only the one clip's codes are learnt; None learns all.
         tune: let these learn, too.
@@ -190,13 +190,9 @@ class Done:
 def fit_and_export(job: Job, config: Config, wanted: ExportConfig) -> Done:
     """Fit a clip, unless it was fitted before in this way, and export from the field.
 
-    Whatever is wrong with the export is found before the fit begins. A UserError when something cannot be done; what
-    was fitted until then is kept.
-
-    Args:
-        job: which clip, and where to put what.
-        config: of the fit.
-        wanted: of the export. Its `overwrite` also lets a run be replaced that is not of this clip and config.
+    Whatever is wrong with the export is found before the fit begins. The `overwrite` of `wanted` also lets a run be
+    replaced that is not of this clip and config. A UserError when something cannot be done; what was fitted until then
+    is kept.
     """
     output_size(wanted, job.source.picture_size())  # what cannot be made is refused before the clip is read
     known, why = _known(job, config)

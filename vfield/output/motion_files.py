@@ -230,16 +230,10 @@ def _write(folder: Path, name: Format, step: _Step, moved: Displacement, full_co
 def write_motion(
     saved: SavedField, path: str | Path, config: MotionFilesConfig, *, progress: bool = True
 ) -> MotionReport:
-    """Write the motion of a field to a folder, which appears when it is complete.
+    """Write the motion of a field to a folder, which appears when it is complete; `progress` shows a bar on stderr.
 
     A UserError when the field has no motion or the request is impossible, before anything is written; or when the disk
     is full.
-
-    Args:
-        saved: the field, wherever it lies, and the facts of its clip.
-        path: the folder.
-        config: which motion, and how.
-        progress: show a bar on stderr.
     """
     began = time.monotonic()
     path, field, facts = Path(path), saved.field, saved.facts

@@ -28,13 +28,8 @@ def plan(
 ) -> tuple[str, dict[str, Any]]:
     """What a fit will be, and what an export of it will make, in words and for scripts. Nothing is written.
 
-    The learning itself is not tried: its progress bar knows what is left after its first steps.
-
-    Args:
-        source: the clip.
-        config: of the fit.
-        folder: of the run.
-        wanted: where an export goes, and what it is to be; None for none.
+    `wanted` is where an export goes, and what it is to be; None for none. The learning itself is not tried: its
+    progress bar knows what is left after its first steps.
     """
     if not isinstance(source.video, str):
         raise UserError(f"--dry-run is for one clip, got {len(source.video)}")

@@ -26,15 +26,9 @@ class Soundtrack(NamedTuple):
 
 
 def choose_soundtrack(mode: AudioMode, facts: ClipFacts, path: str | Path, timing: TimeMap) -> Soundtrack:
-    """Decide what goes with the picture.
+    """Decide what goes with the picture of a result, whose map tells which instant of the source is shown when.
 
     A UserError when sound was asked for by name, and there is none or the result cannot hold it.
-
-    Args:
-        mode: what was asked for.
-        facts: the clip's.
-        path: where the result goes.
-        timing: which instant of the source is shown when.
     """
     asked = mode not in ("auto", "drop")
     # GIF, PNG or a folder of PNG files, by the rules of `VideoWriter`.

@@ -49,13 +49,8 @@ def summed_up(
 ) -> dict[str, Any]:
     """What there is to say about a fit, in values that JSON has.
 
-    Args:
-        result: of the fit.
-        facts: of the clip that was fitted to.
-        config: of the fit.
-        part: which part of which file the clip is, by the names of the options.
-        held_out: scores on frames that were held out; None where none were.
-        peak_megabytes: most memory used above what the process held before.
+    `part` tells which part of which file the clip is, by the names of the options; `held_out` has the scores on frames
+    that were held out; `peak_megabytes` is the most memory used above what the process held before.
     """
     expected = result.expectation
     # JSON has no nan, which a picture too small for SSIM has.
@@ -96,12 +91,9 @@ def summed_up(
 
 
 def write_summary(folder: Path, summary: Mapping[str, Any], rows: Sequence[Sequence[Shown]]) -> None:
-    """Write what is told about a run that has ended. A UserError when it cannot be written.
+    """Write what is told about a run that has ended into its folder, or that of one of its clips.
 
-    Args:
-        folder: of the run, or of one of its clips.
-        summary: as `summed_up` makes it.
-        rows: as `vfield.output.pictures.pictures` makes them.
+    The summary is by `summed_up`, the rows by `vfield.output.pictures.pictures`. A UserError when it cannot be written.
     """
     with replaced(folder / PICTURES_NAME) as partial:
         partial.mkdir()

@@ -28,12 +28,10 @@ Curve = Sequence[tuple[int, float]]
 
 
 def page(summary: Mapping[str, Any], pictures: Sequence[Sequence[tuple[str, str]]], curves: Mapping[str, Curve]) -> str:
-    """The page, HTML.
+    """The page, HTML, of a summary whose exports have a link from the page ("href") each.
 
-    Args:
-        summary: as it is written, its exports with a link from the page ("href") each.
-        pictures: rows of file names, relative to the page, and captions.
-        curves: by what they show, values by step; those of fewer than two points are left out.
+    Pictures are rows of file names, relative to the page, and captions. Curves, by what they show, are values by step;
+    those of fewer than two points are left out.
     """
     title = escape(Path(summary["clip"]["source"]).name or "a clip made in memory")
     parts = [f"<h1>{title}</h1>"]

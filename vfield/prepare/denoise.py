@@ -211,12 +211,10 @@ def aligned(frames: Tensor, flows: Mapping[int, Tensor | None]) -> Tensor:
 
 
 def hard_thresholded(stack: Tensor, threshold: float, centre: int) -> Tensor:
-    """One frame (3, h, w) of an aligned stack from its large coefficients; small ones cannot be told from error.
+    """One frame (3, h, w) of an aligned stack (k, 3, h, w), grey levels, from its large coefficients.
 
-    Args:
-        stack: (k, 3, h, w) frames, grey levels.
-        threshold: what a coefficient must exceed, grey levels: the basis is orthonormal.
-        centre: which frame of the stack to make.
+    Those under the threshold, grey levels (the basis is orthonormal), cannot be told from error. `centre` says which
+    frame of the stack to make.
     """
     variance = torch.full_like(stack[0], (threshold / _CUT_OFF) ** 2)
     return _shrunk(stack, None, variance, centre)

@@ -32,18 +32,13 @@ MEDIUM = FlowConfig(finest_scale=1, patch_size=8, patch_stride=3)
 
 
 def dense_flow(source: Tensor, target: Tensor, config: FlowConfig | None = None) -> Tensor:
-    """Flow from one picture to another: source(x) ~ target(x + flow(x)).
+    """Flow between two pictures (3, h, w), uint8 or float in [0, 1], RGB: source(x) ~ target(x + flow(x)).
 
     Method: Kroeger, Timofte, Dai and Van Gool, "Fast optical flow using dense inverse search", ECCV 2016, in
     OpenCV's implementation, on 8-bit grey pictures.
 
     Pictures with a side under four patches (48 pixels by default) are first extended to it by repeating their border;
     a picture of one pixel is legal and its flow is zero.
-
-    Args:
-        source: (3, h, w), uint8 or float in [0, 1], RGB.
-        target: like `source`, of the same size.
-        config: settings of the search; None for the defaults.
     """
     config = config or FlowConfig()
     height, width = source.shape[-2:]

@@ -73,14 +73,9 @@ def scan_frames(frames: Frames) -> Scan:
 
 
 def repeats_of(changes: Tensor, shots: Sequence[range]) -> list[int]:
-    """The frames that repeat the one before them and are held, as opposed to stills.
+    """The frames that repeat the one before them and are held, as opposed to stills: increasing, never a shot's first.
 
-    Args:
-        changes: (t - 1, 2) by `change_between`: how each of t frames differs from the next.
-        shots: runs of frames between cuts, that together cover range(t).
-
-    Returns:
-        Indices of frames, increasing; never the first of a shot.
+    Of t frames (t - 1, 2) by `change_between` tells how each differs from the next; the shots together cover range(t).
     """
     found = []
     for shot in shots:

@@ -64,10 +64,9 @@ _THRESHOLD_SLOPE = 2.5  # times the median score of the neighbours
 
 
 def find_shots(frames: Tensor) -> list[range]:
-    """The runs of frames between scene cuts: ranges in order that together cover all frames.
+    """The runs of frames between scene cuts: ranges in order that together cover all of (t, 3, h, w) RGB frames.
 
-    Args:
-        frames: (t, 3, h, w) RGB, uint8 in 0..255 or float in [0, 1]; t of at least 1.
+    Frames are uint8 in 0..255 or float in [0, 1], one at least.
     """
     # In small batches: a long clip in float32 does not fit the memory.
     return shots_of(frames.split(_BATCH))

@@ -21,15 +21,9 @@ _CARRIED = ("video", "audio", "subtitle")
 def cut_packets(path: Path, target: Path, first: Fraction, last: Fraction) -> bool:
     """Copy the packets from the key frame before one instant until another, of all tracks, with their times.
 
-    Args:
-        path: the file; its suffix tells which container is written.
-        target: where to write.
-        first: seconds, as the file's timestamps have them.
-        last: likewise.
-
-    Returns:
-        Whether that was possible. Containers that change times are not cut, nor what holds more than packets of
-        picture, sound and text (chapters, fonts, timecodes): the whole file is what keeps those.
+    Instants are seconds as the file's timestamps have them; its suffix tells which container is written. Gives whether
+    that was possible. Containers that change times are not cut, nor what holds more than packets of picture, sound and
+    text (chapters, fonts, timecodes): the whole file is what keeps those.
     """
     muxer = _MUXERS.get(path.suffix.lower())
     try:

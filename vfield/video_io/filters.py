@@ -30,18 +30,11 @@ _TO_RGB = [("scale", f"{_CONVERT}:in_color_matrix=bt709:in_range=tv:out_range=pc
 def filter_frames(
     frames: Tensor, frame_rate: Fraction, filters: Sequence[tuple[str, str]]
 ) -> tuple[Tensor, list[Fraction]]:
-    """Frames through a chain of libavfilter filters, at a constant rate.
+    """Frames (t, 3, h, w) uint8 RGB through libavfilter filters (name, arguments), at a constant rate.
 
-    minterpolate, which knows only YUV, gets full-resolution chroma (4:4:4, BT.709), converted there and back. A
-    UserError when a filter is unknown, refuses its arguments, or returns no frames.
-
-    Args:
-        frames: (t, 3, h, w) uint8 RGB.
-        frame_rate: frames per second of the input; frame i is at i / frame_rate.
-        filters: (name, arguments) of each filter, for example ("scale", "w=640:h=360:flags=lanczos").
-
-    Returns:
-        (t', 3, h', w') uint8 RGB, and the t' presentation times in seconds from the first input frame.
+    Gives (t', 3, h', w') uint8 RGB, and the t' presentation times in seconds from the first input frame. minterpolate,
+    which knows only YUV, gets full-resolution chroma (4:4:4, BT.709), converted there and back. A UserError when a
+    filter is unknown, refuses its arguments, or returns no frames.
     """
     chain: list[tuple[str, str]] = []
     for name, arguments in filters:
@@ -64,11 +57,9 @@ def filter_frames(
 
 
 def encode_gif(frames: Tensor, frame_rate: Fraction) -> bytes:
-    """An animated GIF in memory. A UserError when the rate is too high for a GIF.
+    """An animated GIF in memory, of frames (t, 3, h, w) RGB, uint8 or float in [0, 1].
 
-    Args:
-        frames: (t, 3, h, w) RGB, uint8 or float in [0, 1].
-        frame_rate: frames per second, at most 50.
+    A UserError when the rate is too high for a GIF: more than 50 frames a second.
     """
     check_gif_rate(frame_rate)
     buffer = io.BytesIO()
@@ -80,17 +71,10 @@ def encode_gif(frames: Tensor, frame_rate: Fraction) -> bytes:
 
 
 def resize(frames: Tensor, height: int, width: int, kernel: Literal["bicubic", "lanczos", "area"]) -> Tensor:
-    """Scaling by FFmpeg's swscale, with accurate rounding and all the colour there is.
+    """Frames (t, 3, h, w) uint8 scaled by FFmpeg's swscale, with accurate rounding and all the colour there is.
 
-    Args:
-        frames: (t, 3, h, w) uint8.
-        height: of the result, pixels.
-        width: likewise.
-        kernel: "bicubic", "lanczos" (three lobes), or "area": to reduce by the mean over each pixel's share of the
-            picture, at any ratio (to a level and a bit, by rounding).
-
-    Returns:
-        (t, 3, height, width) uint8.
+    The kernel is "bicubic", "lanczos" (three lobes), or "area": to reduce by the mean over each pixel's share of the
+    picture, at any ratio (to a level and a bit, by rounding).
     """
     resized, _ = filter_frames(frames, Fraction(25), [("scale", f"{width}:{height}:flags={kernel}+{ACCURATE}")])
     return resized

@@ -30,12 +30,10 @@ _RATE = Fraction(25)
 
 
 def keep_lossless(path: Path, pictures: Iterable[Tensor], like: Frames) -> Frames:
-    """Write pictures one after another, and give them by number. A UserError when the file cannot be written.
+    """Write pictures (3, h, w) one after another, and give them by number. A UserError when the file cannot be written.
 
-    Args:
-        path: of the file, `.mkv`. What is there is replaced once all is written.
-        pictures: (3, h, w) each, of the type of `like`.
-        like: frames of the same number, size and type.
+    The path ends with `.mkv`; what is there is replaced once all is written. `like` are frames of the same number, size
+    and type.
     """
     count, _, height, width = like.shape
     is_deep = like.dtype != torch.uint8

@@ -203,12 +203,8 @@ class VideoWriter:
     ) -> None:
         """Write the whole video from pieces that together hold all its frames, in place of entering and writing.
 
-        A UserError as writing does, and when the pieces do not hold so many frames.
-
-        Args:
-            pieces: what writers of `piece` have written, in order.
-            pts_seconds: when each frame is shown, counted from the start of the whole.
-            durations_seconds: for how long.
+        The pieces are what writers of `piece` have written, in order. Each frame is shown at a time, counted from the
+        start of the whole, for so long. A UserError as writing does, and when the pieces do not hold so many frames.
         """
         self._pieces = pieces
         with self:

@@ -33,13 +33,9 @@ SUITE = {
 def read_suite(wanted: Sequence[str], folders: Sequence[Path], frames: int) -> dict[str, Clip]:
     """Read clips by their names in the suite or by their paths; what is missing is said and left out.
 
-    Colours alone are judged, so alpha is left out: clips are as they look over black. A UserError when there is none of
-    them, two have the same name, or one is no video.
-
-    Args:
-        wanted: names or paths. Clips outside the suite are taken at their own size.
-        folders: where the suite's clips may lie; the first that has one counts.
-        frames: how many to take of each, from the first on.
+    The first of the folders that has a clip of the suite counts; other clips are taken at their own size. So many
+    frames are taken of each, from the first on. Colours alone are judged, so alpha is left out: clips are as they look
+    over black. A UserError when there is none of them, two have the same name, or one is no video.
     """
     from vfield.video_io import read_clip  # here, because the suite's names are asked for without a video, too
 

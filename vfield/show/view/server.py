@@ -56,13 +56,10 @@ _PATIENCE_SECONDS = 1.0  # for work that should give way
 def make_app(
     saved: SavedField, name: str, read_source: Callable[[], SourceFrames], device: torch.device | str = "cpu"
 ) -> FastAPI:
-    """The page and what it asks for.
+    """The page and what it asks for, of a field on `device` with the facts of its clip.
 
-    Args:
-        saved: the field, on `device`, and the facts of its clip.
-        name: what to call it.
-        read_source: gives the source's frames where the field holds none; may raise a UserError.
-        device: where the field lies.
+    `name` is what to call it; `read_source` gives the source's frames where the field holds none, or raises a
+    UserError.
     """
     own_frames = frames_of_field(saved.field)
     viewer = Viewer(saved, read_source if own_frames is None else lambda: own_frames, device)

@@ -113,13 +113,9 @@ class Worker:
             self._changed.notify()
 
     def close(self, timeout: float | None = None) -> bool:
-        """End; see `end_work`.
+        """End, see `end_work`; wait so many seconds, or without end, for work that does not give way.
 
-        Args:
-            timeout: how many seconds to wait for work that does not give way; None for as long as it takes.
-
-        Returns:
-            Whether all work has ended.
+        Gives whether all work has ended.
         """
         self.end_work()
         self._thread.join(timeout)
