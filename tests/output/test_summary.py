@@ -121,7 +121,7 @@ def test_names_are_shown_as_they_are_and_do_nothing(run: Path) -> None:
     summary["exports"] = [
         {**entry_of(), "path": f"/out/{name}", "href": f"../{name}", "options": {"path": "<script>"}},
     ]
-    text = page(summary, [[("a b.jpg", name)]], {})
+    text = page({**summary, "pictures": [[("a b.jpg", name)]]}, {})
     assert "<img src=x" not in text
     assert "<script" not in text
     assert text_of(text).count(name) == 4  # Title, file, picture and export.
@@ -138,7 +138,7 @@ def entry_of() -> dict[str, Any]:
 
 def test_a_curve_reaches_from_corner_to_corner(run: Path) -> None:
     rising = [(step, 3.0 + step / 10) for step in range(10, 5001, 10)]
-    text = page(told(run), [], {"Rising": rising, "One point": rising[:1]})
+    text = page({**told(run), "pictures": []}, {"Rising": rising, "One point": rising[:1]})
     (line,) = re.findall(r'<polyline points="([^"]+)"', text)
     points = [tuple(map(float, point.split(","))) for point in line.split()]
     assert (points[0], points[-1]) == ((0, 200), (640, 0))

@@ -62,34 +62,21 @@ def _cuts(path: Path) -> list[Fraction]:
 
 def _of_file(path: Path, details: FileDetails, cuts: list[Fraction] | None) -> dict[str, Any]:
     info, times = details.info, details.timestamps
+    of_info = ("codec", "duration_seconds", "frame_rate", "width", "height", "pixel_aspect", "rotation", "pixel_format")
+    of_all = ("container", "file_bytes", "bit_depth", "chroma", "interlaced", "audio", "subtitles", "chapters", "tags")
     return {
         "kind": "file",
         "path": path,
-        "container": details.container,
-        "file_bytes": details.file_bytes,
-        "codec": info.codec,
-        "duration_seconds": info.duration_seconds,
+        **{name: getattr(info, name) for name in of_info},
+        **{name: getattr(details, name) for name in of_all},
         "frames": times.frames,
         "declared_frames": info.frame_count,
-        "frame_rate": info.frame_rate,
         "uneven_times": times.uneven,
         "shortest_step_seconds": times.shortest,
         "longest_step_seconds": times.longest,
         "clock_jumps": [jump._asdict() for jump in details.jumps],
-        "width": info.width,
-        "height": info.height,
-        "pixel_aspect": info.pixel_aspect,
-        "rotation": info.rotation,
-        "pixel_format": info.pixel_format,
-        "bit_depth": details.bit_depth,
-        "chroma": details.chroma,
         "alpha": details.has_alpha,
-        "interlaced": details.interlaced,
         "colour": {"tagged": details.tagged, "understood": details.color, "hdr": details.color.is_hdr},
-        "audio": details.audio,
-        "subtitles": details.subtitles,
-        "chapters": details.chapters,
-        "tags": details.tags,
         "cuts_seconds": cuts,
     }
 

@@ -17,7 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torchvision.transforms.functional import to_pil_image
 
 from vfield.core.clip import ClipFacts, to_uint8
-from vfield.core.errors import UserError, brief, shortened
+from vfield.core.errors import UserError, shortened
 from vfield.core.folders import replaced
 from vfield.core.json_files import listed, mapping, read_json, text
 from vfield.core.metrics import Scores
@@ -31,7 +31,6 @@ from vfield.output.pictures import Shown
 from vfield.output.summary_page import Curve, page
 
 SUMMARY_NAME, PAGE_NAME, PICTURES_NAME = SUMMARY_NAMES
-_CAPTIONS_NAME = "captions.json"
 _FORMAT = 1
 _ANEW = "remove it, and the run will be gone on with"
 # What of TensorBoard's events is drawn, by what it is called on the page.
@@ -97,12 +96,11 @@ def write_summary(folder: Path, summary: Mapping[str, Any], rows: Sequence[Seque
     """
     with replaced(folder / PICTURES_NAME) as partial:
         partial.mkdir()
-        captions = [[(f"{shown.name}.jpg", shown.caption) for shown in row] for row in rows]
         for shown in (shown for row in rows for shown in row):
             # Full chroma: coloured edges are what a crop is looked at for.
             to_pil_image(to_uint8(shown.picture)).save(partial / f"{shown.name}.jpg", quality=92, subsampling=0)
-        (partial / _CAPTIONS_NAME).write_text(json.dumps(captions))
-    _write(folder, summary)
+    captions = [[(f"{PICTURES_NAME}/{shown.name}.jpg", shown.caption) for shown in row] for row in rows]
+    _write(folder, {**summary, "pictures": captions})
 
 
 def add_export(folder: Path, report: ExportReport, config: ExportConfig) -> None:
@@ -195,13 +193,12 @@ def _damaged(folder: Path, error: Exception) -> UserError:
 
 def _write(folder: Path, summary: Mapping[str, Any]) -> None:
     """The page first: where there are figures, there is a page."""
-    captions, curves = _read_captions(folder), _read_curves(folder / EVENTS_NAME)
     try:
         exports = [
             {**entry, "href": Path(os.path.relpath(entry["path"], folder.absolute())).as_posix()}
             for entry in summary["exports"]
         ]
-        html = page({**summary, "exports": exports}, captions, curves)
+        html = page({**summary, "exports": exports}, _read_curves(folder / EVENTS_NAME))
     except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         # What was read from a file may hold anything in the places that only the page looks at.
         raise _damaged(folder, error) from error
@@ -209,23 +206,6 @@ def _write(folder: Path, summary: Mapping[str, Any]) -> None:
         with replaced(folder / name) as partial:
             # Names of files may be no text, which only JSON has words for.
             partial.write_text(content, encoding="utf-8", errors="backslashreplace")
-
-
-def _read_captions(folder: Path) -> list[list[tuple[str, str]]]:
-    """The pictures of a run, by rows: their files from the folder, and what they show."""
-    path = folder / PICTURES_NAME / _CAPTIONS_NAME
-    try:
-        rows = listed(read_json(path, "captions"), "the captions")
-        return [[_captioned(picture) for picture in listed(row, "a row of captions")] for row in rows]
-    except UserError as error:
-        raise UserError(f"{path} is damaged ({error}); fit the clip again") from error
-
-
-def _captioned(picture: Any) -> tuple[str, str]:
-    if len(listed(picture, "a picture")) != 2:
-        raise UserError(f"a picture must have a file and a caption, got {brief(picture)}")
-    file, caption = (text(value, "a file or caption") for value in picture)
-    return f"{PICTURES_NAME}/{file}", caption
 
 
 def _read_curves(events: Path) -> dict[str, Curve]:

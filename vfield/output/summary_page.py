@@ -27,17 +27,17 @@ _MOST_POINTS = 400  # of a curve: more than there are columns to show them
 Curve = Sequence[tuple[int, float]]
 
 
-def page(summary: Mapping[str, Any], pictures: Sequence[Sequence[tuple[str, str]]], curves: Mapping[str, Curve]) -> str:
+def page(summary: Mapping[str, Any], curves: Mapping[str, Curve]) -> str:
     """The page, HTML, of a summary whose exports have a link from the page ("href") each.
 
-    Pictures are rows of file names, relative to the page, and captions. Curves, by what they show, are values by step;
-    those of fewer than two points are left out.
+    Its pictures, if it has any, are rows of file names, relative to the page, and captions. Curves, by what they show,
+    are values by step; those of fewer than two points are left out.
     """
     title = escape(Path(summary["clip"]["source"]).name or "a clip made in memory")
     parts = [f"<h1>{title}</h1>"]
     if summary["status"] != "done":
         parts.append('<p class="mark">The fit was stopped before its end.</p>')
-    parts += [_rows(pictures), _table(_figures(summary)), _exports(summary["exports"])]
+    parts += [_rows(summary.get("pictures", [])), _table(_figures(summary)), _exports(summary["exports"])]
     parts += [_curve(name, points) for name, points in curves.items() if len(points) > 1]
     parts.append("<h2>Settings that are not the defaults</h2>")
     parts.append(_table(summary["config"]) if summary["config"] else "<p>None.</p>")
