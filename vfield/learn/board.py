@@ -34,7 +34,6 @@ from vfield.core.drawing import (
     Labelled,
     diverging_colours,
     error_picture,
-    fitting,
     magnify,
     most_detailed,
     motion_colours,
@@ -57,18 +56,18 @@ from vfield.video_io import ENLARGE, encode_gif, enlarge_lanczos
 _WIDEST = 480  # pixels of either side of a picture, before small ones are magnified
 
 _CROP = 80  # side of the enlarged region, source pixels
-_MARGIN = 40  # source pixels around a region that the encoder of detail, and what moves into it, may look at
+_MARGIN = 24  # source pixels around a region that the encoder of detail, and what moves into it, may look at
 _CROP_SHOWN = 320  # side at which the enlarged region is shown
 
-_SCORED = 4  # frames of each kind that `quality` judges
+_SCORED = 4  # held-out frames that `quality` judges
 
 _HOLE = (0.9, 0.1, 0.7)  # colour of what is hidden: few pictures have it
 
 _DEMO_SECONDS = Fraction(1, 2)
-_DEMO_GAPS = 8  # between frames, at most: the motion of each has to be found
+_DEMO_GAPS = 6  # between frames, at most: the motion of each has to be found
 _DEMO_SLOWMO = Fraction(4)
-_DEMO_RATE = Fraction(50, 3)  # six ticks of 1/100 s a frame, the unit in which a GIF keeps time
-_DEMO_WIDEST = 320
+_DEMO_RATE = Fraction(25, 2)  # eight ticks of 1/100 s a frame, the unit in which a GIF keeps time
+_DEMO_WIDEST = 288  # pixels of either side
 _DEMO_WORK_SECONDS = 4.0  # after which a moving picture ends with what there is
 
 _MOST_VALUES = 1 << 16  # of a histogram; more would not change its shape, only take longer
@@ -186,6 +185,21 @@ class Raster(NamedTuple):
         return area_averages(frame[:, rows, columns], self.height, self.width)
 
 
+def small_frames(field: VideoField, raster: Raster) -> Frames:
+    """A field's keyframes on a raster, of their type; those made last are kept."""
+    kept: Recent[Tensor] = Recent(tensor_bytes)
+    source = field.frames
+
+    def made(index: int) -> Tensor:
+        def small() -> Tensor:
+            picture = raster.shrink(source[index])
+            return to_uint8(picture) if source.dtype == torch.uint8 else picture
+
+        return kept.get((index,), _KEPT_BYTES, small)
+
+    return MadeFrames((len(source), 3, raster.height, raster.width), source.dtype, made)
+
+
 class Glimpse:
     """A field's learnt parts on a part of its clip, or on the whole clip made smaller.
 
@@ -205,17 +219,7 @@ class Glimpse:
                 source's own pixels.
         """
         self._raster, self._detail = raster, detail
-        kept: Recent[Tensor] = Recent(tensor_bytes)
-        source = field.frames
-
-        def made(index: int) -> Tensor:
-            def small() -> Tensor:
-                picture = raster.shrink(source[index])
-                return to_uint8(picture) if source.dtype == torch.uint8 else picture
-
-            return kept.get((index,), _KEPT_BYTES, small)
-
-        self._frames = MadeFrames((len(source), 3, raster.height, raster.width), source.dtype, made)
+        self._frames = small_frames(field, raster)
         self._curves: AskedCurves | None = None
         if field.motion is not None:
             found = field.motion.source
@@ -350,8 +354,9 @@ class Board:
         size = f"{raster.width}x{raster.height}"
         shown = (
             f"Pictures and scores are of the clip at {size}: a pixel is the mean of {raster.factors[1]}x"
-            f"{raster.factors[0]} of the source's.\nMotion is found at that size, too. Scores are means over up to "
-            f"{_SCORED} frames.\nThe enlarged region is made from the source's own pixels in and around it."
+            f"{raster.factors[0]} of the source's.\nMotion is found at that size, too. Scores are means over two "
+            f"observed frames and up to {_SCORED} held-out ones.\n"
+            "The enlarged region is made from the source's own pixels in and around it."
         )
         for tag, text in (("about/clip", facts_text), ("about/settings", config_text), ("about/pictures", shown)):
             self.writer.add_text(tag, indent(text, " " * 4))  # Markdown's code block, which keeps lines as they are
@@ -374,10 +379,11 @@ class Board:
 
     @torch.no_grad()
     def quality(self, field: VideoField, step: int) -> dict[str, float]:
-        """How close the field is to frames, all made as small as they are shown: means over up to four of each kind.
+        """How close the field is to frames, all made as small as they are shown: means over few of them.
 
-        So they tell how learning goes, and are not those of the clip at its own size. Writes nothing, so that whoever
-        trains can log the scores beside its own.
+        Of observed frames, which a field with keyframe colours has, they are the first and the middle one; of held-out
+        ones up to four, spread over the clip. So they tell how learning goes, and are not those of the clip at its own
+        size. Writes nothing, so that whoever trains can log the scores beside its own.
 
         Args:
             field: the field.
@@ -388,7 +394,7 @@ class Board:
             picture too small for SSIM has none.
         """
         pairs: dict[str, list[tuple[Tensor, Tensor]]] = {"observed": []}
-        for index in _spread(len(self._t), _SCORED):
+        for index in sorted({0, self._middle}):
             made, truth, seen = self._shown_again(field, index), self._frame(index), self._visible(index)
             if seen is not None:
                 # Where there is nothing to compare with, nothing is wrong.
@@ -425,7 +431,7 @@ class Board:
     def demo(self, field: VideoField, step: int) -> None:
         """Write the middle of the clip, four times slower, as a moving picture. An image has none.
 
-        It is half a second of the clip, or eight gaps between frames where those are less.
+        It is half a second of the clip, or six gaps between frames where those are less.
         """
         pts = self.clip.pts_seconds
         first = max(0, self._middle - _DEMO_GAPS // 2)
@@ -442,12 +448,12 @@ class Board:
             output_rate=_DEMO_RATE,
             slowmo=_DEMO_SLOWMO,
         )
-        small = self._glimpse(field)
-        size = fitting(self._raster.height, self._raster.width, _DEMO_WIDEST)
+        raster = Raster.within(self.clip.height, self.clip.width, _DEMO_WIDEST)
+        small = Glimpse(field, raster, detail=False).of(field)
         instants = [float(seconds - pts[0]) for seconds in plan.source_seconds]
         frames: list[Tensor] = []
         until = time.monotonic() + _DEMO_WORK_SECONDS
-        for frame in render(small, size, instants, device=self.device):
+        for frame in render(small, (raster.height, raster.width), instants, device=self.device):
             frames.append(to_uint8(frame))
             if time.monotonic() > until:
                 break
