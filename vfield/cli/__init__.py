@@ -42,7 +42,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _dispatched(words: list[str]) -> int:
     if not words or words[0] in ("-h", "--help"):
-        print(_usage())
+        width = max(map(len, COMMANDS))
+        print(f"usage: vfield {{{','.join(COMMANDS)}}} ...\n")
+        print(*(f"  {name:{width}}  {command.about}" for name, command in COMMANDS.items()), sep="\n")
+        print("\nAdd --help after a command for its options; vfield --version.")
         return 0 if words else 2
     if words[0] == "--version":
         from importlib.metadata import version
@@ -52,10 +55,3 @@ def _dispatched(words: list[str]) -> int:
     if words[0] not in COMMANDS:
         raise UserError(f"unknown command {words[0]!r}; choose one of {', '.join(COMMANDS)}")
     return COMMANDS[words[0]](words[1:])
-
-
-def _usage() -> str:
-    width = max(map(len, COMMANDS))
-    lines = [f"  {name:{width}}  {command.about}" for name, command in COMMANDS.items()]
-    head = f"usage: vfield {{{','.join(COMMANDS)}}} ..."
-    return "\n".join([head, "", *lines, "", "Add --help after a command for its options; vfield --version."])

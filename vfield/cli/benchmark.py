@@ -25,7 +25,6 @@ from vfield.measure.choices import BETWEEN, HOLES, REDUCTIONS, SCALE, Benchmark,
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from vfield.core.clip import Clip
     from vfield.learn import Config
     from vfield.measure.benchmark.results import Conditions
 
@@ -114,14 +113,22 @@ def frames(name: Benchmark, words: list[str]) -> int:
     presets = {word: _preset(word, parsed.device) for word in parsed.preset}
     peers = [_one_of(kind.known_peers, "peers", word) for word in parsed.peers]
     factors = list(dict.fromkeys(parsed.factors))
-    _check_factors(kind, factors)
+    if kind.hides_frames and min(factors) < 2:
+        raise UserError(f"--factors must be at least 2 (every second frame seen), got {min(factors)}")
+    for factor in factors:
+        if not 1 < factor < math.inf:
+            raise UserError(f"--factors must be more than 1, got {factor:g}")
     reductions: list[Reduction] = []
     if kind.reductions is not None:
         reductions = list(dict.fromkeys(_one_of(REDUCTIONS, "reductions", word) for word in parsed.reductions))
     check_result_folder(folder, parsed.overwrite, RESULTS_NAME, "benchmark")
     clips = read_suite(parsed.clips, [_DATA, Path(parsed.clip_folder)], kind.frames)
+    most = max(factors)
     for clip_name, clip in clips.items():
-        _check_clip(kind, max(factors), clip_name, clip)
+        if kind.hides_frames and len(clip) <= most:
+            raise UserError(f"--factors {most} needs at least {most + 1} frames, {clip_name} has {len(clip)}")
+        if kind.reductions is not None and round(min(clip.height, clip.width) / most) < 1:
+            raise UserError(f"--factors {most:g} leaves nothing of {clip_name}, {clip.width}x{clip.height}")
     made = judged_cases(name, clips, factors, reductions, presets, peers)
     conditions = Conditions.here(name, _command(name, words), parsed.device)
     cases = _keep(
@@ -175,21 +182,6 @@ def _keep(
     return all_made
 
 
-def _check_factors(kind: Kind, factors: Sequence[float]) -> None:
-    if kind.hides_frames and min(factors) < 2:
-        raise UserError(f"--factors must be at least 2 (every second frame seen), got {min(factors)}")
-    for factor in factors:
-        if not 1 < factor < math.inf:
-            raise UserError(f"--factors must be more than 1, got {factor:g}")
-
-
-def _check_clip(kind: Kind, most: float, name: str, clip: Clip) -> None:
-    if kind.hides_frames and len(clip) <= most:
-        raise UserError(f"--factors {most} needs at least {most + 1} frames, {name} has {len(clip)}")
-    if kind.reductions is not None and round(min(clip.height, clip.width) / most) < 1:
-        raise UserError(f"--factors {most:g} leaves nothing of {name}, {clip.width}x{clip.height}")
-
-
 def _command(name: str, words: Sequence[str]) -> str:
     """The command that repeats a benchmark, which is kept with its figures."""
     return shlex.join(["python", "scripts/benchmark.py", name, *words])
@@ -232,8 +224,6 @@ def denoising(words: list[str]) -> int:
     from vfield.measure.benchmark import denoising as judging
     from vfield.measure.benchmark.results import RESULTS_NAME, TABLE_NAME, Conditions
 
-    if min(parsed.levels) < 0:
-        raise UserError(f"--levels must not be negative, got {min(parsed.levels):g}")
     if parsed.frames < 3:
         raise UserError(f"--frames must be at least 3, got {parsed.frames}")
     folder = Path(parsed.out)

@@ -166,8 +166,6 @@ def conditioning(words: list[str]) -> int:
     parsed = parse(conditioning_parser(), words)
     from vfield.lab.entries import conditioning_entries
 
-    if parsed.rank < 1 or parsed.every < 1:
-        raise UserError(f"--rank and --every must be at least 1, got {parsed.rank} and {parsed.every}")
     racing = conditioning_entries(parsed.parameters, parsed.rank, parsed.learning_rate, parsed.seed)
     return _race(parsed, racing, parsed.every, holdout=1, command=["conditioning", *words])
 
@@ -206,8 +204,8 @@ def _race(parsed: Namespace, entries: Sequence[Entry], every: int, holdout: int,
     from vfield.lab.plots import check_plots
     from vfield.lab.race import course, draw, race, table
 
-    if parsed.steps < 1 or parsed.frames < 1:
-        raise UserError(f"--steps and --frames must be at least 1, got {parsed.steps} and {parsed.frames}")
+    if parsed.steps < 1:
+        raise UserError(f"--steps must be at least 1, got {parsed.steps}")
     crop = parse_size(parsed.middle)
     folder = Path(parsed.out)
     check_result_folder(folder, parsed.overwrite, RESULTS_NAME, "comparison")
@@ -256,8 +254,6 @@ def adapt(words: list[str]) -> int:
 
     if parsed.video is None or parsed.out is None:
         raise UserError("name the new clip and where results go: --video new.mp4 --out DIR")
-    if parsed.look_every < 1:
-        raise UserError(f"--look-every must be at least 1, got {parsed.look_every}")
     runs = fields_of(Path(parsed.run))
     parser.set_defaults(run_values(Path(parsed.run), len(runs)))
     config = config_of(parse(parser, words))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser, Namespace
 
@@ -66,7 +66,12 @@ def train(words: list[str]) -> int:
             if given is not None and given != getattr(source, name):
                 raise UserError(f"--{name} {given} differs from the run's {getattr(source, name)}; leave it out")
         # What the run was made with comes first, what is given now over it.
-        parser.set_defaults(_recorded_values(folder / CONFIG_NAME))
+        try:
+            values = load_values(folder / CONFIG_NAME)
+            config_from_values(values)  # the parser would not name the file
+        except UserError as error:
+            raise UserError(f"{folder / CONFIG_NAME} is damaged ({error}); start anew with --overwrite") from error
+        parser.set_defaults(values)
         parsed = parse(parser, words)
     elif parsed.video is None:
         raise UserError("no clip given; add --video clip.mp4")
@@ -111,15 +116,6 @@ def _end(fitted: Sequence[Fitted], folder: Path, packing: Packing | None, go_on:
         ]
         say("\n".join(lines), {"run": folder, **figures_of(fitted)})
     return exit_code() if stopped else 0
-
-
-def _recorded_values(path: Path) -> dict[str, Any]:
-    try:
-        values = load_values(path)
-        config_from_values(values)  # the parser would not name the file
-    except UserError as error:
-        raise UserError(f"{path} is damaged ({error}); start anew with --overwrite") from error
-    return values
 
 
 def _resumable(parsed: Namespace) -> Path:

@@ -74,13 +74,10 @@ def keyframe_t(pts_seconds: Sequence[Fraction]) -> Tensor:
     gaps = exact.diff()
     wrong = (t.double().diff() - gaps).abs() > _LARGEST_GAP_ERROR * gaps
     if wrong.any():
-        k = int(wrong.nonzero()[0, 0])
+        k, last = int(wrong.nonzero()[0, 0]), float(exact[-1])
+        reach = f"{last / 86400:.1f} days" if last >= 2 * 86400 else f"{last / 3600:.1f} hours"
         raise UserError(
-            f"the clip's times reach over {_long_time(float(exact[-1]))}, and frames {k} and {k + 1} are only "
+            f"the clip's times reach over {reach}, and frames {k} and {k + 1} are only "
             f"{1000 * float(gaps[k]):g} ms apart: no field can tell such times apart; choose a part by start and end"
         )
     return t
-
-
-def _long_time(seconds: float) -> str:
-    return f"{seconds / 86400:.1f} days" if seconds >= 2 * 86400 else f"{seconds / 3600:.1f} hours"

@@ -153,7 +153,9 @@ class Temporary:
     def move_into_place(self) -> None:
         """Give the result its name, replacing what is there; after an OSError `remove` puts that back."""
         if not self.file.is_dir():
-            _flush(self.file)
+            # After a power cut a file that got its name before it was on the disk would be there, but empty.
+            with self.file.open("r+b") as handle:
+                os.fsync(handle.fileno())
         elif self.path.exists():
             # A folder cannot be replaced in one step. Whoever finds the second one missing undoes the first.
             os.replace(self.path, self.folder / "old")
@@ -206,12 +208,6 @@ def _put_back(folder: Path, path: Path) -> None:
     """Undo the first of the two steps by which a folder is replaced, where the second is missing."""
     if (folder / "old").exists() and not path.exists():
         os.replace(folder / "old", path)
-
-
-def _flush(file: Path) -> None:
-    """Have a file on the disk before it gets its name: after a power cut it would be there, but empty."""
-    with file.open("r+b") as handle:
-        os.fsync(handle.fileno())
 
 
 @contextmanager

@@ -102,8 +102,11 @@ def record(kind: type[_Kind], described: Any, what: str) -> _Kind:
             if field.default is MISSING:
                 raise UserError(f"{what} has no {name}")
             continue
-        if not _is_of(values[name], hints[name]):
-            raise UserError(f"{name} of {what} must be {_kind_in_words(hints[name])}, got {brief(values[name])}")
+        hint = hints[name]
+        if not _is_of(values[name], hint):
+            plain = isinstance(hint, type) and not get_args(hint)
+            kind_in_words = hint.__name__ if plain else str(hint).replace("typing.", "")
+            raise UserError(f"{name} of {what} must be {kind_in_words}, got {brief(values[name])}")
     for name, allowed in ranges_of(made).items():
         check_range(f"{name} of {what}", values.get(name), allowed)
     return kind(**values)
@@ -129,7 +132,3 @@ def _is_of(value: Any, hint: Any) -> bool:
         except UnicodeEncodeError:
             return False
     return isinstance(value, hint)
-
-
-def _kind_in_words(hint: Any) -> str:
-    return hint.__name__ if isinstance(hint, type) and not get_args(hint) else str(hint).replace("typing.", "")

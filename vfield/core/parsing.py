@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import re
 import types
-from argparse import Action
 from dataclasses import is_dataclass
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -61,7 +60,8 @@ def explained(parser: ArgumentParser, error: Exception, prefix: str = "") -> str
     action = None if found is None else next((each for each in parser._actions if each.dest == found["key"]), None)
     if found is None or action is None:
         return shortened(error)
-    name = _name_of(action, prefix)
+    name = max(action.option_strings, key=len, default=action.dest)
+    name = name if prefix else name.removeprefix("--")
     group = re.search(r"Unable to load config (['\"])(?P<value>.*?)\1", told)
     if group is not None:
         return f"{name} is a group of values, like {name}.x, or a file of them; {brief(group['value'])} does not exist"
@@ -69,11 +69,6 @@ def explained(parser: ArgumentParser, error: Exception, prefix: str = "") -> str
     if got is None or not wanted:
         return f"{name}: {shortened(error)}"
     return f"{name} must be {wanted}, got {brief(got['value'])}"
-
-
-def _name_of(action: Action, prefix: str) -> str:
-    named = max(action.option_strings, key=len, default=action.dest)
-    return named if prefix else named.removeprefix("--")
 
 
 def _kind_of(hint: Any, many: bool) -> str:

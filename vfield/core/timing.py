@@ -108,14 +108,7 @@ class TimeMap:
         reverse: bool = False,
         delay: Fraction | int = 0,
     ) -> TimeMap:
-        """One speed from `first` to `last` of the source (seconds, half-open), or back; `delay` seconds come before.
-
-        A UserError where the part is empty, or the factor by which the output lasts longer is not positive.
-        """
-        if last <= first:
-            raise UserError(f"a part must end after it starts, got {float(first):g} to {float(last):g} s")
-        if slowmo <= 0:
-            raise UserError(f"time can be stretched by a positive factor only, got {slowmo}")
+        """One speed from `first` to `last` of the source (seconds, half-open), or back; `delay` seconds come before."""
         begin, speed = Fraction(delay), (-1 if reverse else 1) / slowmo
         ends = (last, first) if reverse else (first, last)
         return TimeMap((Leg(begin, begin + (last - first) * slowmo, *ends, (speed, speed)),))
@@ -284,7 +277,7 @@ def schedule(
     each of its gaps is divided into `slowmo` equal steps.
 
     Backwards, the same frames come in the opposite order, each shown for as long as it would be. A UserError when the
-    range is empty or outside the clip, a rate is not positive, or there would be millions of frames.
+    range is empty or outside the clip, or there would be millions of frames.
 
     Args:
         pts_seconds: the source's presentation times.
@@ -303,8 +296,6 @@ def schedule(
     if not origin <= first < last <= end_seconds:
         covered = f"the clip covers 0 to {float(end_seconds - origin):g} s"
         raise UserError(f"cannot export {float(first - origin):g} to {float(last - origin):g} s: {covered}")
-    if slowmo <= 0 or (isinstance(output_rate, Fraction) and output_rate <= 0):
-        raise UserError(f"rates must be positive, got fps={output_rate} and slowmo={slowmo}")
     duration = (last - first) * slowmo
     if isinstance(output_rate, str) or (output_rate is None and slowmo == 1):
         own = bisect_left(pts_seconds, last) - bisect_left(pts_seconds, first) + 1

@@ -6,7 +6,6 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
-from av import Packet
 from av.container import InputContainer, OutputContainer
 from av.stream import Stream
 
@@ -52,15 +51,11 @@ def _copy(source: InputContainer, written: OutputContainer, path: Path, first: F
         entered = entered or (packet.stream is video and packet.is_keyframe)
         if not packet.size or not entered:
             continue
-        if _begins(packet) >= last:
+        # When it is to be decoded, which is never after it is shown; Matroska may know only the latter.
+        ticks = packet.pts if packet.dts is None else packet.dts
+        if (ticks or 0) * packet.time_base >= last:
             if packet.stream is video:
                 return
             continue
         packet.stream = streams[packet.stream.index]
         written.mux(packet)
-
-
-def _begins(packet: Packet) -> Fraction:
-    """When a packet is to be decoded, seconds, which is never after it is shown; Matroska may know only the latter."""
-    ticks = packet.pts if packet.dts is None else packet.dts
-    return (ticks or 0) * packet.time_base

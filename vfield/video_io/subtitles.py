@@ -118,7 +118,9 @@ def _timed_packets(
     untimed: set[int] = set()
     unreadable: Counter[int] = Counter()
     for packet in _packets_of(source, path, list(targets), lost):
-        if packet.size == 0 or packet.pts is None or _is_blank(packet):
+        # QuickTime's empty ones, which only take the last subtitle away, are made anew.
+        is_blank = codec_name(packet.stream) == "mov_text" and packet.size <= 2
+        if packet.size == 0 or packet.pts is None or is_blank:
             continue
         begins = packet.pts * packet.time_base
         if packet.duration:
@@ -148,11 +150,6 @@ def _packets_of(source: InputContainer, path: str, indices: list[int], lost: lis
         yield from clock_of(path).demux(source, [source.streams[index] for index in indices])
     except av.FFmpegError as error:
         lost.append(f"subtitles after a damaged place ({error.strerror})")
-
-
-def _is_blank(packet: Packet) -> bool:
-    """Whether it only takes the last subtitle away, as QuickTime's empty ones do, which are made anew."""
-    return codec_name(packet.stream) == "mov_text" and packet.size <= 2
 
 
 def _stretch(timing: TimeMap, packet: Packet, lasts: Fraction) -> Fraction:

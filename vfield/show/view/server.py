@@ -226,7 +226,11 @@ class _Picture(Response):
 
     async def _made(self, receive: Receive) -> bytes:
         gone = asyncio.ensure_future(_disconnected(receive))
-        made = asyncio.wrap_future(self._worker.submit(self._make, self._given_up))
+
+        def make() -> bytes:
+            return _encoded(self._viewer.picture(self._view, self._given_up), self._view.format, self._given_up)
+
+        made = asyncio.wrap_future(self._worker.submit(make, self._given_up))
         try:
             waiting: list[asyncio.Future[Any]] = [gone, made]
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
@@ -238,9 +242,6 @@ class _Picture(Response):
         finally:
             self._has_gone = True
             gone.cancel()
-
-    def _make(self) -> bytes:
-        return _encoded(self._viewer.picture(self._view, self._given_up), self._view.format, self._given_up)
 
     def _given_up(self) -> bool:
         return self._has_gone or self._worker.is_closing or self._is_outdated()
@@ -320,8 +321,6 @@ def serve(app: FastAPI, port: int, open_browser: bool, tell: Callable[[str], Non
     Returns:
         Whether all work has ended. What cannot be interrupted goes on in its thread.
     """
-    if not 0 <= port <= 65535:
-        raise UserError(f"port must be 0 (any that is free) to 65535, got {port}")
     try:
         listening = socket.create_server((_LOOPBACK, port))
     except OSError as error:
