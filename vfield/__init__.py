@@ -40,24 +40,6 @@ if TYPE_CHECKING:
 wait_asleep()
 give_back_memory()
 
-_HOMES = {
-    "Clip": "vfield.core.clip",
-    "Config": "vfield.learn",
-    "ExportConfig": "vfield.output.config",
-    "UserError": "vfield.core.errors",
-    "adapt": "vfield.learn",
-    "export": "vfield.output.export",
-    "fit": "vfield.learn",
-    "fit_many": "vfield.learn",
-    "load": "vfield.field.checkpoint",
-    "load_config": "vfield.learn.config_files",
-    "load_field": "vfield.field.checkpoint",
-    "open_clip": "vfield.prepare.opening",
-    "read_clip": "vfield.video_io",
-    "render": "vfield.field.render",
-    "save_field": "vfield.field.checkpoint",
-}
-
 __all__ = [
     "Clip",
     "Config",
@@ -76,4 +58,4 @@ __all__ = [
     "save_field",
 ]
 
-__getattr__ = names_from(__name__, _HOMES)
+__getattr__ = names_from(__name__, __file__)

@@ -168,9 +168,7 @@ def _output_folder(output: str, inputs: Sequence[str]) -> Iterator[Path]:
     if folder.is_file() or (folder.suffix.lower() in (*CONTAINERS, ".gif", ".png") and not folder.is_dir()):
         raise UserError(f"-o {output} is one file, and several clips go into a folder; name a folder")
     if folder.is_dir() and any(Path(given).is_dir() and folder.samefile(given) for given in inputs):
-        raise UserError(
-            f"-o {output} is the folder of the clips, whose results would be clips the next time; name another"
-        )
+        raise UserError(f"-o {output} is the folder of the clips, and would hold more of them next time; name another")
     make_folder(folder)
     try:
         yield folder

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import ctypes
 import importlib
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 # What is set, and by which settings of the user's own it is left alone. GNU's library heeds OMP_WAIT_POLICY and
@@ -45,8 +47,18 @@ def give_back_memory() -> None:
             mallopt(_M_TRIM_THRESHOLD, 4 * _OWN_PAGES_FROM)
 
 
-def names_from(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
-    """A package's `__getattr__` (PEP 562): each name is loaded from its module in `homes` when it is first used."""
+def names_from(package: str, file: str) -> Callable[[str], Any]:
+    """A package's `__getattr__` (PEP 562): each name is loaded when it is first used.
+
+    Its home is where the package's own file imports it from, for type checkers alone (`if TYPE_CHECKING`).
+    """
+    imports = ast.parse(Path(file).read_text(encoding="utf-8"))
+    homes = {
+        alias.name: str(node.module)
+        for node in ast.walk(imports)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
 
     def load(name: str) -> Any:
         if name not in homes:

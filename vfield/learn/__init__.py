@@ -9,21 +9,7 @@ if TYPE_CHECKING:
     from vfield.learn.fits import FitResult, adapt, begin_folder, check_device, fit, fit_many
     from vfield.learn.saves import RESUME_NAME, remove_summary
 
-__getattr__ = names_from(
-    __name__,
-    {
-        "FitResult": "vfield.learn.fits",
-        "adapt": "vfield.learn.fits",
-        "begin_folder": "vfield.learn.fits",
-        "check_device": "vfield.learn.fits",
-        "fit": "vfield.learn.fits",
-        "fit_many": "vfield.learn.fits",
-        "RESUME_NAME": "vfield.learn.saves",
-        "remove_summary": "vfield.learn.saves",
-        "Config": "vfield.learn.config",
-        "TrainingConfig": "vfield.learn.config",
-    },
-)
+__getattr__ = names_from(__name__, __file__)
 
 __all__ = [
     "RESUME_NAME",

@@ -82,9 +82,8 @@ class ExportConfig:
 
     def _check_picture(self) -> None:
         if self.scale is not None and self.size is not None:
-            raise UserError(
-                f"scale {_show(self.scale)} and size {self.size[1]}x{self.size[0]} contradict each other; give one"
-            )
+            size = f"{self.size[1]}x{self.size[0]}"
+            raise UserError(f"scale {_show(self.scale)} and size {size} contradict each other; give one")
         if self.crop is not None and self.path is not None:
             raise UserError(f"crop {crop_words(self.crop)} and a path contradict each other; give one")
         if self.crop is not None and min(self.crop[2:]) <= 0:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from vfield.core.clip import ClipFacts, to_uint8
@@ -279,17 +278,7 @@ class _Writing:
 
     def fill(self, writer: VideoWriter, numbers: range) -> None:
         """Write some of the frames; their times are counted from the first of them."""
-        origin = self._pts[numbers.start]
-        with writer:
-            for number, frame in zip(numbers, self._frames(numbers), strict=True):
-                writer.write(frame, pts_seconds=self._pts[number] - origin, duration_seconds=self._lasting[number])
-                self.bar.update()
-                if self.after_frame is not None:
-                    self.after_frame(number + 1, len(self._pts))
-
-    def _frames(self, numbers: range) -> Iterator[Tensor]:
-        """Some of the frames (3, height, width), or (4, height, width) with alpha, as they are to be written."""
-        prepared = self.prepared
+        prepared, origin = self.prepared, self._pts[numbers.start]
         try:
             field = self.saved.field.to(self.device)
         except (RuntimeError, AssertionError) as error:
@@ -302,10 +291,16 @@ class _Writing:
             region=prepared.region,
             chunk_points=self.chunk_points,
             device=self.device,
-            alpha=prepared.writer.alpha,
+            alpha=writer.alpha,
         )
-        # Bytes would round away what a deep file can hold.
-        return frames if prepared.writer.bit_depth > 8 else map(to_uint8, frames)
+        with writer:
+            for number, frame in zip(numbers, frames, strict=True):
+                # Bytes would round away what a deep file can hold.
+                shown = frame if writer.bit_depth > 8 else to_uint8(frame)
+                writer.write(shown, pts_seconds=self._pts[number] - origin, duration_seconds=self._lasting[number])
+                self.bar.update()
+                if self.after_frame is not None:
+                    self.after_frame(number + 1, len(self._pts))
 
 
 def _instants(plan: Schedule, numbers: range, saved: SavedField) -> list[float]:

@@ -29,22 +29,4 @@ if TYPE_CHECKING:
     from vfield.video_io.source import as_seconds, has_audio
     from vfield.video_io.write import VideoWriter, common_time_base
 
-_NAMES = {
-    "audio": ["AudioPlan"],
-    "carry": ["CarryPlan"],
-    "clips": ["clips_in", "expanded"],
-    "clock": ["told_jumps"],
-    "cutting": ["cut_packets"],
-    "details": ["FileDetails", "inspect_file", "probe"],
-    "encode": ["CONTAINERS", "cannot_hold", "hardly_played"],
-    "filters": ["ENLARGE", "LANCZOS_REACH", "encode_gif", "enlarge_lanczos", "filter_frames", "resize"],
-    "frames": ["FileFrames", "FilePart", "Plane", "digest_of"],
-    "graph": ["ACCURATE", "Deinterlacing"],
-    "mux": ["frames_in"],
-    "lossless": ["keep_lossless", "kept_in_file", "open_lossless"],
-    "pictures": ["check_gif_times", "loops_of"],
-    "read": ["FileScan", "ShownFrame", "read_clip", "read_frames", "scan_clip"],
-    "source": ["as_seconds", "has_audio"],
-    "write": ["VideoWriter", "common_time_base"],
-}
-__getattr__ = names_from(__name__, {name: f"{__name__}.{home}" for home, names in _NAMES.items() for name in names})
+__getattr__ = names_from(__name__, __file__)

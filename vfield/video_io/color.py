@@ -63,9 +63,7 @@ def resolve_color(frame: VideoFrame) -> ColorInfo:
     elif code in _NAMES["matrix"]:
         matrix = _NAMES["matrix"][code]
     else:
-        raise UserError(
-            f"the video's colour matrix (code {code}) is not supported; convert it to bt709 with another tool first"
-        )
+        raise UserError(f"the video's colour matrix (code {code}) is not supported; convert it to bt709 first")
     full = _need_not_say(frame) or _NAMES["range"].get(int(frame.color_range)) == "pc"
     primaries, transfer = _FOLLOWING.get(matrix, (matrix, matrix))
     bits = max(component.bits for component in frame.format.components)

@@ -117,9 +117,8 @@ def choose_encoding(
             raise UserError(f"{suffix} files cannot hold {encoder} video; choose another codec, or .mkv")
     least = _LEAST_SIDE.get(encoder, 1)
     if min(height, width) < least:
-        raise UserError(
-            f"{encoder} cannot code {width}x{height}, only {least}x{least} or more; choose codec h264, or ffv1 in .mkv"
-        )
+        size, advice = f"{width}x{height}", "choose codec h264, or ffv1 in .mkv"
+        raise UserError(f"{encoder} cannot code {size}, only {least}x{least} or more; {advice}")
     if encoder in _KEEP_ALPHA_ASIDE:  # They claim more, and fail.
         formats = [name for name in formats if name == "yuva420p" or not may_have_alpha(VideoFormat(name))]
     odd = bool(height % 2 or width % 2) and encoder not in _CODES_ODD_420
@@ -232,9 +231,8 @@ def _formats_of(encoder: str, asked: str) -> list[str]:
     try:
         codec = Codec(encoder, "w")
     except (av.FFmpegError, ValueError) as error:
-        raise UserError(
-            f"unknown codec {asked}; choose {', '.join(_ENCODERS)} or the name of an FFmpeg encoder"
-        ) from error
+        known = ", ".join(_ENCODERS)
+        raise UserError(f"unknown codec {asked}; choose {known} or the name of an FFmpeg encoder") from error
     if codec.type != "video":
         raise UserError(f"{asked} is not a video codec; choose one of {', '.join(_ENCODERS)}")
     return _on_host([described.name for described in codec.video_formats or []])
