@@ -293,11 +293,11 @@ class _Writing:
             device=self.device,
             alpha=writer.alpha,
         )
+        # Bytes would round away what a deep file can hold.
+        shown = frames if writer.bit_depth > 8 else map(to_uint8, frames)
         with writer:
-            for number, frame in zip(numbers, frames, strict=True):
-                # Bytes would round away what a deep file can hold.
-                shown = frame if writer.bit_depth > 8 else to_uint8(frame)
-                writer.write(shown, pts_seconds=self._pts[number] - origin, duration_seconds=self._lasting[number])
+            for number, frame in zip(numbers, shown, strict=True):
+                writer.write(frame, pts_seconds=self._pts[number] - origin, duration_seconds=self._lasting[number])
                 self.bar.update()
                 if self.after_frame is not None:
                     self.after_frame(number + 1, len(self._pts))
