@@ -96,7 +96,7 @@ def test_a_damaged_clip_is_tried_so_that_its_fault_is_told(mixed: Path) -> None:
     (mixed / "empty.mov").write_bytes(b"")
     (mixed / "cut.mp4").write_bytes((mixed / "a.mp4").read_bytes()[:200])
     (mixed / "text.mp4").write_text("ffconcat version 1.0\nfile a.mp4\n")
-    assert [path.name for path in clips_in(mixed).clips] == ["a.mp4", "cut.mp4", "empty.mov", "text.mp4"]
+    assert [path.name for path in clips_in(mixed)[0]] == ["a.mp4", "cut.mp4", "empty.mov", "text.mp4"]
 
 
 def test_a_folder_without_clips_says_what_it_has(tmp_path: Path) -> None:

@@ -118,12 +118,8 @@ class Displacement(NamedTuple):
     valid: Tensor  # (h, w) bool, where it is known
 
 
-class _Step(NamedTuple):
-    """From one instant to another, in seconds since the clip's first frame, and the first one's number."""
-
-    number: int
-    t_from: float
-    t_to: float
+# The number of an instant, and it and another, in seconds since the clip's first frame.
+_Step = tuple[int, float, float]
 
 
 def displacements(
@@ -186,8 +182,8 @@ def _instants(config: MotionFilesConfig, facts: ClipFacts) -> list[float]:
 def _steps(config: MotionFilesConfig, facts: ClipFacts) -> list[_Step]:
     steps = enumerate(pairwise(_instants(config, facts)))
     if config.direction == "backward":
-        return [_Step(number + 1, later, earlier) for number, (earlier, later) in steps]
-    return [_Step(number, earlier, later) for number, (earlier, later) in steps]
+        return [(number + 1, later, earlier) for number, (earlier, later) in steps]
+    return [(number, earlier, later) for number, (earlier, later) in steps]
 
 
 def _full_colour(field: VideoField, size: tuple[int, int], steps: list[_Step]) -> float:
@@ -195,8 +191,8 @@ def _full_colour(field: VideoField, size: tuple[int, int], steps: list[_Step]) -
     few = (min(size[0], _SIDE), min(size[1], _SIDE))
     enlarged = torch.tensor([size[1] / few[1], size[0] / few[0]])
     most = 0.0
-    for step in steps:
-        flow, valid = displacement(field, few, step.t_from, step.t_to)
+    for _, t_from, t_to in steps:
+        flow, valid = displacement(field, few, t_from, t_to)
         if valid.any():
             most = max(most, float((flow[valid] * enlarged).norm(dim=-1).quantile(_SHARE)))
     return most
@@ -211,7 +207,8 @@ def full_colour_pixels(saved: SavedField) -> float:
 
 
 def _write(folder: Path, name: Format, step: _Step, moved: Displacement, full_colour: float) -> None:
-    path = folder / f"{step.number:06d}.{name}"
+    number, t_from, t_to = step
+    path = folder / f"{number:06d}.{name}"
     if name == "flo":
         # Little-endian magic, width, height, then x and y of every pixel, row by row.
         height, width = moved.valid.shape
@@ -221,7 +218,7 @@ def _write(folder: Path, name: Format, step: _Step, moved: Displacement, full_co
             file.write(flow.astype("<f4", copy=False).tobytes())
     elif name == "npz":
         data, valid = moved.flow.numpy(), moved.valid.numpy()
-        np.savez(path, flow=data, valid=valid, t_seconds=step.t_from, to_seconds=step.t_to, units=_UNITS)
+        np.savez(path, flow=data, valid=valid, t_seconds=t_from, to_seconds=t_to, units=_UNITS)
     else:
         colours = motion_colours(rearrange(moved.flow, "h w c -> c h w"), full_colour)
         to_pil_image(colours * moved.valid).save(path)
@@ -249,7 +246,7 @@ def write_motion(
     with replaced(path) as partial:
         partial.mkdir()
         for step in tqdm(steps, desc="motion", unit="step", disable=not progress):
-            moved = displacement(field, size, step.t_from, step.t_to)
+            moved = displacement(field, size, *step[1:])
             unknown += int((~moved.valid).sum())
             for name in config.formats:
                 _write(partial, name, step, moved, full_colour)

@@ -112,22 +112,22 @@ def _carry_marks(plan: CarryPlan, output: OutputContainer, lost: list[str]) -> N
     with open_to_read(plan.source) as source:
         try:
             stream = find_video(source, plan.source)
-            marks = marks_of(source, stream, first_frame(source, stream, plan.source))
+            stereo, is_spherical, timecode = marks_of(source, stream, first_frame(source, stream, plan.source))
         except UserError:
             return  # There is no picture that could have any.
         code = None
         # At another speed it would name instants of the source wrongly.
-        if marks.timecode is not None and plan.timing.constant_speed == 1 and picture.average_rate:
+        if timecode is not None and plan.timing.constant_speed == 1 and picture.average_rate:
             begins = (stream.start_time or 0) * stream.time_base if stream.time_base else Fraction(0)
             since = max(plan.timing.source_range[0] - begins, Fraction(0))
-            code = moved_timecode(marks.timecode, nominal_rate(stream), since, picture.average_rate)
+            code = moved_timecode(timecode, nominal_rate(stream), since, picture.average_rate)
     if code is not None:
         picture.metadata["timecode"] = code
-    elif marks.timecode is not None:
-        lost.append(f"the start timecode {marks.timecode}")
-    if marks.stereo is not None and not (plan.whole and set_stereo(picture, marks.stereo)):
-        lost.append(f"the mark of stereo 3D ({marks.stereo.replace('_', ' ')})")
-    if marks.spherical:
+    elif timecode is not None:
+        lost.append(f"the start timecode {timecode}")
+    if stereo is not None and not (plan.whole and set_stereo(picture, stereo)):
+        lost.append(f"the mark of stereo 3D ({stereo.replace('_', ' ')})")
+    if is_spherical:
         lost.append("the mark of a spherical picture")
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from av.container import InputContainer
 
@@ -26,13 +25,6 @@ _TEXT_CONTROLS = b"\t\n\f\r\x1b"
 _NAMED = 8  # of the files that are left out of a folder
 
 
-class FolderClips(NamedTuple):
-    """What a folder holds."""
-
-    clips: list[Path]  # the videos, in order of name
-    left_out: list[str]  # names of everything else but hidden files; those of folders end with a slash
-
-
 def expanded(videos: Sequence[str]) -> str | list[str]:
     """The clips that were named, folders replaced by the clips in them: the one, or a list of several.
 
@@ -46,31 +38,35 @@ def expanded(videos: Sequence[str]) -> str | list[str]:
 
 def _clips_in(folder: str) -> list[str]:
     try:
-        inside = clips_in(Path(folder))
+        clips, left_out = clips_in(Path(folder))
     except OSError as error:
         raise UserError(f"cannot read folder {folder}: {error.strerror}; name the clips") from error
-    others, more = ", ".join(inside.left_out[:_NAMED]), len(inside.left_out) - _NAMED
+    others, more = ", ".join(left_out[:_NAMED]), len(left_out) - _NAMED
     others += f" and {more} more" if more > 0 else ""
-    if not inside.clips:
+    if not clips:
         raise UserError(f"{folder} is a folder without clips{others and f', only {others}'}; name a video file")
     if others:
         logger.warning("of folder %s this is no video, and left out: %s", folder, others)
-    return [str(clip) for clip in inside.clips]
+    return [str(clip) for clip in clips]
 
 
-def clips_in(folder: Path) -> FolderClips:
-    """The clips that lie in a folder, not those in folders within it."""
-    found = FolderClips([], [])
+def clips_in(folder: Path) -> tuple[list[Path], list[str]]:
+    """The clips that lie in a folder, not those in folders within it, and names of everything else but hidden files.
+
+    Both are in order of name; those of folders end with a slash.
+    """
+    clips: list[Path] = []
+    left_out: list[str] = []
     for path in sorted(folder.iterdir()):
         if path.name.startswith("."):
             continue
         if path.is_dir():
-            found.left_out.append(f"{path.name}/")
+            left_out.append(f"{path.name}/")
         elif path.is_file() and _is_clip(path):
-            found.clips.append(path)
+            clips.append(path)
         else:
-            found.left_out.append(path.name)
-    return found
+            left_out.append(path.name)
+    return clips, left_out
 
 
 def _is_clip(path: Path) -> bool:

@@ -6,7 +6,6 @@ import math
 import re
 import struct
 from fractions import Fraction
-from typing import NamedTuple
 
 from av import VideoFrame, VideoStream
 from av.container import InputContainer
@@ -33,16 +32,12 @@ _TIMECODE = re.compile(r"(\d\d):([0-5]\d):([0-5]\d)([:;.])(\d{2,3})")
 _DROPPING = (Fraction(30000, 1001), Fraction(60000, 1001))
 
 
-class Marks(NamedTuple):
-    """What a source marks its picture with."""
+def marks_of(container: InputContainer, stream: VideoStream, frame: VideoFrame) -> tuple[str | None, bool, str | None]:
+    """The marks of an open file's picture, of which this is the first frame.
 
-    stereo: str | None  # how two views lie in it, in Matroska's words; "unknown" where Matroska has none
-    spherical: bool  # it shows a sphere, or part of one, to be looked around in
-    timecode: str | None  # of the first frame, as HH:MM:SS:FF
-
-
-def marks_of(container: InputContainer, stream: VideoStream, frame: VideoFrame) -> Marks:
-    """The marks of an open file's picture, of which this is the first frame."""
+    How two views lie in it, in Matroska's words, "unknown" where Matroska has none; whether it shows a sphere, or a
+    part of one, to be looked around in; and the timecode of the first frame, as HH:MM:SS:FF.
+    """
     stereo = None
     found = side_data(frame, Type.STEREO3D)
     if found is not None:
@@ -50,7 +45,7 @@ def marks_of(container: InputContainer, stream: VideoStream, frame: VideoFrame) 
         stereo = _STEREO[kind][flags & 1] if kind in _STEREO else "unknown" if kind else None
     holders = [stream.metadata, container.metadata, *(other.metadata for other in container.streams)]
     codes = [value for holder in holders for key, value in holder.items() if key.lower() == "timecode"]
-    return Marks(stereo, side_data(frame, Type.SPHERICAL) is not None, codes[0] if codes else None)
+    return (stereo, side_data(frame, Type.SPHERICAL) is not None, codes[0] if codes else None)
 
 
 def set_stereo(picture: VideoStream, stereo: str) -> bool:
