@@ -377,6 +377,8 @@ def test_sets_of_pictures_are_few_and_even(observed: Clip, tmp_path: Path) -> No
                 when.append(done)
                 board.sets += 1
         assert when == [0, 15, 29, 43, 58, 72, 86]
+        going_on = Board(writer, observed, None, "cpu")
+        assert [done for done in (50, 57, 58) if going_on.is_due(done / 100)] == [58]
         crowded = Board(writer, observed, None, "cpu", clips=30)
         crowded.sets = 1
         assert not crowded.is_due(0.99)
@@ -420,7 +422,7 @@ def test_events_of_noise_are_small(noise: Clip, tmp_path: Path) -> None:
         with SummaryWriter(str(folder)) as writer:
             board, sizes = Board(writer, clip, held_out, "cpu", clips), list[int]()
             for step, is_last in enumerate((False, False, True)):
-                board.show(field, step, last=is_last)
+                board.show(field, step, moving=is_last)
                 sizes.append(sum(path.stat().st_size for path in folder.iterdir()))
         return sizes
 
@@ -482,7 +484,7 @@ def test_detail_is_made_of_small_pieces_alone(read_back: Any, monkeypatch: pytes
         return finer(self, colours, *others)
 
     monkeypatch.setattr(Detail, "finer", watched)
-    events = read_back(lambda writer: Board(writer, *split(clip), "cpu").show(field, 0, last=True))
+    events = read_back(lambda writer: Board(writer, *split(clip), "cpu").show(field, 0, moving=True))
     assert sizes
     assert max(max(size) for size in sizes) <= 160
     for tag in events.Tags()["images"]:

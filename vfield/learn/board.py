@@ -279,7 +279,7 @@ class Board:
     """Writes what is worth seeing about one field and its clip.
 
     Attributes:
-        sets: how many sets of pictures were shown.
+        sets: how many sets of pictures there were.
     """
 
     def __init__(
@@ -321,16 +321,18 @@ class Board:
     def is_due(self, done: float) -> bool:
         """Whether there may be another set of pictures before the last, of a fit of which `done` (0 to 1) is done.
 
-        A run has so many sets at most, evenly over its length.
+        A run has so many sets at most, evenly over its length. One that is gone on with has had those of its part.
         """
+        if self.sets == 0 and done > 0:
+            self.sets = 1 + int(done * (self._most_sets - 1))
         return self.sets == 0 or (self.sets < self._most_sets - 1 and done >= self.sets / (self._most_sets - 1))
 
-    def show(self, field: VideoField, step: int, *, last: bool = False) -> None:
-        """Write a set: scores, pictures and histograms, in the end also a moving picture."""
+    def show(self, field: VideoField, step: int, *, moving: bool = False) -> None:
+        """Write a set: scores, pictures, histograms, and a moving picture if there is to be one."""
         self.scalars(self.quality(field, step), step)
         self.pictures(field, step)
         self.histograms(field, step)
-        if last:
+        if moving:
             self.demo(field, step)
         if field.colours is not None:
             # Splines of whole frames, which nothing but pictures asks for while the field learns.

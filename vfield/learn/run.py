@@ -176,7 +176,9 @@ class Run:
         with interrupts() as asked:
             # Saved before the first step: from here on there is always a field to keep and a run to go on with.
             self.save()
-            self._picture(0)
+            # A run that is gone on with, or that only has an end, begins with no pictures.
+            begins = self.step == 0 and self.config.training.steps != 0
+            self._picture(0.0 if begins else self.done())
             with self._bar() as bar:
                 self._steps(bar, asked)
             self.save()
@@ -350,7 +352,7 @@ class Run:
         for board, field in sorted(shown, key=lambda pair: pair[0].sets):
             if last or (board.is_due(done) and self.looking.allows_more()):
                 with self.looking:
-                    board.show(field.eval(), self.step, last=last)
+                    board.show(field.eval(), self.step, moving=last and not self.interrupted)
                 field.train()
 
     def save(self) -> None:
