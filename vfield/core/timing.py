@@ -37,18 +37,13 @@ def cubic(share: Any, rise: Any, slope: Any, end_slope: Any) -> Any:
 
 
 class Leg(NamedTuple):
-    """A part of a result in which the source runs one way, or stands still: a cubic from output to source seconds.
+    """A part of a result in which the source runs one way, or stands still: a cubic from output to source seconds."""
 
-    Attributes:
-        begin, end: seconds of the output.
-        source_begin, source_end: seconds of the source, on its own clock, at those.
-        speeds: source seconds per output second at both ends, negative where the source runs backwards.
-    """
-
-    begin: Fraction
-    end: Fraction
-    source_begin: Fraction
-    source_end: Fraction
+    begin: Fraction  # seconds of the output
+    end: Fraction  # likewise
+    source_begin: Fraction  # seconds of the source, on its own clock, at those
+    source_end: Fraction  # likewise
+    # Source seconds per output second at both ends, negative where the source runs backwards.
     speeds: tuple[Fraction, Fraction]
 
     @property
@@ -232,23 +227,14 @@ def _end_slope(step: Fraction, other_step: Fraction, secant: Fraction, other: Fr
 
 
 class Schedule(NamedTuple):
-    """When an exported video shows what; all times are exact.
+    """When an exported video shows what; all times are exact."""
 
-    Attributes:
-        source_seconds: the source's instant (on its own clock) that each output frame shows.
-        output_seconds: when each output frame is shown, from 0.
-        frame_rate: nominal output rate, frames per second.
-        duration_seconds: length of what is shown; the last frame of a constant rate may reach beyond it.
-        timing: the continuous map that the frames sample.
-        is_constant: whether frames are 1 / frame_rate apart, the last one's end included.
-    """
-
-    source_seconds: list[Fraction]
-    output_seconds: list[Fraction]
-    frame_rate: Fraction
-    duration_seconds: Fraction
-    timing: TimeMap
-    is_constant: bool
+    source_seconds: list[Fraction]  # the source's instant (on its own clock) that each output frame shows
+    output_seconds: list[Fraction]  # when each output frame is shown, from 0
+    frame_rate: Fraction  # nominal output rate, frames per second
+    duration_seconds: Fraction  # length of what is shown; the last frame of a constant rate may reach beyond it
+    timing: TimeMap  # the continuous map that the frames sample
+    is_constant: bool  # whether frames are 1 / frame_rate apart, the last one's end included
 
     @property
     def edges_seconds(self) -> list[Fraction]:

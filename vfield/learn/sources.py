@@ -44,47 +44,30 @@ SOURCE_OPTIONS = ("video", "start", "end", "size", "holdout", "mask", "deinterla
 
 
 class Seen(NamedTuple):
-    """What a run learns from, and what it is judged on.
+    """What a run learns from, and what it is judged on."""
 
-    Attributes:
-        observed: the frames to learn from.
-        held_out: the others; None where all are learnt from.
-        scan: what a look through the observed frames has found; None where only the whole clip was looked through.
-        kept: what a look through the clip has found, to be kept with the run.
-    """
-
-    observed: Clip
-    held_out: HeldOut | None
+    observed: Clip  # the frames to learn from
+    held_out: HeldOut | None  # the others; None where all are learnt from
+    # What a look through the observed frames has found; None where only the whole clip was looked through.
     scan: Scan | None = None
-    kept: str | None = None
+    kept: str | None = None  # what a look through the clip has found, to be kept with the run
 
 
 @dataclass(frozen=True)
 class Source:
-    """Which frames of which file a run learns from: kept with the run, so that resuming needs no repeating.
+    """Which frames of which file a run learns from: kept with the run, so that resuming needs no repeating."""
 
-    Attributes:
-        video: path of the clip, or paths of several. "clip.mp4#t=2,5.5" is the part from 2 to 5.5 seconds (as in W3C
-            Media Fragments).
-        start: seconds into the clip; None for its beginning.
-        end: seconds into the clip to stop before; None for its end.
-        size: "WIDTHxHEIGHT" to reduce the frames to; None keeps theirs.
-        holdout: learn from every k-th frame and judge on the others; None learns from all.
-        mask: path of the picture or video that marks what is not to be believed; None believes everything.
-        deinterlace: "frame" or "field" makes progressive frames of interlaced ones first.
-        adapted: path of the run whose shared parts were taken over; None for a run that learnt its own.
-        digest: of what the files of one clip and its mask hold, by which they are known again; None where not taken.
-    """
-
+    # Path of the clip, or of several. "clip.mp4#t=2,5.5" is the part from 2 to 5.5 seconds (as in W3C Media Fragments).
     video: str | list[str]
-    start: Annotated[float | None, Range(0, 10**9)] = None
-    end: Annotated[float | None, Range(0, 10**9)] = None
-    size: str | None = None
+    start: Annotated[float | None, Range(0, 10**9)] = None  # seconds into the clip; None for its beginning
+    end: Annotated[float | None, Range(0, 10**9)] = None  # seconds into the clip to stop before; None for its end
+    size: str | None = None  # "WIDTHxHEIGHT" to reduce the frames to; None keeps theirs
+    # Learn from every k-th frame and judge on the others; None learns from all.
     holdout: Annotated[int | None, Range(2, 10**6)] = None
-    mask: str | None = None
-    deinterlace: Deinterlacing | None = None
-    adapted: str | None = None
-    digest: str | None = None
+    mask: str | None = None  # path of what marks what is not to be believed; None believes everything
+    deinterlace: Deinterlacing | None = None  # "frame" or "field" makes progressive frames of interlaced ones first
+    adapted: str | None = None  # path of the run whose shared parts were taken over; None where it learnt its own
+    digest: str | None = None  # of one clip and its mask, by which they are known again; None for not taken
 
     def with_digest(self) -> Source:
         """The same with the digest of its files taken; several clips have none."""

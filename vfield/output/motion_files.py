@@ -91,24 +91,15 @@ class MotionFilesConfig:
 
 @dataclass(frozen=True)
 class MotionReport:
-    """What was written.
+    """What was written."""
 
-    Attributes:
-        path: the folder.
-        steps: files of each format.
-        height, width: pixels.
-        full_colour_pixels: displacement at which the colours of pictures are full, one scale for all.
-        unknown_share: share of all pixels whose motion is not known, 0 to 1.
-        seconds_taken: how long that took.
-    """
-
-    path: Path
-    steps: int
-    height: int
-    width: int
-    full_colour_pixels: float
-    unknown_share: float
-    seconds_taken: float
+    path: Path  # the folder
+    steps: int  # files of each format
+    height: int  # pixels
+    width: int  # likewise
+    full_colour_pixels: float  # displacement at which the colours of pictures are full, one scale for all
+    unknown_share: float  # share of all pixels whose motion is not known, 0 to 1
+    seconds_taken: float  # how long that took
 
 
 class Displacement(NamedTuple):

@@ -35,14 +35,10 @@ class CropAt:
     """What to show at an instant.
 
     A UserError when the time is negative, or the crop empty or beyond the picture's left or upper edge.
-
-    Attributes:
-        at: seconds of the clip after its first frame.
-        crop: (x, y, width, height) in source pixels.
     """
 
-    at: Annotated[float, Range(0, 10**9)]
-    crop: Annotated[tuple[float, float, float, float], Range(0, 1 << 20)]
+    at: Annotated[float, Range(0, 10**9)]  # seconds of the clip after its first frame
+    crop: Annotated[tuple[float, float, float, float], Range(0, 1 << 20)]  # (x, y, width, height) in source pixels
 
     def __post_init__(self) -> None:
         check_ranges(self, "")

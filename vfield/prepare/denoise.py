@@ -55,18 +55,11 @@ def keep_in_memory(pictures: Iterator[Tensor], _: Frames) -> Frames:
 
 
 class Denoised(NamedTuple):
-    """What came of it.
+    """What came of it."""
 
-    Attributes:
-        clip: the clip, the very same where nothing was taken out.
-        found: standard deviation of the noise that was measured, grey levels, in the shot that has most; None where
-            it was not asked for.
-        removed: that of the noise that was taken out, likewise; 0 for none.
-    """
-
-    clip: Clip
-    found: float | None
-    removed: float
+    clip: Clip  # the very same where nothing was taken out
+    found: float | None  # deviation of the noise measured in the worst shot, grey levels; None where not asked for
+    removed: float  # that of the noise that was taken out, likewise; 0 for none
 
     def __str__(self) -> str:
         if self.removed != 0:
