@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Literal, get_args
 
 from vfield.core.clip import LARGEST_SIDE, ClipFacts, check_size, reshaped_aspect
 from vfield.core.errors import UserError
@@ -103,11 +103,6 @@ class ExportConfig:
         ):
             if given:
                 raise UserError(f"a speed curve and {name} contradict each other; {instead}")
-
-
-def as_exact(value: Any) -> Any:
-    """A number as it was typed, exactly; anything else as it is."""
-    return as_typed(value) if isinstance(value, int | float | Fraction) and math.isfinite(value) else value
 
 
 def _show(value: Fraction | float) -> str:

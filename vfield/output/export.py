@@ -7,6 +7,7 @@ it is complete. No more than a frame or two is in memory at any time, however lo
 from __future__ import annotations
 
 import logging
+import math
 import os
 import time
 from collections.abc import Callable
@@ -24,10 +25,10 @@ from vfield.core.coords import seconds_to_t
 from vfield.core.devices import is_main_process
 from vfield.core.errors import UserError, enough_memory
 from vfield.core.folders import make_folder
-from vfield.core.timing import Schedule
+from vfield.core.timing import Schedule, as_typed
 from vfield.field.checkpoint import FIELD_NAME, SavedField, load_field
 from vfield.field.render import Region, render
-from vfield.output.config import ExportConfig, as_exact, output_size, pixel_aspect_of, region_of, schedule_of
+from vfield.output.config import ExportConfig, output_size, pixel_aspect_of, region_of, schedule_of
 from vfield.output.pieces import Pieces
 from vfield.output.soundtrack import Soundtrack, choose_soundtrack
 from vfield.video_io import VideoWriter, check_gif_times, common_time_base, has_audio, loops_of
@@ -158,8 +159,10 @@ def export(
         UserError: when the request is impossible, before anything is rendered; or when the disk is full.
         TypeError: when there is no such option.
     """
-    exact = {name: as_exact(value) if name in ("fps", "slowmo") else value for name, value in options.items()}
-    config = replace(config or ExportConfig(), **exact)
+    for name in options.keys() & {"fps", "slowmo"}:
+        if isinstance(options[name], int | float) and math.isfinite(options[name]):
+            options[name] = as_typed(options[name])
+    config = replace(config or ExportConfig(), **options)
     saved = run if isinstance(run, SavedField) else load_field(run, source=source)
     prepared = prepare_export(saved.facts, path, config)
     return write_export(

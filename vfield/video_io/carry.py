@@ -5,7 +5,7 @@ Their times follow the picture's. What the new file cannot hold is named, in one
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,8 +20,8 @@ from vfield.video_io.clock import clock_of
 from vfield.video_io.files import open_to_read
 from vfield.video_io.marks import marks_of, moved_timecode, set_stereo
 from vfield.video_io.source import find_video, first_frame, logger, nominal_rate
-from vfield.video_io.subtitles import open_subtitles, refused_tracks
-from vfield.video_io.tags import content_tags, lost_tags
+from vfield.video_io.subtitles import open_subtitles
+from vfield.video_io.tags import content_tags
 
 if TYPE_CHECKING:
     from av.container.core import Chapter  # only in its stubs
@@ -48,14 +48,6 @@ class Carried:
     lost: list[str] = field(default_factory=list)  # what its container cannot hold, for a person
 
 
-def writable_rest(plan: CarryPlan, container: str) -> CarryPlan:
-    """The plan without tracks that a file would be refused for; they are named when it is written.
-
-    A UserError when the source cannot be opened.
-    """
-    return replace(plan, left_out=plan.left_out | refused_tracks(plan.source, container))
-
-
 def carry_over(plan: CarryPlan, output: OutputContainer) -> Carried:
     """Adds tracks, chapters and metadata to an output whose header is not yet written.
 
@@ -80,8 +72,8 @@ def report_lost(plan: CarryPlan, carried: Carried, written: Path, container: str
     with open_to_read(plan.source) as source, open_to_read(written) as file:
         if len(file.chapters()) < carried.chapters:
             lost.append("chapters")
-        tags = lost_tags(source.metadata, file)
-        if tags:
+        there = {key.lower() for key in file.metadata}
+        if tags := sorted({key.lower() for key in content_tags(source.metadata)} - there):
             lost.append(f"the tag{'s' * (len(tags) > 1)} {', '.join(tags)}")
     if lost:
         logger.warning("%s files cannot hold all of %s: left out %s", container, plan.source, "; ".join(lost))

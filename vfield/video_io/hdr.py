@@ -17,8 +17,9 @@ _LIGHT = struct.Struct("=2I")
 # HEVC and H.264 count chromaticity in steps of 0.00002 and luminance in steps of 0.0001 cd/m2.
 _CHROMATICITY_STEPS = 50_000
 _LUMINANCE_STEPS = 10_000
-# encoder: (option, the key of the screen, the key of the brightness, whether it counts in those steps)
-_WRITERS = {
+# Encoders that can write this metadata, which PyAV has no way to put into a container beside the stream:
+# (option, the key of the screen, the key of the brightness, whether it counts in those steps).
+WRITERS = {
     "libx265": ("x265-params", "master-display", "max-cll", True),
     "libx264": ("x264-params", "mastering-display", "cll", True),
     "libsvtav1": ("svtav1-params", "mastering-display", "content-light", False),
@@ -45,16 +46,11 @@ def content_light(frame: VideoFrame) -> ContentLight | None:
     return None if found is None else ContentLight(*_LIGHT.unpack_from(found))
 
 
-def carries_hdr_metadata(encoder: str) -> bool:
-    """Whether an encoder can write this metadata. PyAV has no way to put it into a container beside the stream."""
-    return encoder in _WRITERS
-
-
 def with_hdr_metadata(options: dict[str, str], encoder: str, color: ColorInfo) -> dict[str, str]:
     """The encoder's options, those that write the metadata added."""
-    if encoder not in _WRITERS:
+    if encoder not in WRITERS:
         return options
-    name, screen_key, light_key, in_steps = _WRITERS[encoder]
+    name, screen_key, light_key, in_steps = WRITERS[encoder]
     parts = [options[name]] if name in options else []
     if color.mastering_display is not None:
         parts.append(f"{screen_key}={_described(color.mastering_display, in_steps)}")

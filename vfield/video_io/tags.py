@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from av import VideoFrame
-from av.container import Container
 from av.sidedata.sidedata import Type
 from av.stream import Stream
 
@@ -40,12 +39,6 @@ def copy_track_tags(source: Stream, target: Stream) -> None:
         tags["language"] = _QUICKTIME_LANGUAGES.get(tags["language"], tags["language"])
     target.metadata.update(tags)
     target.disposition = source.disposition
-
-
-def lost_tags(source: Mapping[str, str], written: Container) -> list[str]:
-    """Names of the content's tags that a written file does not have."""
-    there = {key.lower() for key in written.metadata}
-    return sorted({key.lower() for key in content_tags(source)} - there)
 
 
 def _unlisted(kind: type[Type], number: int) -> Type:

@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -22,12 +23,13 @@ from vfield.core.clip import ColorInfo
 from vfield.core.errors import UserError
 from vfield.core.folders import Temporary, check_folder, check_parent, clear_dead
 from vfield.video_io.audio import AudioPlan, writable_audio
-from vfield.video_io.carry import CarryPlan, writable_rest
+from vfield.video_io.carry import CarryPlan
 from vfield.video_io.encode import CONTAINERS, Encoding, choose_encoding
-from vfield.video_io.hdr import carries_hdr_metadata
+from vfield.video_io.hdr import WRITERS
 from vfield.video_io.mux import JoinedSink, StreamFacts, VideoSink
 from vfield.video_io.pictures import GifSink, PictureSink, check_gif_rate
 from vfield.video_io.source import logger
+from vfield.video_io.subtitles import refused_tracks
 
 _FINEST_TIME_BASE = 10_000_000
 _FRAME_NAME = re.compile(r"\d{6,}\.png")
@@ -142,7 +144,7 @@ class VideoWriter:
                     f"a source of {color.bit_depth} bits{hdr} is written with {bits} ({stored}); another pixel format "
                     "may keep more"
                 )
-            if (color.mastering_display or color.content_light) and not carries_hdr_metadata(encoder):
+            if (color.mastering_display or color.content_light) and encoder not in WRITERS:
                 yield f"mastering display and light levels are left out, {encoder} cannot write them; hevc and av1 can"
         if alpha and not self.alpha:
             yield (
@@ -171,7 +173,9 @@ class VideoWriter:
         if self._audio is not None:
             self._audio = writable_audio(self._audio, encoding.container)
         if self._carry is not None:
-            self._carry = writable_rest(self._carry, encoding.container)
+            # A file would be refused for these; they are named when it is written.
+            refused = refused_tracks(self._carry.source, encoding.container)
+            self._carry = replace(self._carry, left_out=self._carry.left_out | refused)
 
     @property
     def bit_depth(self) -> int:

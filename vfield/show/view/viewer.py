@@ -95,11 +95,6 @@ class _Block(NamedTuple):
     def size(self) -> tuple[int, int]:
         return len(self.rows), len(self.columns)
 
-    @property
-    def band_rows(self) -> int:
-        """So many rows that they are no more than a chunk of points."""
-        return max(1, _CHUNK_POINTS // len(self.columns))
-
 
 class Viewer:
     """Makes views of one field. One at a time: the field keeps what it made last."""
@@ -156,7 +151,7 @@ class Viewer:
             field, chunk = self.saved.field, _CHUNK_POINTS
             frames = render(field, block.size, [t], region=block.region, chunk_points=chunk, device=self.device)
             # Bytes are made of some rows at a time: of all at once, that would take three times the frame's memory.
-            yield from map(to_uint8, next(frames).split(block.band_rows, dim=1))
+            yield from map(to_uint8, next(frames).split(max(1, chunk // len(block.columns)), dim=1))
 
     @cached_property
     def _full_colour(self) -> float:
