@@ -190,6 +190,11 @@ def write_export(
             writing.fill(prepared.writer, range(len(plan.output_seconds)))
     else:
         writing.in_pieces(pieces)
+    # The writer codes again, or leaves out, what the container cannot hold: the report must not deny it.
+    sound = prepared.writer.audio
+    word = "coded again" if sound is not None and sound.coded else soundtrack.word
+    if soundtrack.audio is not None and not has_audio(prepared.path):
+        word = "left out"
     return ExportReport(
         path=prepared.path,
         frames=len(plan.output_seconds),
@@ -198,8 +203,7 @@ def write_export(
         frame_rate=plan.frame_rate,
         duration_seconds=plan.edges_seconds[-1],
         seconds_taken=time.monotonic() - began,
-        # The writer leaves out, with a line in the log, what the container cannot hold: the report must not deny it.
-        audio=soundtrack.word if soundtrack.audio is None or has_audio(prepared.path) else "left out",
+        audio=word,
     )
 
 

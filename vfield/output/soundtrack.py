@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 from vfield.core.clip import ClipFacts
 from vfield.core.errors import UserError
 from vfield.core.timing import TimeMap
-from vfield.video_io import CONTAINERS, AudioPlan, CarryPlan, cannot_hold, hardly_played, has_audio, probe
+from vfield.video_io import AudioPlan, CarryPlan, has_audio
 
 AudioMode = Literal["auto", "copy", "stretch", "varispeed", "drop"]
 
@@ -52,9 +52,7 @@ def choose_soundtrack(mode: AudioMode, facts: ClipFacts, path: str | Path, timin
             raise UserError(f"audio {mode} is impossible: {source} has no sound; leave it out")
         return Soundtrack(None, "none", carry)
     if timing.constant_speed == 1:
-        kept = _is_copied(mode, facts.source, Path(path).suffix.lower())
-        plan = AudioPlan(facts.source, timing, "copy" if kept else "stretch")
-        return Soundtrack(plan, "copied" if kept else "coded again", carry)
+        return Soundtrack(AudioPlan(facts.source, timing, "copy", exact=mode == "copy"), "copied", carry)
     if mode not in ("stretch", "varispeed"):
         _LOG.warning("the sound is left out of %s; add --audio stretch to keep it", _called(timing))
         return Soundtrack(None, "left out", carry)
@@ -68,25 +66,3 @@ def _called(timing: TimeMap) -> str:
     if speed < 0:
         return "reverse playback"
     return "slow motion" if speed < 1 else "fast motion"
-
-
-def _is_copied(mode: AudioMode, source: str, suffix: str) -> bool:
-    """Whether sound that lasts as long as before is copied: except where a file cannot hold it as it is."""
-    if suffix not in CONTAINERS:  # the writer refuses others, in its own words
-        return True
-    # What cannot even be decoded the writer leaves out, and says so.
-    codecs = [codec for codec in probe(source).audio_codecs if codec != "unknown"]
-    foreign, unplayed = cannot_hold(suffix, codecs), hardly_played(suffix, codecs)
-    if foreign and mode == "copy":
-        raise UserError(f"{suffix} files cannot hold {', '.join(foreign)} sound as it is; write .mkv, or audio auto")
-    new = "Opus" if suffix == ".webm" else "AAC"
-    if foreign:
-        _LOG.warning("%s files cannot hold %s sound; it is coded again as %s", suffix, ", ".join(foreign), new)
-    elif unplayed and mode != "copy":
-        _LOG.warning(
-            "most players do not play %s sound in %s files; it is coded again as %s: .mkv, .mov or audio copy keep it",
-            *(", ".join(unplayed), suffix, new),
-        )
-    else:
-        return True
-    return False

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from vfield.video_io.clock import told_jumps
     from vfield.video_io.cutting import cut_packets
     from vfield.video_io.details import FileDetails, inspect_file, probe
-    from vfield.video_io.encode import CONTAINERS, cannot_hold, hardly_played
+    from vfield.video_io.encode import CONTAINERS, cannot_hold
     from vfield.video_io.filters import ENLARGE, LANCZOS_REACH, encode_gif, enlarge_lanczos, filter_frames, resize
     from vfield.video_io.frames import FileFrames, FilePart, Plane, digest_of
     from vfield.video_io.graph import ACCURATE, Deinterlacing

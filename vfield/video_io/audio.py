@@ -24,13 +24,15 @@ from vfield.core.timing import TimeMap
 from vfield.video_io.clock import clock_of
 from vfield.video_io.files import open_to_read, open_to_write
 from vfield.video_io.retime import TrackCoder, encoder_for
-from vfield.video_io.source import logger
+from vfield.video_io.source import codec_name, logger
 from vfield.video_io.tags import copy_track_tags
 
 # These keep sound that begins before the picture, and say where to start playing: at any sample.
 _TRIMS_ANYWHERE = ("mp4", "mov")
 # Of a track that is tried out: enough for decoders that give nothing for the first.
 _TRIED_PACKETS = 8
+# Browsers, phones and televisions know AAC, MP3, AC-3, Opus and FLAC there.
+_HARDLY_PLAYED_IN_MP4 = ("pcm_", "vorbis")
 _NAMES = {"aac": "AAC", "libopus": "Opus"}
 
 Timed = tuple[Fraction, Packet]
@@ -47,6 +49,7 @@ class AudioPlan:
             and code again: "stretch" keeps the pitch, "varispeed" lets it fall and rise with the speed, as a tape does.
         coded: indices of tracks that are coded again although the mode is "copy".
         left_out: indices of tracks that are not taken.
+        exact: whether a track that can only be coded again is a UserError.
     """
 
     source: str
@@ -54,6 +57,7 @@ class AudioPlan:
     mode: Literal["copy", "stretch", "varispeed"]
     coded: frozenset[int] = frozenset()
     left_out: frozenset[int] = frozenset()
+    exact: bool = False
 
     def __post_init__(self) -> None:
         if self.mode == "copy" and self.timing.constant_speed != 1:
@@ -244,23 +248,30 @@ def writable_audio(plan: AudioPlan, container: str) -> AudioPlan | None:
     """The plan for what a file of a container can hold; None for nothing. What it cannot is said in the log.
 
     Each track is tried out: its encoder opened and its first packets written, to a file in memory. A UserError when the
-    source cannot be opened.
+    source cannot be opened, or a track not copied that must be.
     """
     with open_to_read(plan.source) as source:
-        indices = [stream.index for stream in source.streams.audio]
+        codecs = {stream.index: codec_name(stream) for stream in source.streams.audio}
     name = _NAMES[encoder_for(container)]
-    for index in indices:
+    for index, codec in codecs.items():
         track = f"{plan.source}: sound track {index}"
         refused = _refusal(plan, index, container)
-        if refused is not None and plan.copies(index):
-            again = replace(plan, coded=plan.coded | {index})
-            if _refusal(again, index, container) is None:
+        unplayed = container == "mp4" and not plan.exact and codec.startswith(_HARDLY_PLAYED_IN_MP4)
+        again = replace(plan, coded=plan.coded | {index})
+        if plan.copies(index) and (refused or unplayed) and _refusal(again, index, container) is None:
+            if plan.exact:
+                told = f"{container} files cannot hold {codec} sound as it is: {refused}"
+                raise UserError(f"{told}; write .mkv, or choose audio auto")
+            if refused is None:
+                told = "most players do not play %s sound in .mp4 files; it is coded again as %s"
+                logger.warning(f"{told}: .mkv, .mov or audio copy keep it", codec, name)
+            else:
                 logger.warning("%s is coded again as %s, as it is it cannot be written: %s", track, name, refused)
-                plan, refused = again, None
+            plan, refused = again, None
         if refused is not None:
             logger.warning("%s is left out, it cannot be written to %s: %s", track, container, refused)
             plan = replace(plan, left_out=plan.left_out | {index})
-    return None if plan.left_out.issuperset(indices) else plan
+    return None if plan.left_out.issuperset(codecs) else plan
 
 
 def _refusal(plan: AudioPlan, index: int, container: str) -> str | None:

@@ -33,8 +33,6 @@ def _crf(value: int) -> dict[str, str]:
     return {"crf": str(value)}
 
 
-# Browsers, phones and televisions know AAC, MP3, AC-3, Opus and FLAC there.
-_HARDLY_PLAYED_IN_MP4 = ("pcm_", "vorbis")
 CONTAINERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
 _ENCODERS = {
     **{"h264": "libx264", "hevc": "libx265", "h265": "libx265", "av1": "libsvtav1"},
@@ -148,11 +146,6 @@ def cannot_hold(suffix: str, codecs: Iterable[str]) -> list[str]:
     with open_to_write(io.BytesIO(), CONTAINERS[suffix]) as container:
         held = {name for codec in container.supported_codecs for name in (codec, codec.removeprefix("lib"))}
     return sorted(set(codecs) - held)
-
-
-def hardly_played(suffix: str, codecs: Iterable[str]) -> list[str]:
-    """Which of these sound codecs a file of this suffix can hold, but most players do not play from it."""
-    return sorted({codec for codec in codecs if suffix == ".mp4" and codec.startswith(_HARDLY_PLAYED_IN_MP4)})
 
 
 def ffv1_slices(height: int, width: int) -> dict[str, str]:

@@ -71,6 +71,7 @@ class VideoWriter:
 
     Attributes:
         alpha: whether frames are to come with alpha.
+        audio: how the sound that can be written will be.
     """
 
     def __init__(
@@ -98,7 +99,7 @@ class VideoWriter:
             raise UserError(f"a picture needs at least one pixel, got {width}x{height}")
         self._path, self._kind, self._overwrite = Path(path), _kind_of(path), overwrite
         self._facts = StreamFacts(height, width, frame_rate, time_base or 1 / frame_rate, pixel_aspect)
-        self._color, self._audio, self._carry, self._loops = color, audio, carry, loops
+        self._color, self.audio, self._carry, self._loops = color, audio, carry, loops
         self._encoding: Encoding | None = None
         self.alpha = alpha and self._kind in ("", ".png")
         if self._kind in CONTAINERS:
@@ -170,8 +171,8 @@ class VideoWriter:
                 f"{float(facts.frame_rate):g} frames a second: {getattr(error, 'strerror', None) or error}; choose "
                 "another codec, size or rate"
             ) from error
-        if self._audio is not None:
-            self._audio = writable_audio(self._audio, encoding.container)
+        if self.audio is not None:
+            self.audio = writable_audio(self.audio, encoding.container)
         if self._carry is not None:
             # A file would be refused for these; they are named when it is written.
             refused = refused_tracks(self._carry.source, encoding.container)
@@ -199,7 +200,7 @@ class VideoWriter:
         """
         made = copy.copy(self)
         made._path, made._temporary, made._overwrite = path, Temporary(path), True
-        made._audio = made._carry = None
+        made.audio = made._carry = None
         return made
 
     def join(
@@ -236,8 +237,8 @@ class VideoWriter:
         if self._encoding is None:
             return GifSink(file, height=facts.height, width=facts.width, loops=self._loops)
         if self._pieces:
-            return JoinedSink(file, self._encoding, facts, self._audio, self._carry, self._pieces)
-        return VideoSink(file, self._encoding, facts, self._audio, self._carry)
+            return JoinedSink(file, self._encoding, facts, self.audio, self._carry, self._pieces)
+        return VideoSink(file, self._encoding, facts, self.audio, self._carry)
 
     def write(
         self, frame: Tensor, *, pts_seconds: Fraction | None = None, duration_seconds: Fraction | None = None
