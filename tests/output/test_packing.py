@@ -20,7 +20,7 @@ from vfield.learn import Config, fit
 from vfield.output.export import export
 from vfield.output.packing import pack
 from vfield.prepare.opening import open_clip
-from vfield.video_io import VideoWriter, probe
+from vfield.video_io import VideoWriter, inspect_file
 
 pytestmark = pytest.mark.slow
 
@@ -108,8 +108,8 @@ def test_packing_again_replaces_what_was_packed(tmp_path: Path) -> None:
     assert pack(run) == [run / "field.source.mkv"]  # where it lies already
     assert pack(run, crf=30) == [run / "field.source.1.mp4"]
     assert not (run / "field.source.mkv").exists()
-    told = probe(run / "field.source.1.mp4")
-    assert (told.frame_count, told.audio_codecs) == (12, ("aac",))
+    told = inspect_file(run / "field.source.1.mp4")
+    assert (told.info.frame_count, [track.codec for track in told.audio]) == (12, ["aac"])
 
 
 def test_what_cannot_be_packed_is_told(tmp_path: Path) -> None:

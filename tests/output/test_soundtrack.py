@@ -25,7 +25,7 @@ from vfield.learn.start import start_field
 from vfield.output.config import ExportConfig
 from vfield.output.export import export
 from vfield.prepare.flow import FlowConfig
-from vfield.video_io import has_audio, inspect_file, probe, read_clip
+from vfield.video_io import has_audio, inspect_file, read_clip
 
 STILL = FieldConfig(
     local=LocalConfig(levels=(16,), channels=2),
@@ -134,7 +134,6 @@ def test_sound_that_cannot_be_decoded_is_left_out(
     """As broadcasters' AC-4: FFmpeg knows its name, and has no decoder."""
     film, source = Path(saved["even"].facts.source), tmp_path / "ac4.mp4"
     source.write_bytes(film.read_bytes().replace(b"mp4a", b"ac-4").replace(b"esds", b"free"))
-    assert probe(source).audio_codecs == ("unknown",)
     assert [track.codec for track in inspect_file(source).audio] == ["unknown"]
     field = SavedField(saved["even"].field, replace(saved["even"].facts, source=str(source)))
     for config in (ExportConfig(end=0.2), ExportConfig(end=0.2, slowmo=Fraction(2), audio="stretch", overwrite=True)):

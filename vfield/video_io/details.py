@@ -45,7 +45,6 @@ class VideoInfo:
     color: ColorInfo  # resolved
     rotation: int  # degrees anticlockwise by which the stored picture has to be turned to be upright
     pixel_aspect: Fraction  # width / height of one pixel of the upright picture
-    audio_codecs: tuple[str, ...]  # of each audio stream; "unknown" for one that this FFmpeg cannot decode
 
 
 @dataclass(frozen=True)
@@ -155,7 +154,6 @@ def _info(path: str | Path, container: InputContainer, stream: VideoStream, fram
         color=resolve_color(frame),
         rotation=turns * 90,
         pixel_aspect=pixel_aspect(stream, turns),
-        audio_codecs=tuple(codec_name(audio) for audio in container.streams.audio),
     )
 
 
