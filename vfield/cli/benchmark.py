@@ -78,8 +78,6 @@ KINDS: dict[Benchmark, Kind] = {
     ),
 }
 
-# ------------------------------------------------------------------------------------------- frames
-
 
 def frames_parser(name: Benchmark) -> ArgumentParser:
     """The options of a benchmark of frames in between, of larger ones, or of both."""
@@ -202,9 +200,6 @@ def _one_of(known: Collection[Name], option: str, word: str) -> Name:
         if name.lower() == word.lower():
             return name
     raise UserError(f"--{option} knows {', '.join(known)}, got {word!r}")
-
-
-# ------------------------------------------------------------------------------------------- denoising and inpainting
 
 
 def denoising_parser() -> ArgumentParser:

@@ -47,9 +47,6 @@ def _lines(told: Mapping[str, str]) -> str:
     return "\n".join(f"{name + ':':16}{printable(value)}" for name, value in told.items() if value)
 
 
-# ------------------------------------------------------------------------------------------- files
-
-
 def _cuts(path: Path) -> list[Fraction]:
     """Seconds from the first frame at which another scene begins."""
     from vfield.prepare.shots import shots_of
@@ -143,9 +140,6 @@ def _told_of_hdr(details: FileDetails) -> str:
         light = color.content_light
         told.append(f"at most {light.most} cd/m2, {light.most_average} as the mean of a frame")
     return ", ".join(told)
-
-
-# ------------------------------------------------------------------------------------------- runs
 
 
 def _report_of_runs(path: Path, source: str | None) -> dict[str, Any]:

@@ -43,9 +43,6 @@ def _image_option(parser: ArgumentParser, about: str) -> None:
     option(parser, "-i --input --image", about, str, dest="image", default=default, metavar="FILE")
 
 
-# ------------------------------------------------------------------------------------------- maps of a picture
-
-
 def spectral_parser() -> ArgumentParser:
     """The options of `vfield lab spectral`."""
     parser = new_parser(
@@ -148,9 +145,6 @@ def ntk(words: list[str]) -> int:
     return 0
 
 
-# ------------------------------------------------------------------------------------------- races of fields
-
-
 def conditioning_parser() -> ArgumentParser:
     """The options of `vfield lab conditioning`."""
     parser = _race_parser("conditioning", "Compare ways to steer a decoder at equal parameter count.", 9)
@@ -226,9 +220,6 @@ def _race(parsed: Namespace, entries: Sequence[Entry], every: int, holdout: int,
     text = f"\n{table(curves)}\n\n{folder / RESULTS_NAME} and a picture for each clip beside it"
     say(text, {"folder": folder, **document})
     return 0
-
-
-# ------------------------------------------------------------------------------------------- adapting
 
 
 def adapt_parser() -> ArgumentParser:

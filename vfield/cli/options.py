@@ -110,9 +110,6 @@ def files_read(parsed: Namespace, videos: Sequence[str] = ()) -> dict[str, str |
     return read
 
 
-# ------------------------------------------------------------------------------------------- runs and results
-
-
 def run_options(parser: ArgumentParser, kind: str = "run folder or field file", example: str = "runs/clip") -> None:
     """What a command reads, a run in most: its first word, or `-i` (`run_of` gives it); and where its clip lies now."""
     about = f"{kind}, for example {example}"
@@ -134,9 +131,6 @@ def run_of(parsed: Namespace) -> str:
 def render_device(parser: ArgumentParser) -> None:
     """Where a fitted field is asked."""
     option(parser, "--device", DEVICE, str, default="cpu", metavar="NAME")
-
-
-# ------------------------------------------------------------------------------------------- clips
 
 
 def source_options(parser: ArgumentParser, video: str, several: bool = False) -> None:
@@ -186,9 +180,6 @@ def frames_option(parser: ArgumentParser, default: int | None) -> None:
     """How many frames of each clip are used."""
     about = f"use only the first N frames of a clip, for example 9; default {'all' if default is None else default}"
     option(parser, "--frames", about, int | None, default=default, metavar="N")
-
-
-# ------------------------------------------------------------------------------------------- fits
 
 
 def fit_options(parser: ArgumentParser) -> None:
@@ -251,9 +242,6 @@ def _strength(text: str) -> float | str:
         return 0.0 if text == "off" else float(text)
     except ValueError:
         raise UserError(f"--denoise must be auto, off or a number of grey levels like 12, got {brief(text)}") from None
-
-
-# ------------------------------------------------------------------------------------------- benchmarks, experiments
 
 
 def result_folder(parser: ArgumentParser, default: str) -> None:

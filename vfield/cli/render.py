@@ -32,8 +32,6 @@ from vfield.core.interrupts import exit_code
 if TYPE_CHECKING:
     from vfield.output.config import ExportConfig
 
-# ------------------------------------------------------------------------------------------- render
-
 
 def render_parser() -> ArgumentParser:
     """The options of `vfield render`."""
@@ -126,9 +124,6 @@ def render(words: list[str]) -> int:
     return 0
 
 
-# ------------------------------------------------------------------------------------------- flow
-
-
 def flow_parser() -> ArgumentParser:
     """The options of `vfield flow`."""
     parser = new_parser(
@@ -180,9 +175,6 @@ def flow(words: list[str]) -> int:
     )
     say(line, report)
     return 0
-
-
-# ------------------------------------------------------------------------------------------- snapshot and view
 
 
 def snapshot_parser() -> ArgumentParser:

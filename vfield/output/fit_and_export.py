@@ -143,8 +143,6 @@ def figures_of(fitted: Sequence[Fitted]) -> dict[str, Any]:
     return {"steps": first.steps, "seconds": first.seconds, "interrupted": first.interrupted, "clips": clips}
 
 
-# ------------------------------------------------------------------------------------------- fit and export
-
 # What a folder holds of a run: nothing, another run, one that was stopped, one that cannot be gone on with, all of it.
 Known = Literal["nothing", "other", "stopped", "lost", "done"]
 

@@ -134,9 +134,6 @@ def crop_words(crop: Sequence[Fraction | float]) -> str:
     return ",".join(f"{float(value):g}" for value in crop)
 
 
-# ------------------------------------------------------------------------------------------- one side of the picture
-
-
 class _Leg(NamedTuple):
     """The way between two keyframes, along one side, as shares of that side."""
 

@@ -98,9 +98,6 @@ def _cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-# ------------------------------------------------------------------------------------------------ tables
-
-
 def psnr_at(row: Row, holdout: int) -> list[float]:
     """dB at each instant between two observed frames; none where there are no figures."""
     # Held-out frames lie gap by gap, so that each instant comes back after holdout - 1 of them.
@@ -183,9 +180,6 @@ def by_setting(cases: Sequence[Case]) -> dict[str, list[Case]]:
     for case in sorted(cases, key=lambda case: case.factor):
         made.setdefault(case.setting, []).append(case)
     return made
-
-
-# ------------------------------------------------------------------------------------------------ files
 
 
 def document(cases: Sequence[Case], conditions: Conditions) -> dict[str, Any]:

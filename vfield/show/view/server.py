@@ -141,9 +141,6 @@ async def _refused(_: Request, error: Exception) -> Response:
     return refusal(400, str(error))
 
 
-# ------------------------------------------------------------------------------------------- views
-
-
 class NewestRequests:
     """The number of the newest request of each asker. Who asks again no longer waits for what was asked before."""
 
@@ -268,9 +265,6 @@ def _encoded(picture: Tensor, format: Literal["png", "jpeg"], given_up: Callable
     return buffer.getvalue()
 
 
-# ------------------------------------------------------------------------------------------- clips
-
-
 def _add_clips(app: FastAPI, saved: SavedField, name: str) -> None:
     @app.post("/clips")
     async def begin(order: ClipOrder) -> dict[str, Any]:
@@ -302,9 +296,6 @@ class _ClipFile(FileResponse):
             raise UserError(f"the clip is not there to download: {job.state}")
         super().__init__(job.path, media_type="video/mp4", filename=job.name)
         self._job = job
-
-
-# ------------------------------------------------------------------------------------------- the server
 
 
 def serve(app: FastAPI, port: int, open_browser: bool, tell: Callable[[str], None]) -> bool:
