@@ -69,7 +69,7 @@ def test_bad_words_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     for words, told in (
         (["lab"], "name an experiment"),
         (["lab", "conditioning", "--rank", "0"], "--rank must be from 1"),
-        (["lab", "conditioning", "--steps", "0"], "--steps and --frames"),
+        (["lab", "conditioning", "--steps", "0"], "--steps must be at least 1"),
         (["lab", "conditioning", "--parameters", "9"], "too small"),
         (["lab", "latents", "--width", "0"], "--width must be from 1"),
     ):

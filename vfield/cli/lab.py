@@ -25,7 +25,6 @@ from vfield.cli.options import (
     suite_options,
 )
 from vfield.cli.printing import say
-from vfield.cli.train import fields_of, run_values
 from vfield.core.clip import parse_size
 from vfield.core.errors import UserError
 from vfield.lab.settings import NtkConfig, SpectralConfig
@@ -241,12 +240,13 @@ def adapt(words: list[str]) -> int:
     from vfield.field.checkpoint import load_field
     from vfield.lab.adapt import FILES, check, compare, report, table
     from vfield.learn import check_device
+    from vfield.learn.folders import fields_and_values
     from vfield.learn.sources import source_of
 
     if parsed.video is None or parsed.out is None:
         raise UserError("name the new clip and where results go: --video new.mp4 --out DIR")
-    runs = fields_of(Path(parsed.run))
-    parser.set_defaults(run_values(Path(parsed.run), len(runs)))
+    runs, values = fields_and_values(Path(parsed.run))
+    parser.set_defaults(values)
     config = config_of(parse(parser, words))
     check_device(config.training)
     folder = Path(parsed.out)

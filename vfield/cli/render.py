@@ -109,7 +109,7 @@ def render(words: list[str]) -> int:
     parsed = parse(render_parser(), words)
     from vfield.core.folders import check_not_read
     from vfield.field.checkpoint import load_field
-    from vfield.output.export import prepare_export, written
+    from vfield.output.export import prepare_export, write_export
 
     check_not_read(parsed.output, files_read(parsed))
     config = export_config(parsed, parsed.start, parsed.end)
@@ -118,7 +118,7 @@ def render(words: list[str]) -> int:
         # Processes that only help write no result that could be in the way, and say nothing.
         logging.getLogger("vfield").setLevel(logging.ERROR)
         config = replace(config, overwrite=True)
-    report = written(saved, prepare_export(saved.facts, parsed.output, config), parsed.device)
+    report = write_export(saved, prepare_export(saved.facts, parsed.output, config), parsed.device)
     if report is not None:
         say(str(report), report)
     return 0

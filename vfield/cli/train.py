@@ -158,14 +158,14 @@ def adapt(words: list[str]) -> int:
     from vfield.core.memory import meter
     from vfield.field.checkpoint import load_field
     from vfield.learn import check_device
-    from vfield.learn.folders import run_folder, run_held
+    from vfield.learn.folders import fields_and_values, run_folder, run_held
     from vfield.learn.sources import source_of
     from vfield.output.fit_and_export import fit_source
 
     if parsed.video is None:
         raise UserError("no clip given; add --video new.mp4")
-    fields = fields_of(Path(parsed.run))
-    parser.set_defaults(run_values(Path(parsed.run), len(fields)))
+    fields, values = fields_and_values(Path(parsed.run))
+    parser.set_defaults(values)
     parsed = parse(parser, words)
     config = config_of(parsed)
     check_device(config.training)
@@ -178,22 +178,3 @@ def adapt(words: list[str]) -> int:
         clips = source.read_all()
         fitted = fit_source(source, clips, config, folder, peak_megabytes, shared=shared, tune=parsed.tune)
     return _end(fitted, folder, packing_of(parsed), go_on="the same command with --overwrite, from the beginning")
-
-
-def fields_of(path: Path) -> list[Path]:
-    """The field of a run, or those of a run of several clips."""
-    from vfield.field.checkpoint import clip_folders
-
-    return (clip_folders(path) if path.is_dir() else []) or [path]
-
-
-def run_values(path: Path, clips: int) -> dict[str, dict[str, object]]:
-    """The values of a run's config, for one of its clips; none where there is no config."""
-    for folder in (path, path.parent):
-        if (folder / CONFIG_NAME).is_file():
-            values = load_values(folder / CONFIG_NAME)
-            training = values.get("training", {})
-            if training.get("steps") is not None:
-                training["steps"] = -(-training["steps"] // clips)
-            return values
-    return {}

@@ -6,12 +6,14 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from vfield.core.devices import is_main_process
 from vfield.core.errors import UserError
 from vfield.core.folders import check_contents, held, is_own_name
 from vfield.core.printable import as_text
-from vfield.learn.config_files import CONFIG_NAME
+from vfield.field.checkpoint import clip_folders
+from vfield.learn.config_files import CONFIG_NAME, load_values
 from vfield.learn.kept import is_kept_name
 from vfield.learn.run import EVENTS_NAME
 from vfield.learn.saves import SUMMARY_NAMES
@@ -27,6 +29,17 @@ def run_folder(given: str | None, video: str | list[str]) -> Path:
     """Where a run lies: where it was given, or in `runs` a folder of the clip's name; of several clips, "many"."""
     name = as_text(file_of(video).stem) if isinstance(video, str) else "many"
     return Path(given) if given else Path("runs") / name
+
+
+def fields_and_values(run: Path) -> tuple[list[Path], dict[str, Any]]:
+    """The field of a run, or of each of its clips; and the values of its config for one of them, where it has one."""
+    fields = (clip_folders(run) if run.is_dir() else []) or [run]
+    config = next((path for path in (run / CONFIG_NAME, run.parent / CONFIG_NAME) if path.is_file()), None)
+    values = {} if config is None else load_values(config)
+    training = values.get("training", {})
+    if training.get("steps") is not None:
+        training["steps"] = -(-training["steps"] // len(fields))
+    return fields, values
 
 
 def is_begun_at_most(folder: Path) -> bool:

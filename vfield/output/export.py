@@ -165,70 +165,19 @@ def export(
     config = replace(config or ExportConfig(), **options)
     saved = run if isinstance(run, SavedField) else load_field(run, source=source)
     prepared = prepare_export(saved.facts, path, config)
-    return write_export(
-        saved, prepared, device=device, progress=progress, after_frame=after_frame, chunk_points=chunk_points
-    )
+    return _Writing(saved, prepared, device, progress, after_frame, chunk_points).all()
 
 
-@enough_memory("the export")
-def write_export(
-    saved: SavedField,
-    prepared: PreparedExport,
-    *,
-    device: torch.device | str = "cpu",
-    progress: bool = True,
-    after_frame: Callable[[int, int], None] | None = None,
-    chunk_points: int = 1 << 16,
-) -> ExportReport:
-    """Render what was prepared from the clip's facts; see `export`, which does both."""
-    began = time.monotonic()
-    plan, (height, width), soundtrack = prepared.plan, prepared.size, prepared.soundtrack
-    writing = _Writing(saved, prepared, device, progress, after_frame, chunk_points)
-    pieces = _pieces_of(saved, prepared)
-    if pieces is None:
-        with writing.bar:
-            writing.fill(prepared.writer, range(len(plan.output_seconds)))
-    else:
-        writing.in_pieces(pieces)
-    # The writer codes again, or leaves out, what the container cannot hold: the report must not deny it.
-    sound = prepared.writer.audio
-    word = "coded again" if sound is not None and sound.coded else soundtrack.word
-    if soundtrack.audio is not None and not has_audio(prepared.path):
-        word = "left out"
-    return ExportReport(
-        path=prepared.path,
-        frames=len(plan.output_seconds),
-        height=height,
-        width=width,
-        frame_rate=plan.frame_rate,
-        duration_seconds=plan.edges_seconds[-1],
-        seconds_taken=time.monotonic() - began,
-        audio=word,
-    )
+def write_export(saved: SavedField, prepared: PreparedExport, device: torch.device | str) -> ExportReport | None:
+    """Render what was prepared from the clip's facts; see `export`, which does both.
 
-
-def help_export(saved: SavedField, prepared: PreparedExport, *, device: torch.device | str = "cpu") -> None:
-    """Make pieces of an export that another process writes by `write_export`, until none is left to make."""
-    pieces = _pieces_of(saved, prepared)
-    if pieces is None:
-        return
-    writing = _Writing(saved, prepared, device)
-    until = time.monotonic() + _WAIT_SECONDS
-    while not pieces.folder.is_dir() and time.monotonic() < until:
-        time.sleep(_POLL_SECONDS)
-    try:
-        while writing.next_piece(pieces):
-            pass
-    except UserError:
-        if pieces.folder.is_dir():  # else the other process has ended, and what was being made is not wanted
-            raise
-
-
-def written(saved: SavedField, prepared: PreparedExport, device: torch.device | str) -> ExportReport | None:
-    """Write an export; of several processes of a launch the main one does, and the others help and give None."""
-    if is_main_process():
-        return write_export(saved, prepared, device=device)
-    help_export(saved, prepared, device=device)
+    Of several processes of a launch the main one does, and the others help and give None.
+    """
+    is_main = is_main_process()
+    writing = _Writing(saved, prepared, device, progress=is_main)
+    if is_main:
+        return writing.all()
+    writing.help()
     return None
 
 
@@ -257,6 +206,39 @@ class _Writing:
         self._pts, edges = self.prepared.plan.output_seconds, self.prepared.plan.edges_seconds
         self._lasting = [later - earlier for earlier, later in pairwise(edges)]
         self.bar = tqdm(total=len(self._pts), desc="rendering", unit="frame", disable=not self.progress)
+
+    @enough_memory("the export")
+    def all(self) -> ExportReport:
+        """Write the whole result."""
+        began, plan, prepared = time.monotonic(), self.prepared.plan, self.prepared
+        if (pieces := _pieces_of(self.saved, prepared)) is not None:
+            self.in_pieces(pieces)
+        else:
+            with self.bar:
+                self.fill(prepared.writer, range(len(self._pts)))
+        # The writer codes again, or leaves out, what the container cannot hold: the report must not deny it.
+        sound = prepared.writer.audio
+        word = "coded again" if sound is not None and sound.coded else prepared.soundtrack.word
+        if prepared.soundtrack.audio is not None and not has_audio(prepared.path):
+            word = "left out"
+        count, (height, width), taken = len(self._pts), prepared.size, time.monotonic() - began
+        rate, lasting = plan.frame_rate, plan.edges_seconds[-1]
+        return ExportReport(prepared.path, count, height, width, rate, lasting, taken, word)
+
+    def help(self) -> None:
+        """Make pieces of an export that another process writes, until none is left to make."""
+        pieces = _pieces_of(self.saved, self.prepared)
+        if pieces is None:
+            return
+        until = time.monotonic() + _WAIT_SECONDS
+        while not pieces.folder.is_dir() and time.monotonic() < until:
+            time.sleep(_POLL_SECONDS)
+        try:
+            while self.next_piece(pieces):
+                pass
+        except UserError:
+            if pieces.folder.is_dir():  # else the other process has ended, and what was being made is not wanted
+                raise
 
     def in_pieces(self, pieces: Pieces) -> None:
         """Write piece by piece, with whatever processes help, and join the pieces."""

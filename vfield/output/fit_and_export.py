@@ -22,7 +22,7 @@ from vfield.learn.folders import is_begun_at_most, run_held
 from vfield.learn.held_out import judge_held_out
 from vfield.learn.sources import RUN_NAME, SOURCE_OPTIONS, Seen, Source, recorded_source
 from vfield.output.config import ExportConfig, output_size
-from vfield.output.export import ExportReport, prepare_export, written
+from vfield.output.export import ExportReport, prepare_export, write_export
 from vfield.output.packing import Packing, pack_if_asked
 from vfield.output.pictures import pictures
 from vfield.output.summary import (
@@ -212,7 +212,7 @@ def fit_and_export(job: Job, config: Config, wanted: ExportConfig) -> Done:
             return Done(job.folder, "stopped", fitted)
         saved = load_field(job.folder, config.training.device)
         done = Done(job.folder, "gone on with" if resume else "fitted", fitted)
-    exported = written(saved, prepared, device)
+    exported = write_export(saved, prepared, device)
     if exported is not None:
         try:
             with held(job.folder, _NOTE_SECONDS):
