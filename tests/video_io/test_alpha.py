@@ -21,7 +21,7 @@ from vfield.core.clip import Clip, ColorInfo, to_float
 from vfield.core.frames import in_memory
 from vfield.field.checkpoint import load_field
 from vfield.prepare.fill import fill
-from vfield.video_io import VideoWriter, inspect_file, probe, read_clip, scan_clip
+from vfield.video_io import FilePart, VideoWriter, inspect_file, probe, read_clip, scan_clip
 from vfield.video_io.mux import extend_colours
 
 SIZE = (48, 96)
@@ -135,7 +135,7 @@ def test_alpha_is_read(
     small = read_clip(path, size=(12, 24))
     means = reduce(ramp(), "(h a) (w b) -> h w", "mean", a=4, b=4)
     torch.testing.assert_close(alpha_of(small)[0], means, atol=(most + 0.6) / 255, rtol=0)
-    assert scan_clip(path, lambda batches: sum(map(len, batches))).facts.has_alpha
+    assert scan_clip(FilePart(path), lambda batches: sum(map(len, batches))).facts.has_alpha
     assert inspect_file(path).has_alpha
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 

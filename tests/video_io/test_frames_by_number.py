@@ -191,9 +191,9 @@ def written_film(path: Path, milliseconds: Sequence[int]) -> Path:
 
 def looked_through(path: Path, **part: Any) -> Callable[[int], FileFrames]:
     """What opens the file's frames by number, with a cache of so many."""
-    scan = scan_clip(path, lambda batches: [len(batch) for batch in batches], **part)
-    facts = scan.facts
     where = FilePart(path, *(part.get(name) for name in ("start_seconds", "end_seconds", "size", "deinterlace")))
+    scan = scan_clip(where, lambda batches: [len(batch) for batch in batches])
+    facts = scan.facts
     bytes_each = facts.height * facts.width * (3 + facts.has_alpha) * (1 if facts.color.bit_depth == 8 else 4)
     return lambda kept: FileFrames(where, facts, scan.origin, kept_bytes=kept * bytes_each)
 

@@ -50,9 +50,9 @@ def _lines(told: Mapping[str, str]) -> str:
 def _cuts(path: Path) -> list[Fraction]:
     """Seconds from the first frame at which another scene begins."""
     from vfield.prepare.shots import shots_of
-    from vfield.video_io import scan_clip
+    from vfield.video_io import FilePart, scan_clip
 
-    scan = scan_clip(path, shots_of)
+    scan = scan_clip(FilePart(path), shots_of)
     pts = scan.facts.pts_seconds
     return [pts[shot.start] - pts[0] for shot in scan.seen[1:]]
 

@@ -56,8 +56,7 @@ def open_clip(
     part = FilePart(Path(path), start, end, size, deinterlace)
     found = None if kept is None else _kept_scan(kept, part)
     if found is None:
-        options = {name: value for name, value in part._asdict().items() if name != "path"}
-        found = scan_clip(path, lambda batches: scan_batches(progress(batches)), longest_side=LOOKED_AT_SIDE, **options)
+        found = scan_clip(part, lambda batches: scan_batches(progress(batches)), LOOKED_AT_SIDE)
     frames = FileFrames(part, found.facts, found.origin)
     return OpenedClip(found.facts.clip(frames.rgb, frames.alpha), found.seen, _to_json(part, found))
 

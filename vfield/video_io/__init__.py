@@ -20,12 +20,13 @@ if TYPE_CHECKING:
     from vfield.video_io.details import FileDetails, inspect_file, probe
     from vfield.video_io.encode import CONTAINERS, cannot_hold
     from vfield.video_io.filters import ENLARGE, LANCZOS_REACH, encode_gif, enlarge_lanczos, filter_frames, resize
-    from vfield.video_io.frames import FileFrames, FilePart, Plane, digest_of
+    from vfield.video_io.frames import FileFrames, Plane, digest_of
     from vfield.video_io.graph import ACCURATE, Deinterlacing
     from vfield.video_io.lossless import keep_lossless, kept_in_file, open_lossless
     from vfield.video_io.mux import frames_in
     from vfield.video_io.pictures import check_gif_times, loops_of
     from vfield.video_io.read import FileScan, ShownFrame, read_clip, read_frames, scan_clip
+    from vfield.video_io.reading import FilePart
     from vfield.video_io.source import as_seconds, has_audio
     from vfield.video_io.write import VideoWriter, common_time_base
 

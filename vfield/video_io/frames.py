@@ -17,7 +17,7 @@ from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 from threading import RLock
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -25,8 +25,7 @@ from torch import Tensor
 from vfield.core.clip import ClipFacts
 from vfield.core.errors import UserError
 from vfield.core.frames import Frames, MadeFrames
-from vfield.video_io.graph import Deinterlacing
-from vfield.video_io.reading import Reading, opened
+from vfield.video_io.reading import FilePart, Reading, opened
 from vfield.video_io.rgb import Picture
 
 _KEPT_BYTES = 48 << 20
@@ -36,16 +35,6 @@ _SMALL_SIDE = 64  # of frames that are decoded for their times alone
 _AHEAD = 3  # frames that are decoded before they are asked for
 
 Plane = Literal["rgb", "alpha", "grey"]
-
-
-class FilePart(NamedTuple):
-    """Which pictures of which file; the arguments of `read_clip`."""
-
-    path: Path
-    start_seconds: Fraction | None = None
-    end_seconds: Fraction | None = None
-    size: tuple[int, int] | None = None
-    deinterlace: Deinterlacing | None = None
 
 
 class FileFrames:
@@ -186,12 +175,9 @@ class FileFrames:
         """The file, about to give a frame and those after it, all as large as the part's first."""
         self._open.close()
         self._open = ExitStack()
-        part = self.part
-        start = part.start_seconds if number == 0 else self.pts_seconds[number] - self.origin
-        height, width = self.rgb.shape[2:]
-        return self._open.enter_context(
-            opened(part.path, start, part.end_seconds, (height, width), part.deinterlace, self.origin)
-        )
+        start = self.part.start_seconds if number == 0 else self.pts_seconds[number] - self.origin
+        part = self.part._replace(start_seconds=start, size=(self._facts.height, self._facts.width))
+        return self._open.enter_context(opened(part, self.origin))
 
     def _certain(self, number: int, moved_seconds: Fraction) -> int:
         """The last frame up to one that its time tells apart from the others."""
@@ -241,12 +227,9 @@ class FileFrames:
 
     def is_held_by(self, path: Path) -> bool:
         """Whether a file, too, holds the part: all its times, and its first and last frame as they are."""
-        other, part = self.moved(path), self.part
-        height, width = self.rgb.shape[2:]
+        other = self.moved(path)
         try:
-            with opened(
-                path, part.start_seconds, part.end_seconds, (height, width), part.deinterlace, self.origin
-            ) as reading:
+            with opened(other.part._replace(size=(self._facts.height, self._facts.width)), self.origin) as reading:
                 times = tuple(pts for _, pts, _ in reading.pictures(_SMALL_SIDE))
             ends = (0, len(self.pts_seconds) - 1)
             return times == self.pts_seconds and all(torch.equal(self.rgb[at], other.rgb[at]) for at in ends)

@@ -24,7 +24,8 @@ from vfield.core.frames import Frames, MadeFrames
 from vfield.video_io.color import rgb_frame
 from vfield.video_io.encode import ffv1_slices
 from vfield.video_io.files import open_to_write
-from vfield.video_io.frames import FileFrames, FilePart
+from vfield.video_io.frames import FileFrames
+from vfield.video_io.reading import FilePart
 
 _RATE = Fraction(25)
 

@@ -16,8 +16,9 @@ from vfield.core.clip import Clip, ClipFacts
 from vfield.core.errors import UserError
 from vfield.core.memory import check_memory
 from vfield.video_io.graph import Deinterlacing
-from vfield.video_io.reading import opened
+from vfield.video_io.reading import FilePart, opened
 from vfield.video_io.rgb import Picture
+from vfield.video_io.source import as_seconds
 
 # Of the pictures that a clip is looked through in, pixels; and how many are handed over at once.
 _SMALL_SIDE = 192
@@ -57,7 +58,8 @@ def read_clip(
     """
     if max_frames is not None and max_frames < 1:
         raise UserError(f"max_frames must be at least 1, got {max_frames}")
-    with opened(path, start_seconds, end_seconds, size, deinterlace) as reading:
+    start, end = as_seconds(start_seconds, "start_seconds"), as_seconds(end_seconds, "end_seconds")
+    with opened(FilePart(Path(path), start, end, size, deinterlace)) as reading:
         expected = reading.expected()
         expected = min(expected, max_frames or expected)
         frames, alphas = _Gathered(expected), _Gathered(expected)
@@ -84,7 +86,7 @@ def read_frames(path: str | Path) -> Iterator[ShownFrame]:
 
     A UserError when the file is no good; one line says why.
     """
-    with opened(path) as reading:
+    with opened(FilePart(Path(path))) as reading:
         for picture, pts, end in reading.pictures():
             yield ShownFrame(pts, end - pts, torch.from_numpy(picture.contiguous().rgb))
         reading.facts()  # says what was wrong
@@ -99,29 +101,14 @@ class FileScan(NamedTuple, Generic[Seen]):
 
 
 def scan_clip(
-    path: str | Path,
-    see: Callable[[Iterator[Tensor]], Seen],
-    *,
-    longest_side: int = _SMALL_SIDE,
-    start_seconds: Fraction | float | None = None,
-    end_seconds: Fraction | float | None = None,
-    size: tuple[int, int] | None = None,
-    deinterlace: Deinterlacing | None = None,
+    part: FilePart, see: Callable[[Iterator[Tensor]], Seen], longest_side: int = _SMALL_SIDE
 ) -> FileScan[Seen]:
     """Goes through a video once, however long: what `read_clip` would say of it, and what is seen in small pictures.
 
-    A UserError as `read_clip`.
-
-    Args:
-        path: the file.
-        see: what looks at the pictures: given batches (n, 3, h, w), uint8 or float32 in [0, 1]. It must take all.
-        longest_side: of the pictures that it is shown, pixels.
-        start_seconds: as in `read_clip`.
-        end_seconds: likewise.
-        size: likewise; that of the clip, not of the small pictures.
-        deinterlace: likewise.
+    `see` is given batches (n, 3, h, w), uint8 or float32 in [0, 1], of which it must take all; `longest_side` is that
+    of these pictures, pixels. A UserError as `read_clip`.
     """
-    with opened(path, start_seconds, end_seconds, size, deinterlace) as reading:
+    with opened(part) as reading:
         seen = see(_batches(reading.pictures(longest_side)))
         return FileScan(reading.facts(), reading.origin, seen)
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import get_args
+from typing import NamedTuple, get_args
 
 import av
 from av import VideoFrame, VideoStream
@@ -23,7 +23,6 @@ from vfield.video_io.graph import Deinterlacing, deinterlaced
 from vfield.video_io.rates import camera_rate
 from vfield.video_io.rgb import Picture, RgbConverter
 from vfield.video_io.source import (
-    as_seconds,
     declared_duration,
     decoder_of,
     find_video,
@@ -39,28 +38,31 @@ _LOOKED_BACK = (0, 2, 10, 60)
 _PIXEL_BYTES = {"8 bits": 12, "alpha": 33, "deep": 60}
 
 
+class FilePart(NamedTuple):
+    """Which pictures of which file; the arguments of `read_clip`, times as `as_seconds` gives them."""
+
+    path: Path
+    start_seconds: Fraction | None = None
+    end_seconds: Fraction | None = None
+    size: tuple[int, int] | None = None
+    deinterlace: Deinterlacing | None = None
+
+
 @contextmanager
-def opened(
-    path: str | Path,
-    start_seconds: Fraction | float | None = None,
-    end_seconds: Fraction | float | None = None,
-    size: tuple[int, int] | None = None,
-    deinterlace: Deinterlacing | None = None,
-    origin: Fraction | None = None,
-) -> Iterator[Reading]:
+def opened(part: FilePart, origin: Fraction | None = None) -> Iterator[Reading]:
     """Begin to read a part of a file, as `read_clip` has it.
 
     `origin` is the file's first timestamp where it was read before; then what is to be said of it was said.
     """
-    if size is not None and not all(1 <= side <= LARGEST_SIDE for side in size):
-        raise UserError(f"size must be (height, width) of 1 to {LARGEST_SIDE} pixels, got {size}")
-    if deinterlace not in (None, *get_args(Deinterlacing)):
-        raise UserError(f"deinterlace must be {' or '.join(get_args(Deinterlacing))}, got {deinterlace!r}")
-    start, end = as_seconds(start_seconds, "start_seconds"), as_seconds(end_seconds, "end_seconds")
-    if end is not None and end <= (start or 0):
-        raise UserError(f"end_seconds must come after start_seconds, got {float(start or 0):g} to {float(end):g}")
-    with open_to_read(path) as container:
-        yield Reading(path, container, (start, end), size, deinterlace, origin)
+    if part.size is not None and not all(1 <= side <= LARGEST_SIDE for side in part.size):
+        raise UserError(f"size must be (height, width) of 1 to {LARGEST_SIDE} pixels, got {part.size}")
+    if part.deinterlace not in (None, *get_args(Deinterlacing)):
+        raise UserError(f"deinterlace must be {' or '.join(get_args(Deinterlacing))}, got {part.deinterlace!r}")
+    start, end = part.start_seconds or 0, part.end_seconds
+    if end is not None and end <= start:
+        raise UserError(f"end_seconds must come after start_seconds, got {float(start):g} to {float(end):g}")
+    with open_to_read(part.path) as container:
+        yield Reading(part, container, origin)
 
 
 class Reading:
@@ -73,27 +75,19 @@ class Reading:
         end_seconds: of the last of them.
     """
 
-    def __init__(
-        self,
-        path: str | Path,
-        container: InputContainer,
-        part: tuple[Fraction | None, Fraction | None],
-        size: tuple[int, int] | None,
-        deinterlace: Deinterlacing | None,
-        origin: Fraction | None,
-    ) -> None:
-        self._path, self._part, self._size, self._deinterlace = path, part, size, deinterlace
+    def __init__(self, part: FilePart, container: InputContainer, origin: Fraction | None) -> None:
+        self._path, start, end, self._size, self._deinterlace = part
+        self._part, path = part, part.path
         self._stream = find_video(container, path)
         self._clock = clock_of(path)
         self._rate = camera_rate(path, self._stream)
-        self._fields = 2 if deinterlace == "field" else 1
+        self._fields = 2 if self._deinterlace == "field" else 1
         self._decoder = _Decoder(path, container, self._stream, self._clock, 1 / self._rate)
         self._is_new = origin is None
         self.converter: RgbConverter | None = None
         self.pts_seconds: list[Fraction] = []
         self.end_seconds = Fraction(0)
         self.origin = _first_pts(path, self._clock, 1 / self._rate) if origin is None else origin
-        start, end = part
         if self._is_new:  # what was read before is there, whatever the header says
             self._check_range(self._clock.duration_seconds or declared_duration(container, self._stream))
         self._first = self.origin + (start or 0)
@@ -128,7 +122,7 @@ class Reading:
             self.end_seconds = pts + lasting
             yield self.converter(frame), pts, self.end_seconds
         if self.converter is None:
-            raise self._decoder.nothing_read(*self._part)
+            raise self._decoder.nothing_read(self._part.start_seconds, self._part.end_seconds)
 
     def facts(self) -> ClipFacts:
         """What is known of the pictures that were read; says what was wrong with the file."""
@@ -153,7 +147,7 @@ class Reading:
 
     def _check_range(self, duration: Fraction | None) -> None:
         """Refuses a range that the container says lies outside the clip; an end may overshoot by one frame."""
-        start, end = self._part
+        start, end = self._part.start_seconds, self._part.end_seconds
         if duration is None:
             return
         after = f"is after the end of {self._path}, which lasts {float(duration):g} s"
