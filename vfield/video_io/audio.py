@@ -143,7 +143,7 @@ def _packets(
             yield from made
         except (av.FFmpegError, ValueError) as error:
             failed.add(index)
-            logger.warning("%s: sound track %d stops early: %s", plan.source, index, _reason(error))
+            logger.warning("%s: sound track %d stops early: %s", plan.source, index, reason_of(error))
 
     for packet in _demux(source, streams, plan):
         index = packet.stream_index
@@ -171,7 +171,8 @@ def _made(track: _CopiedTrack | TrackCoder, packet: Packet, named: str | None) -
         yield from track.push(frame)
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """What the system, FFmpeg or PyAV says is wrong."""
     return str(getattr(error, "strerror", None) or error)
 
 
@@ -294,7 +295,7 @@ def _refusal(plan: AudioPlan, index: int, container: str) -> str | None:
         output.close()
     except (av.FFmpegError, ValueError) as error:
         discard(output)
-        return _reason(error)
+        return reason_of(error)
     return None
 
 

@@ -15,7 +15,7 @@ from av import Packet, VideoFormat, VideoFrame, VideoStream
 from einops import reduce, repeat
 
 from vfield.core.errors import UserError
-from vfield.video_io.audio import AudioPlan, Feed, discard, open_audio
+from vfield.video_io.audio import AudioPlan, Feed, discard, open_audio, reason_of
 from vfield.video_io.carry import Carried, CarryPlan, carry_over, report_lost
 from vfield.video_io.color import alpha_to_words, rgb_to_yuv16, tag
 from vfield.video_io.encode import Encoding
@@ -67,10 +67,8 @@ class VideoSink:
             # The file of what goes beside the picture may be another one by now.
             if (audio is None and carry is None) or isinstance(error, (OSError, MemoryError)):
                 raise
-            logger.warning(
-                "what goes beside the picture cannot be written any more, it is left out: %s",
-                getattr(error, "strerror", None) or error,
-            )
+            told = "what goes beside the picture cannot be written any more, it is left out: %s"
+            logger.warning(told, reason_of(error))
             self._begin(None, None)
 
     def _begin(self, audio: AudioPlan | None, carry: CarryPlan | None) -> None:

@@ -22,7 +22,7 @@ from torch import Tensor
 from vfield.core.clip import ColorInfo
 from vfield.core.errors import UserError
 from vfield.core.folders import Temporary, check_folder, check_parent, clear_dead
-from vfield.video_io.audio import AudioPlan, writable_audio
+from vfield.video_io.audio import AudioPlan, reason_of, writable_audio
 from vfield.video_io.carry import CarryPlan
 from vfield.video_io.encode import CONTAINERS, Encoding, choose_encoding
 from vfield.video_io.hdr import WRITERS
@@ -166,11 +166,9 @@ class VideoWriter:
         try:
             VideoSink(io.BytesIO(), encoding, facts).abort()
         except (av.FFmpegError, ValueError) as error:
-            raise UserError(
-                f"{encoding.encoder} cannot write {facts.width}x{facts.height} as {encoding.pixel_format} with "
-                f"{float(facts.frame_rate):g} frames a second: {getattr(error, 'strerror', None) or error}; choose "
-                "another codec, size or rate"
-            ) from error
+            size, rate = f"{facts.width}x{facts.height}", f"{float(facts.frame_rate):g} frames a second"
+            told = f"{encoding.encoder} cannot write {size} as {encoding.pixel_format} with {rate}: {reason_of(error)}"
+            raise UserError(f"{told}; choose another codec, size or rate") from error
         if self.audio is not None:
             self.audio = writable_audio(self.audio, encoding.container)
         if self._carry is not None:
