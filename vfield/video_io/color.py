@@ -1,4 +1,4 @@
-"""Colour facts of a stream by FFmpeg's names, and the exact arithmetic between RGB and YUV codes.
+"""Colour facts of a stream by FFmpeg's names, static HDR metadata, and the exact arithmetic between RGB and YUV.
 
 swscale's own matrix is right to 0.06 of a level on the average for 8-bit YUV to RGB, and is used there. It is half a
 level off in the chroma of full-range YUV, and up to a level off beyond 8 bits (measured), so those directions are
@@ -8,15 +8,17 @@ In NumPy, because PyTorch's and the decoder's thread pools would fight over the 
 
 from __future__ import annotations
 
+import struct
 from dataclasses import replace
 
 import numpy as np
 from av import VideoCodecContext, VideoFrame
+from av.sidedata.sidedata import Type
 from einops import rearrange
 
-from vfield.core.clip import ColorInfo
+from vfield.core.clip import ColorInfo, ContentLight, MasteringDisplay
 from vfield.core.errors import UserError
-from vfield.video_io.hdr import content_light, mastering_display
+from vfield.video_io.tags import side_data
 
 # Codes of ISO/IEC 23091-2, which FFmpeg's enums follow, by FFmpeg's names. Code 2 means "unspecified" everywhere.
 _PRIMARIES = {"bt709": 1, "bt470m": 4, "bt470bg": 5, "smpte170m": 6, "smpte240m": 7, "film": 8, "bt2020": 9}
@@ -46,6 +48,22 @@ _LUMA_WEIGHTS = {
     "bt2020nc": (0.2627, 0.0593),
 }
 _FOLLOWING = {"gbr": ("bt709", "iec61966-2-1"), "bt2020nc": ("bt2020", "bt2020-10"), "fcc": ("bt470m", "bt470m")}
+
+
+# FFmpeg's AVMasteringDisplayMetadata: ten rationals (x and y of red, green, blue and white, least and most luminance),
+# and whether chromaticities and luminances are known.
+_MASTERING = struct.Struct("=22i")
+_LIGHT = struct.Struct("=2I")
+# HEVC and H.264 count chromaticity in steps of 0.00002 and luminance in steps of 0.0001 cd/m2.
+_CHROMATICITY_STEPS = 50_000
+_LUMINANCE_STEPS = 10_000
+# Encoders that can write this metadata, which PyAV has no way to put into a container beside the stream:
+# (option, the key of the screen, the key of the brightness, whether it counts in those steps).
+HDR_WRITERS = {
+    "libx265": ("x265-params", "master-display", "max-cll", True),
+    "libx264": ("x264-params", "mastering-display", "cll", True),
+    "libsvtav1": ("svtav1-params", "mastering-display", "content-light", False),
+}
 
 
 def resolve_color(frame: VideoFrame) -> ColorInfo:
@@ -170,3 +188,45 @@ def yuv16_to_rgb(yuv: np.ndarray, color: ColorInfo) -> np.ndarray:
     words = rearrange(yuv, "h w c -> c (h w)").astype(np.float32)
     rgb = inverse.astype(np.float32) @ words - (inverse @ offset).astype(np.float32)
     return rearrange(np.clip(rgb, 0, 1, out=rgb), "c (h w) -> c h w", h=yuv.shape[0])
+
+
+def mastering_display(frame: VideoFrame) -> MasteringDisplay | None:
+    """The screen that the video was graded on; None where the file does not say all of it."""
+    found = side_data(frame, Type.MASTERING_DISPLAY_METADATA)
+    if found is None:
+        return None
+    *rationals, has_chromaticities, has_luminances = _MASTERING.unpack_from(found)
+    pairs = list(zip(rationals[::2], rationals[1::2], strict=True))
+    if not (has_chromaticities and has_luminances and all(denominator for _, denominator in pairs)):
+        return None
+    values = [numerator / denominator for numerator, denominator in pairs]
+    red, green, blue, white = zip(values[0:8:2], values[1:8:2], strict=True)
+    return MasteringDisplay(red, green, blue, white, min_luminance=values[8], max_luminance=values[9])
+
+
+def content_light(frame: VideoFrame) -> ContentLight | None:
+    """How bright the video becomes; None where the file does not say."""
+    found = side_data(frame, Type.CONTENT_LIGHT_LEVEL)
+    return None if found is None else ContentLight(*_LIGHT.unpack_from(found))
+
+
+def with_hdr_metadata(options: dict[str, str], encoder: str, color: ColorInfo) -> dict[str, str]:
+    """The encoder's options, those that write the metadata added."""
+    if encoder not in HDR_WRITERS:
+        return options
+    name, screen_key, light_key, in_steps = HDR_WRITERS[encoder]
+    parts = [options[name]] if name in options else []
+    if color.mastering_display is not None:
+        parts.append(f"{screen_key}={_described(color.mastering_display, in_steps)}")
+    if color.content_light is not None:
+        parts.append(f"{light_key}={color.content_light.most},{color.content_light.most_average}")
+    return {**options, name: ":".join(parts)} if parts else options
+
+
+def _described(screen: MasteringDisplay, in_steps: bool) -> str:
+    def pair(values: tuple[float, float], steps: int) -> str:
+        return ",".join(str(round(value * steps)) if in_steps else f"{value:.6f}" for value in values)
+
+    colours = {"G": screen.green, "B": screen.blue, "R": screen.red, "WP": screen.white}
+    written = "".join(f"{name}({pair(xy, _CHROMATICITY_STEPS)})" for name, xy in colours.items())
+    return f"{written}L({pair((screen.max_luminance, screen.min_luminance), _LUMINANCE_STEPS)})"

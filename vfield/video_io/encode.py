@@ -13,10 +13,9 @@ from av import Codec, CodecContext, VideoCodecContext, VideoFormat
 
 from vfield.core.clip import ColorInfo
 from vfield.core.errors import UserError
-from vfield.video_io.color import video_color
+from vfield.video_io.color import video_color, with_hdr_metadata
 from vfield.video_io.files import open_to_write
 from vfield.video_io.graph import halves_chroma
-from vfield.video_io.hdr import with_hdr_metadata
 from vfield.video_io.source import logger, may_have_alpha
 
 

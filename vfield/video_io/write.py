@@ -24,8 +24,8 @@ from vfield.core.errors import UserError
 from vfield.core.folders import Temporary, check_folder, check_parent, clear_dead
 from vfield.video_io.audio import AudioPlan, reason_of, writable_audio
 from vfield.video_io.carry import CarryPlan
+from vfield.video_io.color import HDR_WRITERS
 from vfield.video_io.encode import CONTAINERS, Encoding, choose_encoding
-from vfield.video_io.hdr import WRITERS
 from vfield.video_io.mux import JoinedSink, StreamFacts, VideoSink
 from vfield.video_io.pictures import GifSink, PictureSink, check_gif_rate
 from vfield.video_io.source import logger
@@ -145,7 +145,7 @@ class VideoWriter:
                     f"a source of {color.bit_depth} bits{hdr} is written with {bits} ({stored}); another pixel format "
                     "may keep more"
                 )
-            if (color.mastering_display or color.content_light) and encoder not in WRITERS:
+            if (color.mastering_display or color.content_light) and encoder not in HDR_WRITERS:
                 yield f"mastering display and light levels are left out, {encoder} cannot write them; hevc and av1 can"
         if alpha and not self.alpha:
             yield (
