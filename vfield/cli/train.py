@@ -21,7 +21,7 @@ from vfield.cli.options import (
     source_options,
 )
 from vfield.cli.printing import say, tell_packed
-from vfield.core.errors import UserError
+from vfield.core.errors import UserError, told_with
 from vfield.core.interrupts import exit_code
 from vfield.learn.config_files import CONFIG_NAME, config_from_values, load_values
 
@@ -50,7 +50,7 @@ def train(words: list[str]) -> int:
     from vfield.learn import check_device
     from vfield.learn.folders import run_folder, run_held
     from vfield.learn.sources import SOURCE_OPTIONS, recorded_source, source_of
-    from vfield.output.fit_and_export import fit_source
+    from vfield.output.fit_and_export import fit_source, teach_source
     from vfield.output.plan import plan
     from vfield.video_io import expanded
 
@@ -66,11 +66,9 @@ def train(words: list[str]) -> int:
             if given is not None and given != getattr(source, name):
                 raise UserError(f"--{name} {given} differs from the run's {getattr(source, name)}; leave it out")
         # What the run was made with comes first, what is given now over it.
-        try:
+        with told_with(f"{folder / CONFIG_NAME} is damaged (", "); start anew with --overwrite"):
             values = load_values(folder / CONFIG_NAME)
             config_from_values(values)  # the parser would not name the file
-        except UserError as error:
-            raise UserError(f"{folder / CONFIG_NAME} is damaged ({error}); start anew with --overwrite") from error
         parser.set_defaults(values)
         parsed = parse(parser, words)
     elif parsed.video is None:
@@ -88,6 +86,11 @@ def train(words: list[str]) -> int:
     also = "--resume to go on or "
     with run_held(folder, parsed.overwrite, resume=parsed.resume, also=also), meter() as peak_megabytes:
         clips = source.read_all(folder)
+        if config.teaching.pieces:
+            taught = teach_source(source, clips, config, folder, resume=parsed.resume)
+            if taught.is_main:
+                say(str(taught), taught._asdict())
+            return exit_code() if taught.interrupted else 0
         fitted = fit_source(source, clips, config, folder, peak_megabytes, resume=parsed.resume)
     return _end(fitted, folder, packing_of(parsed), go_on=f"vfield train --resume --out {folder}")
 

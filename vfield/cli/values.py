@@ -11,7 +11,7 @@ from typing import Literal
 from jsonargparse import Namespace
 
 from vfield.core.clip import LARGEST_SIDE, parse_size
-from vfield.core.errors import UserError, brief
+from vfield.core.errors import UserError, brief, told_with
 from vfield.core.ranges import Range, check_range
 from vfield.core.timing import SpeedCurve
 from vfield.core.yaml_files import read_text
@@ -69,10 +69,8 @@ def parse_speed_curve(text: str) -> SpeedCurve:
     source, pairs = "speed curve", text
     if ":" not in text or os.path.isfile(text):  # which takes pairs that are too long for a name for none
         source = f"speed curve {text:.200}"
-        try:
+        with told_with(after="; give a file, or pairs like 0:0,1:1,4:2"):
             pairs = re.sub(r"#.*", "", read_text(text, "speed curve", _LARGEST_TEXT))
-        except UserError as error:
-            raise UserError(f"{error}; give a file, or pairs like 0:0,1:1,4:2") from error
     number = r"\s*(\d{1,9}(?:\.\d{1,9})?|\.\d{1,9})\s*"
     found = []
     for pair in filter(str.strip, re.split(r"[,\n]", pairs)):

@@ -27,6 +27,15 @@ class UserError(ValueError):
     """
 
 
+@contextmanager
+def told_with(before: str = "", after: str = "") -> Iterator[None]:
+    """A UserError within this has more words around its own: of what it is, or what to do."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{before}{error}{after}") from error
+
+
 class _Brief(Repr):
     """A repr whose cost is bounded, whatever is in the value: of few levels, few items and short words."""
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from vfield.core.errors import UserError, brief
+from vfield.core.errors import UserError, brief, told_with
 from vfield.core.ranges import Range, check_range, ranges_of
 from vfield.core.yaml_files import read_text
 
@@ -36,10 +36,8 @@ def parse_json(text: str) -> Any:
 def read_json(path: Path, what: str) -> Any:
     """The value that a file describes; a UserError, which says `what` it is ("record"), where it cannot be read."""
     described = read_text(path, what, _MOST_BYTES, "JSON")
-    try:
+    with told_with(f"{what} {path} is damaged: "):
         return parse_json(described)
-    except UserError as error:
-        raise UserError(f"{what} {path} is damaged: {error}") from error
 
 
 def mapping(value: Any, what: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from vfield.core.errors import UserError, brief
+from vfield.core.errors import UserError, brief, told_with
 
 _MOST_BYTES = 128 << 10  # a config takes 2 kB, a path of a thousand keyframes 50
 _DEEPEST = 20  # lists and mappings within each other
@@ -107,10 +107,8 @@ def _told(error: yaml.YAMLError) -> str:
 def read_yaml(path: str | Path, what: str) -> Any:
     """The value that a file describes; a UserError, which says `what` it is for ("config"), where it cannot be read."""
     text = read_text(path, what, _MOST_BYTES, "YAML")
-    try:
+    with told_with(f"{what} {path} is not YAML: "):
         return parse_yaml(text)
-    except UserError as error:
-        raise UserError(f"{what} {path} is not YAML: {error}") from error
 
 
 def read_text(path: str | Path, what: str, most_bytes: int, kind: str = "text") -> str:

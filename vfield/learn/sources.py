@@ -16,7 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from vfield.core.clip import Clip, parse_size
-from vfield.core.errors import UserError
+from vfield.core.errors import UserError, told_with
 from vfield.core.folders import LOCK_NAME
 from vfield.core.json_files import read_json, record
 from vfield.core.memory import check_memory
@@ -163,10 +163,8 @@ def source_of(given: Mapping[str, Any], adapted: str | None = None) -> Source:
 
 def recorded_source(folder: Path) -> Source:
     """The source that was kept with a run; a UserError when its record is damaged."""
-    try:
+    with told_with(f"{folder / RUN_NAME} is damaged (", "); start anew with --overwrite"):
         return record(Source, read_json(folder / RUN_NAME, "record"), RUN_NAME)
-    except UserError as error:
-        raise UserError(f"{folder / RUN_NAME} is damaged ({error}); start anew with --overwrite") from error
 
 
 def names_apart(videos: Sequence[str]) -> list[str]:

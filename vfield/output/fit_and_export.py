@@ -16,7 +16,7 @@ from vfield.core.memory import meter
 from vfield.core.metrics import Scores
 from vfield.field.checkpoint import FIELD_NAME, SavedField, load_field
 from vfield.field.video_field import VideoField
-from vfield.learn import RESUME_NAME, Config, FitResult, adapt, fit, fit_many
+from vfield.learn import RESUME_NAME, Config, FitResult, Taught, adapt, fit, fit_many, teach
 from vfield.learn.config_files import CONFIG_NAME, config_text, differences, load_config
 from vfield.learn.folders import is_begun_at_most, run_held
 from vfield.learn.held_out import judge_held_out
@@ -100,6 +100,17 @@ def fit_source(
         scores = _summed_up(result, clips[name], config, source, place, megabytes) if result.is_main else None
         fitted.append(Fitted(name, place, result, scores))
     return fitted
+
+
+def teach_source(
+    source: Source, clips: Mapping[str, Seen], config: Config, folder: Path, *, resume: bool = False
+) -> Taught:
+    """Teach a prior with clips, in place of fields; the arguments are those of `fit_source`."""
+    observed = {name: seen.observed for name, seen in clips.items()}
+    scans = {name: seen.scan for name, seen in clips.items() if seen.scan is not None}
+    records = {CONFIG_NAME: config_text(config), RUN_NAME: source.with_digest().text()}
+    resume = resume and (folder / RESUME_NAME).is_file()
+    return teach(observed, config, out=folder, scans=scans, records=records, resume=resume)
 
 
 def _summed_up(

@@ -17,7 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torchvision.transforms.functional import to_pil_image
 
 from vfield.core.clip import ClipFacts, to_uint8
-from vfield.core.errors import UserError, shortened
+from vfield.core.errors import UserError, shortened, told_with
 from vfield.core.folders import replaced
 from vfield.core.json_files import listed, mapping, read_json, text
 from vfield.core.metrics import Scores
@@ -167,10 +167,8 @@ def read_summary(folder: Path) -> dict[str, Any] | None:
     path = folder / SUMMARY_NAME
     if not path.exists():
         return None
-    try:
+    with told_with(after=f"; {_ANEW}"):
         summary = mapping(read_json(path, "summary"), "it")
-    except UserError as error:
-        raise UserError(f"{error}; {_ANEW}") from error
     if summary.get("format") != _FORMAT:
         raise UserError(f"{path} is not a summary of this version; {_ANEW}")
     try:

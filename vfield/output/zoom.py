@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 from vfield.core.clip import SHAPE_TOLERANCE, ClipFacts
-from vfield.core.errors import UserError, brief
+from vfield.core.errors import UserError, brief, told_with
 from vfield.core.json_files import is_number
 from vfield.core.ranges import Range, check_ranges
 from vfield.core.timing import cubic
@@ -108,10 +108,8 @@ def read_path(path: str | Path) -> ZoomPath:
     entries = read_yaml(path, "path")
     if not isinstance(entries, list):
         raise UserError(f"path {path} must be a list of keyframes, each with at and crop, got {brief(entries)}")
-    try:
+    with told_with(f"path {path}: "):
         return ZoomPath(tuple(_keyframe(number, entry) for number, entry in enumerate(entries, start=1)))
-    except UserError as error:
-        raise UserError(f"path {path}: {error}") from error
 
 
 def _keyframe(number: int, entry: Any) -> CropAt:
@@ -122,11 +120,9 @@ def _keyframe(number: int, entry: Any) -> CropAt:
         raise UserError(f"keyframe {number}: at must be a number of seconds, got {brief(at)}")
     if not isinstance(crop, list) or len(crop) != 4 or not all(map(is_number, crop)):
         raise UserError(f"keyframe {number}: crop must be [x, y, width, height] in source pixels, got {brief(crop)}")
-    try:
+    with told_with(f"keyframe {number}: "):
         x, y, width, height = map(float, crop)
         return CropAt(float(at), (x, y, width, height))
-    except UserError as error:
-        raise UserError(f"keyframe {number}: {error}") from error
 
 
 def crop_words(crop: Sequence[Fraction | float]) -> str:

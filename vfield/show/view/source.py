@@ -17,7 +17,7 @@ from torch import Tensor
 
 from vfield.core.clip import ClipFacts, to_float
 from vfield.core.coords import seconds_to_t
-from vfield.core.errors import UserError
+from vfield.core.errors import UserError, told_with
 from vfield.core.frames import Frames
 from vfield.field.render import Region
 from vfield.field.video_field import VideoField
@@ -54,14 +54,12 @@ def clip_frames(folder: Path, facts: ClipFacts) -> SourceFrames:
     top = folder if (folder / RUN_NAME).is_file() else folder.parent
     if not (top / RUN_NAME).is_file():
         raise UserError(f"{nothing} {folder} has no {RUN_NAME} to name the clip")
-    try:
+    with told_with(f"{nothing} its clip cannot be read: "):
         clips = recorded_source(top).read_all()
         # A run of several clips has a folder for each.
         seen = next(iter(clips.values())) if len(clips) == 1 else clips[folder.name]
         t = [seconds_to_t(pts, facts.pts_seconds[0]) for pts in seen.observed.pts_seconds]
         return SourceFrames(seen.observed.frames, torch.tensor(t))
-    except UserError as error:
-        raise UserError(f"{nothing} its clip cannot be read: {error}") from error
 
 
 def resampled(frame: Tensor, region: Region, size: tuple[int, int], scaling: Scaling) -> Iterator[Tensor]:
