@@ -376,9 +376,9 @@ def test_sets_of_pictures_are_few_and_even(observed: Clip, tmp_path: Path) -> No
             if board.is_due(done / 100):
                 when.append(done)
                 board.sets += 1
-        assert when == [0, 15, 29, 43, 58, 72, 86]
+        assert when == [0, 20, 40, 60, 80]
         going_on = Board(writer, observed, None, "cpu")
-        assert [done for done in (50, 57, 58) if going_on.is_due(done / 100)] == [58]
+        assert [done for done in (50, 59, 60) if going_on.is_due(done / 100)] == [60]
         crowded = Board(writer, observed, None, "cpu", clips=30)
         crowded.sets = 1
         assert not crowded.is_due(0.99)
@@ -400,8 +400,8 @@ def test_a_fit_shows_what_there_is_time_for(observed: Clip, tmp_path: Path, monk
     monkeypatch.setattr(run_module, "_LOOKING", 1e9)
     fit(observed, config, out=tmp_path / "all", progress=False)
     steps = shown_at(tmp_path / "all")
-    assert len(steps) == 8
-    assert all(abs(step - 60 * i / 7) < 2 for i, step in enumerate(steps))
+    assert len(steps) == 6
+    assert all(abs(step - 60 * i / 5) < 2 for i, step in enumerate(steps))
 
 
 @pytest.fixture(scope="module")
@@ -427,7 +427,7 @@ def test_events_of_noise_are_small(noise: Clip, tmp_path: Path) -> None:
         return sizes
 
     first, second, last = sizes_of(1)
-    assert last + 5 * (second - first) < 3e6
+    assert last + 3 * (second - first) < 3e6
     # Of eight clips, two sets each.
     first, second, last = sizes_of(8)
     assert 8 * (first + last - second) < 3e6
@@ -438,15 +438,19 @@ def test_pictures_fit_into_their_bytes() -> None:
     noise = torch.randint(0, 256, (6, 3, 300, 500), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     plain = torch.full_like(noise, 100)
     for most in (100_000, 20_000, 4000):
-        jpeg, size = board_module._jpeg(noise[0], most)
+        jpegs = board_module._jpegs([noise[0], plain[0]], most)
         gif, gif_size = board_module._gif(noise, 10 * most)
-        assert len(jpeg) <= most
+        assert sum(len(jpeg) for jpeg, _ in jpegs) <= most
         assert len(gif) <= 10 * most
-        for encoded, (height, width) in ((jpeg, size), (gif, gif_size)):
+        for encoded, (height, width) in (*jpegs, (gif, gif_size)):
             with Image.open(io.BytesIO(encoded)) as picture:
                 assert picture.size == (width, height)
                 assert width / height == pytest.approx(5 / 3, rel=0.1)
-        assert board_module._jpeg(plain[0], most)[1] == (300, 500)
+    # What is easy to say is said as well as can be.
+    (jpeg, size), *_ = board_module._jpegs([plain[0]], 4000)
+    assert size == (300, 500)
+    with Image.open(io.BytesIO(jpeg)) as picture:
+        assert picture.getextrema() == ((100, 100),) * 3
 
 
 def learnt(clip: Clip) -> VideoField:

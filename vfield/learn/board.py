@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
@@ -73,12 +73,11 @@ _DEMO_WORK_SECONDS = 4.0  # after which a moving picture ends with what there is
 _MOST_VALUES = 1 << 16  # of a histogram; more would not change its shape, only take longer
 _BINS = 64
 
-# What the events of a run may take: sets of pictures, bytes of a picture and of the moving one. Several clips share it,
+# What the events of a run may take: sets of pictures, bytes of a set and of the moving picture. Several clips share it,
 # down to so much each.
-_MOST_SETS, _LEAST_SETS = 8, 2
-_A_SET = 5  # pictures
-_MOST_PICTURE_BYTES, _LEAST_PICTURE_BYTES = 48 << 10, 16 << 10
-_MOST_DEMO_BYTES, _LEAST_DEMO_BYTES = 480 << 10, 64 << 10
+_MOST_SETS, _LEAST_SETS = 6, 2
+_MOST_SET_BYTES, _LEAST_SET_BYTES = 380 << 10, 80 << 10
+_MOST_DEMO_BYTES, _LEAST_DEMO_BYTES = 400 << 10, 64 << 10
 # From best to worst: JPEG's quality, and how it divides chroma (0: not at all, 2: by four).
 _QUALITIES = ((90, 0), (82, 2), (70, 2), (55, 2), (40, 2), (25, 2), (12, 2))
 
@@ -305,8 +304,8 @@ class Board:
         self.device = device
         self.sets = 0
         self._most_sets = min(_MOST_SETS, max(_LEAST_SETS, round(_MOST_SETS / clips)))
-        share = _MOST_SETS * _MOST_PICTURE_BYTES // (clips * self._most_sets)
-        self._picture_bytes = min(_MOST_PICTURE_BYTES, max(_LEAST_PICTURE_BYTES, share))
+        share = _MOST_SETS * _MOST_SET_BYTES // (clips * self._most_sets)
+        self._set_bytes = min(_MOST_SET_BYTES, max(_LEAST_SET_BYTES, share))
         self._demo_bytes = max(_LEAST_DEMO_BYTES, _MOST_DEMO_BYTES // clips)
         self._t: list[float] = keyframe_t(clip.pts_seconds).tolist()
         self._middle = len(clip) // 2
@@ -367,16 +366,18 @@ class Board:
     def pictures(self, field: VideoField, step: int) -> None:
         """Write pictures of the field: a few small renderings."""
         small = self._glimpse(field)
-        self._show("field/1 observed", self._observed(field), step)
+        shown = {"field/1 observed": panel(self._observed(field))}
         between = self._between(field)
         if between is not None:
             made = self._render(small, between.t)
-            self._show("field/2 in between", self._neighbours(between, made), step)
+            shown["field/2 in between"] = panel(self._neighbours(between, made))
             if self.held_out is not None and between.hidden is not None:
-                self._show("field/3 held out", self._truth(self.held_out, between, made), step)
-        self._show("field/4 enlarged", self._closer(field), step)
+                shown["field/3 held out"] = panel(self._truth(self.held_out, between, made))
+        shown["field/4 enlarged"] = panel(self._closer(field))
         if between is not None and field.motion is not None:
-            self._motion(small, between.t, step)
+            shown["field/5 motion"] = panel(self._motion(small, between.t, step))
+        for tag, (jpeg, size) in zip(shown, _jpegs(list(shown.values()), self._set_bytes), strict=True):
+            self._add_image(tag, jpeg, size, step)
         self.writer.flush()
 
     @torch.no_grad()
@@ -459,8 +460,8 @@ class Board:
             frames.append(to_uint8(frame))
             if time.monotonic() > until:
                 break
-        gif, (height, width) = _gif(torch.stack(frames), self._demo_bytes)
-        self._add_image(f"field/6 slow motion, {_DEMO_SLOWMO} times slower", gif, height, width, step)
+        gif, size = _gif(torch.stack(frames), self._demo_bytes)
+        self._add_image(f"field/6 slow motion, {_DEMO_SLOWMO} times slower", gif, size, step)
         self.writer.flush()
 
     def _glimpse(self, field: VideoField) -> VideoField:
@@ -498,14 +499,10 @@ class Board:
     def _shrunk(self, kind: int, index: int, read: Callable[[], Tensor]) -> Tensor:
         return self._seen.get((kind, index), _KEPT_BYTES, lambda: self._raster.shrink(read()))
 
-    def _show(self, tag: str, pictures: Sequence[Labelled], step: int) -> None:
-        jpeg, (height, width) = _jpeg(panel(pictures), self._picture_bytes)
-        self._add_image(tag, jpeg, height, width, step)
-
-    def _add_image(self, tag: str, encoded: bytes, height: int, width: int, step: int) -> None:
+    def _add_image(self, tag: str, encoded: bytes, size: tuple[int, int], step: int) -> None:
         # The writer's own add_image knows only PNG, and its add_video wants moviepy. A JPEG and a GIF are images like
         # any other, to TensorBoard and to browsers.
-        image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=encoded)
+        image = Summary.Image(height=size[0], width=size[1], colorspace=3, encoded_image_string=encoded)
         events: Any = self.writer.file_writer  # declared as None, which it is only once the writer is closed
         events.add_summary(Summary(value=[Summary.Value(tag=tag, image=image)]), step)
 
@@ -575,7 +572,7 @@ class Board:
             (f"field x{ENLARGE}", magnify(made, factor)),
         ]
 
-    def _motion(self, small: VideoField, t: float, step: int) -> None:
+    def _motion(self, small: VideoField, t: float, step: int) -> list[Labelled]:
         """Where things move at an instant, how fast, and which neighbouring frame the field believes."""
         raster = self._raster
         seen = _inspect(small, with_t(pixel_uv(raster.height, raster.width), t), self.device)
@@ -591,7 +588,7 @@ class Board:
             share = rearrange(seen.right_share, "(h w) -> h w", h=raster.height)
             # Which neighbouring frame a point is taken from; grey where it is seen in both.
             pictures.append(("blue earlier, orange later", diverging_colours(share)))
-        self._show("field/5 motion", pictures, step)
+        return pictures
 
 
 def detailed_square(shown: Tensor, size: tuple[int, int], side: int) -> tuple[int, int, int]:
@@ -608,15 +605,21 @@ def detailed_square(shown: Tensor, size: tuple[int, int], side: int) -> tuple[in
     return min(y * height // rows, height - side), min(x * width // columns, width - side), side
 
 
-def _jpeg(picture: Tensor, most_bytes: int) -> tuple[bytes, tuple[int, int]]:
-    """A picture (3, h, w) uint8 in so many bytes, as good as they allow, and its size; smaller if they do not."""
+def _jpegs(pictures: list[Tensor], most_bytes: int) -> list[tuple[bytes, tuple[int, int]]]:
+    """Pictures (3, h, w) uint8 in so many bytes together, all as good as they allow, each with its size.
+
+    They are made smaller if the least quality does not do.
+    """
     while True:
         for quality, chroma in _QUALITIES:
-            buffer = io.BytesIO()
-            to_pil_image(picture).save(buffer, format="JPEG", quality=quality, subsampling=chroma)
-            if buffer.tell() <= most_bytes or picture.numel() <= 3:
-                return buffer.getvalue(), (picture.shape[-2], picture.shape[-1])
-        picture = _smaller(picture)
+            found = []
+            for picture in pictures:
+                buffer = io.BytesIO()
+                to_pil_image(picture).save(buffer, format="JPEG", quality=quality, subsampling=chroma)
+                found.append((buffer.getvalue(), (picture.shape[-2], picture.shape[-1])))
+            if sum(len(jpeg) for jpeg, _ in found) <= most_bytes or all(picture.numel() <= 3 for picture in pictures):
+                return found
+        pictures = [_smaller(picture) for picture in pictures]
 
 
 def _gif(frames: Tensor, most_bytes: int) -> tuple[bytes, tuple[int, int]]:
