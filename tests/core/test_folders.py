@@ -11,7 +11,7 @@ from filelock import FileLock
 from processes import in_child, kill_child
 
 from vfield.core.errors import UserError
-from vfield.core.folders import LOCK_NAME, Temporary, check_parent, clear_dead, held, is_own_name, replaced
+from vfield.core.folders import LOCK_NAME, check_parent, clear_dead, held, is_own_name, made_beside, replaced
 
 
 def make_folder(path: Path, text: str) -> None:
@@ -51,8 +51,8 @@ def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
 
 def test_what_a_killed_process_has_left_is_cleared_away_and_a_living_ones_is_not(tmp_path: Path) -> None:
     target = tmp_path / "a.txt"
-    temporary = Temporary(target)
-    child = in_child(lambda: temporary.make().write_text("half"), tmp_path / "sign")
+    making = made_beside(target)
+    child = in_child(lambda: making.__enter__().write_text("half"), tmp_path / "sign")
     (left,) = tmp_path.iterdir()
     assert is_own_name(left.name)
     with replaced(target) as partial:
@@ -69,7 +69,7 @@ def test_what_a_killed_process_has_left_is_cleared_away_and_a_living_ones_is_not
 
 def test_a_temporary_folder_without_its_lock_was_a_dead_ones(tmp_path: Path) -> None:
     """Killed between making the folder and locking it; the process may have had the number that this one has."""
-    Temporary(tmp_path / "a").folder.mkdir()
+    (tmp_path / ".a.partial-1-0123abcd").mkdir()
     clear_dead(tmp_path / "a")
     assert names_in(tmp_path) == []
 
@@ -77,23 +77,26 @@ def test_a_temporary_folder_without_its_lock_was_a_dead_ones(tmp_path: Path) -> 
 def test_a_process_whose_folder_was_taken_for_a_dead_ones_takes_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    temporary = Temporary(tmp_path / "a")
-    first, make = temporary.folder, Path.mkdir
-    other = FileLock(first / "lock")
+    made, make = list[Path](), Path.mkdir
+    others = list[FileLock]()
 
     def found_meanwhile(path: Path, **options: Any) -> None:
         make(path, **options)
-        if path == first and not options:
-            other.acquire(timeout=0)
+        made.append(path)
+        if len(made) == 1:
+            others.append(FileLock(path / "lock"))
+            others[0].acquire(timeout=0)
 
+    making = made_beside(tmp_path / "a")
     with monkeypatch.context() as patched:
         patched.setattr(Path, "mkdir", found_meanwhile)
-        temporary.make()
-    assert temporary.folder != first
+        file = making.__enter__()
+    first, second = dict.fromkeys(made)
+    assert file.parent == second
     clear_dead(tmp_path / "a")
-    assert names_in(tmp_path) == sorted([first.name, temporary.folder.name])
-    other.release()
-    temporary.remove()
+    assert names_in(tmp_path) == sorted([first.name, second.name])
+    others[0].release()
+    making.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
     clear_dead(tmp_path / "a")
     assert names_in(tmp_path) == []
 
@@ -102,11 +105,12 @@ def test_a_folder_that_was_moved_aside_comes_back(tmp_path: Path) -> None:
     """Killed between the two renames."""
     out = tmp_path / "out"
     make_folder(out, "old")
-    temporary = Temporary(out)
+    making = made_beside(out)
 
     def half() -> None:
-        make_folder(temporary.make(), "new")
-        os.replace(out, temporary.folder / "old")
+        file = making.__enter__()
+        make_folder(file, "new")
+        os.replace(out, file.parent / "old")
 
     kill_child(in_child(half, tmp_path / "sign"))
     assert not out.exists()
@@ -117,10 +121,15 @@ def test_a_folder_that_was_moved_aside_comes_back(tmp_path: Path) -> None:
 
 def test_a_folder_comes_back_when_the_new_one_does_not_take_its_place(tmp_path: Path) -> None:
     make_folder(tmp_path / "out", "old")
-    temporary = Temporary(tmp_path / "out")
-    make_folder(temporary.make(), "new")
-    os.replace(tmp_path / "out", temporary.folder / "old")
-    temporary.remove()
+
+    def stopped() -> None:
+        with made_beside(tmp_path / "out") as file:
+            make_folder(file, "new")
+            os.replace(tmp_path / "out", file.parent / "old")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped()
     assert (tmp_path / "out/000000.png").read_text() == "old"
 
 

@@ -116,58 +116,38 @@ def remove(path: Path) -> None:
 # ------------------------------------------------------------------------------------------- temporary names
 
 
-class Temporary:
-    """A temporary folder beside a result's place, in which the result is made. At first there are only names.
+@contextmanager
+def made_beside(path: Path) -> Iterator[Path]:
+    """A name in a temporary folder beside a result's place, to make a file or a folder there; it is moved in the end.
 
-    Attributes:
-        path: where the result goes.
-        folder: the temporary folder. It holds a lock, the result as "new", for a moment what that replaces as "old".
-        file: where to make the result, a file or a folder.
+    The folder holds a lock, the result as "new", for a moment what that replaces as "old": after an error that comes
+    back. What dead processes have left for the same result is cleared away first. An OSError where the folder cannot be
+    made, or the result not be moved.
     """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._lock: BaseFileLock | None = None
-        self._choose_names()
-
-    def _choose_names(self) -> None:
-        self.folder = self.path.with_name(f".{_short_name(self.path)}.partial-{os.getpid()}-{secrets.token_hex(4)}")
-        self.file = self.folder / "new"
-
-    def make(self) -> Path:
-        """Make the folder, after clearing away those that dead processes have left for the same result.
-
-        It gives `file`, which is not there yet; an OSError where the folder cannot be made.
-        """
-        clear_dead(self.path)
-        while True:
-            self.folder.mkdir()
-            self._lock = _lock_of(self.folder)
-            try:
-                self._lock.acquire(timeout=0)
-                return self.file
-            except Timeout:
-                # Another process came between, and took the folder for a dead one's.
-                self._choose_names()
-
-    def move_into_place(self) -> None:
-        """Give the result its name, replacing what is there; after an OSError `remove` puts that back."""
-        if not self.file.is_dir():
+    clear_dead(path)
+    lock = None
+    while lock is None:
+        folder = path.with_name(f".{_short_name(path)}.partial-{os.getpid()}-{secrets.token_hex(4)}")
+        folder.mkdir()
+        try:
+            lock = _locked(folder)  # None where another process came between, and took the folder for a dead one's
+        except OSError:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+    made = folder / "new"
+    try:
+        yield made
+        if not made.is_dir():
             # After a power cut a file that got its name before it was on the disk would be there, but empty.
-            with self.file.open("r+b") as handle:
+            with made.open("r+b") as handle:
                 os.fsync(handle.fileno())
-        elif self.path.exists():
+        elif path.exists():
             # A folder cannot be replaced in one step. Whoever finds the second one missing undoes the first.
-            os.replace(self.path, self.folder / "old")
-        os.replace(self.file, self.path)
-
-    def remove(self) -> None:
-        """Remove the folder and all that is still in it."""
-        _put_back(self.folder, self.path)
-        if self._lock is not None:
-            self._lock.release()
+            os.replace(path, folder / "old")
+        os.replace(made, path)
+    finally:
         # What could not be removed is cleared away by the next that writes this result.
-        shutil.rmtree(self.folder, ignore_errors=True)
+        _put_back(folder, path, lock)
 
 
 def is_own_name(name: str) -> bool:
@@ -184,14 +164,11 @@ def clear_dead(path: Path) -> None:
     if not os.access(path.parent, os.R_OK):  # a letter box: results can be put in, but nothing found
         return
     for folder in [entry for entry in path.parent.iterdir() if name.fullmatch(entry.name)]:
-        lock = _lock_of(folder)
-        try:
-            lock.acquire(timeout=0)
-        except (Timeout, OSError):  # its process lives, or another is clearing it away, or may not
-            continue
-        _put_back(folder, path)
-        lock.release()
-        shutil.rmtree(folder, ignore_errors=True)
+        lock = None
+        with suppress(OSError):
+            lock = _locked(folder)  # None where its process lives, or another is clearing it away
+        if lock is not None:
+            _put_back(folder, path, lock)
 
 
 def _short_name(path: Path) -> str:
@@ -200,14 +177,22 @@ def _short_name(path: Path) -> str:
     return path.name if len(full) <= _LONGEST_NAME else f"{path.name[:20]}~{hashlib.sha256(full).hexdigest()[:16]}"
 
 
-def _lock_of(folder: Path) -> BaseFileLock:
-    return FileLock(folder / "lock", thread_local=False)
+def _locked(folder: Path) -> BaseFileLock | None:
+    """The lock of a temporary folder, taken; None where another process has it."""
+    lock = FileLock(folder / "lock", thread_local=False)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return None
+    return lock
 
 
-def _put_back(folder: Path, path: Path) -> None:
-    """Undo the first of the two steps by which a folder is replaced, where the second is missing."""
+def _put_back(folder: Path, path: Path, lock: BaseFileLock) -> None:
+    """Undo the first of the two steps by which a folder is replaced, where the second is missing; remove all else."""
     if (folder / "old").exists() and not path.exists():
         os.replace(folder / "old", path)
+    lock.release()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
@@ -216,15 +201,12 @@ def replaced(path: Path) -> Iterator[Path]:
 
     A UserError where it cannot be written.
     """
-    temporary = Temporary(path)
     try:
-        yield temporary.make()
-        temporary.move_into_place()
+        with made_beside(path) as made:
+            yield made
     except OSError as error:
         told = f"could not write {path}: {error.strerror or error}; free some space or choose another folder"
         raise UserError(told) from error
-    finally:
-        temporary.remove()
 
 
 # ------------------------------------------------------------------------------------------- run folders

@@ -8,7 +8,7 @@ import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from vfield.core.clip import ColorInfo
 from vfield.core.errors import UserError
-from vfield.core.folders import Temporary, check_folder, check_parent, clear_dead
+from vfield.core.folders import check_folder, check_parent, clear_dead, made_beside
 from vfield.video_io.audio import AudioPlan, reason_of, writable_audio
 from vfield.video_io.carry import CarryPlan
 from vfield.video_io.color import HDR_WRITERS
@@ -119,7 +119,7 @@ class VideoWriter:
         if audio is not None and self._encoding is None:
             logger.warning("%s cannot hold sound; it is left out", self._path)
         _check_target(self._path, self._kind, overwrite)
-        self._temporary = Temporary(self._path)
+        self._made = ExitStack()
         self._sink: VideoSink | GifSink | PictureSink | None = None
         self._pieces: Sequence[Path] = ()
         self._count = 0
@@ -197,7 +197,7 @@ class VideoWriter:
         It goes to a path of this video's suffix, and replaces what is there.
         """
         made = copy.copy(self)
-        made._path, made._temporary, made._overwrite = path, Temporary(path), True
+        made._path, made._made, made._overwrite = path, ExitStack(), True
         made.audio = made._carry = None
         return made
 
@@ -219,12 +219,10 @@ class VideoWriter:
     def __enter__(self) -> Self:
         # Somebody may have put something there since: a fit lies between the two where a clip is fitted and exported.
         _check_target(self._path, self._kind, self._overwrite)
-        try:
+        with ExitStack() as made:
             with _told_to_user(self._path):
-                self._sink = self._open(self._temporary.make())
-        except BaseException:
-            self._temporary.remove()
-            raise
+                self._sink = self._open(made.enter_context(made_beside(self._path)))
+            self._made = made.pop_all()
         return self
 
     def _open(self, file: Path) -> VideoSink | GifSink | PictureSink:
@@ -272,21 +270,19 @@ class VideoWriter:
     ) -> None:
         assert self._sink is not None
         sink, self._sink = self._sink, None
-        try:
-            if error is not None:
-                sink.abort()
-                return
+        # What goes wrong from here on takes the temporary folder with it.
+        with self._made:
             try:
+                if error is not None:
+                    raise error
                 if self._count == 0:
                     raise UserError(f"no frame was written to {self._path}")
                 with _told_to_user(self._path):
                     sink.close()
-                    self._temporary.move_into_place()
+                    self._made.pop_all().close()
             except BaseException:
                 sink.abort()
                 raise
-        finally:
-            self._temporary.remove()
 
 
 def _kind_of(path: str | Path) -> str:
