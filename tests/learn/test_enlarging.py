@@ -24,7 +24,7 @@ from vfield.field.render import render
 from vfield.field.video_field import VideoField
 from vfield.learn import fit
 from vfield.learn.config_files import load_config
-from vfield.learn.enlarging import _MOST_BYTES, Enlarging, _spread, find_detail_force
+from vfield.learn.enlarging import _MOST_BYTES, MOST_FRAMES, Enlarging, _spread, find_detail_force
 from vfield.learn.start import Start
 from vfield.measure.stability import TrueMotion
 from vfield.video_io import resize
@@ -120,10 +120,10 @@ def test_every_fourth_is_kept_for_checking(frames: int, checking: list[int]) -> 
 
 
 def test_frames_are_spread_over_the_clip_within_a_bound_of_memory() -> None:
-    assert _spread(5, 1) == [0, 1, 2, 3, 4]
-    assert _spread(9, _MOST_BYTES // 3) == [0, 4, 8]
-    assert _spread(9, 2 * _MOST_BYTES) == [0]
-    many = _spread(1000, 1)
+    assert _spread(5, MOST_FRAMES, 1) == [0, 1, 2, 3, 4]
+    assert _spread(9, MOST_FRAMES, _MOST_BYTES // 3) == [0, 4, 8]
+    assert _spread(9, MOST_FRAMES, 2 * _MOST_BYTES) == [0]
+    many = _spread(1000, MOST_FRAMES, 1)
     assert (len(many), many[0], many[-1]) == (48, 0, 999)
     assert {b - a for a, b in pairwise(many)} <= {21, 22}
 

@@ -293,7 +293,7 @@ class Detail(nn.Module):
                 continue
             # Made anew each time, which is quick: kept, it would take as much memory again.
             other = _coefficients(self._predicted(colours, alignment.keyframe, alignments).fine)
-            for rows, around in _bands(height, width, _AGREEING_CELLS):
+            for rows, around in bands(height, width, _AGREEING_CELLS):
                 own = fine[:, 2 * around.start : 2 * around.stop]
                 change = _moved(other, alignment, around, (height, width)) - own
                 share = self._agreement(change, alignment, around, (height, width))
@@ -317,10 +317,19 @@ class Detail(nn.Module):
     def _encoded(self, colours: ColourKeyframes, keyframe: int, alignments: Sequence[Alignment | None]) -> Tensor:
         parts = []
         height, width = colours.frames.shape[-2:]
-        for rows, around in _bands(height, width, self.reach):
+        for rows, around in bands(height, width, self.reach):
             evidence, base = gather(colours, keyframe, alignments, around)
             made = base + self.scale * self(evidence[None])[0]
-            parts.append(made[:, 2 * (rows.start - around.start) : 2 * (rows.stop - around.start)])
+            parts.append(_inner(made, rows, around))
+        return torch.cat(parts, dim=1)
+
+    def residual(self, evidence: Tensor) -> Tensor:
+        """What `forward` makes of a whole frame (c, h, w), a band at a time: (3, 2 h, 2 w)."""
+        height, width = evidence.shape[-2:]
+        parts = []
+        for rows, around in bands(height, width, self.reach):
+            seen = evidence[None, :, around.start : around.stop].to(self.scale)
+            parts.append(_inner(self(seen)[0], rows, around))
         return torch.cat(parts, dim=1)
 
     def _agreement(self, change: Tensor, alignment: Alignment, rows: range, pixels: tuple[int, int]) -> Tensor:
@@ -334,6 +343,11 @@ class Detail(nn.Module):
         doubt = alignment.miss**2 + (_tearing(alignment.displacement) / _TEARING) ** 2
         doubt = _resized(doubt, 2 * pixels[0], 2 * pixels[1])[:, 2 * rows.start : 2 * rows.stop]
         return torch.exp(-apart / self.scale**2 - doubt)
+
+
+def _inner(fine: Tensor, rows: range, around: range) -> Tensor:
+    """The cells (c, 2 rows, 2 w) of some rows, of those (c, 2 around, 2 w) of these and the rows around them."""
+    return fine[:, 2 * (rows.start - around.start) : 2 * (rows.stop - around.start)]
 
 
 def _coefficients(fine: Tensor) -> Tensor:
@@ -361,7 +375,7 @@ def _tearing(displacement: Tensor) -> Tensor:
     return F.max_pool2d(torn[None], 3, stride=1, padding=1)[0]
 
 
-def _bands(height: int, width: int, reach: int) -> Iterator[tuple[range, range]]:
+def bands(height: int, width: int, reach: int) -> Iterator[tuple[range, range]]:
     """Bands of rows that keep memory bounded: those to make, and those to look at, `reach` further on each side."""
     band = max(1, _BAND_PIXELS // width)
     for top in range(0, height, band):

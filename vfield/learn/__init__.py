@@ -6,8 +6,9 @@ from vfield.core.startup import names_from
 
 if TYPE_CHECKING:
     from vfield.learn.config import Config, TrainingConfig
-    from vfield.learn.fits import FitResult, adapt, begin_folder, check_device, fit, fit_many
+    from vfield.learn.fits import FitResult, adapt, begin_folder, check_device, fit, fit_many, teach
     from vfield.learn.saves import RESUME_NAME, remove_summary
+    from vfield.learn.teaching import Taught
 
 __getattr__ = names_from(__name__, __file__)
 
@@ -15,6 +16,7 @@ __all__ = [
     "RESUME_NAME",
     "Config",
     "FitResult",
+    "Taught",
     "TrainingConfig",
     "adapt",
     "begin_folder",
@@ -22,4 +24,5 @@ __all__ = [
     "fit",
     "fit_many",
     "remove_summary",
+    "teach",
 ]

@@ -61,6 +61,7 @@ class TrainingConfig:
     Attributes:
         steps: optimisation steps; None to be bounded by `minutes` alone.
         minutes: time budget for the whole fit, the start of the motion included; None for no bound.
+        prior: "shipped" starts from what other clips have taught; "none" learns from this clip alone.
         learning_rate: of the networks and latents at the start; it falls to zero along a cosine.
         seed: of everything random.
         device: "auto" takes an accelerator where there is one.
@@ -72,6 +73,7 @@ class TrainingConfig:
 
     steps: Annotated[int | None, Range(0, 10**9)] = 300
     minutes: Annotated[float | None, Range(0, 10**6, open=True)] = None
+    prior: Literal["shipped", "none"] = "shipped"
     learning_rate: Annotated[float, Range(0, 10)] = 2e-3
     seed: Annotated[int, Range(0, (1 << 31) - 1)] = 0
     device: DeviceName = "auto"
@@ -87,6 +89,26 @@ class TrainingConfig:
 
 
 @dataclass(frozen=True)
+class TeachingConfig:
+    """A prior that is taught instead of fields (`vfield.learn.teaching`).
+
+    Attributes:
+        pieces: short pieces that are drawn of each clip and degraded at random; 0 fits fields.
+        frames: of a piece.
+        judged: clips, by name, that are not learnt from but tell after which step the prior was best.
+        judgements: how often they are asked.
+    """
+
+    pieces: Annotated[int, Range(0, 10_000)] = 0
+    frames: Annotated[int, Range(3, 10_000)] = 9
+    judged: tuple[str, ...] = ()
+    judgements: Annotated[int, Range(1, 10_000)] = 10
+
+    def __post_init__(self) -> None:
+        check_ranges(self, "teaching")
+
+
+@dataclass(frozen=True)
 class Config:
     """Everything that decides what a fit does, besides the clip.
 
@@ -97,6 +119,7 @@ class Config:
         objective: the loss terms.
         training: the loop.
         denoising: noise taken out of the clip before anything else.
+        teaching: a prior that is taught instead.
     """
 
     field: FieldConfig = FieldConfig()
@@ -105,6 +128,7 @@ class Config:
     objective: ObjectiveConfig = ObjectiveConfig()
     training: TrainingConfig = TrainingConfig()
     denoising: DenoiseConfig = DenoiseConfig()
+    teaching: TeachingConfig = TeachingConfig()
 
     def kept(self, facts: ClipFacts) -> ClipFacts:
         """A clip's facts as far as its field will know them: alpha only beside keyframe colours."""

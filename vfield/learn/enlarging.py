@@ -21,7 +21,7 @@ from vfield.field.video_field import VideoField
 
 # What is kept of the small frames, spread over the clip: bytes, and frames.
 _MOST_BYTES = 256 << 20
-_MOST_FRAMES = 48
+MOST_FRAMES = 48
 _CHECK_EVERY = 4
 _FORCES = (1.0, 0.5, 0.0)
 # One frame or two keep a part of themselves instead, and what there is like nothing else in them counts for more than
@@ -149,6 +149,7 @@ def make_enlarging(
     frames: Frames,
     visible: Tensor | None = None,
     progress: Callable[[Iterable[int], int], Iterable[int]] = lambda frames, _: frames,
+    most: int = MOST_FRAMES,
 ) -> Enlarging | None:
     """See the small frames.
 
@@ -157,6 +158,7 @@ def make_enlarging(
         frames: n of (3, 2 h, 2 w), the source's, uint8 or float in [0, 1].
         visible: (n, 2 h, 2 w) bool, which of their pixels are the truth; None for all.
         progress: wraps the loop over the frames that are seen.
+        most: how many of them.
 
     Returns:
         None where the frames are too small to tell anything, or nothing is lost by making them small.
@@ -166,7 +168,7 @@ def make_enlarging(
         return None
     assert small.detail is not None
     channels = small.detail.differences.numel()
-    chosen = _spread(len(frames), 2 * channels * height * width)
+    chosen = _spread(len(frames), most, 2 * channels * height * width)
     # Filled in place: a list that is stacked in the end would take the memory twice.
     seen = torch.empty(len(chosen), channels, height, width, dtype=torch.float16)
     apart = torch.empty(len(chosen), 3, 2 * height, 2 * width)
@@ -195,10 +197,22 @@ def _third_quarter(height: int, width: int) -> Tensor:
     return kept
 
 
-def _spread(frames: int, bytes_each: int) -> list[int]:
+def _spread(frames: int, most: int, bytes_each: int) -> list[int]:
     """Indices of frames spread over the clip, as many as memory is allowed for."""
-    most = max(1, min(frames, _MOST_FRAMES, _MOST_BYTES // bytes_each))
+    most = max(1, min(frames, most, _MOST_BYTES // bytes_each))
     return sorted({round(i * (frames - 1) / max(most - 1, 1)) for i in range(most)})
+
+
+@torch.no_grad()
+def detail_gain(detail: Detail, enlarging: Enlarging) -> float:
+    """Decibels by which the encoder betters the spline, mean over all small frames."""
+    gains = []
+    for k in range(len(enlarging.evidence)):
+        made = detail.residual(enlarging.evidence[k]).cpu()
+        wanted = enlarging.residual[k].float()
+        errors = torch.stack([wanted.square().mean(), (made - wanted).square().mean()])
+        gains.append(float(10 * (errors[0] / errors[1].clamp(min=1e-10)).log10()))
+    return sum(gains) / len(gains)
 
 
 @torch.no_grad()
@@ -224,7 +238,7 @@ def find_detail_force(detail: Detail, enlarging: Enlarging, *others: tuple[Detai
     errors = torch.zeros(len(forces))
     for encoder, small in clips:
         for k in small.checking:
-            made = encoder(small.evidence[k][None].float().to(encoder.scale.device))[0].cpu()
+            made = encoder.residual(small.evidence[k]).cpu()
             wanted = small.residual[k].float()
             true = small.checked_at(k)
             if true is not None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState
@@ -27,8 +27,11 @@ from vfield.learn.kept import remove_field
 from vfield.learn.members import own_parameters
 from vfield.learn.run import EVENTS_NAME, Run, Task, Watch
 from vfield.learn.saves import RESUME_NAME, remove_summary
+from vfield.learn.teaching import PRIOR_NAME, Taught, Teaching, teaching_config, teaching_task
 from vfield.prepare.opening import open_clip
 from vfield.prepare.scan import Scan
+
+AnyRun = TypeVar("AnyRun", bound=Run)
 
 
 class FitResult(NamedTuple):
@@ -171,42 +174,70 @@ def adapt(
     return _fitted(task, resume=False)[""]
 
 
+@enough_memory("teaching")
+def teach(
+    clips: Mapping[str, Clip],
+    config: Config,
+    *,
+    out: Path,
+    scans: Mapping[str, Scan] | None = None,
+    records: Mapping[str, str] | None = None,
+    resume: bool = False,
+    progress: bool = True,
+) -> Taught:
+    """Teach a prior on pieces of clips (`vfield.learn.teaching`), and keep it in the run folder.
+
+    Args:
+        clips: the clips as they were filmed, by name.
+        config: how many pieces of each, and how to learn.
+        out: run folder.
+        scans: as in `fit_many`.
+        records: as in `fit`.
+        resume: go on from the last save in `out`.
+        progress: show progress bars.
+
+    Raises:
+        UserError: as `fit`, and when there is nothing to learn from, or no clip of a name to judge by.
+    """
+    config = teaching_config(config)
+    task, judged = teaching_task(clips, scans or {}, config, out, records or {}, progress)
+    run = _trained(task, resume, lambda accelerator: Teaching(accelerator, task, judged))
+    return Taught(out / PRIOR_NAME, run.step, run.elapsed(), run.best[0], run.interrupted, run.is_main)
+
+
 def _fitted(task: Task, resume: bool) -> dict[str, FitResult]:
+    run = _trained(task, resume, lambda accelerator: Run(accelerator, task))
+    return {
+        member.name: FitResult(
+            member.field.eval(), run.step, run.elapsed(), run.interrupted, run.is_main, member.expectation
+        )
+        for member in run.members
+    }
+
+
+def _trained(task: Task, resume: bool, start: Callable[[Accelerator], AnyRun]) -> AnyRun:
+    """A run from its start to its end, or to Ctrl-C; its folder is held meanwhile by the process that writes there."""
     accelerator = _accelerator(task.config.training, task.out)
-    with _held(task.out, accelerator.is_main_process):
-        return _fitted_by(accelerator, task, resume)
-
-
-def _held(out: Path | None, is_main: bool) -> AbstractContextManager[None]:
-    """Holds the folder of a run, if there is one and this process writes there."""
-    return held(out) if out is not None and is_main else nullcontext()
-
-
-def _fitted_by(accelerator: Accelerator, task: Task, resume: bool) -> dict[str, FitResult]:
-    run: Run | None = None
-    try:
-        run = Run(accelerator, task)
-        if resume:
-            run.load()
-        if accelerator.is_main_process and task.out is not None:
-            begin_folder(task.out, task.records, [member.name for member in run.members], keep_events=resume)
-            accelerator.init_trackers(EVENTS_NAME)
-            run.open_boards(task.out)
-        run.train()
-        is_main = bool(accelerator.is_main_process)
-        return {
-            member.name: FitResult(
-                member.field.eval(), run.step, run.elapsed(), run.interrupted, is_main, member.expectation
-            )
-            for member in run.members
-        }
-    finally:
-        if run is not None:
-            run.close()
-        accelerator.end_training()
-        # Accelerate keeps its settings for the whole process; the next fit may ask for others.
-        AcceleratorState._reset_state(reset_partial_state=accelerator.num_processes == 1)
-        GradientState._reset_state()
+    is_main = bool(accelerator.is_main_process)
+    with held(task.out) if task.out is not None and is_main else nullcontext():
+        run: AnyRun | None = None
+        try:
+            run = start(accelerator)
+            if resume:
+                run.load()
+            if is_main and task.out is not None:
+                begin_folder(task.out, task.records, run.folders, keep_events=resume)
+                accelerator.init_trackers(EVENTS_NAME)
+                run.open_boards(task.out)
+            run.train()
+            return run
+        finally:
+            if run is not None:
+                run.close()
+            accelerator.end_training()
+            # Accelerate keeps its settings for the whole process; the next fit may ask for others.
+            AcceleratorState._reset_state(reset_partial_state=accelerator.num_processes == 1)
+            GradientState._reset_state()
 
 
 def begin_folder(out: Path, records: Mapping[str, str], names: list[str], keep_events: bool) -> None:

@@ -29,6 +29,7 @@ from vfield.field.video_field import VideoField
 from vfield.learn.board import Board
 from vfield.learn.config import Config
 from vfield.learn.objective import Objective
+from vfield.learn.rehearsal import squared_errors
 from vfield.learn.sampling import PatchSampler
 from vfield.learn.start import start_field
 from vfield.prepare.config import DenoiseConfig
@@ -37,6 +38,7 @@ from vfield.prepare.fill import fill
 from vfield.prepare.scan import Scan, scan_frames
 
 _LOG = logging.getLogger("vfield")
+_LEAST_UNIT = 0.5 / 255  # of errors that are judged relative to the start's: frames of bytes are no more exact
 
 
 class Member:
@@ -53,6 +55,7 @@ class Member:
         sampler: what it learns from next.
         board: None where nothing is shown.
         expectation: what the field expects of itself in the end; None where it cannot tell.
+        unit: the error of the start at hidden frames, where errors count relative to it; None where not.
     """
 
     def __init__(
@@ -94,14 +97,25 @@ class Member:
         scan = scan if scan is not None and filled is clip else scan_frames(filled.frames)
         self.clip = self._denoised(filled, config.denoising, scan, keep)
         scan = scan if self.clip is filled else scan_frames(self.clip.frames)
-        learns = config.training.steps != 0 or like is not None
+        prior = config.training.prior == "shipped"
+        learns = config.training.steps != 0 or like is not None or prior
         self.field, self.rehearsal, self.enlarging, self.seen = start_field(
-            self.clip, config.field, config.flow, seed, self._follow, rehearse=learns, like=like, scan=scan
+            *(self.clip, config.field, config.flow, seed, self._follow),
+            rehearse=learns,
+            like=like,
+            prior=prior,
+            piece=config.teaching.pieces > 0,
+            scan=scan,
         )
         if len(self.seen) < len(clip):
             left_out = len(clip) - len(self.seen)
             self.say("%d of %d frames repeat the one before; motion runs past them", left_out, len(clip))
         self.sampler = self._sampler(checked=False)
+        self.unit: float | None = None
+        if config.teaching.pieces and self.rehearsal is not None:
+            # Many clips teach one thing: each counts by what it gains, not by how hard it is.
+            start = squared_errors(self.rehearsal, [*self.rehearsal.learning, *self.rehearsal.checking])
+            self.unit = max(float(start.mean().sqrt()), _LEAST_UNIT)
 
     def say(self, message: str, *values: object, level: int = logging.INFO) -> None:
         """Write a line to the log, once for all processes, that names the clip."""
@@ -162,7 +176,7 @@ class Member:
     def objective(self) -> Objective:
         """What its field minimises."""
         twin = None if self.rehearsal is None else self.rehearsal.field
-        return Objective(self.field, twin, self._config.objective)
+        return Objective(self.field, twin, self._config.objective, self.unit)
 
     def cache(self, most_bytes: int) -> None:
         """Bound the memory for colours of every hidden keyframe, which are read again at each step."""

@@ -45,12 +45,22 @@ class Terms(NamedTuple):
 class Objective(nn.Module):
     """(batch) -> loss terms. One forward a step, so that wrappers for several devices see a single call."""
 
-    def __init__(self, field: VideoField, rehearsal: VideoField | None, config: ObjectiveConfig) -> None:
-        """Hold a field, and the one that shares its learnt parts and can hide keyframes."""
+    def __init__(
+        self, field: VideoField, rehearsal: VideoField | None, config: ObjectiveConfig, unit: float | None = None
+    ) -> None:
+        """Hold a field, and the one that shares its learnt parts and can hide keyframes.
+
+        Args:
+            field: the field.
+            rehearsal: the other; None where nothing can be hidden.
+            config: weights of the terms.
+            unit: what errors at hidden frames are measured in; None for the range of 0 to 1.
+        """
         super().__init__()
         self.field = field
         self.rehearsal = rehearsal
         self.config = config
+        self.unit = unit
 
     def forward(self, batch: Batch, patches: Patches | None = None) -> Terms:
         """Loss terms of one batch, over all its points: the terms of a whole are the means of its shares' terms.
@@ -80,7 +90,8 @@ class Objective(nn.Module):
         if batch.hidden and self.rehearsal is not None:
             prediction = self.rehearsal(batch.uvt[seen:], hide=True)
             target, rest = batch.rgb[seen:], slice(seen, None)
-            hidden = config.hidden * of_truth(charbonnier(prediction, target, _HIDDEN_EPSILON), rest).sum() / count
+            apart = charbonnier(prediction, target, _HIDDEN_EPSILON if self.unit is None else self.unit)
+            hidden = config.hidden / (self.unit or 1.0) * of_truth(apart, rest).sum() / count
             error = error + of_truth(squared(prediction.detach(), target), rest).sum() / count
         if batch.visible is not None:
             # For people: the mean over what there is to compare with.

@@ -29,6 +29,7 @@ from vfield.learn.expecting import expect
 from vfield.learn.kept import Kept, remove_unused
 from vfield.learn.members import Member, learnt, own_parameters, shared_parameters
 from vfield.learn.objective import JointObjective, Terms
+from vfield.learn.prior import UNCHECKED_FORCES
 from vfield.learn.rehearsal import apply_forces, find_forces
 from vfield.learn.sampling import turn
 from vfield.learn.saves import fingerprint, read_resume, write_resume
@@ -76,7 +77,8 @@ class Run:
         self.task = task
         self.config = config = task.config
         self.out = task.out
-        self.show = task.progress and bool(accelerator.is_main_process)
+        self.is_main = bool(accelerator.is_main_process)
+        self.show = task.progress and self.is_main
         self.step = 0
         self.last = 0
         self.interrupted = False
@@ -88,7 +90,7 @@ class Run:
         self.members: list[Member] = []
         for number, (name, clip) in enumerate(task.clips.items()):
             seed = config.training.seed + number
-            says = bool(accelerator.is_main_process)
+            says = self.is_main and config.teaching.pieces == 0
             member = Member(
                 *(name, clip, config),
                 scan=task.scans.get(name),
@@ -109,6 +111,11 @@ class Run:
         objective = JointObjective([member.objective() for member in self.members])
         optimizer = torch.optim.Adam(self._groups(), betas=(0.9, 0.99), eps=1e-8)
         self.objective, self.optimizer = accelerator.prepare(objective, optimizer)
+
+    @property
+    def folders(self) -> list[str]:
+        """Names of the clips' folders in that of the run; "" for the folder itself."""
+        return [member.name for member in self.members]
 
     def _folder_of(self, out: Path) -> Path:
         """Where this process keeps changed frames: the run's folder, or beside the main process's one of its own."""
@@ -184,8 +191,6 @@ class Run:
             self.save()
             self._settle()
             self._save_fields()
-            for member in self.members:
-                member.end_learning()
             self._picture(1, last=True)
 
     def _check(self) -> None:
@@ -217,10 +222,12 @@ class Run:
 
         Resuming goes on from before this: what is saved for it is left alone.
         """
-        if self.step > 0 or self.task.shared is not None:
+        prior = self.config.training.prior == "shipped" and self.task.shared is None
+        if self.step > 0 or self.task.shared is not None or prior:
             self._check()
-            apply_forces(self.members[0].field, self.forces or {})
+            apply_forces(self.members[0].field, (UNCHECKED_FORCES if prior else {}) | (self.forces or {}))
         for member in self.members:
+            member.end_learning()
             member.expectation = expect(member.field, member.rehearsal)
             if member.expectation is None:
                 continue

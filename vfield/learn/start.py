@@ -26,7 +26,8 @@ from vfield.field.motion import Curves
 from vfield.field.timeline import Gap, gaps_between, gaps_hiding
 from vfield.field.tracks import AskedCurves, find_curves
 from vfield.field.video_field import VideoField
-from vfield.learn.enlarging import Enlarging, make_enlarging
+from vfield.learn.enlarging import MOST_FRAMES, Enlarging, make_enlarging
+from vfield.learn.prior import start_from_prior
 from vfield.learn.rehearsal import Rehearsal, divided
 from vfield.prepare.config import FlowConfig
 from vfield.prepare.scan import MOST_CHANGE, Scan, scan_frames
@@ -36,6 +37,9 @@ _MOST_HIDDEN = 64
 _MOST_HIDDEN_BYTES = 256 << 20
 # Of the small frames and curves that are made on the way to what is kept.
 _PASSING_BYTES = 64 << 20
+# To be enlarged of a piece that teaches a prior: there are many pieces, and not all pictures were made small alike.
+_PIECE_FRAMES = 2
+_PIECE_REDUCTIONS = ("area", "area", "bicubic")
 _LONG_STEP = Fraction(3, 2)  # times the median: a frame is missing there
 _NO_DETAIL = 1e-4  # of a clip, on a scale of 0 to 1
 
@@ -68,6 +72,8 @@ def start_field(
     *,
     rehearse: bool = True,
     like: VideoField | None = None,
+    prior: bool = False,
+    piece: bool = False,
     scan: Scan | None = None,
 ) -> Start:
     """Build the starting field of a clip.
@@ -83,6 +89,8 @@ def start_field(
         progress: wraps the loops over places to learn from, the slow part.
         rehearse: False makes nothing to learn from: nothing will be learnt.
         like: another clip's field, whose shared parts this one uses, too; None for parts of its own.
+        prior: start from what other clips have taught, where there is no `like`.
+        piece: the clip is a piece to teach a prior with: frames are hidden at its own size, and few are enlarged.
         scan: what a look through the clip has found; None looks now.
     """
     moving = config.motion.enabled and config.has_local
@@ -109,11 +117,15 @@ def start_field(
         )
     if like is not None:
         field.adopt(like)
+    elif prior:
+        start_from_prior(field)
     if not rehearse:
         return Start(field, None, None, seen)
     visible = None if seen.visible is None else seen.visible[chosen]
-    rehearsal = _rehearsal(field, frames, visible, flow, _lacks_frames(clip.pts_seconds), progress)
-    enlarging = _enlarging(field, frames, visible, flow, progress)
+    whole_size = piece or _lacks_frames(clip.pts_seconds)
+    rehearsal = _rehearsal(field, frames, visible, flow, whole_size, progress)
+    by, most = (_PIECE_REDUCTIONS[seed % len(_PIECE_REDUCTIONS)], _PIECE_FRAMES) if piece else ("area", MOST_FRAMES)
+    enlarging = _enlarging(field, _small(frames, by), frames, visible, flow, progress, most)
     if enlarging is not None and field.detail is not None:
         field.detail.scale.fill_(enlarging.scale)
     elif like is not None and field.detail is not None:
@@ -127,7 +139,7 @@ def _rehearsal(
     frames: Frames,
     visible: Tensor | None,
     flow: FlowConfig,
-    lacks_frames: bool,
+    whole_size: bool,
     progress: Progress,
 ) -> Rehearsal | None:
     """What can be hidden of the keyframes; None where nothing can.
@@ -138,7 +150,7 @@ def _rehearsal(
     config = field.config
     # Hiding needs every frame to be a keyframe: otherwise the frames between keyframes already are the task.
     hiding = gaps_hiding(field.timeline.shots) if config.local.keyframe_stride == 1 and config.has_local else {}
-    stage = frames if lacks_frames else _small(frames)
+    stage = frames if whole_size else _small(frames)
     hiding = _spread(hiding, stage)
     if not hiding:
         return None
@@ -151,7 +163,7 @@ def _rehearsal(
         found = find_curves(stage, field.timeline.t, list(hiding.values()), config.motion.cell, flow, views=views)
         curves = Curves(*(torch.cat(grids) for grids in zip(*progress(found, len(hiding)), strict=True)))
     twin = field.rehearsal(kept, curves, list(hiding))
-    true = visible if visible is None or lacks_frames else _halved_visible(visible)
+    true = visible if visible is None or whole_size else _halved_visible(visible)
     return Rehearsal(twin, kept, field.timeline.t, *divided(list(hiding)), true)
 
 
@@ -167,12 +179,17 @@ def _spread(hiding: dict[int, Gap], stage: Frames) -> dict[int, Gap]:
 
 
 def _enlarging(
-    field: VideoField, frames: Frames, visible: Tensor | None, flow: FlowConfig, progress: Progress
+    field: VideoField,
+    small: Frames,
+    frames: Frames,
+    visible: Tensor | None,
+    flow: FlowConfig,
+    progress: Progress,
+    most: int,
 ) -> Enlarging | None:
     """Small frames to be enlarged, along motion found at their size; None where no detail is to be learnt."""
     if field.detail is None:
         return None
-    small = _small(frames)
     curves = None
     if field.motion is not None:
         gaps, cell = gaps_between(field.timeline.shots), field.config.motion.cell
@@ -185,16 +202,16 @@ def _enlarging(
     twin = field.at_size(small, curves)
     assert twin.colours is not None
     twin.colours.cache_bytes = _PASSING_BYTES
-    return make_enlarging(twin, even, None if visible is None else _even(visible), progress)
+    return make_enlarging(twin, even, None if visible is None else _even(visible), progress, most)
 
 
-def _small(frames: Frames) -> Frames:
-    """Frames at half their size, by area averaging, of the same type; those made last are kept."""
+def _small(frames: Frames, by: str = "area") -> Frames:
+    """Frames at half their size, by area averaging or a wider kernel, of the same type; those made last are kept."""
     kept: Recent[Tensor] = Recent(tensor_bytes)
     size = [-(-max(side - side % 2, 1) // 2) for side in frames.shape[-2:]]
 
     def made(index: int) -> Tensor:
-        return kept.get((index,), _PASSING_BYTES, lambda: _halved(frames[index], size))
+        return kept.get((index,), _PASSING_BYTES, lambda: _halved(frames[index], size, by))
 
     return MadeFrames((len(frames), frames.shape[1], *size), frames.dtype, made)
 
@@ -211,9 +228,9 @@ def _even(frames: Tensor) -> Tensor:
     return frames[..., :height, :width]
 
 
-def _halved(frame: Tensor, size: Sequence[int]) -> Tensor:
-    """A frame (3, h, w) at half its size, by area averaging: (3, h / 2, w / 2) of the same type."""
-    half = F.interpolate(to_float(_even(frame))[None], size=list(size), mode="area")[0]
+def _halved(frame: Tensor, size: Sequence[int], by: str) -> Tensor:
+    """A frame (3, h, w) at half its size: (3, h / 2, w / 2) of the same type."""
+    half = F.interpolate(to_float(_even(frame))[None], size=list(size), mode=by, antialias=by != "area")[0].clamp(0, 1)
     return to_uint8(half) if frame.dtype == torch.uint8 else half
 
 
