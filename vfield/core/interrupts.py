@@ -58,7 +58,7 @@ def ending_in_order() -> Iterator[None]:
         _Last.number = number
         raise KeyboardInterrupt
 
-    with _handled(handle, (signal.SIG_DFL, signal.default_int_handler)):
+    with handled(handle, (signal.SIG_DFL, signal.default_int_handler)):
         yield
 
 
@@ -76,12 +76,12 @@ def interrupts() -> Iterator[Flag]:
             raise KeyboardInterrupt
         flag.set()
 
-    with _handled(handle):
+    with handled(handle):
         yield flag
 
 
 @contextmanager
-def _handled(handle: _Handler, instead_of: tuple[Any, ...] | None = None) -> Iterator[None]:
+def handled(handle: _Handler, instead_of: tuple[Any, ...] | None = None) -> Iterator[None]:
     """Signals that are not ignored go to a handler, which replaces only those `instead_of`; None for any."""
     terminals = [number for number in (1, 2) if os.isatty(number)]
 

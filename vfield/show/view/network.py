@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import socket
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -20,6 +18,8 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from vfield.core.interrupts import handled
+
 MOST_BODY = 1 << 16  # bytes; an order of a clip has some two hundred
 MOST_CONNECTIONS = 64  # a browser has six
 PATIENCE_SECONDS = 10.0  # for a whole request, and for some of an answer to be taken
@@ -32,7 +32,6 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
 }
-_ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 _FULL = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
@@ -180,17 +179,8 @@ class Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """While this lasts, Ctrl-C, termination and a terminal that is closed end the server, and no more than that."""
-        if threading.current_thread() is not threading.main_thread():
+        with handled(self.handle_exit):
             yield
-            return
-        # A hang-up that is ignored is meant to be: nohup.
-        caught = [number for number in _ENDING if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN]
-        earlier = {number: signal.signal(number, self.handle_exit) for number in caught}
-        try:
-            yield
-        finally:
-            for number, handler in earlier.items():
-                signal.signal(number, handler)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End: work under way is told to, which then answers that it was given up."""
