@@ -155,7 +155,7 @@ def _keep(
     `document` gives the figures of what was made so far, `page` its tables, and `told` what to print of some.
     """
     from vfield.core.drawing import save_png
-    from vfield.core.folders import replaced
+    from vfield.core.folders import write_text
     from vfield.measure.benchmark.results import PICTURES_NAME, RESULTS_NAME, TABLE_NAME
 
     all_made: list[Any] = []
@@ -163,8 +163,7 @@ def _keep(
 
     def write() -> None:
         for name, text in ((RESULTS_NAME, json.dumps(document(all_made), indent=1)), (TABLE_NAME, page(all_made))):
-            with replaced(folder / name) as partial_file:
-                partial_file.write_text(text, encoding="utf-8")
+            write_text(folder / name, text)
 
     folder.mkdir(parents=True, exist_ok=True)
     # Written before the first case, so that the folder is known for what it is however early a run ends.

@@ -46,7 +46,7 @@ def evaluate_parser() -> ArgumentParser:
 def evaluate(words: list[str]) -> int:
     """Judge, and print the table or write the figures."""
     parsed = parse(evaluate_parser(), words)
-    from vfield.core.folders import check_not_read, replaced
+    from vfield.core.folders import check_not_read, write_text
     from vfield.learn import check_device
     from vfield.learn.config_files import CONFIG_NAME, config_text
     from vfield.learn.folders import run_held
@@ -85,8 +85,7 @@ def evaluate(words: list[str]) -> int:
         document = {"clip": parsed.clip, "frames": len(clip), **asked, "rows": as_json(rows)}
         say(f"{parsed.clip}: {clip!r}\n{table(rows)}", document)
         if into is not None:
-            with replaced(into) as partial:
-                partial.write_text(json.dumps(document, indent=1))
+            write_text(into, json.dumps(document, indent=1))
     return 0
 
 

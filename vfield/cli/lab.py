@@ -193,7 +193,7 @@ def _race_parser(name: str, about: str, frames: int) -> ArgumentParser:
 
 def _race(parsed: Namespace, entries: Sequence[Entry], every: int, holdout: int, command: list[str]) -> int:
     """Let all race on all clips; write and print what came of it."""
-    from vfield.core.folders import check_result_folder, replaced
+    from vfield.core.folders import check_result_folder, write_text
     from vfield.lab.plots import check_plots
     from vfield.lab.race import course, draw, race, table
 
@@ -212,9 +212,8 @@ def _race(parsed: Namespace, entries: Sequence[Entry], every: int, holdout: int,
         for entry in entries:
             curves.append(race(entry, on, parsed.steps))
             print(f"{on.name} {entry.group} {entry.name}: {curves[-1].psnr[-1]:.2f} dB", flush=True)
-            with replaced(folder / RESULTS_NAME) as partial:
-                document["curves"] = [curve.as_json() for curve in curves]
-                partial.write_text(json.dumps(document, indent=1))
+            document["curves"] = [curve.as_json() for curve in curves]
+            write_text(folder / RESULTS_NAME, json.dumps(document, indent=1))
         draw([curve for curve in curves if curve.clip == on.name], folder / f"{on.name}.png")
     text = f"\n{table(curves)}\n\n{folder / RESULTS_NAME} and a picture for each clip beside it"
     say(text, {"folder": folder, **document})

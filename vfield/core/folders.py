@@ -130,7 +130,9 @@ def made_beside(path: Path) -> Iterator[Path]:
         folder = path.with_name(f".{_short_name(path)}.partial-{os.getpid()}-{secrets.token_hex(4)}")
         folder.mkdir()
         try:
-            lock = _locked(folder)  # None where another process came between, and took the folder for a dead one's
+            lock = locked(
+                folder / "lock"
+            )  # None where another process came between, and took the folder for a dead one's
         except OSError:
             shutil.rmtree(folder, ignore_errors=True)
             raise
@@ -166,7 +168,7 @@ def clear_dead(path: Path) -> None:
     for folder in [entry for entry in path.parent.iterdir() if name.fullmatch(entry.name)]:
         lock = None
         with suppress(OSError):
-            lock = _locked(folder)  # None where its process lives, or another is clearing it away
+            lock = locked(folder / "lock")  # None where its process lives, or another is clearing it away
         if lock is not None:
             _put_back(folder, path, lock)
 
@@ -177,9 +179,9 @@ def _short_name(path: Path) -> str:
     return path.name if len(full) <= _LONGEST_NAME else f"{path.name[:20]}~{hashlib.sha256(full).hexdigest()[:16]}"
 
 
-def _locked(folder: Path) -> BaseFileLock | None:
-    """The lock of a temporary folder, taken; None where another process has it."""
-    lock = FileLock(folder / "lock", thread_local=False)
+def locked(file: Path) -> BaseFileLock | None:
+    """The lock that a file is, taken; None where another process has it."""
+    lock = FileLock(file, thread_local=False)
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -207,6 +209,12 @@ def replaced(path: Path) -> Iterator[Path]:
     except OSError as error:
         told = f"could not write {path}: {error.strerror or error}; free some space or choose another folder"
         raise UserError(told) from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """A text file, whole or not at all; names of files in it may be no text. A UserError where it cannot be written."""
+    with replaced(path) as partial:
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 # ------------------------------------------------------------------------------------------- run folders

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence, Set
@@ -28,7 +27,7 @@ from vfield.learn.saves import SUMMARY_NAMES
 from vfield.prepare.masks import with_mask
 from vfield.prepare.opening import SCAN_NAME, open_clip
 from vfield.prepare.scan import Scan
-from vfield.video_io import Deinterlacing, probe
+from vfield.video_io import Deinterlacing, digest_of, probe
 
 RUN_NAME = "run.json"
 _SCAN_SECONDS = 2.0  # after which it is shown how far a look through a clip is
@@ -75,8 +74,7 @@ class Source:
             return self
         sha = hashlib.sha256()
         for path in filter(None, (self.part(self.video)[0], self.mask)):
-            with open(path, "rb") as file:
-                sha.update(hashlib.file_digest(file, "sha256").digest())
+            sha.update(bytes.fromhex(digest_of(Path(path))))
         return replace(self, digest=sha.hexdigest())
 
     def read(self, folder: Path | None = None) -> Seen:
@@ -129,7 +127,7 @@ class Source:
         return {name: replace(self, video=video).read(kept) for name, video in zip(names, videos, strict=True)}
 
     def part(self, video: str) -> tuple[str, float | None, float | None]:
-        """A file, and from when to when it is read; a UserError when that is said twice, or is no part of any clip."""
+        """A file, and from when to when it is read; a UserError when that is said twice."""
         path, start, end = video, self.start, self.end
         found = _FRAGMENT.fullmatch(video)
         if found is not None and not Path(video).exists():
@@ -137,9 +135,6 @@ class Source:
                 raise UserError(f"{video} names its own part; leave out --start and --end")
             start, end = (None if found[name] is None else float(found[name]) for name in ("start", "end"))
             path = found["path"]
-        for name, seconds in (("start", start), ("end", end)):
-            if seconds is not None and not (math.isfinite(seconds) and seconds >= 0):
-                raise UserError(f"{name} must be zero or more seconds from the first frame, got {seconds:g}")
         return path, start, end
 
     def text(self) -> str:

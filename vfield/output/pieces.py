@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
-from vfield.core.folders import remove
+from vfield.core.folders import locked, remove
 from vfield.field.checkpoint import EXPORTS_NAME
 from vfield.video_io import frames_in
 
@@ -54,10 +52,10 @@ class Pieces:
         for file, frames in self.frames.items():
             if self._is_whole(file):
                 continue
-            lock = FileLock(file.with_suffix(".lock"), thread_local=False)
-            try:
-                lock.acquire(timeout=0)
-            except (Timeout, OSError):
+            lock = None
+            with suppress(OSError):
+                lock = locked(file.with_suffix(".lock"))
+            if lock is None:
                 continue
             try:
                 if not self._is_whole(file):  # else another process has just ended it

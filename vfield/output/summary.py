@@ -18,7 +18,7 @@ from torchvision.transforms.functional import to_pil_image
 
 from vfield.core.clip import ClipFacts, to_uint8
 from vfield.core.errors import UserError, shortened, told_with
-from vfield.core.folders import replaced
+from vfield.core.folders import replaced, write_text
 from vfield.core.json_files import listed, mapping, read_json, text
 from vfield.core.metrics import Scores
 from vfield.learn import Config, FitResult
@@ -200,10 +200,8 @@ def _write(folder: Path, summary: Mapping[str, Any]) -> None:
     except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         # What was read from a file may hold anything in the places that only the page looks at.
         raise _damaged(folder, error) from error
-    for name, content in ((PAGE_NAME, html), (SUMMARY_NAME, json.dumps(summary, indent=1))):
-        with replaced(folder / name) as partial:
-            # Names of files may be no text, which only JSON has words for.
-            partial.write_text(content, encoding="utf-8", errors="backslashreplace")
+    write_text(folder / PAGE_NAME, html)
+    write_text(folder / SUMMARY_NAME, json.dumps(summary, indent=1))
 
 
 def _read_curves(events: Path) -> dict[str, Curve]:
