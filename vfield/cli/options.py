@@ -201,6 +201,8 @@ def config_options(parser: ArgumentParser) -> None:
     option(parser, "--denoise", about, metavar="auto|off|LEVELS")
     option(parser, "--seed", f"{SEED}; default the config's, 0", int | None, metavar="N")
     option(parser, "--device", f"{DEVICE}; default auto, an accelerator where there is one", metavar="NAME")
+    about = "shipped starts from what other clips have taught, none learns from this clip alone; default the config's"
+    option(parser, "--prior", about, metavar="shipped|none")
     option(parser, "--mixed-precision", "no, bf16 or fp16, for example bf16; default as Accelerate is set")
     parser.add_class_arguments(Config)
 
@@ -227,7 +229,7 @@ def config_of(parsed: Namespace) -> Config:
     training = values["training"]
     if parsed.minutes is not None:
         training |= {"minutes": parsed.minutes, "steps": None}
-    for name in ("steps", "seed", "device", "mixed_precision"):
+    for name in ("steps", "seed", "prior", "device", "mixed_precision"):
         if getattr(parsed, name) is not None:
             training[name] = getattr(parsed, name)
     if parsed.denoise is not None:

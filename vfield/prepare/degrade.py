@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from random import Random
-from tempfile import TemporaryDirectory
 
 import torch
 from torch import Tensor
@@ -17,7 +15,7 @@ from torch import Tensor
 from vfield.core.clip import Clip, to_uint8
 from vfield.core.errors import UserError
 from vfield.core.splines import area_averages
-from vfield.video_io import VideoWriter, read_clip
+from vfield.video_io import through_codec
 
 # Pictures are made smaller by this much at least: what coding left of the source is then mostly gone.
 _LEAST_REDUCTION = 1.5
@@ -52,14 +50,15 @@ def degraded(clip: Clip, shots: Sequence[range], frames: int, draw: Random) -> C
         shot = draw.choice(long)
         first = draw.randint(shot.start, shot.stop - span)
         piece = clip.select(range(first, first + span, stride))
-        pictures = _degraded_pictures(piece, draw)
-        change = (pictures[1:].float() - pictures[:-1].float()).abs().mean(dim=(1, 2, 3))
+        pictures = _smaller(piece, draw)
+        change = 255 * (pictures[1:] - pictures[:-1]).abs().mean(dim=(1, 2, 3))
         if float(change.min()) >= _STILL_LEVELS:
-            return replace(piece, frames=pictures, alpha=None, visible=None, source="")
+            return replace(piece, frames=_degraded(pictures, draw), alpha=None, visible=None, source="")
     return None
 
 
-def _degraded_pictures(piece: Clip, draw: Random) -> Tensor:
+def _smaller(piece: Clip, draw: Random) -> Tensor:
+    """The pictures (t, 3, h, w), float, at a size that is drawn."""
     most = piece.height / _LEAST_REDUCTION
     rows = draw.choice([rows for rows in _ROWS if rows <= most] or [_ROWS[0]])
     if rows > most:
@@ -68,23 +67,14 @@ def _degraded_pictures(piece: Clip, draw: Random) -> Tensor:
             f"{_ROWS[0]} rows"
         )
     columns = round(piece.width * rows / piece.height / 2) * 2
-    pictures = torch.stack([area_averages(picture, rows, columns) for picture in piece.pixels])
+    return torch.stack([area_averages(picture, rows, columns) for picture in piece.pixels])
+
+
+def _degraded(pictures: Tensor, draw: Random) -> Tensor:
+    """Pictures (t, 3, h, w) as bytes, in some draws with grain or coded anew."""
     if draw.random() < _NOISE_SHARE:
         sigma, grey = draw.choice(_NOISE_LEVELS) / 255, draw.random() < 0.5
         noise = torch.randn(pictures.shape, generator=torch.Generator().manual_seed(draw.getrandbits(31)))
         pictures = pictures + sigma * (noise[:, :1] if grey else noise)
     pictures = to_uint8(pictures.clamp(0, 1))
-    return _coded(pictures, piece, draw.choice(_QUALITIES)) if draw.random() < _CODED_SHARE else pictures
-
-
-def _coded(pictures: Tensor, piece: Clip, crf: int) -> Tensor:
-    """Pictures (t, 3, h, w) as they come back from a file of H.264."""
-    height, width = pictures.shape[-2:]
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "coded.mp4"
-        with VideoWriter(
-            path, height=height, width=width, frame_rate=piece.frame_rate, color=piece.color, codec="h264", crf=crf
-        ) as writer:
-            for picture in pictures:
-                writer.write(picture)
-        return read_clip(path).pixels
+    return through_codec(pictures, draw.choice(_QUALITIES)) if draw.random() < _CODED_SHARE else pictures

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from vfield.video_io.carry import CarryPlan
     from vfield.video_io.clips import clips_in, expanded
     from vfield.video_io.clock import told_jumps
+    from vfield.video_io.coded import through_codec
     from vfield.video_io.cutting import cut_packets
     from vfield.video_io.details import FileDetails, inspect_file, probe
     from vfield.video_io.encode import CONTAINERS, cannot_hold
