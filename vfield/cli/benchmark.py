@@ -12,9 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, Namespace
 
-from vfield.cli.options import DEVICE, new_parser, option, parse, result_folder, suite_options
+from vfield.cli.options import DEVICE, new_parser, option, result_folder, suite_options
 from vfield.cli.printing import say
 from vfield.core.devices import DeviceName
 from vfield.core.errors import UserError
@@ -98,9 +98,8 @@ def frames_parser(name: Benchmark) -> ArgumentParser:
     return parser
 
 
-def frames(name: Benchmark, words: list[str]) -> int:
+def frames(name: Benchmark, parsed: Namespace) -> int:
     """Judge frames in between, larger ones, or both."""
-    parsed = parse(frames_parser(name), words)
     from vfield.core.folders import check_result_folder
     from vfield.measure.benchmark import results
     from vfield.measure.benchmark.cases import judged_cases
@@ -128,7 +127,7 @@ def frames(name: Benchmark, words: list[str]) -> int:
         if kind.reductions is not None and round(min(clip.height, clip.width) / most) < 1:
             raise UserError(f"--factors {most:g} leaves nothing of {clip_name}, {clip.width}x{clip.height}")
     made = judged_cases(name, clips, factors, reductions, presets, peers)
-    conditions = Conditions.here(name, _command(name, words), parsed.device)
+    conditions = Conditions.here(name, _command(name, parsed), parsed.device)
     cases = _keep(
         folder,
         (([case], picture, case.picture) for case, picture in made),
@@ -179,9 +178,9 @@ def _keep(
     return all_made
 
 
-def _command(name: str, words: Sequence[str]) -> str:
+def _command(name: str, parsed: Namespace) -> str:
     """The command that repeats a benchmark, which is kept with its figures."""
-    return shlex.join(["python", "scripts/benchmark.py", name, *words])
+    return shlex.join(["python", "scripts/benchmark.py", name, *parsed.words])
 
 
 def _preset(word: str, device: DeviceName) -> Config:
@@ -211,9 +210,8 @@ def denoising_parser() -> ArgumentParser:
     return parser
 
 
-def denoising(words: list[str]) -> int:
+def denoising(parsed: Namespace) -> int:
     """Judge, print each figure as it comes and leave all in a folder."""
-    parsed = parse(denoising_parser(), words)
     from vfield.core.folders import check_result_folder
     from vfield.measure.benchmark import denoising as judging
     from vfield.measure.benchmark.results import RESULTS_NAME, TABLE_NAME, Conditions
@@ -223,7 +221,7 @@ def denoising(words: list[str]) -> int:
     folder = Path(parsed.out)
     check_result_folder(folder, parsed.overwrite, RESULTS_NAME, "benchmark")
     clips = read_suite(parsed.clips, [_DATA, Path(parsed.clip_folder)], parsed.frames)
-    conditions = Conditions.here("denoising", _command("denoising", words), "cpu")
+    conditions = Conditions.here("denoising", _command("denoising", parsed), "cpu")
     made = (([row], None, "") for row in judging.denoising(clips, parsed.levels))
     files = f"{folder / TABLE_NAME} and {folder / RESULTS_NAME}"
     _keep_rows(folder, made, judging.denoising_table, conditions, files)
@@ -242,9 +240,8 @@ def inpainting_parser() -> ArgumentParser:
     return parser
 
 
-def inpainting(words: list[str]) -> int:
+def inpainting(parsed: Namespace) -> int:
     """Judge, print the figures as they come and leave all in a folder."""
-    parsed = parse(inpainting_parser(), words)
     from vfield.core.folders import check_result_folder
     from vfield.measure.benchmark import inpainting as judging
     from vfield.measure.benchmark.results import PICTURES_NAME, RESULTS_NAME, TABLE_NAME, Conditions
@@ -262,7 +259,7 @@ def inpainting(words: list[str]) -> int:
     for name, clip in clips.items():
         if len(clip) < 7:
             raise UserError(f"{name} has {len(clip)} frames; the benchmark needs at least 7")
-    conditions = Conditions.here("inpainting", _command("inpainting", words), parsed.device)
+    conditions = Conditions.here("inpainting", _command("inpainting", parsed), parsed.device)
     files = f"{folder / TABLE_NAME}, {folder / RESULTS_NAME} and {PICTURES_NAME}"
     judged = judging.inpainting(clips, kinds, config)
     made = ((rows, picture, f"{rows[0].clip}-{rows[0].holes}.png") for rows, picture in judged)

@@ -1,8 +1,8 @@
 """All commands: what is said of them, their options, and what does them.
 
 A command is a function that makes its parser and one that does its work, side by side in a module. The work imports
-what it needs after its words were parsed: torch and the like take seconds, and whoever asks for help, or misspells a
-word, waits for none of that.
+what it needs when it is called, after its words were parsed: torch and the like take seconds, and whoever asks for
+help, or misspells a word, waits for none of that.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, Namespace
 
 from vfield.cli import benchmark, info, judge, lab, render, run, train
 from vfield.cli.completion import SCRIPTS, Option, Words
@@ -26,12 +26,14 @@ class Command:
     """A command, or a part of one."""
 
     parser: Callable[[], ArgumentParser]  # makes its parser
-    work: Callable[[list[str]], int]  # does it, from its words to its exit code
+    work: Callable[[Namespace], int]  # does it, from its options (and its `words`) to its exit code
     about: str = ""  # what `vfield --help` says of it; that says nothing of parts
 
     def __call__(self, words: list[str]) -> int:
         """Do it."""
-        return self.work(words)
+        parsed = parse(self.parser(), words)
+        parsed.words = words
+        return self.work(parsed)
 
 
 @dataclass(frozen=True)
@@ -67,9 +69,9 @@ def completion_parser() -> ArgumentParser:
     return parser
 
 
-def completion(words: list[str]) -> int:
+def completion(parsed: Namespace) -> int:
     """Print the script of a shell."""
-    shell = parse(completion_parser(), words).shell
+    shell = parsed.shell
     if shell not in SCRIPTS:
         raise UserError(f"completion knows {', '.join(SCRIPTS)}, got {shell!r}")
     top = [Option(["-h", "--help"], "Show help"), Option(["--version"], "Show the version")]

@@ -8,9 +8,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, Namespace
 
-from vfield.cli.options import flag, new_parser, parse, run_of, run_options
+from vfield.cli.options import flag, new_parser, run_of, run_options
 from vfield.cli.printing import say
 from vfield.core.printable import printable
 
@@ -26,9 +26,8 @@ def info_parser() -> ArgumentParser:
     return parser
 
 
-def info(words: list[str]) -> int:
+def info(parsed: Namespace) -> int:
     """Look at the file or the run, and say what it is."""
-    parsed = parse(info_parser(), words)
     path = Path(run_of(parsed))
     if path.is_dir() or path.suffix == ".safetensors":
         report = _report_of_runs(path, parsed.source)

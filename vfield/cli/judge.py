@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, Namespace
 
 from vfield.cli.options import (
     config_of,
@@ -18,7 +18,6 @@ from vfield.cli.options import (
     frames_option,
     new_parser,
     option,
-    parse,
     source_options,
 )
 from vfield.cli.printing import say
@@ -43,9 +42,8 @@ def evaluate_parser() -> ArgumentParser:
     return parser
 
 
-def evaluate(words: list[str]) -> int:
+def evaluate(parsed: Namespace) -> int:
     """Judge, and print the table or write the figures."""
-    parsed = parse(evaluate_parser(), words)
     from vfield.core.folders import check_not_read, write_text
     from vfield.learn import check_device
     from vfield.learn.config_files import CONFIG_NAME, config_text
@@ -107,9 +105,8 @@ def compare_parser() -> ArgumentParser:
     return parser
 
 
-def compare(words: list[str]) -> int:
+def compare(parsed: Namespace) -> int:
     """Read the options, compare, and say how close the two are."""
-    parsed = parse(compare_parser(), words)
     from vfield.core.folders import check_not_read
     from vfield.measure import comparison
 

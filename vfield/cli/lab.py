@@ -61,9 +61,8 @@ def spectral_parser() -> ArgumentParser:
     return parser
 
 
-def spectral(words: list[str]) -> int:
+def spectral(parsed: Namespace) -> int:
     """Fit a picture with every map of its places, and write what was seen."""
-    parsed = parse(spectral_parser(), words)
     from vfield.core.folders import check_result_folder
     from vfield.lab.plots import FIGURES_NAME, check_plots
     from vfield.lab.spectral import Trace, run_spectral, square_picture, write_spectral
@@ -113,9 +112,8 @@ def ntk_parser() -> ArgumentParser:
     return parser
 
 
-def ntk(words: list[str]) -> int:
+def ntk(parsed: Namespace) -> int:
     """Compute the tangent kernels with every map of a picture's places, and write what they are."""
-    parsed = parse(ntk_parser(), words)
     from vfield.core.folders import check_result_folder
     from vfield.lab.ntk_run import run_ntk, write_ntk
     from vfield.lab.plots import FIGURES_NAME, check_plots
@@ -154,13 +152,12 @@ def conditioning_parser() -> ArgumentParser:
     return parser
 
 
-def conditioning(words: list[str]) -> int:
+def conditioning(parsed: Namespace) -> int:
     """Compare concatenation, FiLM, conditional batch norm and a hypernetwork."""
-    parsed = parse(conditioning_parser(), words)
     from vfield.lab.entries import conditioning_entries
 
     racing = conditioning_entries(parsed.parameters, parsed.rank, parsed.learning_rate, parsed.seed)
-    return _race(parsed, racing, parsed.every, holdout=1, command=["conditioning", *words])
+    return _race(parsed, racing, parsed.every, holdout=1, command=["conditioning", *parsed.words])
 
 
 def latents_parser() -> ArgumentParser:
@@ -170,13 +167,12 @@ def latents_parser() -> ArgumentParser:
     return parser
 
 
-def latents(words: list[str]) -> int:
+def latents(parsed: Namespace) -> int:
     """Compare no, global, local and both kinds of latents, and learnt codes with predicted ones."""
-    parsed = parse(latents_parser(), words)
     from vfield.lab.entries import latent_entries
 
     racing = latent_entries(parsed.width, parsed.learning_rate, parsed.seed)
-    return _race(parsed, racing, every=1, holdout=2, command=["latents", *words])
+    return _race(parsed, racing, every=1, holdout=2, command=["latents", *parsed.words])
 
 
 def _race_parser(name: str, about: str, frames: int) -> ArgumentParser:
@@ -231,10 +227,8 @@ def adapt_parser() -> ArgumentParser:
     return parser
 
 
-def adapt(words: list[str]) -> int:
+def adapt(parsed: Namespace) -> int:
     """Compare fitting a new clip from nothing and by its codes alone."""
-    parser = adapt_parser()
-    parsed = parse(parser, words)
     from vfield.core.folders import check_folder
     from vfield.field.checkpoint import load_field
     from vfield.lab.adapt import FILES, check, compare, report, table
@@ -245,8 +239,9 @@ def adapt(words: list[str]) -> int:
     if parsed.video is None or parsed.out is None:
         raise UserError("name the new clip and where results go: --video new.mp4 --out DIR")
     runs, values = fields_and_values(Path(parsed.run))
+    parser = adapt_parser()
     parser.set_defaults(values)
-    config = config_of(parse(parser, words))
+    config = config_of(parse(parser, parsed.words))
     check_device(config.training)
     folder = Path(parsed.out)
     check_folder(folder, re.compile("|".join(map(re.escape, FILES))), "adapt", parsed.overwrite)

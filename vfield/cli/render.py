@@ -16,7 +16,6 @@ from vfield.cli.options import (
     flag,
     new_parser,
     option,
-    parse,
     render_device,
     run_of,
     run_options,
@@ -104,9 +103,8 @@ def export_config(parsed: Namespace, start: float | None = None, end: float | No
     )
 
 
-def render(words: list[str]) -> int:
+def render(parsed: Namespace) -> int:
     """Read the options, export, and say what was written."""
-    parsed = parse(render_parser(), words)
     from vfield.core.folders import check_not_read
     from vfield.field.checkpoint import load_field
     from vfield.output.export import prepare_export, write_export
@@ -152,9 +150,8 @@ def flow_parser() -> ArgumentParser:
     return parser
 
 
-def flow(words: list[str]) -> int:
+def flow(parsed: Namespace) -> int:
     """Read the options, write the motion, and say what was written."""
-    parsed = parse(flow_parser(), words)
     from vfield.field.checkpoint import load_field
     from vfield.output.motion_files import MotionFilesConfig, write_motion
 
@@ -188,9 +185,8 @@ def snapshot_parser() -> ArgumentParser:
     return parser
 
 
-def snapshot(words: list[str]) -> int:
+def snapshot(parsed: Namespace) -> int:
     """Read the options, write the picture, and name it."""
-    parsed = parse(snapshot_parser(), words)
     from vfield.core.folders import check_not_read
     from vfield.field.checkpoint import load_field
     from vfield.output.pictures import side_by_side
@@ -214,9 +210,8 @@ def view_parser() -> ArgumentParser:
     return parser
 
 
-def view(words: list[str]) -> int:
+def view(parsed: Namespace) -> int:
     """Read the options, and serve the page until Ctrl-C."""
-    parsed = parse(view_parser(), words)
     from vfield.field.checkpoint import load_field
 
     try:

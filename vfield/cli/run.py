@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, Namespace
 
 from vfield.cli.options import (
     config_of,
@@ -21,7 +21,6 @@ from vfield.cli.options import (
     option,
     pack_options,
     packing_of,
-    parse,
     part_options,
 )
 from vfield.cli.printing import say, tell, tell_packed
@@ -63,9 +62,8 @@ def run_parser() -> ArgumentParser:
     return parser
 
 
-def run(words: list[str]) -> int:
+def run(parsed: Namespace) -> int:
     """Fit or take the earlier fit, export, and say what was done."""
-    parsed = parse(run_parser(), words)
     from vfield.core.folders import check_not_read
     from vfield.learn import check_device
     from vfield.learn.folders import check_not_of_run, run_folder

@@ -42,10 +42,8 @@ def train_parser() -> ArgumentParser:
     return parser
 
 
-def train(words: list[str]) -> int:
+def train(parsed: Namespace) -> int:
     """Fit, save, and say what was reached on frames held out."""
-    parser = train_parser()
-    parsed = parse(parser, words)
     from vfield.core.memory import meter
     from vfield.learn import check_device
     from vfield.learn.folders import run_folder, run_held
@@ -69,8 +67,9 @@ def train(words: list[str]) -> int:
         with told_with(f"{folder / CONFIG_NAME} is damaged (", "); start anew with --overwrite"):
             values = load_values(folder / CONFIG_NAME)
             config_from_values(values)  # the parser would not name the file
+        parser = train_parser()
         parser.set_defaults(values)
-        parsed = parse(parser, words)
+        parsed = parse(parser, parsed.words)
     elif parsed.video is None:
         raise UserError("no clip given; add --video clip.mp4")
     else:
@@ -154,10 +153,8 @@ def adapt_parser() -> ArgumentParser:
     return parser
 
 
-def adapt(words: list[str]) -> int:
+def adapt(parsed: Namespace) -> int:
     """Adapt, save, and say what was reached on frames held out."""
-    parser = adapt_parser()
-    parsed = parse(parser, words)
     from vfield.core.memory import meter
     from vfield.field.checkpoint import load_field
     from vfield.learn import check_device
@@ -168,8 +165,9 @@ def adapt(words: list[str]) -> int:
     if parsed.video is None:
         raise UserError("no clip given; add --video new.mp4")
     fields, values = fields_and_values(Path(parsed.run))
+    parser = adapt_parser()
     parser.set_defaults(values)
-    parsed = parse(parser, words)
+    parsed = parse(parser, parsed.words)
     config = config_of(parsed)
     check_device(config.training)
     shared = load_field(fields[0]).field
