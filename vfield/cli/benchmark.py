@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from jsonargparse import ArgumentParser, Namespace
 
-from vfield.cli.options import DEVICE, new_parser, option, result_folder, suite_options
+from vfield.cli.options import DEVICE, option, result_folder, suite_options
 from vfield.cli.printing import say
 from vfield.core.devices import DeviceName
 from vfield.core.errors import UserError
@@ -79,10 +79,9 @@ KINDS: dict[Benchmark, Kind] = {
 }
 
 
-def frames_parser(name: Benchmark) -> ArgumentParser:
+def frames_arguments(name: Benchmark, parser: ArgumentParser) -> None:
     """The options of a benchmark of frames in between, of larger ones, or of both."""
     kind = KINDS[name]
-    parser = new_parser(f"benchmark {name}", f"{kind.about}, from the root of the repository.")
     suite_options(parser)
     number, about = int if kind.hides_frames else float, f"{kind.factor_help}, for example 2"
     option(parser, "--factors", about, number, nargs="+", default=kind.factors, metavar="K")
@@ -95,7 +94,6 @@ def frames_parser(name: Benchmark) -> ArgumentParser:
     option(parser, "--peers", about, str, nargs="*", default=kind.peers, metavar="PEER")
     option(parser, "--device", DEVICE, DeviceName, default="cpu", metavar="NAME")
     result_folder(parser, f"runs/benchmark-{name}")
-    return parser
 
 
 def frames(name: Benchmark, parsed: Namespace) -> int:
@@ -200,14 +198,12 @@ def _one_of(known: Collection[Name], option: str, word: str) -> Name:
     raise UserError(f"--{option} knows {', '.join(known)}, got {word!r}")
 
 
-def denoising_parser() -> ArgumentParser:
-    """The options of the benchmark of denoising."""
-    parser = new_parser("benchmark denoising", "Judge denoising, from the root of the repository.")
+def denoising_arguments(parser: ArgumentParser) -> None:
+    """Judge denoising, from the root of the repository."""
     suite_options(parser, frames=9)
     about = "grey levels of 255 of noise to add, for example 25"
     option(parser, "--levels", about, float, nargs="+", default=[0, 10, 25, 50], metavar="S")
     result_folder(parser, "runs/benchmark-denoising")
-    return parser
 
 
 def denoising(parsed: Namespace) -> int:
@@ -228,16 +224,14 @@ def denoising(parsed: Namespace) -> int:
     return 0
 
 
-def inpainting_parser() -> ArgumentParser:
-    """The options of the benchmark of filled holes."""
-    parser = new_parser("benchmark inpainting", "Judge filled holes, from the root of the repository.")
+def inpainting_arguments(parser: ArgumentParser) -> None:
+    """Judge filled holes, from the root of the repository."""
     suite_options(parser, frames=25)
     about = f"kinds of holes, of {', '.join(HOLES)}, for example {next(iter(HOLES))}"
     option(parser, "--holes", about, str, nargs="+", default=list(HOLES), metavar="KIND")
     option(parser, "--preset", "a preset in configs/, for example fast", str, default="balanced", metavar="NAME")
     option(parser, "--device", DEVICE, DeviceName, default="cpu", metavar="NAME")
     result_folder(parser, "runs/benchmark-inpainting")
-    return parser
 
 
 def inpainting(parsed: Namespace) -> int:

@@ -1,8 +1,9 @@
 """All commands: what is said of them, their options, and what does them.
 
-A command is a function that makes its parser and one that does its work, side by side in a module. The work imports
-what it needs when it is called, after its words were parsed: torch and the like take seconds, and whoever asks for
-help, or misspells a word, waits for none of that.
+A command is a function that adds its options to a parser and one that does its work, side by side in a module. What
+the first says of itself is what people read who ask for help. The work imports what it needs when it is called, after
+its words were parsed: torch and the like take seconds, and whoever asks for help, or misspells a word, waits for none
+of that.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import argparse
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
+from typing import TypeVar
 
 from jsonargparse import ArgumentParser, Namespace
 
@@ -25,14 +28,25 @@ from vfield.core.errors import UserError
 class Command:
     """A command, or a part of one."""
 
-    parser: Callable[[], ArgumentParser]  # makes its parser
-    work: Callable[[Namespace], int]  # does it, from its options (and its `words`) to its exit code
+    name: str  # as it is typed after "vfield"
+    arguments: Callable[[ArgumentParser], None]  # adds its options
+    work: Callable[[Namespace], int]  # does it, from its options to its exit code
     about: str = ""  # what `vfield --help` says of it; that says nothing of parts
+    described: str = ""  # what its own --help says; "" for the words of `arguments`
+    json_file: bool = False  # whether its `--json` may name a file
+
+    def parser(self) -> ArgumentParser:
+        """What parses its words."""
+        described = self.described or " ".join(str(self.arguments.__doc__).split())
+        parser = new_parser(self.name, described, self.json_file)
+        self.arguments(parser)
+        return parser
 
     def __call__(self, words: list[str]) -> int:
-        """Do it."""
-        parsed = parse(self.parser(), words)
-        parsed.words = words
+        """Do it; its work is also given the words, and their parser."""
+        parser = self.parser()
+        parsed = parse(parser, words)
+        parsed.words, parsed.parser = words, parser
         return self.work(parsed)
 
 
@@ -56,17 +70,14 @@ class Group:
         return self.parts[words[0]](words[1:])
 
 
-def completion_parser() -> ArgumentParser:
-    """The options of `vfield completion`."""
-    parser = new_parser(
-        "completion",
-        "Print a script that completes vfield's commands and options. For bash: vfield completion bash > "
-        "~/.local/share/bash-completion/completions/vfield; for fish: vfield completion fish > "
-        "~/.config/fish/completions/vfield.fish; for zsh into a file _vfield in a folder of its fpath. The script "
-        "knows this version's options: print it anew after an update.",
-    )
+def completion_arguments(parser: ArgumentParser) -> None:
+    """Print a script that completes vfield's commands and options.
+
+    For bash: vfield completion bash > ~/.local/share/bash-completion/completions/vfield; for fish: vfield completion
+    fish > ~/.config/fish/completions/vfield.fish; for zsh into a file _vfield in a folder of its fpath. The script
+    knows this version's options: print it anew after an update.
+    """
     option(parser, "shell", f"{', '.join(SCRIPTS)}, for example bash; required", str)
-    return parser
 
 
 def completion(parsed: Namespace) -> int:
@@ -91,59 +102,69 @@ def completion(parsed: Namespace) -> int:
     return 0
 
 
-COMMANDS: dict[str, Command | Group] = {
-    "run": Command(
-        *(run.run_parser, run.run),
+Kind = TypeVar("Kind", Command, Command | Group)
+
+
+def _by_name(*commands: Kind) -> dict[str, Kind]:
+    return {command.name.rpartition(" ")[2]: command for command in commands}
+
+
+COMMANDS: dict[str, Command | Group] = _by_name(
+    Command(
+        *("run", run.run_arguments, run.run),
         about="Fit a clip and export from it in one go; several clips, or a folder of them, one after the other.",
     ),
-    "info": Command(info.info_parser, info.info, "Say what a video, a picture, or a fitted run holds."),
-    "train": Command(train.train_parser, train.train, "Fit a field to a clip, or one field to several."),
-    "adapt": Command(
-        *(train.adapt_parser, train.adapt),
+    Command("info", info.info_arguments, info.info, "Say what a video, a picture, or a fitted run holds."),
+    Command("train", train.train_arguments, train.train, "Fit a field to a clip, or one field to several."),
+    Command(
+        *("adapt", train.adapt_arguments, train.adapt),
         about="Fit a new clip with what other clips have taught: only its codes are learnt.",
     ),
-    "render": Command(render.render_parser, render.render, "Export a video or a picture from a fitted field."),
-    "flow": Command(
-        *(render.flow_parser, render.flow),
+    Command("render", render.render_arguments, render.render, "Export a video or a picture from a fitted field."),
+    Command(
+        *("flow", render.flow_arguments, render.flow),
         about="Write the motion of a fitted field: optical flow from each instant to the next.",
     ),
-    "snapshot": Command(render.snapshot_parser, render.snapshot, "Write one picture of what a fitted field adds."),
-    "view": Command(render.view_parser, render.view, "Open a local page to look at a fitted field."),
-    "evaluate": Command(judge.evaluate_parser, judge.evaluate, "Judge a fit on what was held out, beside peers."),
-    "compare": Command(
-        *(judge.compare_parser, judge.compare),
+    Command("snapshot", render.snapshot_arguments, render.snapshot, "Write one picture of what a fitted field adds."),
+    Command("view", render.view_arguments, render.view, "Open a local page to look at a fitted field."),
+    Command(
+        *("evaluate", judge.evaluate_arguments, judge.evaluate),
+        about="Judge a fit on what was held out, beside peers.",
+        json_file=True,
+    ),
+    Command(
+        *("compare", judge.compare_arguments, judge.compare),
         about="Judge two videos against each other, frame by frame, and show where they differ.",
     ),
-    "benchmark": Group(
-        name="benchmark",
-        about="Run the open suite beside what people use today.",
-        asked="what to judge",
-        parts={
-            **{
-                kind: Command(partial(benchmark.frames_parser, kind), partial(benchmark.frames, kind))
-                for kind in benchmark.KINDS
-            },
-            "denoising": Command(benchmark.denoising_parser, benchmark.denoising),
-            "inpainting": Command(benchmark.inpainting_parser, benchmark.inpainting),
-        },
+    Group(
+        *("benchmark", "Run the open suite beside what people use today.", "what to judge"),
+        parts=_by_name(
+            *(
+                Command(
+                    *(f"benchmark {name}", partial(benchmark.frames_arguments, name), partial(benchmark.frames, name)),
+                    described=f"{kind.about}, from the root of the repository.",
+                )
+                for name, kind in benchmark.KINDS.items()
+            ),
+            Command("benchmark denoising", benchmark.denoising_arguments, benchmark.denoising),
+            Command("benchmark inpainting", benchmark.inpainting_arguments, benchmark.inpainting),
+        ),
     ),
-    "lab": Group(
-        name="lab",
-        about="Run experiments that show the theory of neural fields at work.",
-        asked="an experiment",
-        parts={
-            "spectral": Command(lab.spectral_parser, lab.spectral),
-            "ntk": Command(lab.ntk_parser, lab.ntk),
-            "conditioning": Command(lab.conditioning_parser, lab.conditioning),
-            "latents": Command(lab.latents_parser, lab.latents),
-            "adapt": Command(lab.adapt_parser, lab.adapt),
-        },
+    Group(
+        *("lab", "Run experiments that show the theory of neural fields at work.", "an experiment"),
+        parts=_by_name(
+            Command("lab spectral", lab.spectral_arguments, lab.spectral),
+            Command("lab ntk", lab.ntk_arguments, lab.ntk),
+            Command("lab conditioning", lab.conditioning_arguments, lab.conditioning),
+            Command("lab latents", lab.latents_arguments, lab.latents),
+            Command("lab adapt", lab.adapt_arguments, lab.adapt),
+        ),
     ),
-    "completion": Command(
-        *(completion_parser, completion),
+    Command(
+        *("completion", completion_arguments, completion),
         about="Print a script that completes vfield's commands and options in a shell.",
     ),
-}
+)
 
 # Names of the parts of those that have any.
 GROUPS = {name: list(command.parts) for name, command in COMMANDS.items() if isinstance(command, Group)}
@@ -151,10 +172,5 @@ GROUPS = {name: list(command.parts) for name, command in COMMANDS.items() if isi
 
 def parsers() -> dict[str, ArgumentParser]:
     """The parser of every command and of every part of one, by the words that name it."""
-    found = {}
-    for name, command in COMMANDS.items():
-        if isinstance(command, Command):
-            found[name] = command.parser()
-        else:
-            found |= {f"{name} {part}": of.parser() for part, of in command.parts.items()}
-    return found
+    each = (command.parts.values() if isinstance(command, Group) else [command] for command in COMMANDS.values())
+    return {command.name: command.parser() for command in chain.from_iterable(each)}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from vfield.cli.options import flag, new_parser, run_of, run_options
+from vfield.cli.options import flag, run_of, run_options
 from vfield.cli.printing import say
 from vfield.core.printable import printable
 
@@ -18,12 +18,10 @@ if TYPE_CHECKING:
     from vfield.video_io import FileDetails
 
 
-def info_parser() -> ArgumentParser:
-    """The options of `vfield info`."""
-    parser = new_parser("info", "Say what a video, a picture or a fitted run holds, and what vfield makes of it.")
+def info_arguments(parser: ArgumentParser) -> None:
+    """Say what a video, a picture or a fitted run holds, and what vfield makes of it."""
     run_options(parser, "a video, picture, run folder or field file", "clip.mp4")
     flag(parser, "--cuts", "find scene cuts, too: decodes the whole clip")
-    return parser
 
 
 def info(parsed: Namespace) -> int:

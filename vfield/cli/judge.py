@@ -16,7 +16,6 @@ from vfield.cli.options import (
     fit_options,
     flag,
     frames_option,
-    new_parser,
     option,
     source_options,
 )
@@ -31,15 +30,13 @@ if TYPE_CHECKING:
     from vfield.measure.comparison import Comparison
 
 
-def evaluate_parser() -> ArgumentParser:
-    """The options of `vfield evaluate`."""
-    parser = new_parser("evaluate", "Judge a fit on what it never saw.", json_file=True)
+def evaluate_arguments(parser: ArgumentParser) -> None:
+    """Judge a fit on what it never saw."""
     source_options(parser, "clip")
     about = "judge enlarging by this factor instead of in-between frames, for example 2; default off"
     option(parser, "--scale", about, float | None)
     frames_option(parser, None)
     fit_options(parser)
-    return parser
 
 
 def evaluate(parsed: Namespace) -> int:
@@ -87,12 +84,8 @@ def evaluate(parsed: Namespace) -> int:
     return 0
 
 
-def compare_parser() -> ArgumentParser:
-    """The options of `vfield compare`."""
-    parser = new_parser(
-        "compare",
-        "Judge two videos of one size against each other: PSNR and SSIM of each frame, paired by their times.",
-    )
+def compare_arguments(parser: ArgumentParser) -> None:
+    """Judge two videos of one size against each other: PSNR and SSIM of each frame, paired by their times."""
     option(parser, "first", "a video or picture, for example slow.mp4; required", str)
     option(parser, "second", "another, for example truth.mp4; required", str)
     about = "a video that shows both, or a .png of one instant, for example side.mp4; default none"
@@ -102,7 +95,6 @@ def compare_parser() -> ArgumentParser:
     about = "the instant of a .png, seconds from the first frame, for example 1.5; default none"
     option(parser, "--at", about, metavar="SECONDS")
     flag(parser, "--overwrite", "replace an earlier output")
-    return parser
 
 
 def compare(parsed: Namespace) -> int:

@@ -17,7 +17,6 @@ from vfield.cli.options import (
     STEPS,
     config_of,
     fit_options,
-    new_parser,
     option,
     parse,
     result_folder,
@@ -42,13 +41,11 @@ def _image_option(parser: ArgumentParser, about: str) -> None:
     option(parser, "-i --input --image", about, str, dest="image", default=default, metavar="FILE")
 
 
-def spectral_parser() -> ArgumentParser:
-    """The options of `vfield lab spectral`."""
-    parser = new_parser(
-        "lab spectral",
-        "Fit the same MLP to half of a picture's pixels with each map of (u, v), and judge it on the others. Writes "
-        "training.gif, curves.png, spectrum.png, sigma.png and figures.json.",
-    )
+def spectral_arguments(parser: ArgumentParser) -> None:
+    """Fit the same MLP to half of a picture's pixels with each map of (u, v), and judge it on the others.
+
+    Writes training.gif, curves.png, spectrum.png, sigma.png and figures.json.
+    """
     _image_option(parser, "a picture, or a video for its first frame")
     default = SpectralConfig()
     about = "side of the square that the picture is reduced to, pixels, for example 64"
@@ -58,7 +55,6 @@ def spectral_parser() -> ArgumentParser:
     option(parser, "--sigmas", about, float, nargs="+", default=list(default.sigmas), metavar="CYCLES")
     option(parser, "--seed", SEED, int, default=default.seed, metavar="N")
     result_folder(parser, "runs/lab-spectral")
-    return parser
 
 
 def spectral(parsed: Namespace) -> int:
@@ -89,13 +85,10 @@ def spectral(parsed: Namespace) -> int:
     return 0
 
 
-def ntk_parser() -> ArgumentParser:
-    """The options of `vfield lab ntk`."""
-    parser = new_parser(
-        "lab ntk",
-        "The tangent kernel of a wide field f(u, v) with each map of (u, v), on a line and on a grid over the picture, "
-        "and the training that it foretells. Writes kernels.png, eigenvalues.png, training.png and figures.json.",
-    )
+def ntk_arguments(parser: ArgumentParser) -> None:
+    """The tangent kernel of a wide field f(u, v) with each map of (u, v), on a line and on a grid over the picture, and
+    the training that it foretells. Writes kernels.png, eigenvalues.png, training.png and figures.json.
+    """
     _image_option(parser, "a picture, or a video for its first frame, whose middle row is learnt")
     for name, kind, about in (
         ("line-points", int, "points on the line"),
@@ -109,7 +102,6 @@ def ntk_parser() -> ArgumentParser:
         default = getattr(NtkConfig(), name.replace("-", "_"))
         option(parser, f"--{name}", f"{about}, for example {2 * default or 1:g}", kind, default=default, metavar="N")
     result_folder(parser, "runs/lab-ntk")
-    return parser
 
 
 def ntk(parsed: Namespace) -> int:
@@ -142,14 +134,13 @@ def ntk(parsed: Namespace) -> int:
     return 0
 
 
-def conditioning_parser() -> ArgumentParser:
-    """The options of `vfield lab conditioning`."""
-    parser = _race_parser("conditioning", "Compare ways to steer a decoder at equal parameter count.", 9)
+def conditioning_arguments(parser: ArgumentParser) -> None:
+    """Compare ways to steer a decoder at equal parameter count."""
+    _race_arguments(parser, "conditioning", 9)
     option(parser, "--every", "take every K-th frame, for example 2", int, default=4, metavar="K")
     about = "how many parameters each decoder has, for example 6000"
     option(parser, "--parameters", about, int, default=12000, metavar="N")
     option(parser, "--rank", "of the hypernetwork's weights, for example 4", int, default=8, metavar="N")
-    return parser
 
 
 def conditioning(parsed: Namespace) -> int:
@@ -160,11 +151,10 @@ def conditioning(parsed: Namespace) -> int:
     return _race(parsed, racing, parsed.every, holdout=1, command=["conditioning", *parsed.words])
 
 
-def latents_parser() -> ArgumentParser:
-    """The options of `vfield lab latents`."""
-    parser = _race_parser("latents", "Compare kinds of latents, and where codes come from.", 17)
+def latents_arguments(parser: ArgumentParser) -> None:
+    """Compare kinds of latents, and where codes come from."""
+    _race_arguments(parser, "latents", 17)
     option(parser, "--width", "units in each hidden layer, for example 24", int, default=48, metavar="N")
-    return parser
 
 
 def latents(parsed: Namespace) -> int:
@@ -175,8 +165,7 @@ def latents(parsed: Namespace) -> int:
     return _race(parsed, racing, every=1, holdout=2, command=["latents", *parsed.words])
 
 
-def _race_parser(name: str, about: str, frames: int) -> ArgumentParser:
-    parser = new_parser(f"lab {name}", about)
+def _race_arguments(parser: ArgumentParser, name: str, frames: int) -> None:
     suite_options(parser, frames)
     about = "only the middle of the pictures, pixels, for example 64x64"
     option(parser, "--middle", about, str, default="80x64", metavar="WxH")
@@ -184,7 +173,6 @@ def _race_parser(name: str, about: str, frames: int) -> ArgumentParser:
     option(parser, "--learning-rate", "learning rate at the start, for example 0.005", float, default=1e-2)
     option(parser, "--seed", SEED, int, default=0, metavar="N")
     result_folder(parser, f"runs/lab-{name}")
-    return parser
 
 
 def _race(parsed: Namespace, entries: Sequence[Entry], every: int, holdout: int, command: list[str]) -> int:
@@ -216,15 +204,13 @@ def _race(parsed: Namespace, entries: Sequence[Entry], every: int, holdout: int,
     return 0
 
 
-def adapt_parser() -> ArgumentParser:
-    """The options of `vfield lab adapt`."""
-    parser = new_parser("lab adapt", "Fit a new clip from nothing, by its codes alone, and tuned: PSNR by seconds.")
+def adapt_arguments(parser: ArgumentParser) -> None:
+    """Fit a new clip from nothing, by its codes alone, and tuned: PSNR by seconds."""
     about = "run folder to adapt from, of several clips for a picture of codes, for example runs/many; required"
     option(parser, "run", about, str)
     source_options(parser, "video")
     option(parser, "--look-every", "steps between looks, for example 10", int, default=20, metavar="N")
     fit_options(parser)
-    return parser
 
 
 def adapt(parsed: Namespace) -> int:
@@ -239,9 +225,8 @@ def adapt(parsed: Namespace) -> int:
     if parsed.video is None or parsed.out is None:
         raise UserError("name the new clip and where results go: --video new.mp4 --out DIR")
     runs, values = fields_and_values(Path(parsed.run))
-    parser = adapt_parser()
-    parser.set_defaults(values)
-    config = config_of(parse(parser, parsed.words))
+    parsed.parser.set_defaults(values)
+    config = config_of(parse(parsed.parser, parsed.words))
     check_device(config.training)
     folder = Path(parsed.out)
     check_folder(folder, re.compile("|".join(map(re.escape, FILES))), "adapt", parsed.overwrite)

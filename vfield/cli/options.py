@@ -201,7 +201,7 @@ def config_options(parser: ArgumentParser) -> None:
     option(parser, "--denoise", about, metavar="auto|off|LEVELS")
     option(parser, "--seed", f"{SEED}; default the config's, 0", int | None, metavar="N")
     option(parser, "--device", f"{DEVICE}; default auto, an accelerator where there is one", metavar="NAME")
-    about = "shipped starts from what other clips have taught, none learns from this clip alone; default the config's"
+    about = "shipped begins with what other clips taught, none with nothing, for example none; default the config's"
     option(parser, "--prior", about, metavar="shipped|none")
     option(parser, "--mixed-precision", "no, bf16 or fp16, for example bf16; default as Accelerate is set")
     parser.add_class_arguments(Config)

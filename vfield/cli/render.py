@@ -14,7 +14,6 @@ from jsonargparse import ArgumentParser, Namespace
 from vfield.cli.options import (
     files_read,
     flag,
-    new_parser,
     option,
     render_device,
     run_of,
@@ -32,15 +31,13 @@ if TYPE_CHECKING:
     from vfield.output.config import ExportConfig
 
 
-def render_parser() -> ArgumentParser:
-    """The options of `vfield render`."""
-    parser = new_parser("render", "Export a video or a picture from a fitted field.")
+def render_arguments(parser: ArgumentParser) -> None:
+    """Export a video or a picture from a fitted field."""
     run_options(parser)
     export_options(parser, "video, .gif, one .png, or a folder for PNGs, for example slow.mp4")
     span_options(parser)
     render_device(parser)
     flag(parser, "--overwrite", "replace an earlier output")
-    return parser
 
 
 def export_options(parser: ArgumentParser, output: str) -> None:
@@ -122,13 +119,10 @@ def render(parsed: Namespace) -> int:
     return 0
 
 
-def flow_parser() -> ArgumentParser:
-    """The options of `vfield flow`."""
-    parser = new_parser(
-        "flow",
-        "Write the motion of a fitted field: how far each pixel moves from one instant to the next, in pixels of the "
-        "size asked for, x right and y down. File 000007 starts at frame 7 of a video rendered with the same rates.",
-    )
+def flow_arguments(parser: ArgumentParser) -> None:
+    """Write the motion of a fitted field: how far each pixel moves from one instant to the next, in pixels of the size
+    asked for, x right and y down. File 000007 starts at frame 7 of a video rendered with the same rates.
+    """
     run_options(parser)
     about = "a folder, for one file a step of each format, for example motion; required"
     option(parser, "-o --output", about, str, required=True, metavar="DIR")
@@ -147,7 +141,6 @@ def flow_parser() -> ArgumentParser:
     option(parser, "--format", about, str, nargs="+", default=["flo", "png"], metavar="FORMAT")
     render_device(parser)
     flag(parser, "--overwrite", "replace an earlier folder of such files")
-    return parser
 
 
 def flow(parsed: Namespace) -> int:
@@ -174,15 +167,13 @@ def flow(parsed: Namespace) -> int:
     return 0
 
 
-def snapshot_parser() -> ArgumentParser:
-    """The options of `vfield snapshot`."""
-    parser = new_parser("snapshot", "Picture what a fitted field adds.")
+def snapshot_arguments(parser: ArgumentParser) -> None:
+    """Picture what a fitted field adds."""
     run_options(parser)
     about = "a .png file, for example snapshot.png; required"
     option(parser, "-o --output", about, str, required=True, metavar="FILE")
     render_device(parser)
     flag(parser, "--overwrite", "replace an earlier picture")
-    return parser
 
 
 def snapshot(parsed: Namespace) -> int:
@@ -198,16 +189,12 @@ def snapshot(parsed: Namespace) -> int:
     return 0
 
 
-def view_parser() -> ArgumentParser:
-    """The options of `vfield view`."""
-    parser = new_parser(
-        "view", "Open a local page to look at a fitted field: any instant, any part, beside the source."
-    )
+def view_arguments(parser: ArgumentParser) -> None:
+    """Open a local page to look at a fitted field: any instant, any part, beside the source."""
     run_options(parser)
     option(parser, "--port", "port on 127.0.0.1, for example 8000; default 0, any that is free", int, default=0)
     flag(parser, "--no-browser", "only print the address; default opens a browser")
     render_device(parser)
-    return parser
 
 
 def view(parsed: Namespace) -> int:

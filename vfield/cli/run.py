@@ -17,7 +17,6 @@ from vfield.cli.options import (
     files_read,
     flag,
     mask_option,
-    new_parser,
     option,
     pack_options,
     packing_of,
@@ -36,13 +35,12 @@ if TYPE_CHECKING:
     from vfield.output.fit_and_export import Job
 
 
-def run_parser() -> ArgumentParser:
-    """The options of `vfield run`."""
-    parser = new_parser(
-        "run",
-        "Fit a clip and export from it in one go. The fit is kept and used again: another export of the same clip "
-        "takes only the rendering. Of several clips, or a folder of them, each is fitted and exported on its own.",
-    )
+def run_arguments(parser: ArgumentParser) -> None:
+    """Fit a clip and export from it in one go.
+
+    The fit is kept and used again: another export of the same clip takes only the rendering. Of several clips, or a
+    folder of them, each is fitted and exported on its own.
+    """
     about = "for example clip.mp4, or clip.mp4#t=2,5.5 for a part (seconds); several, or a folder"
     option(parser, "clips", f"{about}; required, here or after -i", str, nargs="*", metavar="CLIP")
     option(parser, "-i --input", f"{about}; default the first words", str, nargs="+", metavar="FILE")
@@ -59,7 +57,6 @@ def run_parser() -> ArgumentParser:
     flag(parser, "--dry-run", "say what the fit and the export will be, and end, writing nothing")
     pack_options(parser)
     config_options(parser)
-    return parser
 
 
 def run(parsed: Namespace) -> int:

@@ -13,7 +13,6 @@ from vfield.cli.options import (
     fit_options,
     flag,
     mask_option,
-    new_parser,
     option,
     pack_options,
     packing_of,
@@ -30,16 +29,14 @@ if TYPE_CHECKING:
     from vfield.output.packing import Packing
 
 
-def train_parser() -> ArgumentParser:
-    """The options of `vfield train`."""
-    parser = new_parser("train", "Fit a neural field to a video clip.")
+def train_arguments(parser: ArgumentParser) -> None:
+    """Fit a neural field to a video clip."""
     source_options(parser, "video", several=True)
     mask_option(parser)
     flag(parser, "--resume", "go on from the last save in --out")
     flag(parser, "--dry-run", "say what the fit will be, and end, writing nothing")
     pack_options(parser)
     fit_options(parser)
-    return parser
 
 
 def train(parsed: Namespace) -> int:
@@ -67,9 +64,8 @@ def train(parsed: Namespace) -> int:
         with told_with(f"{folder / CONFIG_NAME} is damaged (", "); start anew with --overwrite"):
             values = load_values(folder / CONFIG_NAME)
             config_from_values(values)  # the parser would not name the file
-        parser = train_parser()
-        parser.set_defaults(values)
-        parsed = parse(parser, parsed.words)
+        parsed.parser.set_defaults(values)
+        parsed = parse(parsed.parser, parsed.words)
     elif parsed.video is None:
         raise UserError("no clip given; add --video clip.mp4")
     else:
@@ -136,13 +132,11 @@ def _resumable(parsed: Namespace) -> Path:
     return folder
 
 
-def adapt_parser() -> ArgumentParser:
-    """The options of `vfield adapt`."""
-    parser = new_parser(
-        "adapt",
-        "Fit a new clip by its codes alone, with the decoder and whatever else a run's clips share held. The run's own "
-        "config is the default, its steps divided by the number of its clips.",
-    )
+def adapt_arguments(parser: ArgumentParser) -> None:
+    """Fit a new clip by its codes alone, with the decoder and whatever else a run's clips share held.
+
+    The run's own config is the default, its steps divided by the number of its clips.
+    """
     about = "run folder of one clip or several, or field file, to take the rest from, for example runs/many; required"
     option(parser, "run", about, str)
     source_options(parser, "video")
@@ -150,7 +144,6 @@ def adapt_parser() -> ArgumentParser:
     flag(parser, "--tune", "let what is shared learn, too, at a tenth of the rate")
     pack_options(parser)
     fit_options(parser)
-    return parser
 
 
 def adapt(parsed: Namespace) -> int:
@@ -165,9 +158,8 @@ def adapt(parsed: Namespace) -> int:
     if parsed.video is None:
         raise UserError("no clip given; add --video new.mp4")
     fields, values = fields_and_values(Path(parsed.run))
-    parser = adapt_parser()
-    parser.set_defaults(values)
-    parsed = parse(parser, parsed.words)
+    parsed.parser.set_defaults(values)
+    parsed = parse(parsed.parser, parsed.words)
     config = config_of(parsed)
     check_device(config.training)
     shared = load_field(fields[0]).field
