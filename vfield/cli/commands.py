@@ -31,9 +31,13 @@ class Command:
     name: str  # as it is typed after "vfield"
     arguments: Callable[[ArgumentParser], None]  # adds its options
     work: Callable[[Namespace], int]  # does it, from its options to its exit code
-    about: str = ""  # what `vfield --help` says of it; that says nothing of parts
-    described: str = ""  # what its own --help says; "" for the words of `arguments`
+    described: str = ""  # what its own --help says; "" for all words of `arguments`
     json_file: bool = False  # whether its `--json` may name a file
+
+    @property
+    def about(self) -> str:
+        """What `vfield --help` says of it; that says nothing of parts."""
+        return str(self.arguments.__doc__).partition("\n")[0]
 
     def parser(self) -> ArgumentParser:
         """What parses its words."""
@@ -71,7 +75,7 @@ class Group:
 
 
 def completion_arguments(parser: ArgumentParser) -> None:
-    """Print a script that completes vfield's commands and options.
+    """Print a script that completes vfield's commands and options in a shell.
 
     For bash: vfield completion bash > ~/.local/share/bash-completion/completions/vfield; for fish: vfield completion
     fish > ~/.config/fish/completions/vfield.fish; for zsh into a file _vfield in a folder of its fpath. The script
@@ -110,32 +114,16 @@ def _by_name(*commands: Kind) -> dict[str, Kind]:
 
 
 COMMANDS: dict[str, Command | Group] = _by_name(
-    Command(
-        *("run", run.run_arguments, run.run),
-        about="Fit a clip and export from it in one go; several clips, or a folder of them, one after the other.",
-    ),
-    Command("info", info.info_arguments, info.info, "Say what a video, a picture, or a fitted run holds."),
-    Command("train", train.train_arguments, train.train, "Fit a field to a clip, or one field to several."),
-    Command(
-        *("adapt", train.adapt_arguments, train.adapt),
-        about="Fit a new clip with what other clips have taught: only its codes are learnt.",
-    ),
-    Command("render", render.render_arguments, render.render, "Export a video or a picture from a fitted field."),
-    Command(
-        *("flow", render.flow_arguments, render.flow),
-        about="Write the motion of a fitted field: optical flow from each instant to the next.",
-    ),
-    Command("snapshot", render.snapshot_arguments, render.snapshot, "Write one picture of what a fitted field adds."),
-    Command("view", render.view_arguments, render.view, "Open a local page to look at a fitted field."),
-    Command(
-        *("evaluate", judge.evaluate_arguments, judge.evaluate),
-        about="Judge a fit on what was held out, beside peers.",
-        json_file=True,
-    ),
-    Command(
-        *("compare", judge.compare_arguments, judge.compare),
-        about="Judge two videos against each other, frame by frame, and show where they differ.",
-    ),
+    Command("run", run.run_arguments, run.run),
+    Command("info", info.info_arguments, info.info),
+    Command("train", train.train_arguments, train.train),
+    Command("adapt", train.adapt_arguments, train.adapt),
+    Command("render", render.render_arguments, render.render),
+    Command("flow", render.flow_arguments, render.flow),
+    Command("snapshot", render.snapshot_arguments, render.snapshot),
+    Command("view", render.view_arguments, render.view),
+    Command("evaluate", judge.evaluate_arguments, judge.evaluate, json_file=True),
+    Command("compare", judge.compare_arguments, judge.compare),
     Group(
         *("benchmark", "Run the open suite beside what people use today.", "what to judge"),
         parts=_by_name(
@@ -160,10 +148,7 @@ COMMANDS: dict[str, Command | Group] = _by_name(
             Command("lab adapt", lab.adapt_arguments, lab.adapt),
         ),
     ),
-    Command(
-        *("completion", completion_arguments, completion),
-        about="Print a script that completes vfield's commands and options in a shell.",
-    ),
+    Command("completion", completion_arguments, completion),
 )
 
 # Names of the parts of those that have any.

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 def evaluate_arguments(parser: ArgumentParser) -> None:
-    """Judge a fit on what it never saw."""
+    """Judge a fit on what was held out, beside peers."""
     source_options(parser, "clip")
     about = "judge enlarging by this factor instead of in-between frames, for example 2; default off"
     option(parser, "--scale", about, float | None)
@@ -85,7 +85,10 @@ def evaluate(parsed: Namespace) -> int:
 
 
 def compare_arguments(parser: ArgumentParser) -> None:
-    """Judge two videos of one size against each other: PSNR and SSIM of each frame, paired by their times."""
+    """Judge two videos against each other, frame by frame, and show where they differ.
+
+    The figures are PSNR and SSIM of each frame; the two must be of one size, and frames are paired by their times.
+    """
     option(parser, "first", "a video or picture, for example slow.mp4; required", str)
     option(parser, "second", "another, for example truth.mp4; required", str)
     about = "a video that shows both, or a .png of one instant, for example side.mp4; default none"

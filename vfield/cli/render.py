@@ -120,8 +120,10 @@ def render(parsed: Namespace) -> int:
 
 
 def flow_arguments(parser: ArgumentParser) -> None:
-    """Write the motion of a fitted field: how far each pixel moves from one instant to the next, in pixels of the size
-    asked for, x right and y down. File 000007 starts at frame 7 of a video rendered with the same rates.
+    """Write the motion of a fitted field: optical flow from each instant to the next.
+
+    It is how far each pixel moves, in pixels of the size asked for, x right and y down. File 000007 starts at frame 7
+    of a video rendered with the same rates.
     """
     run_options(parser)
     about = "a folder, for one file a step of each format, for example motion; required"
@@ -168,7 +170,7 @@ def flow(parsed: Namespace) -> int:
 
 
 def snapshot_arguments(parser: ArgumentParser) -> None:
-    """Picture what a fitted field adds."""
+    """Write one picture of what a fitted field adds."""
     run_options(parser)
     about = "a .png file, for example snapshot.png; required"
     option(parser, "-o --output", about, str, required=True, metavar="FILE")
@@ -190,7 +192,10 @@ def snapshot(parsed: Namespace) -> int:
 
 
 def view_arguments(parser: ArgumentParser) -> None:
-    """Open a local page to look at a fitted field: any instant, any part, beside the source."""
+    """Open a local page to look at a fitted field.
+
+    It shows any instant and any part, beside the source.
+    """
     run_options(parser)
     option(parser, "--port", "port on 127.0.0.1, for example 8000; default 0, any that is free", int, default=0)
     flag(parser, "--no-browser", "only print the address; default opens a browser")

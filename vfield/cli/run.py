@@ -36,10 +36,9 @@ if TYPE_CHECKING:
 
 
 def run_arguments(parser: ArgumentParser) -> None:
-    """Fit a clip and export from it in one go.
+    """Fit a clip and export from it in one go; several clips, or a folder of them, one after the other.
 
-    The fit is kept and used again: another export of the same clip takes only the rendering. Of several clips, or a
-    folder of them, each is fitted and exported on its own.
+    The fit is kept and used again: another export of the same clip takes only the rendering.
     """
     about = "for example clip.mp4, or clip.mp4#t=2,5.5 for a part (seconds); several, or a folder"
     option(parser, "clips", f"{about}; required, here or after -i", str, nargs="*", metavar="CLIP")

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def train_arguments(parser: ArgumentParser) -> None:
-    """Fit a neural field to a video clip."""
+    """Fit a field to a clip, or one field to several."""
     source_options(parser, "video", several=True)
     mask_option(parser)
     flag(parser, "--resume", "go on from the last save in --out")
@@ -133,9 +133,10 @@ def _resumable(parsed: Namespace) -> Path:
 
 
 def adapt_arguments(parser: ArgumentParser) -> None:
-    """Fit a new clip by its codes alone, with the decoder and whatever else a run's clips share held.
+    """Fit a new clip with what other clips have taught: only its codes are learnt.
 
-    The run's own config is the default, its steps divided by the number of its clips.
+    The decoder and whatever else a run's clips share are held. The run's own config is the default, its steps divided
+    by the number of its clips.
     """
     about = "run folder of one clip or several, or field file, to take the rest from, for example runs/many; required"
     option(parser, "run", about, str)
