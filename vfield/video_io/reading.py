@@ -66,14 +66,7 @@ def opened(part: FilePart, origin: Fraction | None = None) -> Iterator[Reading]:
 
 
 class Reading:
-    """One way through the frames of a file that are shown first in a part of it; see `opened`.
-
-    Attributes:
-        converter: what makes pictures of frames; None before the first.
-        origin: the file's first timestamp, seconds.
-        pts_seconds: of the pictures so far.
-        end_seconds: of the last of them.
-    """
+    """One way through the frames of a file that are shown first in a part of it; see `opened`."""
 
     def __init__(self, part: FilePart, container: InputContainer, origin: Fraction | None) -> None:
         self._path, start, end, self._size, self._deinterlace = part
@@ -84,9 +77,10 @@ class Reading:
         self._fields = 2 if self._deinterlace == "field" else 1
         self._decoder = _Decoder(path, container, self._stream, self._clock, 1 / self._rate)
         self._is_new = origin is None
-        self.converter: RgbConverter | None = None
-        self.pts_seconds: list[Fraction] = []
-        self.end_seconds = Fraction(0)
+        self.converter: RgbConverter | None = None  # what makes pictures of frames; None before the first
+        self.pts_seconds: list[Fraction] = []  # of the pictures so far
+        self.end_seconds = Fraction(0)  # of the last of them
+        # The file's first timestamp, seconds.
         self.origin = _first_pts(path, self._clock, 1 / self._rate) if origin is None else origin
         if self._is_new:  # what was read before is there, whatever the header says
             self._check_range(self._clock.duration_seconds or declared_duration(container, self._stream))

@@ -40,23 +40,16 @@ class Picture(NamedTuple):
 
 
 class RgbConverter:
-    """Decoded frames to upright pictures of one size: uint8, or float32 for sources beyond 8 bits.
-
-    Attributes:
-        color: the source's colour facts.
-        orientation: how the stored picture is turned to be upright.
-        upright_size: (height, width) of the upright picture as it is stored.
-        saw_alpha: whether any pixel so far was not opaque.
-    """
+    """Decoded frames to upright pictures of one size: uint8, or float32 for sources beyond 8 bits."""
 
     def __init__(self, first: VideoFrame, size: tuple[int, int] | None, codec: str) -> None:
         """Go by the first frame, for upright pictures of (height, width), or of its size; the codec places chroma."""
-        self.color: ColorInfo = resolve_color(first)
-        self.orientation = orientation(first)
-        self.saw_alpha = False
+        self.color: ColorInfo = resolve_color(first)  # the source's
+        self.orientation = orientation(first)  # how the stored picture is turned to be upright
+        self.saw_alpha = False  # whether any pixel so far was not opaque
         stored = (first.height, first.width)
         sideways = self.orientation.turns % 2
-        self.upright_size = stored[::-1] if sideways else stored
+        self.upright_size = stored[::-1] if sideways else stored  # (height, width) of the upright picture as stored
         self._size = stored if size is None else (size[1], size[0]) if sideways else size
         self._chroma_is_centred = codec in _CENTRED_CHROMA
         self._chains: dict[str, tuple[tuple[int, int, str], FilterChain]] = {}
