@@ -45,15 +45,11 @@ _NEARLY = 0.5  # grey levels from black or white that count as clipped
 
 
 class Noise(NamedTuple):
-    """Standard deviations of a shot's noise.
+    """Standard deviations of a shot's noise, in grey levels."""
 
-    Attributes:
-        level: in grey levels, over R, G and B together, of what differs from pixel to pixel.
-        opponent: in grey levels, of each channel of `to_opponent`, of what is to be taken out. White noise has `level`
-            in each; noise that came through a codec has more in the first, and more at coarse scales.
-    """
-
-    level: float
+    level: float  # over R, G and B together, of what differs from pixel to pixel
+    # Of each channel of `to_opponent`, of what is to be taken out. White noise has `level` in each; noise that came
+    # through a codec has more in the first, and more at coarse scales.
     opponent: tuple[float, float, float]
 
     @staticmethod

@@ -40,24 +40,16 @@ Timed = tuple[Fraction, Packet]
 
 @dataclass(frozen=True)
 class AudioPlan:
-    """Which sound goes with a written video. A UserError when sound at another speed is to be copied.
+    """Which sound goes with a written video. A UserError when sound at another speed is to be copied."""
 
-    Attributes:
-        source: path of the file to take it from: every sound track of it.
-        timing: which instant of the source is heard when.
-        mode: "copy" keeps the packets bit for bit, which only a time that goes on as it did allows. The others decode
-            and code again: "stretch" keeps the pitch, "varispeed" lets it fall and rise with the speed, as a tape does.
-        coded: indices of tracks that are coded again although the mode is "copy".
-        left_out: indices of tracks that are not taken.
-        exact: whether a track that can only be coded again is a UserError.
-    """
-
-    source: str
-    timing: TimeMap
+    source: str  # path of the file to take it from: every sound track of it
+    timing: TimeMap  # which instant of the source is heard when
+    # "copy" keeps the packets bit for bit, which only a time that goes on as it did allows. The others decode and code
+    # again: "stretch" keeps the pitch, "varispeed" lets it fall and rise with the speed, as a tape does.
     mode: Literal["copy", "stretch", "varispeed"]
-    coded: frozenset[int] = frozenset()
-    left_out: frozenset[int] = frozenset()
-    exact: bool = False
+    coded: frozenset[int] = frozenset()  # indices of tracks that are coded again although the mode is "copy"
+    left_out: frozenset[int] = frozenset()  # indices of tracks that are not taken
+    exact: bool = False  # whether a track that can only be coded again is a UserError
 
     def __post_init__(self) -> None:
         if self.mode == "copy" and self.timing.constant_speed != 1:

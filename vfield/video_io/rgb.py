@@ -19,16 +19,12 @@ _CENTRED_CHROMA = {"mjpeg", "mpeg1video", "h263", "webp"}
 
 
 class Picture(NamedTuple):
-    """An upright picture.
+    """An upright picture."""
 
-    Attributes:
-        rgb: (3, h, w), uint8 in 0..255 or float32 in [0, 1], as it looks over black: colours multiplied by alpha, in
-            the source's own transfer curve.
-        alpha: (h, w) of the same type, the most for what is opaque; None where everything is.
-    """
-
+    # (3, h, w), uint8 in 0..255 or float32 in [0, 1], as it looks over black: colours multiplied by alpha, in the
+    # source's own transfer curve.
     rgb: np.ndarray
-    alpha: np.ndarray | None
+    alpha: np.ndarray | None  # (h, w) of that type, the most for what is opaque; None where everything is
 
     def contiguous(self) -> Picture:
         """A copy where the picture was only turned: tensors cannot go backwards through memory."""
