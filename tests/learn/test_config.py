@@ -150,7 +150,6 @@ def test_a_value_of_the_wrong_type_is_named_with_its_key(values: dict[str, Any],
     ("values", "word"),
     [
         ({"training": {"steps": -1}}, "training.steps"),
-        ({"training": {"steps": None}}, "training.steps"),
         ({"training": {"minutes": 0.0}}, "training.minutes"),
         ({"training": {"minutes": float("inf")}}, "training.minutes"),
         ({"training": {"minutes": float("nan")}}, "minutes"),

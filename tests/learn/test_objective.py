@@ -19,7 +19,7 @@ from vfield.field.config import FieldConfig
 from vfield.field.detail import DetailConfig
 from vfield.field.latents import LocalConfig
 from vfield.field.video_field import VideoField
-from vfield.learn import Config
+from vfield.learn import Config, TrainingConfig
 from vfield.learn.enlarging import Enlarging, Patches
 from vfield.learn.members import Member
 from vfield.learn.objective import Objective, ObjectiveConfig, Terms
@@ -306,9 +306,10 @@ def test_every_parameter_is_held_once_and_has_a_gradient_at_every_step(config: F
         assert all(parameter.grad is not None for parameter in objective.parameters())
 
 
-def test_by_default_everything_learns_from_the_first_steps_on() -> None:
+def test_from_nothing_everything_learns_from_the_first_steps_on() -> None:
     clip = clip_of(crossing((32, 64), [4 + 4 * k for k in range(6)], 20, 6))
-    member = Member("", clip, Config(), seed=0, like=None, says=False, shows=False)
+    alone = Config(training=TrainingConfig(prior="none"))
+    member = Member("", clip, alone, seed=0, like=None, says=False, shows=False)
     objective, optimizer = member.objective(), torch.optim.Adam(member.field.parameters(), lr=1e-3)
     assert member.enlarging is not None
     for step in range(2):

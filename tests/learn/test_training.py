@@ -35,7 +35,7 @@ from vfield.core.metrics import psnr
 from vfield.field.checkpoint import FIELD_NAME, load_field, read_tensors
 from vfield.field.render import render
 from vfield.field.video_field import VideoField
-from vfield.learn import RESUME_NAME, Config, fit
+from vfield.learn import RESUME_NAME, Config, TrainingConfig, fit
 from vfield.learn.board import HeldOut
 from vfield.learn.config_files import config_from_values, load_config
 from vfield.learn.held_out import split
@@ -165,7 +165,7 @@ def test_a_fit_learns_which_keyframe_shows_what_a_moving_square_uncovers() -> No
     observed = clip_of(frames[::2], rate=Fraction(25, 2))
 
     def psnr_in_the_strips(steps: int) -> float:
-        config = Config(training=replace(Config().training, steps=steps, device="cpu"))
+        config = Config(training=TrainingConfig(steps=steps, prior="none", device="cpu"))
         field = fit(observed, config, progress=False).field
         apart = []
         for k in range(1, len(frames), 2):

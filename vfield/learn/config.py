@@ -8,12 +8,12 @@ from typing import Annotated, Literal
 
 from vfield.core.clip import Clip, ClipFacts
 from vfield.core.devices import DeviceName
-from vfield.core.errors import UserError
 from vfield.core.ranges import Range, check_ranges
 from vfield.field.config import FieldConfig
 from vfield.prepare.config import DenoiseConfig, FlowConfig
 
 _LOG = logging.getLogger("vfield")
+_STEPS_FROM_PRIOR, _STEPS_FROM_NOTHING = 60, 300
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,8 @@ class TrainingConfig:
     """The loop.
 
     Attributes:
-        steps: optimisation steps; None to be bounded by `minutes` alone.
+        steps: optimisation steps; None to be bounded by `minutes` alone, or, where these are None, too, for as many as
+            were worth it: 60 from the prior and 300 from nothing.
         minutes: time budget for the whole fit, the start of the motion included; None for no bound.
         prior: "shipped" starts from what other clips have taught; "none" learns from this clip alone.
         learning_rate: of the networks and latents at the start; it falls to zero along a cosine.
@@ -71,7 +72,7 @@ class TrainingConfig:
         picture_seconds: time between pictures in TensorBoard.
     """
 
-    steps: Annotated[int | None, Range(0, 10**9)] = 300
+    steps: Annotated[int | None, Range(0, 10**9)] = None
     minutes: Annotated[float | None, Range(0, 10**6, open=True)] = None
     prior: Literal["shipped", "none"] = "shipped"
     learning_rate: Annotated[float, Range(0, 10)] = 2e-3
@@ -84,8 +85,6 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         check_ranges(self, "training")
-        if self.steps is None and self.minutes is None:
-            raise UserError("training needs an end: give training.steps or training.minutes")
 
 
 @dataclass(frozen=True)
@@ -129,6 +128,16 @@ class Config:
     training: TrainingConfig = TrainingConfig()
     denoising: DenoiseConfig = DenoiseConfig()
     teaching: TeachingConfig = TeachingConfig()
+
+    def __post_init__(self) -> None:
+        if self.training.steps is None and self.training.minutes is None:
+            steps = _STEPS_FROM_PRIOR if self.has_prior else _STEPS_FROM_NOTHING
+            object.__setattr__(self, "training", replace(self.training, steps=steps))
+
+    @property
+    def has_prior(self) -> bool:
+        """Whether a fit starts from what other clips have taught; that speaks for fields of keyframe colours alone."""
+        return self.training.prior == "shipped" and self.field.local.colours
 
     def kept(self, facts: ClipFacts) -> ClipFacts:
         """A clip's facts as far as its field will know them: alpha only beside keyframe colours."""

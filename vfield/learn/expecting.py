@@ -25,7 +25,7 @@ from vfield.learn.rehearsal import Rehearsal, sample_uv, squared_errors
 
 # Errors are not told apart below this (60 dB): frames of bytes are no more exact.
 _LEAST = 1e-6
-_MOST_GAPS = 24  # that are looked at
+_MOST_GAPS = 8  # that are looked at
 # Below this the field says that its motion cannot be trusted.
 DOUBTFUL_PSNR = 26.0
 

@@ -165,7 +165,9 @@ def adapt(
     Raises:
         UserError: as `fit`, and when there are no codes to fit.
     """
-    config = replace(config or Config(), field=shared.config)
+    config = config or Config()
+    # What is shared takes the prior's place.
+    config = replace(config, field=shared.config, training=replace(config.training, prior="none"))
     if shared.colours is None and not tune and not own_parameters(shared):
         raise UserError("this field has neither local latents nor a global code to fit; add --tune")
     if not tune and not own_parameters(shared):
@@ -202,7 +204,7 @@ def teach(
     config = teaching_config(config)
     task, judged = teaching_task(clips, scans or {}, config, out, records or {}, progress)
     run = _trained(task, resume, lambda accelerator: Teaching(accelerator, task, judged))
-    return Taught(out / PRIOR_NAME, run.step, run.elapsed(), run.best[0], run.interrupted, run.is_main)
+    return Taught(out / PRIOR_NAME, run.step, run.elapsed(), run.best, run.interrupted, run.is_main)
 
 
 def _fitted(task: Task, resume: bool) -> dict[str, FitResult]:

@@ -97,13 +97,12 @@ class Member:
         scan = scan if scan is not None and filled is clip else scan_frames(filled.frames)
         self.clip = self._denoised(filled, config.denoising, scan, keep)
         scan = scan if self.clip is filled else scan_frames(self.clip.frames)
-        prior = config.training.prior == "shipped"
-        learns = config.training.steps != 0 or like is not None or prior
+        learns = config.training.steps != 0 or like is not None or config.has_prior
         self.field, self.rehearsal, self.enlarging, self.seen = start_field(
             *(self.clip, config.field, config.flow, seed, self._follow),
             rehearse=learns,
             like=like,
-            prior=prior,
+            prior=config.has_prior,
             piece=config.teaching.pieces > 0,
             scan=scan,
         )

@@ -6,6 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -108,9 +109,19 @@ class Run:
         if task.shared is not None and not task.tune and config.training.steps != 0:
             for parameter in shared_parameters(self.members[0].field):
                 parameter.requires_grad_(False)
+        elif config.has_prior:
+            self._hold_prior()
         objective = JointObjective([member.objective() for member in self.members])
         optimizer = torch.optim.Adam(self._groups(), betas=(0.9, 0.99), eps=1e-8)
         self.objective, self.optimizer = accelerator.prepare(objective, optimizer)
+
+    def _hold_prior(self) -> None:
+        """Leave visibility to the prior: one clip has nothing to add to it, as it has to detail (docs/notes.md)."""
+        field = self.members[0].field
+        if field.detail is None:
+            self.config = replace(self.config, training=replace(self.config.training, steps=0, minutes=None))
+        elif field.visibility is not None:
+            field.visibility.requires_grad_(False)
 
     @property
     def folders(self) -> list[str]:
@@ -222,10 +233,10 @@ class Run:
 
         Resuming goes on from before this: what is saved for it is left alone.
         """
-        prior = self.config.training.prior == "shipped" and self.task.shared is None
-        if self.step > 0 or self.task.shared is not None or prior:
+        if self.step > 0 or self.task.shared is not None or self.config.has_prior:
             self._check()
-            apply_forces(self.members[0].field, (UNCHECKED_FORCES if prior else {}) | (self.forces or {}))
+            unchecked = UNCHECKED_FORCES if self.config.has_prior else {}
+            apply_forces(self.members[0].field, unchecked | (self.forces or {}))
         for member in self.members:
             member.end_learning()
             member.expectation = expect(member.field, member.rehearsal)
@@ -343,13 +354,14 @@ class Run:
         return tqdm(total=total, initial=self._units(), desc="fit", unit=unit, disable=not self.show)
 
     def _log(self, terms: Terms, points_per_second: float, bar: tqdm[Any]) -> None:
-        psnr = -10 * math.log10(max(float(terms.error), 1e-10))
-        bar.set_postfix(loss=f"{float(terms.total()):.2e}", psnr=f"{psnr:.2f}")
+        bar.set_postfix(loss=f"{float(terms.total()):.2e}")
         board = self.members[self.last].board
         if board is None:
             return
         values = {f"loss/{name}": float(value) for name, value in terms._asdict().items() if name != "error"}
-        board.scalars({**values, "loss/total": float(terms.total()), "psnr/batch": psnr}, self.step)
+        if float(terms.error) > 0:
+            values["psnr/batch"] = -10 * math.log10(float(terms.error))
+        board.scalars({**values, "loss/total": float(terms.total())}, self.step)
         rates = {f"training/learning rate, {group['name']}": group["lr"] for group in self.optimizer.param_groups}
         self.accelerator.log({**rates, "training/points per second": points_per_second}, step=self.step)
 

@@ -34,6 +34,7 @@ from vfield.prepare.scan import MOST_CHANGE, Scan, scan_frames
 
 # Hidden keyframes that are learnt from, at most, and the memory for their neighbours' pixels.
 _MOST_HIDDEN = 64
+_MOST_CHECKED_FROM_PRIOR = 16  # that tell with how much force it speaks; nothing is learnt from them
 _MOST_HIDDEN_BYTES = 256 << 20
 # Of the small frames and curves that are made on the way to what is kept.
 _PASSING_BYTES = 64 << 20
@@ -123,7 +124,10 @@ def start_field(
         return Start(field, None, None, seen)
     visible = None if seen.visible is None else seen.visible[chosen]
     whole_size = piece or _lacks_frames(clip.pts_seconds)
-    rehearsal = _rehearsal(field, frames, visible, flow, whole_size, progress)
+    most_hidden = _MOST_CHECKED_FROM_PRIOR if prior else _MOST_HIDDEN
+    rehearsal = _rehearsal(field, frames, visible, flow, whole_size, most_hidden, progress)
+    if rehearsal is not None and prior:
+        rehearsal = rehearsal._replace(learning=[], checking=sorted([*rehearsal.learning, *rehearsal.checking]))
     by, most = (_PIECE_REDUCTIONS[seed % len(_PIECE_REDUCTIONS)], _PIECE_FRAMES) if piece else ("area", MOST_FRAMES)
     enlarging = _enlarging(field, _small(frames, by), frames, visible, flow, progress, most)
     if enlarging is not None and field.detail is not None:
@@ -140,6 +144,7 @@ def _rehearsal(
     visible: Tensor | None,
     flow: FlowConfig,
     whole_size: bool,
+    most: int,
     progress: Progress,
 ) -> Rehearsal | None:
     """What can be hidden of the keyframes; None where nothing can.
@@ -151,7 +156,7 @@ def _rehearsal(
     # Hiding needs every frame to be a keyframe: otherwise the frames between keyframes already are the task.
     hiding = gaps_hiding(field.timeline.shots) if config.local.keyframe_stride == 1 and config.has_local else {}
     stage = frames if whole_size else _small(frames)
-    hiding = _spread(hiding, stage)
+    hiding = _spread(hiding, stage, most)
     if not hiding:
         return None
     needed = sorted({near for hidden in hiding for near in (hidden - 1, hidden, hidden + 1)})
@@ -167,11 +172,11 @@ def _rehearsal(
     return Rehearsal(twin, kept, field.timeline.t, *divided(list(hiding)), true)
 
 
-def _spread(hiding: dict[int, Gap], stage: Frames) -> dict[int, Gap]:
-    """As many of the keyframes that can be hidden as memory is allowed for, spread evenly over the clip."""
+def _spread(hiding: dict[int, Gap], stage: Frames, most: int) -> dict[int, Gap]:
+    """At most so many of the keyframes that can be hidden as memory is allowed for, spread evenly over the clip."""
     _, channels, height, width = stage.shape
     # Each has two neighbours, whose spline coefficients are kept in 32 bits.
-    most = max(1, min(_MOST_HIDDEN, _MOST_HIDDEN_BYTES // (2 * channels * height * width * 4)))
+    most = max(1, min(most, _MOST_HIDDEN_BYTES // (2 * channels * height * width * 4)))
     keys = list(hiding)
     if len(keys) <= most:
         return hiding

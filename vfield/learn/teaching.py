@@ -4,9 +4,9 @@ Each piece is a clip of its own (`vfield.prepare.degrade`). Its hidden frames ar
 are small, and what was filmed between two frames is at hand, so nothing needs to be halved for the sake of the motion.
 Errors count relative to the start's (`Objective.unit`), or clips that move much would rule those that do not.
 
-Pieces of clips that are not learnt from are judged now and then, by how many decibels the prior gains over the start on
-their hidden frames and between their pixels; the prior is what was best there. So it is stopped by clips of other
-sources than it has seen (early stopping: Prechelt, "Early stopping - but when?", 1998).
+Pieces of clips that are not learnt from are judged now and then, by how many decibels the shared parts gain over the
+start: visibility on their hidden frames, detail between their pixels. Each part is kept as it was best there. So it is
+stopped by clips of other sources than it has seen (early stopping: Prechelt, "Early stopping - but when?", 1998).
 """
 
 from __future__ import annotations
@@ -47,11 +47,6 @@ class Gain(NamedTuple):
     between_frames: float
     between_pixels: float
 
-    @property
-    def total(self) -> float:
-        """What a prior is chosen by."""
-        return self.between_frames + self.between_pixels
-
 
 class Taught(NamedTuple):
     """What teaching gave.
@@ -60,7 +55,7 @@ class Taught(NamedTuple):
         path: of the prior.
         steps: done, those before a resume included.
         seconds: taken, likewise.
-        gain: of the prior that was kept.
+        gain: of the parts that were kept.
         interrupted: whether it was stopped by Ctrl-C before its end.
         is_main: whether this process is the one that writes and prints.
     """
@@ -122,15 +117,14 @@ class Teaching(Run):
         for member in self.members:
             member.learn_from_all()
         self._starts = [_start_error(member) for member in self.judged]
-        self.best: tuple[Gain, dict[str, Tensor]] = (Gain(0.0, 0.0), taught(first))
+        self.best = Gain(0.0, 0.0)
+        self.values = taught(first)
 
     def save(self) -> None:
-        """Write the best prior so far, and what resuming needs."""
+        """Write the best parts so far, and what resuming needs."""
         if self.out is None or not self.accelerator.is_main_process:
             return
-        gain, values = self.best
-        facts = {"steps": self.step, "gain": gain._asdict()}
-        write_prior(self.out / PRIOR_NAME, values, facts)
+        write_prior(self.out / PRIOR_NAME, self.values, {"steps": self.step, "gain": self.best._asdict()})
         told = {"of": self._made_of(), "step": self.step, "elapsed": self.elapsed(), "forces": self.forces}
         write_resume(self.out, learnt(self.members), self.optimizer, told)
 
@@ -138,8 +132,8 @@ class Teaching(Run):
         """Go on from the last save; a UserError when there is none, or it is of another run."""
         super().load()
         assert self.out is not None
-        values, facts = read_prior(self.out / PRIOR_NAME)
-        self.best = Gain(**facts["gain"]), values
+        self.values, facts = read_prior(self.out / PRIOR_NAME)
+        self.best = Gain(**facts["gain"])
 
     @torch.no_grad()
     def gain(self) -> Gain:
@@ -164,8 +158,11 @@ class Teaching(Run):
             told = f"{gain.between_frames:+.2f} dB between frames, {gain.between_pixels:+.2f} between pixels"
             _LOG.info("step %d: %s on clips that are not learnt from", self.step, told)
             self.accelerator.log({f"gain/{name}": value for name, value in gain._asdict().items()}, step=self.step)
-        if gain.total > self.best[0].total:
-            self.best = gain, taught(self.members[0].field)
+        now = taught(self.members[0].field)
+        for part, better in zip(("visibility", "detail"), map(float.__gt__, gain, self.best), strict=True):
+            if better:
+                self.values |= {name: value for name, value in now.items() if name.startswith(part)}
+        self.best = Gain(*map(max, gain, self.best))
 
     @property
     def folders(self) -> list[str]:
@@ -181,7 +178,7 @@ class Teaching(Run):
 
     def _settle(self) -> None:
         if not self.judged:
-            self.best = Gain(0.0, 0.0), taught(self.members[0].field)
+            self.values = taught(self.members[0].field)
 
     def _save_fields(self) -> None:
         self.save()
