@@ -8,13 +8,14 @@ from typing import Literal
 
 import pytest
 import torch
-from scenes import DEFAULT, clip_of, translating
+from scenes import DEFAULT, clip_of, crossing, translating
 
 from vfield.core.clip import Clip, to_uint8
 from vfield.core.errors import UserError
 from vfield.field.config import FieldConfig
 from vfield.field.detail import DetailConfig
-from vfield.learn import Config, fit
+from vfield.field.latents import LocalConfig
+from vfield.learn import Config, TrainingConfig, fit
 from vfield.learn.held_out import judge_held_out, split
 from vfield.learn.prior import PRIOR_PATH, read_prior, start_from_prior, taught, write_prior
 from vfield.learn.start import start_field
@@ -90,3 +91,28 @@ def test_a_real_clip_is_better_with_it_before_anything_is_learnt_of_the_clip(dem
         for config in (without_steps("shipped"), without_steps("none"))
     )
     assert with_prior > start + 0.1
+
+
+@pytest.mark.slow
+def test_detail_goes_on_learning_and_visibility_is_the_priors() -> None:
+    clip = clip_of(to_uint8(crossing((64, 96), [4 + 4 * k for k in range(8)], 20, 6)))
+    config = Config(training=TrainingConfig(steps=4, device="cpu"))
+    values = taught(fit(clip, config, progress=False).field)
+    shipped, _ = read_prior()
+    for name, value in values.items():
+        if name.startswith("visibility"):
+            forces = (0.0, 0.5, 1.0) if ".2." in name else (1.0,)  # turned down in its last layer, if at all
+            assert any(torch.equal(value, force * shipped[name]) for force in forces), name
+        else:
+            assert not torch.equal(value, shipped[name]), name
+
+
+def test_what_has_a_prior_learns_for_fewer_steps() -> None:
+    alone = Config(training=TrainingConfig(prior="none"))
+    textbook = Config(field=FieldConfig(local=LocalConfig(colours=False)))
+    assert Config().has_prior
+    assert Config().training.steps == 60
+    assert not alone.has_prior
+    assert not textbook.has_prior
+    assert alone.training.steps == textbook.training.steps == 300
+    assert Config(training=TrainingConfig(minutes=1)).training.steps is None
