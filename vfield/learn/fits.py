@@ -204,7 +204,7 @@ def teach(
     config = teaching_config(config)
     task, judged = teaching_task(clips, scans or {}, config, out, records or {}, progress)
     run = _trained(task, resume, lambda accelerator: Teaching(accelerator, task, judged))
-    return Taught(out / PRIOR_NAME, run.step, run.elapsed(), run.best, run.interrupted, run.is_main)
+    return Taught(out / PRIOR_NAME, run.step, run.elapsed(), run.kept, run.interrupted, run.is_main)
 
 
 def _fitted(task: Task, resume: bool) -> dict[str, FitResult]:

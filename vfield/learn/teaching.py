@@ -5,8 +5,9 @@ are small, and what was filmed between two frames is at hand, so nothing needs t
 Errors count relative to the start's (`Objective.unit`), or clips that move much would rule those that do not.
 
 Pieces of clips that are not learnt from are judged now and then, by how many decibels the shared parts gain over the
-start: visibility on their hidden frames, detail between their pixels. Each part is kept as it was best there. So it is
-stopped by clips of other sources than it has seen (early stopping: Prechelt, "Early stopping - but when?", 1998).
+start: visibility on their hidden frames, detail between their pixels. Each part is kept as it last was about as good
+there as it ever was. So it is stopped by clips of other sources than it has seen (early stopping: Prechelt, "Early
+stopping - but when?", 1998).
 """
 
 from __future__ import annotations
@@ -39,6 +40,9 @@ PRIOR_NAME = "prior.safetensors"
 """In a run folder: the prior that was taught."""
 
 _LOG = logging.getLogger("vfield")
+# Decibels under its best that a part may be and still be kept: pieces to judge by are few, and of two that are about as
+# good there, what has learnt for longer was better on other clips.
+_ABOUT = 0.1
 
 
 class Gain(NamedTuple):
@@ -117,14 +121,15 @@ class Teaching(Run):
         for member in self.members:
             member.learn_from_all()
         self._starts = [_start_error(member) for member in self.judged]
-        self.best = Gain(0.0, 0.0)
+        self.best = self.kept = Gain(0.0, 0.0)
         self.values = taught(first)
 
     def save(self) -> None:
-        """Write the best parts so far, and what resuming needs."""
+        """Write the parts that are kept so far, and what resuming needs."""
         if self.out is None or not self.accelerator.is_main_process:
             return
-        write_prior(self.out / PRIOR_NAME, self.values, {"steps": self.step, "gain": self.best._asdict()})
+        facts = {"steps": self.step, "gain": self.kept._asdict(), "best": self.best._asdict()}
+        write_prior(self.out / PRIOR_NAME, self.values, facts)
         told = {"of": self._made_of(), "step": self.step, "elapsed": self.elapsed(), "forces": self.forces}
         write_resume(self.out, learnt(self.members), self.optimizer, told)
 
@@ -133,7 +138,7 @@ class Teaching(Run):
         super().load()
         assert self.out is not None
         self.values, facts = read_prior(self.out / PRIOR_NAME)
-        self.best = Gain(**facts["gain"])
+        self.best, self.kept = Gain(**facts["best"]), Gain(**facts["gain"])
 
     @torch.no_grad()
     def gain(self) -> Gain:
@@ -159,10 +164,11 @@ class Teaching(Run):
             _LOG.info("step %d: %s on clips that are not learnt from", self.step, told)
             self.accelerator.log({f"gain/{name}": value for name, value in gain._asdict().items()}, step=self.step)
         now = taught(self.members[0].field)
-        for part, better in zip(("visibility", "detail"), map(float.__gt__, gain, self.best), strict=True):
-            if better:
-                self.values |= {name: value for name, value in now.items() if name.startswith(part)}
         self.best = Gain(*map(max, gain, self.best))
+        for place, part in enumerate(("visibility", "detail")):
+            if gain[place] > max(self.best[place] - _ABOUT, 0):
+                self.values |= {name: value for name, value in now.items() if name.startswith(part)}
+                self.kept = self.kept._replace(**{Gain._fields[place]: gain[place]})
 
     @property
     def folders(self) -> list[str]:
