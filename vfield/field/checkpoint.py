@@ -255,7 +255,8 @@ def _built(
     curves = None
     if described["flow"] is not None:
         flow, views = config_from_json(FlowConfig, described["flow"]), config.motion.visibility and config.local.colours
-        curves = AskedCurves(frames, t, gaps_between(shots), config.motion.cell, flow, views=views)
+        found = (frames, t, gaps_between(shots), config.motion.cell, flow)
+        curves = AskedCurves(*found, views=views, least_kept=config.gaps_beside)
     with Allowance(_SPARE_BYTES + 2 * sum(map(tensor_bytes, tensors.values()))):
         return VideoField(
             config,

@@ -195,6 +195,11 @@ class FieldConfig:
             raise UserError("field.codes autoencoder needs something to predict: shared.enabled or local.levels")
 
     @property
+    def gaps_beside(self) -> int:
+        """How many gaps a frame in between looks at, with those that its keyframes' detail is made from."""
+        return 4 * self.detail.radius + 2 if self.detail.enabled and self.local.colours else 3
+
+    @property
     def has_local(self) -> bool:
         """Whether anything is read at keyframes."""
         return self.local.colours or bool(self.local.levels)

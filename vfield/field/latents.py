@@ -148,6 +148,9 @@ class ColourKeyframes(nn.Module):
             rows, columns = (_level_cells(pixels, span) for pixels, span in zip(size, spans, strict=True))
         to_width = (round(footprint.dv * rows, 6), round(footprint.du * columns, 6))
         version = -1 if finer is None else finer.version
+        if finer is not None:
+            # Asked for each time, so that of the few that are kept it is the oldest which goes: it costs seconds.
+            self._level(keyframe, rows, columns, finer)
 
         def made() -> Tensor:
             # Kept for later calls, which may learn, or want full precision.

@@ -43,7 +43,6 @@ _MISMATCH_BLUR_PX = 2.5
 _KEPT_FLOWS = 8  # a gap asks for four, of which those beside it ask for some again
 _KEPT_HALVES = 6
 _KEPT_BYTES = 32 << 20  # of curves
-_LEAST_KEPT = 3  # gaps, however large
 _MISMATCH_SCALE = 2 / 255  # mismatch that divides a candidate's say by e
 
 
@@ -192,6 +191,7 @@ class AskedCurves:
         *,
         views: bool = True,
         kept_bytes: int = _KEPT_BYTES,
+        least_kept: int = 3,
     ) -> None:
         """Hold what is needed to find them; the arguments are those of `find_curves`.
 
@@ -203,13 +203,14 @@ class AskedCurves:
             config: likewise.
             views: likewise.
             kept_bytes: bound of the memory for what is kept.
+            least_kept: gaps that are kept in any case.
         """
         self.config = config
         self._store = FlowStore(frames, config)
         self._t, self._gaps, self._cell, self._views = t, list(gaps), cell, views
         rows, columns = (-(-side // cell) for side in frames.shape[-2:])
         a_gap = rows * columns * (4 * (CURVE_CHANNELS + LONE_CHANNELS) + 2 * EVIDENCE_CHANNELS)
-        self._room = max(_LEAST_KEPT, kept_bytes // a_gap)
+        self._room = max(least_kept, kept_bytes // a_gap)
         self._found: OrderedDict[int, Future[Curves]] = OrderedDict()
         # For what is kept, and for finding: neighbouring gaps share flows, so one is found at a time.
         self._keeping, self._finding = Lock(), Lock()

@@ -102,7 +102,8 @@ def start_field(
     curves = None
     if moving:
         views = config.motion.visibility and config.local.colours
-        curves = AskedCurves(frames, times, gaps_between(shots), config.motion.cell, flow, views=views)
+        found = (frames, times, gaps_between(shots), config.motion.cell, flow)
+        curves = AskedCurves(*found, views=views, least_kept=config.gaps_beside)
     # Layers draw their first weights from the global generator: seeded for them, and left as it was.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
