@@ -111,7 +111,7 @@ def test_what_has_a_prior_learns_for_fewer_steps() -> None:
     alone = Config(training=TrainingConfig(prior="none"))
     textbook = Config(field=FieldConfig(local=LocalConfig(colours=False)))
     assert Config().has_prior
-    assert Config().training.steps == 60
+    assert Config().training.steps == 150
     assert not alone.has_prior
     assert not textbook.has_prior
     assert alone.training.steps == textbook.training.steps == 300

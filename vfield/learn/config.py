@@ -13,7 +13,7 @@ from vfield.field.config import FieldConfig
 from vfield.prepare.config import DenoiseConfig, FlowConfig
 
 _LOG = logging.getLogger("vfield")
-_STEPS_FROM_PRIOR, _STEPS_FROM_NOTHING = 60, 300
+_STEPS_FROM_PRIOR, _STEPS_FROM_NOTHING = 150, 300
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class TrainingConfig:
 
     Attributes:
         steps: optimisation steps; None to be bounded by `minutes` alone, or, where these are None, too, for as many as
-            were worth it: 60 from the prior and 300 from nothing.
+            were worth it: 150 from the prior and 300 from nothing.
         minutes: time budget for the whole fit, the start of the motion included; None for no bound.
         prior: "shipped" starts from what other clips have taught; "none" learns from this clip alone.
         learning_rate: of the networks and latents at the start; it falls to zero along a cosine.
