@@ -18,9 +18,16 @@ from torch import Tensor
 from vfield.core.coords import Footprint, pixel_uv, with_t
 from vfield.core.errors import UserError
 from vfield.field import detail as module
+from vfield.field import tracks
 from vfield.field.detail import Alignment, Alignments, Detail, DetailConfig, Symmetry, align, gather, neighbours
 from vfield.field.latents import ColourKeyframes
+from vfield.field.motion import Curves
+from vfield.field.render import render
+from vfield.field.timeline import Gap
+from vfield.field.tracks import AskedCurves, FlowStore
 from vfield.field.video_field import VideoField
+from vfield.learn.start import start_field
+from vfield.prepare.config import FlowConfig
 
 SIZE = (24, 32)
 FRAMES = 6
@@ -477,3 +484,33 @@ def test_of_frames_that_are_alike_the_average_is_the_prediction() -> None:
     alignments = there_and_nowhere_else(5, (0.0, 0.0), SIZE)
     alone = detail._encoded(colours, 2, alignments(2)).detach()
     torch.testing.assert_close(detail.finer(colours, 2, alignments), alone, atol=5e-5, rtol=0)
+
+
+def test_frames_in_order_make_each_keyframes_detail_and_each_gaps_motion_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However little memory caches are given: where the picture is large each holds only what it must."""
+    frames = 12
+    field = start_field(clip_of(translating((32, 48), frames)), DEFAULT, FlowConfig(), 0, rehearse=False).field
+    perturb(field, 0.1)
+    assert field.colours is not None
+    assert field.motion is not None
+    assert isinstance(field.motion.source, AskedCurves)
+    field.colours.cache_bytes = 0
+    field.motion.source._room = field.config.gaps_beside
+    detail, gaps = [], []
+    finer, curves = Detail.finer, tracks._gap_curves
+
+    def counted_finer(self: Detail, colours: ColourKeyframes, keyframe: int, alignments: Alignments) -> Tensor:
+        detail.append(keyframe)
+        return finer(self, colours, keyframe, alignments)
+
+    def counted_curves(store: FlowStore, t: Tensor, gap: Gap, cell: int, views: bool) -> Curves:
+        gaps.append(gap.left)
+        return curves(store, t, gap, cell, views)
+
+    monkeypatch.setattr(Detail, "finer", counted_finer)
+    monkeypatch.setattr(tracks, "_gap_curves", counted_curves)
+    t = field.timeline.t
+    for _ in render(field, field.size, ((t[1:] + t[:-1]) / 2).tolist()):
+        pass
+    assert sorted(detail) == list(range(frames))
+    assert sorted(gaps) == list(range(frames - 1))
