@@ -84,7 +84,7 @@ def test_where_nothing_can_be_checked_a_prior_speaks_softly() -> None:
 
 @pytest.mark.slow
 def test_a_real_clip_is_better_with_it_before_anything_is_learnt_of_the_clip(demo_clip: Path) -> None:
-    clip: Clip = read_clip(demo_clip, size=(180, 320), end_seconds=1.0)
+    clip: Clip = read_clip(demo_clip, size=(180, 320), start_seconds=1, end_seconds=2)
     parts = split(clip, 2)
     with_prior, start = (
         judge_held_out(fit(parts.observed, config, progress=False).field, parts.held_out).psnr
