@@ -293,7 +293,7 @@ class Detail(nn.Module):
                 continue
             # Made anew each time, which is quick: kept, it would take as much memory again.
             other = _coefficients(self._predicted(colours, alignment.keyframe, alignments).fine)
-            for rows, around in bands(height, width, _AGREEING_CELLS):
+            for rows, around in _bands(height, width, _AGREEING_CELLS):
                 own = fine[:, 2 * around.start : 2 * around.stop]
                 change = _moved(other, alignment, around, (height, width)) - own
                 share = self._agreement(change, alignment, around, (height, width))
@@ -317,7 +317,7 @@ class Detail(nn.Module):
     def _encoded(self, colours: ColourKeyframes, keyframe: int, alignments: Sequence[Alignment | None]) -> Tensor:
         parts = []
         height, width = colours.frames.shape[-2:]
-        for rows, around in bands(height, width, self.reach):
+        for rows, around in _bands(height, width, self.reach):
             evidence, base = gather(colours, keyframe, alignments, around)
             made = base + self.scale * self(evidence[None])[0]
             parts.append(_inner(made, rows, around))
@@ -327,7 +327,7 @@ class Detail(nn.Module):
         """What `forward` makes of a whole frame (c, h, w), a band at a time: (3, 2 h, 2 w)."""
         height, width = evidence.shape[-2:]
         parts = []
-        for rows, around in bands(height, width, self.reach):
+        for rows, around in _bands(height, width, self.reach):
             seen = evidence[None, :, around.start : around.stop].to(self.scale)
             parts.append(_inner(self(seen)[0], rows, around))
         return torch.cat(parts, dim=1)
@@ -375,7 +375,7 @@ def _tearing(displacement: Tensor) -> Tensor:
     return F.max_pool2d(torn[None], 3, stride=1, padding=1)[0]
 
 
-def bands(height: int, width: int, reach: int) -> Iterator[tuple[range, range]]:
+def _bands(height: int, width: int, reach: int) -> Iterator[tuple[range, range]]:
     """Bands of rows that keep memory bounded: those to make, and those to look at, `reach` further on each side."""
     band = max(1, _BAND_PIXELS // width)
     for top in range(0, height, band):

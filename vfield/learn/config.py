@@ -69,7 +69,7 @@ class TrainingConfig:
         mixed_precision: None leaves it to Accelerate's own settings.
         accumulation: batches a step.
         save_seconds: time between saves of the field and of what resuming needs.
-        picture_seconds: time between pictures in TensorBoard.
+        picture_seconds: time between pictures in TensorBoard, at least.
     """
 
     steps: Annotated[int | None, Range(0, 10**9)] = None

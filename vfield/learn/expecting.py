@@ -33,7 +33,7 @@ DOUBTFUL_PSNR = 26.0
 @torch.no_grad()
 def expect(field: VideoField, rehearsal: Rehearsal | None) -> Expectation | None:
     """What a field expects of itself; None where nothing can be hidden, or nothing moves by motion and colours."""
-    hidden = [] if rehearsal is None else sorted([*rehearsal.learning, *rehearsal.checking])
+    hidden = [] if rehearsal is None else rehearsal.hidden
     if rehearsal is None or not hidden or field.motion is None or field.colours is None:
         return None
     errors = _decibels(squared_errors(rehearsal, hidden))

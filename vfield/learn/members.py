@@ -55,7 +55,8 @@ class Member:
         sampler: what it learns from next.
         board: None where nothing is shown.
         expectation: what the field expects of itself in the end; None where it cannot tell.
-        unit: the error of the start at hidden frames, where errors count relative to it; None where not.
+        start_errors: mean squared errors of the start at hidden frames, of a piece that teaches; None of what does not.
+        unit: their root, where errors count relative to it; None where not.
     """
 
     def __init__(
@@ -110,11 +111,12 @@ class Member:
             left_out = len(clip) - len(self.seen)
             self.say("%d of %d frames repeat the one before; motion runs past them", left_out, len(clip))
         self.sampler = self._sampler(checked=False)
+        self.start_errors: Tensor | None = None
         self.unit: float | None = None
         if config.teaching.pieces and self.rehearsal is not None:
             # Many clips teach one thing: each counts by what it gains, not by how hard it is.
-            start = squared_errors(self.rehearsal, [*self.rehearsal.learning, *self.rehearsal.checking])
-            self.unit = max(float(start.mean().sqrt()), _LEAST_UNIT)
+            self.start_errors = squared_errors(self.rehearsal, self.rehearsal.hidden)
+            self.unit = max(float(self.start_errors.mean().sqrt()), _LEAST_UNIT)
 
     def say(self, message: str, *values: object, level: int = logging.INFO) -> None:
         """Write a line to the log, once for all processes, that names the clip."""

@@ -54,6 +54,11 @@ class Rehearsal(NamedTuple):
     checking: list[int]
     visible: Tensor | None = None
 
+    @property
+    def hidden(self) -> list[int]:
+        """Every frame that can be hidden, in order."""
+        return sorted([*self.learning, *self.checking])
+
 
 def divided(hideable: Sequence[int]) -> tuple[list[int], list[int]]:
     """The frames that may be hidden, as those to learn from and those to check on; few are all learnt from."""

@@ -128,7 +128,7 @@ def start_field(
     most_hidden = _MOST_CHECKED_FROM_PRIOR if prior else _MOST_HIDDEN
     rehearsal = _rehearsal(field, frames, visible, flow, whole_size, most_hidden, progress)
     if rehearsal is not None and prior:
-        rehearsal = rehearsal._replace(learning=[], checking=sorted([*rehearsal.learning, *rehearsal.checking]))
+        rehearsal = rehearsal._replace(learning=[], checking=rehearsal.hidden)
     by, most = (_PIECE_REDUCTIONS[seed % len(_PIECE_REDUCTIONS)], _PIECE_FRAMES) if piece else ("area", MOST_FRAMES)
     enlarging = _enlarging(field, _small(frames, by), frames, visible, flow, progress, most)
     if enlarging is not None and field.detail is not None:

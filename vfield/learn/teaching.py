@@ -21,7 +21,6 @@ from typing import NamedTuple
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor
 from tqdm import tqdm
 
 from vfield.core.clip import Clip
@@ -30,7 +29,7 @@ from vfield.learn.config import Config, TrainingConfig
 from vfield.learn.enlarging import detail_gain
 from vfield.learn.members import Member, learnt
 from vfield.learn.prior import read_prior, taught, write_prior
-from vfield.learn.rehearsal import Rehearsal, squared_errors
+from vfield.learn.rehearsal import squared_errors
 from vfield.learn.run import Run, Task
 from vfield.learn.saves import write_resume
 from vfield.prepare.degrade import degraded
@@ -120,7 +119,6 @@ class Teaching(Run):
         self.forces = {}
         for member in self.members:
             member.learn_from_all()
-        self._starts = [_start_error(member) for member in self.judged]
         self.best = self.kept = Gain(0.0, 0.0)
         self.values = taught(first)
 
@@ -144,11 +142,11 @@ class Teaching(Run):
     def gain(self) -> Gain:
         """What the shared parts gain as they are now."""
         frames, pixels = [], []
-        for member, start in zip(self.judged, self._starts, strict=True):
+        for member in self.judged:
             member.field.eval()
-            if member.rehearsal is not None and start is not None:
-                now = squared_errors(member.rehearsal, _hidden(member.rehearsal))
-                frames.append(float(10 * (start / now.clamp(min=1e-10)).log10().mean()))
+            if member.rehearsal is not None and member.start_errors is not None:
+                now = squared_errors(member.rehearsal, member.rehearsal.hidden)
+                frames.append(float(10 * (member.start_errors / now.clamp(min=1e-10)).log10().mean()))
             if member.enlarging is not None and member.field.detail is not None:
                 pixels.append(detail_gain(member.field.detail, member.enlarging))
         return Gain(*(sum(gains) / max(len(gains), 1) for gains in (frames, pixels)))
@@ -191,14 +189,6 @@ class Teaching(Run):
 
     def _picture(self, done: float, last: bool = False) -> None:
         pass
-
-
-def _hidden(rehearsal: Rehearsal) -> list[int]:
-    return [*rehearsal.learning, *rehearsal.checking]
-
-
-def _start_error(member: Member) -> Tensor | None:
-    return None if member.rehearsal is None else squared_errors(member.rehearsal, _hidden(member.rehearsal))
 
 
 def teaching_task(

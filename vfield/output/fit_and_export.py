@@ -118,7 +118,6 @@ def _summed_up(
 ) -> Scores | None:
     """Write the summary of a clip's fit; the scores on what was held out of it."""
     facts = seen.observed.facts
-    # Before judging, which makes the field forget what TensorBoard's last pictures have left ready.
     rows = pictures(SavedField(result.field, facts, result.expectation), result.field.device)
     scores = None if seen.held_out is None else judge_held_out(result.field, seen.held_out)
     part = {option: getattr(source, option) for option in SOURCE_OPTIONS if option != "video"}
